@@ -1,0 +1,100 @@
+package scope
+
+import (
+	"strconv"
+	"strings"
+)
+
+// host is the machine as Detect sees it.
+type host struct {
+	getenv   func(string) string
+	readFile func(string) ([]byte, error)
+}
+
+// cis are the systems that are known, in the order in which they are looked for. Some set the
+// variables of others too, so order matters; another CI is another line.
+var cis = []struct {
+	name  string
+	here  func(host) bool
+	facts func(host) Facts
+}{
+	{"github", on("GITHUB_ACTIONS"), github},
+	{"gitlab", on("GITLAB_CI"), gitlab},
+	{"buildkite", on("BUILDKITE"), buildkite},
+	{"unknown", on("CI", "CONTINUOUS_INTEGRATION", "JENKINS_URL", "TF_BUILD", "CODEBUILD_BUILD_ID", "TEAMCITY_VERSION"), unknown},
+}
+
+// Detect reads the facts from the environment and the files of a CI, and without one from the
+// git checkout around the working directory. It never fails: what cannot be read is unknown,
+// and what might come from a stranger is not trusted. Outside a CI and outside git the user of
+// a shell is trusted, but there is no branch to name a scope after.
+//
+// The paths given to readFile are absolute or relative to the working directory.
+func Detect(getenv func(string) string, readFile func(string) ([]byte, error)) Facts {
+	h := host{getenv, readFile}
+	for _, ci := range cis {
+		if ci.here(h) {
+			f := ci.facts(h)
+			f.CI = ci.name
+			if f.Trusted && f.PR == 0 && f.Branch != "" && f.Branch == f.Default {
+				f.Protected = true
+			}
+			return f
+		}
+	}
+	f, ok := git(h)
+	if ok {
+		f.CI = "git"
+	}
+	f.Trusted = true
+	return f
+}
+
+// on reports whether one of the variables is set, and not to a word for no.
+func on(names ...string) func(host) bool {
+	return func(h host) bool {
+		for _, name := range names {
+			switch strings.ToLower(h.getenv(name)) {
+			case "", "0", "false", "no", "off":
+			default:
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// unknown is a CI that is not in the table. What it has checked out may be a fork's.
+func unknown(h host) Facts {
+	f, _ := git(h)
+	f.Doubt = "this CI is not known, so neither is whose code it builds; trusted: true overrides"
+	return f
+}
+
+const (
+	doubtFork    = "a fork's pull request"
+	doubtNumber  = "a pull request whose number is not known"
+	doubtQueue   = "a merge queue's branch is temporary"
+	doubtRef     = "the CI names neither a branch nor a tag; trusted: true overrides"
+	doubtPayload = "a pull request whose origin is not known: the event payload cannot be read"
+)
+
+// pullNumber parses a pull request's number, and is 0 for anything else.
+func pullNumber(s string) int {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return 0
+	}
+	return int(n)
+}
+
+// queueBase returns the branch that a GitHub merge queue's temporary branch is made for:
+// gh-readonly-queue/<base>/pr-<number>-<commit>. It is "" for any other branch.
+func queueBase(branch string) string {
+	rest, ok := strings.CutPrefix(branch, "gh-readonly-queue/")
+	end := strings.LastIndex(rest, "/pr-")
+	if !ok || end < 1 {
+		return ""
+	}
+	return rest[:end]
+}

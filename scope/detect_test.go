@@ -1,0 +1,181 @@
+package scope
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+var update = flag.Bool("update", false, "write what the code gives into testdata")
+
+// TestDetect runs the archives of testdata/<ci>: env is the environment, event.json the payload
+// at GITHUB_EVENT_PATH, a file with an absolute name is part of the machine, with PWD as the
+// working directory. want.json is the plan that follows without any options.
+func TestDetect(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(strings.TrimPrefix(filepath.ToSlash(file), "testdata/"), ".txtar")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := newMachine(archive)
+			plan := New(Detect(m.getenv, m.readFile), Options{})
+			var got bytes.Buffer
+			out := json.NewEncoder(&got)
+			out.SetEscapeHTML(false)
+			out.SetIndent("", "  ")
+			if err := out.Encode(plan); err != nil {
+				t.Fatal(err)
+			}
+			want := section(archive, "want.json")
+			if *update {
+				want.Data = got.Bytes()
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !bytes.Equal(want.Data, got.Bytes()) {
+				t.Errorf("plan:\n%swant:\n%s", got.Bytes(), want.Data)
+			}
+		})
+	}
+}
+
+// section returns the archive's file of that name, added where it is missing.
+func section(archive *txtar.Archive, name string) *txtar.File {
+	for i := range archive.Files {
+		if archive.Files[i].Name == name {
+			return &archive.Files[i]
+		}
+	}
+	archive.Files = append(archive.Files, txtar.File{Name: name})
+	return &archive.Files[len(archive.Files)-1]
+}
+
+// machine is an environment and a file system in memory.
+type machine struct {
+	env   map[string]string
+	files map[string][]byte
+}
+
+func newMachine(archive *txtar.Archive) machine {
+	m := machine{env: map[string]string{}, files: map[string][]byte{}}
+	for line := range strings.Lines(string(section(archive, "env").Data)) {
+		if name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "="); ok {
+			m.env[name] = value
+		}
+	}
+	for _, file := range archive.Files {
+		if file.Name == "event.json" {
+			m.files[m.env["GITHUB_EVENT_PATH"]] = file.Data
+		}
+		m.files[file.Name] = file.Data
+	}
+	return m
+}
+
+func (m machine) getenv(name string) string { return m.env[name] }
+
+func (m machine) readFile(name string) ([]byte, error) {
+	if !filepath.IsAbs(name) {
+		name = filepath.Join("/", m.env["PWD"], name)
+	}
+	if text, ok := m.files[filepath.ToSlash(filepath.Clean(name))]; ok {
+		return text, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+func TestRepository(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"git@github.com:acme/shop.git":               "github.com/acme/shop",
+		"github.com:acme/shop":                       "github.com/acme/shop",
+		"git@github.com:/acme/shop.git":              "github.com/acme/shop",
+		"ssh://git@GitHub.com/acme/shop.git":         "github.com/acme/shop",
+		"ssh://git@github.com:22/acme/shop":          "github.com/acme/shop",
+		"ssh://git@github.com:2222/acme/shop":        "github.com:2222/acme/shop",
+		"git://github.com/acme/shop.git":             "github.com/acme/shop",
+		"https://github.com:443/acme/shop/":          "github.com/acme/shop",
+		"https://user:hunter2@github.com/acme/shop":  "github.com/acme/shop",
+		"https://github.com/Acme/shop":               "github.com/Acme/shop",
+		"https://gitlab.example/group/sub/shop.git":  "gitlab.example/group/sub/shop",
+		"https://github.com/acme/shop.github.io.git": "github.com/acme/shop.github.io",
+		"https://github.com/":                        "",
+		"/srv/git/shop.git":                          "",
+		"../shop":                                    "",
+		"file:///srv/git/shop.git":                   "",
+		"https://%zz/acme/shop":                      "",
+		"shop":                                       "",
+		"":                                           "",
+	} {
+		if got := repository(address); got != want {
+			t.Errorf("repository(%q) = %q, want %q", address, got, want)
+		}
+	}
+}
+
+func TestQueueBase(t *testing.T) {
+	t.Parallel()
+	for branch, want := range map[string]string{
+		"gh-readonly-queue/main/pr-7-abc":        "main",
+		"gh-readonly-queue/release/1.4/pr-7-abc": "release/1.4",
+		"gh-readonly-queue/a/pr-1/pr-7-abc":      "a/pr-1",
+		"gh-readonly-queue/main":                 "",
+		"gh-readonly-queue//pr-7-abc":            "",
+		"x/gh-readonly-queue/main/pr-7-abc":      "",
+		"main":                                   "",
+		"":                                       "",
+	} {
+		if got := queueBase(branch); got != want {
+			t.Errorf("queueBase(%q) = %q, want %q", branch, got, want)
+		}
+	}
+}
+
+func TestPullNumber(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]int{
+		"7": 7, "2147483647": 1<<31 - 1,
+		"": 0, "false": 0, "0": 0, "-7": 0, "+7": 0, "7 ": 0, "7.0": 0, "0x7": 0, "2147483648": 0, "٧": 0,
+	} {
+		if got := pullNumber(s); got != want {
+			t.Errorf("pullNumber(%q) = %d, want %d", s, got, want)
+		}
+	}
+}
+
+func TestConfigValue(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"[init]\n\tdefaultBranch = main\n":                        "main",
+		"[INIT] DEFAULTBRANCH=main":                               "main",
+		"[init]\ndefaultBranch = \"a # b\" ; c\n":                 "a # b",
+		"[init]\ndefaultBranch = a#b\n":                           "a",
+		"[init]\ndefaultBranch = a\ndefaultBranch = b\n":          "b",
+		"[init \"x\"]\ndefaultBranch = a\n":                       "",
+		"[core]\ndefaultBranch = a\n":                             "",
+		"[init]\n# defaultBranch = a\n":                           "",
+		"[init]\ndefaultBranch\n":                                 "",
+		"[init]\ndefaultBranch = a\r\n[core]\r\nbare = false\r\n": "a",
+		"": "",
+	} {
+		if got := configValue(text, "init", "defaultBranch"); got != want {
+			t.Errorf("configValue(%q) = %q, want %q", text, got, want)
+		}
+	}
+}

@@ -1,0 +1,256 @@
+package scope
+
+import (
+	"fmt"
+	"path"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+var (
+	nameGrammar = regexp.MustCompile(`^[a-z0-9_][a-z0-9._-]{0,109}$`)
+	// A tag of the distribution specification, and the longest prefix that a user may give it.
+	tagGrammar  = regexp.MustCompile(`^\w[\w.-]{0,127}$`)
+	tagPrefix   = strings.Repeat("p", 17)
+	pullGrammar = regexp.MustCompile(`^pr-[1-9][0-9]*(\.|$)`)
+)
+
+// checkName holds a name to what every store accepts. The grammar has no slash, which an object
+// store would take for a folder, and no semicolon, at which BuildKit splits the names of s3.
+func checkName(t *testing.T, n Name) {
+	t.Helper()
+	if !nameGrammar.MatchString(string(n)) {
+		t.Errorf("%q is not a name", n)
+	}
+	if !tagGrammar.MatchString(tagPrefix + string(n)) {
+		t.Errorf("%q is not the end of a registry tag", n)
+	}
+	if strings.Contains(string(n), "..") {
+		t.Errorf("%q could leave its folder", n)
+	}
+}
+
+func seedNames(f *testing.F) {
+	for _, ref := range goldenRefs {
+		f.Add(ref, "", 1)
+		f.Add("main", ref, 7)
+	}
+}
+
+func FuzzName(f *testing.F) {
+	seedNames(f)
+	f.Fuzz(func(t *testing.T, ref, key string, number int) {
+		dots := min(len(key), 1)
+		for _, n := range []Name{branchName(ref, key), tagName(ref, key), pullRequestName(max(number, 1), key)} {
+			checkName(t, n)
+			if strings.Count(string(n), ".") != dots {
+				t.Errorf("%q: the dot must stand between ref and key alone", n)
+			}
+		}
+		if again := branchName(strings.Clone(ref), strings.Clone(key)); again != branchName(ref, key) {
+			t.Errorf("branch %q, key %q: %q and %q", ref, key, branchName(ref, key), again)
+		}
+	})
+}
+
+func FuzzNamesDiffer(f *testing.F) {
+	for i, ref := range goldenRefs {
+		f.Add(ref, "", goldenRefs[(i+1)%len(goldenRefs)], "")
+		f.Add(ref, "web", strings.ToUpper(ref), "Web")
+		f.Add("main", ref, "main."+ref, "")
+	}
+	f.Fuzz(func(t *testing.T, ref1, key1, ref2, key2 string) {
+		type made struct{ kind, ref, key string }
+		seen := map[Name]made{}
+		for _, ref := range []string{ref1, ref2, Slug(ref1), Slug(ref1)[max(0, len(Slug(ref1))-hashLength):], strings.ToUpper(ref1), ref1 + "." + key1} {
+			for _, key := range []string{"", key1, key2, Slug(key1), strings.ToLower(key2)} {
+				for kind, n := range map[string]Name{"branch": branchName(ref, key), "tag": tagName(ref, key), "pull": pullRequestName(7, key)} {
+					m := made{kind, ref, key}
+					if kind == "pull" {
+						m.ref = "7"
+					}
+					if other, ok := seen[n]; ok && other != m {
+						t.Errorf("%q and %q are both %q", other, m, n)
+					}
+					seen[n] = m
+				}
+			}
+		}
+	})
+}
+
+func FuzzKey(f *testing.F) {
+	f.Add("", "", "", "linux/amd64", "", "Dockerfile", ".", "", "linux/amd64", "linux/amd64")
+	f.Add("web", "", "", "", "", "", "", "web", "", "")
+	f.Add("", "a\nfile=b", "", "x", "y", "b", "a", "", "y", "x")
+	f.Add("", "", `a\`, "n", "", "", "", "a\\\nn", "", "")
+	f.Add("Dockerfile", "web", "", "", "", "web/Dockerfile", "web/", "", "", "")
+	f.Fuzz(func(t *testing.T, file1, dir1, target1, a1, b1, file2, dir2, target2, a2, b2 string) {
+		// The parts of a key, by another road than Key's: what is default is left out.
+		parts := func(file, dir, target string, platforms ...string) string {
+			dir = path.Clean(dir)
+			if file == "" || path.Clean(file) == path.Join(dir, "Dockerfile") {
+				file = "default"
+			} else {
+				file = "file " + path.Clean(file)
+			}
+			slices.Sort(platforms)
+			if platforms = slices.Compact(platforms); slices.Equal(platforms, []string{"linux/amd64"}) {
+				platforms = nil
+			}
+			return fmt.Sprintf("%q", append([]string{file, dir, target}, platforms...))
+		}
+		key1, key2 := Key(file1, dir1, target1, []string{a1, b1}), Key(file2, dir2, target2, []string{a2, b2})
+		if swapped := Key(file1, dir1, target1, []string{b1, a1}); swapped != key1 {
+			t.Errorf("the order of platforms matters: %q, %q", key1, swapped)
+		}
+		same := parts(file1, dir1, target1, a1, b1) == parts(file2, dir2, target2, a2, b2)
+		if same != (key1 == key2) {
+			t.Errorf("same parts: %v, but keys %q and %q", same, key1, key2)
+		}
+	})
+}
+
+// checkPlan holds a plan to the rules that no facts and no options may break.
+func checkPlan(t *testing.T, f Facts, o Options) {
+	t.Helper()
+	p := New(f, o)
+	if again := New(f, o); !reflect.DeepEqual(p, again) {
+		t.Errorf("two plans: %+v and %+v", p, again)
+	}
+	e := p.Facts
+	vouched := e.Trusted && !e.Unlisted
+	if p.Write != "" {
+		checkName(t, p.Write)
+		switch {
+		case e.Queue:
+			t.Error("a merge queue writes")
+		case e.PR < 0:
+			t.Error("a pull request of unknown number writes")
+		case e.PR > 0 && !pullGrammar.MatchString(string(p.Write)):
+			t.Errorf("a pull request writes %q", p.Write)
+		case !vouched && o.Write != WriteAlways:
+			t.Error("an untrusted build writes")
+		case !vouched && len(p.Warnings) == 0:
+			t.Error("an untrusted build writes without a warning")
+		case o.Write == WriteNever:
+			t.Error("cache-write: never writes")
+		}
+	}
+	var branches []Name
+	for _, ref := range append([]string{e.Base, e.Default}, o.Fallbacks...) {
+		branches = append(branches, branchName(ref, o.Key))
+	}
+	seen := map[Name]bool{}
+	for _, s := range p.Read {
+		checkName(t, s.Name)
+		if seen[s.Name] {
+			t.Errorf("%q is read twice", s.Name)
+		}
+		seen[s.Name] = true
+		if strings.HasPrefix(string(s.Name), "pr-") && (e.Protected || e.PR <= 0 || s.Name != pullRequestName(e.PR, o.Key)) {
+			t.Errorf("reads %q, which is not its own or not for a protected branch", s.Name)
+		}
+		if !vouched && s.Name != p.Write && !slices.Contains(branches, s.Name) {
+			t.Errorf("an untrusted build reads %q", s.Name)
+		}
+	}
+}
+
+func FuzzNew(f *testing.F) {
+	f.Add("main", "dev", "main", "", "next", "web", 0, 0, uint8(1), "", "push")
+	f.Add("main", "dev", "main", "", "next", "", 7, 0, uint8(0), "always", "pull_request")
+	f.Add("main", "dev", "main", "v1", "pr-7", "", -1, 9, uint8(63), "always", "")
+	f.Fuzz(func(t *testing.T, branch, base, standard, tag, fallback, key string, pr, optionPR int, bits uint8, write, event string) {
+		facts := Facts{
+			Event: event, Branch: branch, Base: base, Default: standard, Tag: tag, PR: pr,
+			Trusted: bits&1 != 0, Queue: bits&2 != 0, Unlisted: bits&4 != 0, Protected: bits&8 != 0,
+		}
+		o := Options{PR: optionPR, Write: write, Fallbacks: []string{fallback, branch}, Key: key}
+		if bits&16 != 0 {
+			trusted := bits&32 != 0
+			o.Trusted = &trusted
+		}
+		if bits&64 != 0 {
+			o.Branch, o.Base = fallback, key
+		}
+		checkPlan(t, facts, o)
+	})
+}
+
+// FuzzGitHub: whatever the payload says, only a head repository of this very name is trusted, and
+// no option lets a pull request write a branch's scope.
+func FuzzGitHub(f *testing.F) {
+	for _, name := range []string{"pull-request", "pull-request-fork", "pull-request-deleted-fork", "pull-request-target", "push-default", "push-tag", "merge-group", "issue-comment-pull-request"} {
+		archive, err := txtar.ParseFile("testdata/github/" + name + ".txtar")
+		if err != nil {
+			f.Fatal(err)
+		}
+		m := newMachine(archive)
+		f.Add(m.env["GITHUB_EVENT_NAME"], m.env["GITHUB_REF"], m.env["GITHUB_HEAD_REF"], section(archive, "event.json").Data)
+	}
+	f.Fuzz(func(t *testing.T, event, ref, head string, text []byte) {
+		m := machine{
+			env: map[string]string{
+				"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": event, "GITHUB_REF": ref, "GITHUB_HEAD_REF": head,
+				"GITHUB_REPOSITORY": "acme/shop", "GITHUB_EVENT_PATH": "/event.json",
+			},
+			files: map[string][]byte{"/event.json": text},
+		}
+		facts := Detect(m.getenv, m.readFile)
+		if facts.Trusted == (facts.Doubt != "") {
+			t.Errorf("trusted %v, doubt %q", facts.Trusted, facts.Doubt)
+		}
+		switch event {
+		case "push", "schedule", "workflow_dispatch", "release":
+		case "pull_request":
+			if facts.PR == 0 {
+				t.Error("a pull request passes for none")
+			}
+			if facts.Trusted && !strings.Contains(string(text), "acme") && !strings.Contains(string(text), `\u`) {
+				t.Errorf("trusted by %q", text)
+			}
+		default:
+			if facts.Trusted {
+				t.Errorf("event %q is trusted", event)
+			}
+		}
+		for _, write := range []string{WriteAuto, WriteAlways, WriteNever} {
+			for _, trusted := range []*bool{nil, yes(), no()} {
+				checkPlan(t, facts, Options{Write: write, Trusted: trusted, Branch: head})
+			}
+		}
+	})
+}
+
+// FuzzCheckout: files of any content give facts, and a branch that HEAD names.
+func FuzzCheckout(f *testing.F) {
+	f.Add("ref: refs/heads/main\n", "# pack-refs\n", "[init]\ndefaultBranch = main\n", "")
+	f.Add(strings.Repeat("a", 40), strings.Repeat("b", 40)+" refs/tags/v1\n^"+strings.Repeat("a", 40)+"\n", "[init", "../..")
+	f.Add("ref: refs/heads/.invalid", "^x", "[init] = \"", "/")
+	f.Fuzz(func(t *testing.T, head, packed, config, common string) {
+		m := machine{
+			env:   map[string]string{"PWD": "/src"},
+			files: map[string][]byte{"/src/.git/HEAD": []byte(head), "/src/.git/packed-refs": []byte(packed), "/src/.git/config": []byte(config)},
+		}
+		if common != "" {
+			m.files["/src/.git/commondir"] = []byte(common)
+		}
+		facts := Detect(m.getenv, m.readFile)
+		if facts.Branch != "" && !strings.HasPrefix(head, "ref: refs/heads/"+facts.Branch) {
+			t.Errorf("HEAD %q gives branch %q", head, facts.Branch)
+		}
+		if facts.Tag != "" && (facts.Branch != "" || !strings.Contains(packed, "refs/tags/"+facts.Tag)) {
+			t.Errorf("HEAD %q and refs %q give branch %q and tag %q", head, packed, facts.Branch, facts.Tag)
+		}
+		if facts.Commit != "" && !isHash(facts.Commit) {
+			t.Errorf("commit %q", facts.Commit)
+		}
+		checkPlan(t, facts, Options{})
+	})
+}

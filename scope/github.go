@@ -1,0 +1,184 @@
+package scope
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// payload is the part of a GitHub webhook event that says where the code comes from.
+// https://docs.github.com/en/webhooks/webhook-events-and-payloads
+type payload struct {
+	Action      string `json:"action"`
+	Number      int    `json:"number"`
+	PullRequest *struct {
+		Number int `json:"number"`
+		Head   struct {
+			Ref  string    `json:"ref"`
+			Repo *struct { // null when the fork was deleted
+				FullName string `json:"full_name"`
+			} `json:"repo"`
+		} `json:"head"`
+		Base struct {
+			Ref string `json:"ref"`
+		} `json:"base"`
+	} `json:"pull_request"`
+	Issue struct {
+		Number      int       `json:"number"`
+		PullRequest *struct{} `json:"pull_request"` // absent on an issue that is not a pull request
+	} `json:"issue"`
+	MergeGroup struct {
+		BaseRef string `json:"base_ref"`
+	} `json:"merge_group"`
+	Repository struct {
+		DefaultBranch string `json:"default_branch"`
+	} `json:"repository"`
+}
+
+// github reads GitHub Actions. A called workflow (workflow_call) has its caller's event.
+// https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows
+func github(h host) Facts {
+	f := Facts{
+		Event:  h.getenv("GITHUB_EVENT_NAME"),
+		Base:   h.getenv("GITHUB_BASE_REF"),
+		Commit: h.getenv("GITHUB_SHA"),
+		Repo:   h.getenv("GITHUB_REPOSITORY"),
+		URL:    githubRun(h),
+	}
+	event, readable := readPayload(h)
+	f.Default = event.Repository.DefaultBranch
+	ref := githubRef(h)
+	if branch, ok := strings.CutPrefix(ref, "refs/heads/"); ok {
+		f.Branch = branch
+	} else if tag, ok := strings.CutPrefix(ref, "refs/tags/"); ok {
+		f.Tag = tag
+	}
+
+	switch f.Event {
+	case "push", "schedule", "workflow_dispatch", "release":
+		githubRefEvent(&f, h)
+	case "merge_group":
+		f.Base = cmp.Or(strings.TrimPrefix(event.MergeGroup.BaseRef, "refs/heads/"), queueBase(f.Branch))
+		f.Queue, f.Doubt = true, doubtQueue
+	case "pull_request":
+		githubPullRequest(&f, h, event, ref)
+		f.Trusted, f.Doubt = githubTrust(event, f.Repo, readable)
+	default:
+		f.Unlisted = true
+		f.Doubt = fmt.Sprintf("event %s does not say whose code is built", printable(f.Event))
+		githubUnlisted(&f, h, event, ref, readable)
+	}
+	return f
+}
+
+// githubRefEvent judges the events that only somebody who may write to the repository starts,
+// on a ref of that repository.
+func githubRefEvent(f *Facts, h host) {
+	f.Protected = h.getenv("GITHUB_REF_PROTECTED") == "true"
+	base := queueBase(f.Branch)
+	switch {
+	case base != "": // creating a merge queue's branch also pushes it
+		f.Base, f.Queue, f.Doubt = base, true, doubtQueue
+	case f.Tag != "", f.Branch != "" && f.Event != "release":
+		f.Trusted = true
+	default:
+		f.Unlisted, f.Doubt = true, doubtRef
+	}
+}
+
+// githubPullRequest fills in a pull request: the number from the payload or from
+// refs/pull/<number>/merge, neither of which a fork can choose.
+func githubPullRequest(f *Facts, h host, event payload, ref string) {
+	f.Branch = h.getenv("GITHUB_HEAD_REF")
+	if pr := event.PullRequest; pr != nil {
+		f.PR = pr.Number
+		f.Branch = cmp.Or(f.Branch, pr.Head.Ref)
+		f.Base = cmp.Or(f.Base, pr.Base.Ref)
+	}
+	if f.PR <= 0 {
+		f.PR = event.Number
+	}
+	if f.PR <= 0 {
+		pull, _ := strings.CutPrefix(ref, "refs/pull/")
+		number, _, _ := strings.Cut(pull, "/")
+		f.PR = numberOrUnknown(pullNumber(number))
+	}
+}
+
+// githubUnlisted finds the pull request that an unlisted event is about, so that the user's
+// word (trusted, cache-write) for such a build never lets it into a branch's scope.
+func githubUnlisted(f *Facts, h host, event payload, ref string, readable bool) {
+	switch {
+	case event.PullRequest != nil || strings.HasPrefix(f.Event, "pull_request") || h.getenv("GITHUB_HEAD_REF") != "":
+		githubPullRequest(f, h, event, ref)
+	case event.Issue.PullRequest != nil:
+		f.PR, f.Branch = numberOrUnknown(event.Issue.Number), ""
+	case f.Event == "issue_comment" && !readable:
+		f.PR, f.Branch = UnknownPR, ""
+	}
+}
+
+// githubTrust reports whether a pull request's code comes from this repository, and if not,
+// or if it no longer matters, why not.
+func githubTrust(event payload, repo string, readable bool) (bool, string) {
+	pr := event.PullRequest
+	switch {
+	case !readable || pr == nil:
+		return false, doubtPayload
+	case pr.Head.Repo == nil || repo == "" || pr.Head.Repo.FullName != repo:
+		return false, doubtFork
+	case event.Action == "closed":
+		// A merged one runs on its base branch, which must not read a pull request's scope.
+		return false, "a closed pull request: nobody would read its cache"
+	}
+	return true, ""
+}
+
+func numberOrUnknown(n int) int {
+	if n <= 0 {
+		return UnknownPR
+	}
+	return n
+}
+
+// githubRef is the full ref, put together from its parts where only those are set.
+func githubRef(h host) string {
+	ref, name := h.getenv("GITHUB_REF"), h.getenv("GITHUB_REF_NAME")
+	if ref != "" || name == "" {
+		return ref
+	}
+	switch h.getenv("GITHUB_REF_TYPE") {
+	case "branch":
+		return "refs/heads/" + name
+	case "tag":
+		return "refs/tags/" + name
+	}
+	return ""
+}
+
+func githubRun(h host) string {
+	server, repo, run := h.getenv("GITHUB_SERVER_URL"), h.getenv("GITHUB_REPOSITORY"), h.getenv("GITHUB_RUN_ID")
+	if server == "" || repo == "" || run == "" {
+		return ""
+	}
+	return server + "/" + repo + "/actions/runs/" + run
+}
+
+// readPayload reads the file at GITHUB_EVENT_PATH. A payload that cannot be read whole
+// counts as none: half of one could hide that a pull request is a fork's.
+func readPayload(h host) (payload, bool) {
+	var event payload
+	file := h.getenv("GITHUB_EVENT_PATH")
+	if file == "" {
+		return payload{}, false
+	}
+	text, err := h.readFile(file)
+	if err != nil {
+		return payload{}, false
+	}
+	if err := json.Unmarshal(text, &event); err != nil {
+		return payload{}, false
+	}
+	return event, true
+}

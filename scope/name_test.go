@@ -1,0 +1,140 @@
+package scope
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+const goldenHeader = `# Names of scopes: kind, ref and key as Go strings, and the name that they get.
+#
+# A changed line is a broken promise: under a changed rule every cache that exists is orphaned,
+# in every store of every user. New lines may be added, with go test ./scope -run TestNames -update.
+
+`
+
+var goldenRefs = []string{
+	"main", "master", "develop", "_", "0", "v1", "release_1", "pr_7", "33e6d73fee",
+	"abcdefghij_abcdefghij_abcdefghij_1234567",  // 40 characters stand
+	"abcdefghij_abcdefghij_abcdefghij_12345678", // 41 do not
+	"feature/a", "feature-a", "Feature/A", "feature//a", "feature/a/", "-feature-a-", "feature.a", "FEATURE_A", "feature a",
+	"feature/ä", "ä", "Ä", "🎉", "🎉🎉", "ветка", "分支", "\u212a", "e\u0301", "\u00e9",
+	"release/1.4", "v1.4.0", "v1.4.0-rc.1+build.5", "1.4", "pr-7", "b-main", "t-v1", "main.web", "gh-readonly-queue/main/pr-7-9f2c1a7b",
+	"dependabot/npm_and_yarn/services/web/types/node-22.1.0", "renovate/ghcr.io-acme-base-1.x",
+	"x,ref=evil.io/o/r", "x;main", "..", "../..", ".", "-", "--", "---", " ", "\n", "\t", "\x00", "a\nb", "a\r\nb", `"main"`, "'main'", "$(reboot)", "`id`", "%2e%2e", `a\b`, "*", "?",
+	"", "\xff", "\xff\xfe", "main\xff", "aux", "con", "refs/heads/main", "HEAD", "@",
+	strings.Repeat("x", 300), strings.Repeat("ä", 150), strings.Repeat("/", 300), strings.Repeat("x", 39) + "/y",
+}
+
+// TestNames holds the mapping to testdata/names.golden.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	var got bytes.Buffer
+	got.WriteString(goldenHeader)
+	line := func(kind, ref, key string, name Name) {
+		fmt.Fprintf(&got, "%s\t%+q\t%+q\t%s\n", kind, ref, key, name)
+	}
+	for _, ref := range goldenRefs {
+		line("branch", ref, "", branchName(ref, ""))
+	}
+	for _, ref := range []string{"v1", "v1.4.0", "main", ""} {
+		line("tag", ref, "", tagName(ref, ""))
+	}
+	for _, n := range []int{1, 7, 12345, 1<<31 - 1} {
+		line("pull", fmt.Sprint(n), "", pullRequestName(n, ""))
+	}
+	for _, key := range []string{
+		"web", "Web", "services/web", "ä", "a.b", "7", strings.Repeat("k", 300),
+		Key("docker/web.Dockerfile", "", "", nil), Key("", "services/web", "", nil), Key("", "", "release", nil),
+		Key("", "", "", []string{"linux/arm64"}), Key("", "", "", []string{"linux/amd64", "linux/arm64"}),
+		Key("docker/web.Dockerfile", "services/web", "release", []string{"linux/arm64", "linux/amd64"}),
+	} {
+		line("branch", "main", key, branchName("main", key))
+	}
+	line("branch", "feature/a", "Web", branchName("feature/a", "Web"))
+	line("tag", "v1.4.0", "web", tagName("v1.4.0", "web"))
+	line("pull", "7", "web", pullRequestName(7, "web"))
+	const golden = "testdata/names.golden"
+	if *update {
+		if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("the mapping differs from %s, which orphans caches:\n%s", golden, got.Bytes())
+	}
+}
+
+func TestNamesAreDistinct(t *testing.T) {
+	t.Parallel()
+	seen := map[Name]string{}
+	add := func(what string, n Name) {
+		if other, ok := seen[n]; ok {
+			t.Errorf("%s and %s are both %q", what, other, n)
+		}
+		seen[n] = what
+	}
+	keys := []string{"", "web", "Web", "a.b", "main", "7"}
+	for _, key := range keys {
+		for _, ref := range goldenRefs {
+			add(fmt.Sprintf("branch %q key %q", ref, key), branchName(ref, key))
+			add(fmt.Sprintf("tag %q key %q", ref, key), tagName(ref, key))
+			// A branch may be called what the naming rule makes of another.
+			if s := Slug(ref); s != ref {
+				add(fmt.Sprintf("branch %q key %q", s, key), branchName(s, key))
+			}
+		}
+		for _, n := range []int{1, 7, 77} {
+			add(fmt.Sprintf("pull request %d key %q", n, key), pullRequestName(n, key))
+		}
+	}
+}
+
+func TestSlugStaysInBudget(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 300)
+	if n := branchName(long, long); len(n) != 2+51+1+51 {
+		t.Errorf("%q is %d characters long, want 105", n, len(n))
+	}
+	if n := pullRequestName(1<<31-1, long); len(n) > 110 {
+		t.Errorf("%q is %d characters long, want 110 at most", n, len(n))
+	}
+}
+
+func TestKey(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		file, subdir, target string
+		platforms            []string
+		want                 string
+	}{
+		{"", "", "", nil, ""},
+		{"Dockerfile", ".", "", []string{"linux/amd64"}, ""},
+		{"./Dockerfile", "./", "", []string{"linux/amd64", "linux/amd64"}, ""},
+		{"web.Dockerfile", "", "", nil, "file=web.Dockerfile"},
+		{"", "web", "", nil, "context=web"},
+		{"web/Dockerfile", "web/", "", nil, "context=web"},
+		{"Dockerfile", "web", "", nil, "file=Dockerfile\ncontext=web"},
+		{"", "", "release", nil, "target=release"},
+		{"", "", "", []string{"linux/arm64"}, "platform=linux/arm64"},
+		{"", "", "", []string{"linux/arm64", "linux/amd64"}, "platform=linux/amd64\nplatform=linux/arm64"},
+		{"", "", "a\nplatform=b", nil, `target=a\nplatform=b`},
+		{"", "", `a\nplatform=b`, nil, `target=a\\nplatform=b`},
+		{"docker/web", "web", "release", []string{"linux/arm64"}, "file=docker/web\ncontext=web\ntarget=release\nplatform=linux/arm64"},
+	} {
+		if got := Key(tt.file, tt.subdir, tt.target, tt.platforms); got != tt.want {
+			t.Errorf("Key(%q, %q, %q, %q) = %q, want %q", tt.file, tt.subdir, tt.target, tt.platforms, got, tt.want)
+		}
+	}
+	platforms := []string{"linux/arm64", "linux/amd64"}
+	Key("", "", "", platforms)
+	if platforms[0] != "linux/arm64" {
+		t.Error("Key sorted the caller's platforms")
+	}
+}

@@ -1,0 +1,180 @@
+package scope
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// New applies the options to the facts and the trust rules to both. It is deterministic.
+//
+// The rules fail closed:
+//
+//	build                              reads                                       writes
+//	default branch                     own                                         own
+//	another branch                     own, fallbacks, default                     own
+//	pull request, same repository      own, head branch, base, fallbacks, default  own
+//	pull request of a fork, untrusted  base, fallbacks, default                    nothing
+//	unlisted event                     default                                     nothing
+//	merge queue                        base, default                               nothing
+//	tag                                fallbacks, default                          nothing
+//
+// A scope that Write "always" adds is also read, first: a cache nobody reads is of no use.
+func New(f Facts, o Options) Plan {
+	f = o.override(f)
+	p := Plan{Facts: f, Read: []Source{}}
+	if o.Key != "" {
+		p.Key = Slug(o.Key)
+	}
+	own := ownScope(f, o.Key)
+	p.Write, p.Why = write(f, o.Write, own.Name)
+	if p.Write != "" && !trusted(f) {
+		p.Warnings = append(p.Warnings, fmt.Sprintf(
+			"cache-write: always: %s is written by an untrusted build (%s): whoever can start one can plant layers there, and every build that reads %[1]s uses them",
+			p.Write, doubt(f)))
+	}
+	p.read(f, o, own)
+	return p
+}
+
+func (o Options) override(f Facts) Facts {
+	if o.Branch != "" {
+		f.Branch, f.Tag = o.Branch, ""
+	}
+	if o.Base != "" {
+		f.Base = o.Base
+	}
+	if o.Default != "" {
+		f.Default = o.Default
+	}
+	if o.PR > 0 {
+		f.PR = o.PR
+	}
+	switch {
+	case o.Trusted == nil:
+	case *o.Trusted:
+		f.Trusted, f.Unlisted, f.Doubt = true, false, ""
+	default:
+		f.Trusted, f.Doubt = false, "trusted: false"
+	}
+	return f
+}
+
+// ownScope is the scope that a build may write, and the zero Source when it has none.
+func ownScope(f Facts, key string) Source {
+	switch {
+	case f.Queue || f.PR < 0:
+		return Source{}
+	case f.PR > 0:
+		return Source{pullRequestName(f.PR, key), "own pull request"}
+	case f.Tag != "":
+		return Source{tagName(f.Tag, key), "own tag"}
+	case f.Branch != "":
+		return Source{branchName(f.Branch, key), "own branch"}
+	}
+	return Source{}
+}
+
+// write returns the name to write, "" for none, and why.
+func write(f Facts, mode string, own Name) (Name, string) {
+	if mode == "" {
+		mode = WriteAuto
+	}
+	no := refusal(f)
+	switch {
+	case mode != WriteAuto && mode != WriteAlways:
+		return "", "cache-write: " + mode
+	case mode == WriteAuto && no != "":
+		return "", no
+	case f.Queue:
+		return "", no
+	case f.PR < 0:
+		return "", doubtNumber
+	case own == "":
+		return "", "no branch, tag or pull request is known: set branch"
+	case no != "":
+		return own, subject(f) + " (cache-write: always)"
+	}
+	return own, subject(f)
+}
+
+// refusal says why the trust rules keep a build from its own scope, "" when they do not.
+func refusal(f Facts) string {
+	switch {
+	case f.Queue:
+		return doubtQueue
+	case !trusted(f):
+		return doubt(f)
+	case f.PR != 0 && f.Protected:
+		return "a protected branch's pull request: its cache would not be read"
+	case f.PR == 0 && f.Tag != "":
+		return "a tag writes only with cache-write: always"
+	}
+	return ""
+}
+
+func trusted(f Facts) bool { return f.Trusted && !f.Unlisted }
+
+func doubt(f Facts) string {
+	if f.Doubt == "" {
+		return "not known to be trusted"
+	}
+	return f.Doubt
+}
+
+// subject names what is built: "push to main", "branch main (schedule)", "pull request 7".
+func subject(f Facts) string {
+	switch {
+	case f.PR > 0:
+		return "pull request " + strconv.Itoa(f.PR)
+	case f.Tag != "":
+		return "tag " + printable(f.Tag)
+	case f.Event == "push":
+		return "push to " + printable(f.Branch)
+	case f.Event == "":
+		return "branch " + printable(f.Branch)
+	}
+	return fmt.Sprintf("branch %s (%s)", printable(f.Branch), printable(f.Event))
+}
+
+// printable quotes what would not stand as one plain word in a line of text.
+func printable(s string) string {
+	if q := strconv.Quote(s); s == "" || q != `"`+s+`"` || strings.Contains(s, " ") {
+		return q
+	}
+	return s
+}
+
+// read fills p.Read. An untrusted build reads nothing by the name of its own branch: a fork
+// may have chosen it.
+func (p *Plan) read(f Facts, o Options, own Source) {
+	seen := map[Name]bool{"": true}
+	add := func(s Source) {
+		if !seen[s.Name] {
+			seen[s.Name] = true
+			p.Read = append(p.Read, s)
+		}
+	}
+	branch := func(name, why string) {
+		if name != "" {
+			add(Source{branchName(name, o.Key), why})
+		}
+	}
+	// Whoever writes a scope reads it, but a protected ref never what a pull request wrote.
+	if refusal(f) == "" || p.Write != "" && !(f.Protected && f.PR != 0) {
+		add(own)
+	}
+	if trusted(f) && f.PR != 0 && !f.Queue {
+		branch(f.Branch, "head branch")
+	}
+	if !f.Unlisted {
+		branch(f.Base, "base branch")
+	}
+	onDefault := trusted(f) && f.PR == 0 && f.Tag == "" && f.Branch != "" && f.Branch == f.Default
+	if !f.Unlisted && !f.Queue && !onDefault {
+		for _, name := range o.Fallbacks {
+			branch(name, "fallback branch")
+		}
+	}
+	branch(f.Default, "default branch")
+}

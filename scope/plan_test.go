@@ -1,0 +1,190 @@
+package scope
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The builds that the options are tried on.
+var (
+	pushMain    = Facts{CI: "github", Event: "push", Branch: "main", Default: "main", Trusted: true, Protected: true}
+	pushFix     = Facts{CI: "github", Event: "push", Branch: "fix", Default: "main", Trusted: true}
+	pullRequest = Facts{CI: "github", Event: "pull_request", Branch: "fix", Base: "dev", Default: "main", PR: 7, Trusted: true}
+	fork        = Facts{CI: "github", Event: "pull_request", Branch: "main", Base: "dev", Default: "main", PR: 7, Doubt: "a fork's pull request"}
+	nameless    = Facts{CI: "buildkite", Branch: "main", Base: "dev", Default: "main", PR: UnknownPR, Doubt: "a pull request whose number is not known"}
+	queue       = Facts{CI: "github", Event: "merge_group", Branch: "gh-readonly-queue/dev/pr-7-abc", Base: "dev", Default: "main", Queue: true}
+	tag         = Facts{CI: "github", Event: "push", Tag: "v1", Default: "main", Trusted: true}
+	comment     = Facts{CI: "github", Event: "issue_comment", Branch: "main", Default: "main", Unlisted: true, Doubt: "event issue_comment does not say whose code is built"}
+	target      = Facts{CI: "github", Event: "pull_request_target", Branch: "main", Base: "dev", Default: "main", PR: 7, Unlisted: true}
+	protected   = Facts{CI: "gitlab", Event: "merge_request_event", Branch: "dev", Base: "main", Default: "main", PR: 7, Trusted: true, Protected: true}
+	stranger    = Facts{CI: "unknown", Branch: "fix", Default: "main", Doubt: "this CI is not known"}
+	shell       = Facts{CI: "git", Branch: "fix", Default: "main", Trusted: true}
+	nowhere     = Facts{Trusted: true}
+)
+
+func yes() *bool { b := true; return &b }
+func no() *bool  { return new(bool) }
+
+func TestNew(t *testing.T) {
+	t.Parallel()
+	more := []string{"dev", "", "next", "main", "next"}
+	for _, tt := range []struct {
+		name    string
+		facts   Facts
+		options Options
+		write   Name
+		read    string // names, nearest first
+		why     string
+	}{
+		{"push to the default branch", pushMain, Options{Fallbacks: more}, "b-main", "b-main", "push to main"},
+		{"push to another branch", pushFix, Options{Fallbacks: more}, "b-fix", "b-fix b-dev b-next b-main", "push to fix"},
+		{"pull request", pullRequest, Options{Fallbacks: more}, "pr-7", "pr-7 b-fix b-dev b-next b-main", "pull request 7"},
+		{"fork", fork, Options{Fallbacks: more}, "", "b-dev b-next b-main", "a fork's pull request"},
+		{"unknown number", nameless, Options{Fallbacks: more}, "", "b-dev b-next b-main", "a pull request whose number is not known"},
+		{"merge queue", queue, Options{Fallbacks: more}, "", "b-dev b-main", "a merge queue's branch is temporary"},
+		{"tag", tag, Options{Fallbacks: more}, "", "b-dev b-next b-main", "a tag writes only with cache-write: always"},
+		{"unlisted event", comment, Options{Fallbacks: more}, "", "b-main", "event issue_comment does not say whose code is built"},
+		{"unlisted event of a pull request", target, Options{Fallbacks: more}, "", "b-main", "not known to be trusted"},
+		{"protected merge request", protected, Options{Fallbacks: more}, "", "b-dev b-main b-next", "a protected branch's pull request: its cache would not be read"},
+		{"unknown CI", stranger, Options{Fallbacks: more}, "", "b-dev b-next b-main", "this CI is not known"},
+		{"shell", shell, Options{Fallbacks: more}, "b-fix", "b-fix b-dev b-next b-main", "branch fix"},
+		{"nowhere", nowhere, Options{}, "", "", "no branch, tag or pull request is known: set branch"},
+		{"no facts", Facts{}, Options{}, "", "", "not known to be trusted"},
+		{"unlisted, said to be trusted all the same", Facts{Branch: "main", Default: "main", Trusted: true, Unlisted: true}, Options{}, "", "b-main", "not known to be trusted"},
+
+		{"always: branch", pushFix, Options{Write: "always"}, "b-fix", "b-fix b-main", "push to fix"},
+		{"always: pull request", pullRequest, Options{Write: "always"}, "pr-7", "pr-7 b-fix b-dev b-main", "pull request 7"},
+		{"always: fork", fork, Options{Write: "always"}, "pr-7", "pr-7 b-dev b-main", "pull request 7 (cache-write: always)"},
+		{"always: unknown number", nameless, Options{Write: "always"}, "", "b-dev b-main", "a pull request whose number is not known"},
+		{"always: merge queue", queue, Options{Write: "always"}, "", "b-dev b-main", "a merge queue's branch is temporary"},
+		{"always: tag", tag, Options{Write: "always"}, "t-v1", "t-v1 b-main", "tag v1 (cache-write: always)"},
+		{"always: unlisted event", comment, Options{Write: "always"}, "b-main", "b-main", "branch main (issue_comment) (cache-write: always)"},
+		{"always: unlisted event of a pull request", target, Options{Write: "always"}, "pr-7", "pr-7 b-main", "pull request 7 (cache-write: always)"},
+		{"always: protected merge request", protected, Options{Write: "always"}, "pr-7", "b-dev b-main", "pull request 7 (cache-write: always)"},
+		{"always: unknown CI", stranger, Options{Write: "always"}, "b-fix", "b-fix b-main", "branch fix (cache-write: always)"},
+		{"always: nowhere", nowhere, Options{Write: "always"}, "", "", "no branch, tag or pull request is known: set branch"},
+
+		{"auto", pushFix, Options{Write: "auto"}, "b-fix", "b-fix b-main", "push to fix"},
+		{"never: branch", pushFix, Options{Write: "never"}, "", "b-fix b-main", "cache-write: never"},
+		{"never: pull request", pullRequest, Options{Write: "never"}, "", "pr-7 b-fix b-dev b-main", "cache-write: never"},
+		{"never: fork", fork, Options{Write: "never"}, "", "b-dev b-main", "cache-write: never"},
+		{"unknown cache-write", pushFix, Options{Write: "Always"}, "", "b-fix b-main", "cache-write: Always"},
+
+		{"trusted: fork", fork, Options{Trusted: yes()}, "pr-7", "pr-7 b-main b-dev", "pull request 7"},
+		{"trusted: unknown number", nameless, Options{Trusted: yes()}, "", "b-main b-dev", "a pull request whose number is not known"},
+		{"trusted, always: unknown number", nameless, Options{Trusted: yes(), Write: "always"}, "", "b-main b-dev", "a pull request whose number is not known"},
+		{"trusted: merge queue", queue, Options{Trusted: yes(), Write: "always"}, "", "b-dev b-main", "a merge queue's branch is temporary"},
+		{"trusted: tag", tag, Options{Trusted: yes()}, "", "b-main", "a tag writes only with cache-write: always"},
+		{"trusted: unlisted event", comment, Options{Trusted: yes()}, "b-main", "b-main", "branch main (issue_comment)"},
+		{"trusted: unlisted event of a pull request", target, Options{Trusted: yes()}, "pr-7", "pr-7 b-main b-dev", "pull request 7"},
+		{"trusted: unknown CI", stranger, Options{Trusted: yes()}, "b-fix", "b-fix b-main", "branch fix"},
+
+		{"untrusted: default branch", pushMain, Options{Trusted: no(), Fallbacks: more}, "", "b-dev b-next b-main", "trusted: false"},
+		{"untrusted: branch", pushFix, Options{Trusted: no()}, "", "b-main", "trusted: false"},
+		{"untrusted: pull request", pullRequest, Options{Trusted: no()}, "", "b-dev b-main", "trusted: false"},
+		{"untrusted: tag", tag, Options{Trusted: no()}, "", "b-main", "trusted: false"},
+		{"untrusted: shell", shell, Options{Trusted: no()}, "", "b-main", "trusted: false"},
+		{"untrusted: unlisted event", comment, Options{Trusted: no()}, "", "b-main", "trusted: false"},
+		{"untrusted, always: branch", pushFix, Options{Trusted: no(), Write: "always"}, "b-fix", "b-fix b-main", "push to fix (cache-write: always)"},
+
+		{"branch: push", pushFix, Options{Branch: "x"}, "b-x", "b-x b-main", "push to x"},
+		{"branch: default", pushFix, Options{Branch: "main"}, "b-main", "b-main", "push to main"},
+		{"branch: pull request", pullRequest, Options{Branch: "x"}, "pr-7", "pr-7 b-x b-dev b-main", "pull request 7"},
+		{"branch: fork", fork, Options{Branch: "x"}, "", "b-dev b-main", "a fork's pull request"},
+		{"branch, always: fork", fork, Options{Branch: "x", Write: "always"}, "pr-7", "pr-7 b-dev b-main", "pull request 7 (cache-write: always)"},
+		{"branch, always: unknown number", nameless, Options{Branch: "x", Write: "always", Trusted: yes()}, "", "b-x b-dev b-main", "a pull request whose number is not known"},
+		{"branch: merge queue", queue, Options{Branch: "x", Write: "always"}, "", "b-dev b-main", "a merge queue's branch is temporary"},
+		{"branch: tag", tag, Options{Branch: "x"}, "b-x", "b-x b-main", "push to x"},
+		{"branch: unlisted event", comment, Options{Branch: "x"}, "", "b-main", "event issue_comment does not say whose code is built"},
+		{"branch: unknown CI", stranger, Options{Branch: "x"}, "", "b-main", "this CI is not known"},
+		{"branch: nowhere", nowhere, Options{Branch: "x"}, "b-x", "b-x", "branch x"},
+
+		{"base: push", pushFix, Options{Base: "x"}, "b-fix", "b-fix b-x b-main", "push to fix"},
+		{"base: fork", fork, Options{Base: "x"}, "", "b-x b-main", "a fork's pull request"},
+		{"base: merge queue", queue, Options{Base: "x"}, "", "b-x b-main", "a merge queue's branch is temporary"},
+		{"base: unlisted event", target, Options{Base: "x"}, "", "b-main", "not known to be trusted"},
+		{"default: push", pushFix, Options{Default: "fix"}, "b-fix", "b-fix", "push to fix"},
+		{"default: nowhere", nowhere, Options{Default: "x"}, "", "b-x", "no branch, tag or pull request is known: set branch"},
+
+		{"pull-request: push", pushFix, Options{PR: 9}, "pr-9", "pr-9 b-fix b-main", "pull request 9"},
+		{"pull-request: default branch", pushMain, Options{PR: 9}, "", "b-main", "a protected branch's pull request: its cache would not be read"},
+		{"pull-request: fork", fork, Options{PR: 9}, "", "b-dev b-main", "a fork's pull request"},
+		{"pull-request, always: unknown number", nameless, Options{PR: 9, Write: "always"}, "pr-9", "pr-9 b-dev b-main", "pull request 9 (cache-write: always)"},
+		{"pull-request: tag", tag, Options{PR: 9}, "pr-9", "pr-9 b-main", "pull request 9"},
+		{"pull-request: merge queue", queue, Options{PR: 9, Write: "always", Trusted: yes()}, "", "b-dev b-main", "a merge queue's branch is temporary"},
+		{"pull-request: shell", shell, Options{PR: 9, Base: "dev"}, "pr-9", "pr-9 b-fix b-dev b-main", "pull request 9"},
+		{"pull-request: negative", pushFix, Options{PR: UnknownPR}, "b-fix", "b-fix b-main", "push to fix"},
+
+		{"fallbacks: own and pull-request look-alikes", pushFix, Options{Fallbacks: []string{"fix", "pr-7", "main"}}, "b-fix", "b-fix b-pr-7-c1cec5c4a6 b-main", "push to fix"},
+		{"key", pullRequest, Options{Key: "web"}, "pr-7.web", "pr-7.web b-fix.web b-dev.web b-main.web", "pull request 7"},
+		{"unprintable branch", pushFix, Options{Branch: "a\nb"}, "b-a-b-7e18f73731", "b-a-b-7e18f73731 b-main", `push to "a\nb"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := New(tt.facts, tt.options)
+			var read []string
+			for _, s := range p.Read {
+				read = append(read, string(s.Name))
+			}
+			if got := strings.Join(read, " "); got != tt.read {
+				t.Errorf("read %q, want %q", got, tt.read)
+			}
+			if p.Write != tt.write || p.Why != tt.why {
+				t.Errorf("write %q (%s), want %q (%s)", p.Write, p.Why, tt.write, tt.why)
+			}
+		})
+	}
+}
+
+func TestNewSaysWhyEachIsRead(t *testing.T) {
+	t.Parallel()
+	got := New(pullRequest, Options{Fallbacks: []string{"next", "dev"}}).Read
+	want := []Source{
+		{"pr-7", "own pull request"}, {"b-fix", "head branch"}, {"b-dev", "base branch"},
+		{"b-next", "fallback branch"}, {"b-main", "default branch"},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("read %v, want %v", got, want)
+	}
+	if got := New(pushMain, Options{}).Read[0].Why; got != "own branch" {
+		t.Errorf("a scope that is own and default is read as %q, want the nearer", got)
+	}
+	if got := New(tag, Options{Write: "always"}).Read[0].Why; got != "own tag" {
+		t.Errorf("own tag is read as %q", got)
+	}
+}
+
+func TestNewWarnsOfAnUntrustedWriter(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		facts Facts
+		write string
+		want  string
+	}{
+		{fork, "always", "cache-write: always: pr-7 is written by an untrusted build (a fork's pull request): " +
+			"whoever can start one can plant layers there, and every build that reads pr-7 uses them"},
+		{comment, "always", "cache-write: always: b-main is written by an untrusted build (event issue_comment does not say whose code is built): " +
+			"whoever can start one can plant layers there, and every build that reads b-main uses them"},
+		{fork, "auto", ""}, {nameless, "always", ""}, {queue, "always", ""}, {tag, "always", ""}, {pullRequest, "always", ""},
+	} {
+		if got := strings.Join(New(tt.facts, Options{Write: tt.write}).Warnings, "\n"); got != tt.want {
+			t.Errorf("%s, cache-write %s: warnings %q, want %q", tt.facts.Event, tt.write, got, tt.want)
+		}
+	}
+}
+
+func TestNewAppliesOptionsToFacts(t *testing.T) {
+	t.Parallel()
+	got := New(target, Options{Branch: "a", Base: "b", Default: "c", PR: 9, Trusted: yes(), Key: "Web"})
+	want := Facts{CI: "github", Event: "pull_request_target", Branch: "a", Base: "b", Default: "c", PR: 9, Trusted: true}
+	if got.Facts != want {
+		t.Errorf("facts %+v, want %+v", got.Facts, want)
+	}
+	if got.Key != Slug("Web") || !strings.HasSuffix(string(got.Write), "."+got.Key) {
+		t.Errorf("key %q in %q, want %q", got.Key, got.Write, Slug("Web"))
+	}
+	if p := New(Facts{}, Options{}); p.Read == nil || p.Key != "" {
+		t.Errorf("read %#v, key %q: want an empty list, for JSON, and no key", p.Read, p.Key)
+	}
+}
