@@ -1,0 +1,123 @@
+package inputs
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Cache is one cache as the user wrote it: type=registry,ref=ghcr.io/o/app has Type
+// registry and the attribute ref. Attrs is never nil.
+type Cache struct {
+	Line  int // in its input, from 1; 0: the default
+	Type  string
+	Attrs map[string]string
+}
+
+// caches reads the input cache. With raw caches its default is off.
+func (p *parser) caches() []Cache {
+	_, set := p.settings["cache"]
+	_, from := p.settings["cache-from"]
+	_, to := p.settings["cache-to"]
+	if !set && (from || to) {
+		return nil
+	}
+	caches := p.entries("cache")
+	if !set {
+		caches[0].Line = 0
+	}
+	return caches
+}
+
+// entries reads a list of caches.
+func (p *parser) entries(input string) []Cache {
+	var all []Cache
+	for _, it := range p.list(input) {
+		if c, ok := p.entry(input, it); ok {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// entry reads one entry of an input: CSV with a type; or one word, which is the type;
+// or for cache-from and cache-to a reference, as in buildx's util/buildflags.
+func (p *parser) entry(input string, it item) (Cache, bool) {
+	e := Cache{Line: it.line, Attrs: map[string]string{}}
+	if !strings.ContainsAny(it.text, `=,"`) {
+		raw := input == "cache-from" || input == "cache-to"
+		switch {
+		case raw:
+			e.Type, e.Attrs["ref"] = "registry", it.text
+		case isName(it.text):
+			e.Type = it.text
+		default:
+			p.report(input, it.line, "expected type=…", "a repository is written type=registry,ref=…")
+			return e, false
+		}
+		return e, true
+	}
+	pairs, err := ParseCSV(it.text)
+	if err != nil {
+		p.report(input, it.line, err.Error(), `put quotes around a whole field: type=local,"dest=a,b"`)
+		return e, false
+	}
+	seen := map[string]bool{}
+	for _, pair := range pairs {
+		if seen[pair.Key] {
+			p.report(input, it.line, attributeName(pair.Key)+" is given twice", "")
+		}
+		seen[pair.Key] = true
+		e.Attrs[pair.Key] = pair.Value
+	}
+	e.Type = e.Attrs["type"]
+	delete(e.Attrs, "type")
+	if e.Type == "" {
+		p.report(input, it.line, "the type is missing", "begin with type=")
+	}
+	return e, e.Type != ""
+}
+
+// cacheAttrs are the attributes that inputs of their own set for every cache, under
+// BuildKit's names. What was not set is absent.
+func (p *parser) cacheAttrs() map[string]string {
+	attrs := map[string]string{}
+	for _, name := range []string{"cache-mode", "compression", "compression-level", "force-compression", "oci-mediatypes", "image-manifest"} {
+		if value := p.value(name); value != "" {
+			attrs[strings.TrimPrefix(name, "cache-")] = value
+		}
+	}
+	return attrs
+}
+
+// connections are the schemes of builder addresses (client/connhelper in BuildKit,
+// and what its client dials itself).
+var connections = []string{"unix", "tcp", "docker-container", "podman-container", "kube-pod", "ssh"}
+
+// builder reads which builder to use.
+func (p *parser) builder() string {
+	text := p.value("builder")
+	words := []string{"auto", "embedded", "rootless"}
+	if slices.Contains(words, text) {
+		return text
+	}
+	scheme, rest, isAddress := strings.Cut(text, "://")
+	switch {
+	case isAddress && !slices.Contains(connections, scheme):
+		p.report("builder", 0, quoted(scheme)+" is not a kind of address", didYouMean(scheme, connections))
+	case isAddress && strings.Trim(rest, "/") == "":
+		p.report("builder", 0, "the address names nothing", "write it like unix:///run/buildkit/buildkitd.sock or docker-container://name")
+	case isAddress:
+		if _, err := url.Parse(text); err != nil {
+			p.report("builder", 0, "the address is not a URL", "")
+		}
+		return text
+	case text == "container" || text == "engine":
+		p.report("builder", 0, quoted(text)+" is not available yet", "use auto, embedded, rootless, or the address of a BuildKit")
+	case Nearest(text, words) != "":
+		p.report("builder", 0, quoted(text)+" is not a builder", didYouMean(text, words))
+	default:
+		p.report("builder", 0, "builders of buildx cannot be used by name yet", "leave the input out, or give an address such as docker-container://NAME")
+	}
+	return ""
+}

@@ -1,0 +1,76 @@
+package inputs
+
+import (
+	"testing"
+)
+
+func TestContext(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"Dockerfile", "app/Dockerfile", "low/dockerfile", "other/Dockerfile.prod", "other/app.dockerfile", "other/.dockerignore", "empty/x", "typo/Dokerfile"} {
+		write(t, dir, name)
+	}
+	for _, tt := range []struct {
+		context, file    string
+		wantFile         string
+		subdir, relative string // of the context; of the Dockerfile
+		problems         string
+	}{
+		{wantFile: "Dockerfile"},
+		{context: "app", wantFile: "app/Dockerfile", subdir: "app"},
+		{context: "./app/", file: "app/Dockerfile", wantFile: "app/Dockerfile", subdir: "app"},
+		{context: dir + "/app", wantFile: dir + "/app/Dockerfile", subdir: "app"},
+		{context: "low", wantFile: "low/dockerfile", subdir: "low"},
+		{context: "app", file: "other/Dockerfile.prod", wantFile: "other/Dockerfile.prod", subdir: "app", relative: "../other/Dockerfile.prod"},
+		{context: "https://example.com/o/r.git#main:sub", wantFile: "Dockerfile", subdir: "sub"},
+		{context: "git@example.com:o/r.git", file: "docker/Dockerfile", wantFile: "docker/Dockerfile", relative: "docker/Dockerfile"},
+		{context: "https://example.com/context.tar.gz", wantFile: "Dockerfile"},
+		{context: "https://example.com/o/r.git", file: dir + "/app/Dockerfile", wantFile: dir + "/app/Dockerfile", relative: "app/Dockerfile"},
+
+		{context: "nope", problems: "context: no directory \"nope\"\nhint: relative paths start from the working directory"},
+		{context: "Dockerfile", problems: "context: \"Dockerfile\" is not a directory\nhint: name the directory that it is in"},
+		{context: "htps://u:hunter2@h/x", problems: "context: no directory the value\nhint: relative paths start from the working directory"},
+		{context: "https://example.com/o/r.git?foo=hunter2", problems: "context: BuildKit does not understand the URL's query\nhint: known are ref, subdir, checksum, submodules and keep-git-dir"},
+		{context: "Dockerfile/app", problems: "context: the directory cannot be read\nhint: check the path and its permissions"},
+		{context: "-", problems: "context: a context from standard input is not supported\nhint: unpack it into a directory"},
+		{context: "{{defaultContext}}:app", problems: "context: templates are not supported yet\nhint: check the repository out, and leave the input out"},
+		{context: "other", problems: "file: no Dockerfile at \"other/Dockerfile\"\nhint: set file to other/Dockerfile.prod or other/app.dockerfile"},
+		{context: "typo", problems: "file: no Dockerfile at \"typo/Dockerfile\"\nhint: set file to typo/Dokerfile"},
+		{context: "empty", problems: "file: no Dockerfile at \"empty/Dockerfile\"\nhint: set file to the Dockerfile's path, or context to its directory"},
+		{context: "other", file: "Dockerfile.prod", problems: "file: no Dockerfile at \"Dockerfile.prod\"\nhint: the path starts from the working directory: did you mean \"other/Dockerfile.prod\"?"},
+		{file: "no/such/Dockerfile", problems: "file: no Dockerfile at \"no/such/Dockerfile\"\nhint: there is no directory \"no/such\" either"},
+		{file: "other", problems: "file: \"other\" is a directory\nhint: set file to other/Dockerfile.prod or other/app.dockerfile"},
+		{file: "-", problems: "file: the Dockerfile must be a file\nhint: save it in the working directory first"},
+		{context: "nope", file: "nope/Dockerfile", problems: "context: no directory \"nope\"\nhint: relative paths start from the working directory\n" +
+			"file: no Dockerfile at \"nope/Dockerfile\"\nhint: there is no directory \"nope\" either"},
+	} {
+		t.Run(tt.context+" "+tt.file, func(t *testing.T) {
+			t.Parallel()
+			v, problems := Parse(nil, []string{"INPUT_CONTEXT=" + tt.context, "INPUT_FILE=" + tt.file}, dir)
+			if got := problems.Error(); got != tt.problems {
+				t.Fatalf("got:\n%s\nwant:\n%s", got, tt.problems)
+			}
+			if tt.problems != "" {
+				return
+			}
+			if v.File != tt.wantFile || v.Subdir() != tt.subdir || v.Dockerfile() != tt.relative {
+				t.Errorf("file %q, subdirectory %q, Dockerfile %q; want %q, %q, %q",
+					v.File, v.Subdir(), v.Dockerfile(), tt.wantFile, tt.subdir, tt.relative)
+			}
+		})
+	}
+}
+
+func TestReportDirectory(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ set, ci, temp, want string }{
+		{want: ""},
+		{ci: "gitlab", want: ".warmlayer"},
+		{ci: "github", temp: "/tmp/r", want: "/tmp/r/warmlayer"},
+		{set: "out", ci: "github", temp: "/tmp/r", want: "out"},
+	} {
+		if got := (Values{ReportDir: tt.set}).ReportDirectory(tt.ci, tt.temp); got != tt.want {
+			t.Errorf("%+v: %q", tt, got)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package inputs
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Table is the inputs as a Markdown table, for the README.
+func Table() string {
+	var b strings.Builder
+	b.WriteString("| input | meaning | default |\n| --- | --- | --- |\n")
+	for _, f := range Fields {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", f.Name, f.sentence(), f.unset())
+	}
+	return b.String()
+}
+
+// OutputsTable is the step's outputs as a Markdown table, for the README.
+func OutputsTable() string {
+	var b strings.Builder
+	b.WriteString("| output | meaning |\n| --- | --- |\n")
+	for _, o := range StepOutputs {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", o.Name, o.Help)
+	}
+	return b.String()
+}
+
+// ActionYAML is the inputs of action.yml, indented to stand under "inputs:". None has
+// a default there: GitHub would set its variable, and hide what other sources say.
+func ActionYAML() string {
+	var b strings.Builder
+	for _, f := range Fields {
+		fmt.Fprintf(&b, "  %s:\n    description: %s\n    required: false\n", f.Name, yamlText(f.help()))
+	}
+	return b.String()
+}
+
+// OutputsYAML is the outputs of action.yml, indented to stand under "outputs:".
+func OutputsYAML() string {
+	var b strings.Builder
+	for _, o := range StepOutputs {
+		fmt.Fprintf(&b, "  %s:\n    description: %s\n", o.Name, yamlText(o.Help))
+	}
+	return b.String()
+}
+
+// Usage is the flags with their help, for --help.
+func Usage() string {
+	var b strings.Builder
+	for _, f := range Fields {
+		fmt.Fprintf(&b, "  --%s%s\n", f.Name, f.Kind.placeholder())
+		for _, line := range wrap(strings.ReplaceAll(f.help(), "`", ""), 70) {
+			fmt.Fprintf(&b, "        %s\n", line)
+		}
+	}
+	return b.String()
+}
+
+// placeholder stands for a flag's value; dots tell that the flag may be repeated.
+func (k Kind) placeholder() string {
+	switch k {
+	case Bool:
+		return "[=false]"
+	case Int:
+		return " number"
+	case Duration:
+		return " duration"
+	case Words, Lines, Entries:
+		return " value ..."
+	}
+	return " value"
+}
+
+// sentence is the help and, unless it names them, the choices.
+func (f Field) sentence() string {
+	if f.Choices == nil {
+		return f.Help
+	}
+	return f.Help + " One of `" + strings.Join(f.Choices, "`, `") + "`."
+}
+
+// help is the sentence and what unset means.
+func (f Field) help() string {
+	if unset := f.unset(); unset != "" {
+		return f.sentence() + " Default: " + unset
+	}
+	return f.sentence()
+}
+
+// unset is what unset means, in Markdown.
+func (f Field) unset() string {
+	if f.Default != "" {
+		return "`" + f.Default + "`"
+	}
+	return f.Unset
+}
+
+func yamlText(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// wrap breaks text into lines of at most width bytes, but never a word.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		line = strings.TrimSpace(line + " " + word)
+	}
+	return append(lines, line)
+}

@@ -1,0 +1,116 @@
+package inputs
+
+import "slices"
+
+//go:generate go run ./generate ..
+
+// Kind is the form of an input's value.
+type Kind int
+
+const (
+	Text     Kind = iota // one line
+	Bool                 // true or false, spelled as YAML 1.2's core schema does
+	Int                  // a whole number, 0 or more
+	Duration             // as time.ParseDuration reads it, more than zero: 90s, 1h30m
+	Words                // a list separated by commas or newlines
+	Lines                // a list separated by newlines; quotes join lines
+	Entries              // a list of BuildKit's CSV, one entry a line: type=local,dest=out
+)
+
+// List tells whether an input of this kind holds several values.
+func (k Kind) List() bool { return k == Words || k == Lines || k == Entries }
+
+// Field describes one input. Its flag is --Name; its variables are INPUT_,
+// PLUGIN_ and WARMLAYER_ followed by the name in upper case.
+type Field struct {
+	Name    string
+	Kind    Kind
+	Default string   // the value when unset; "" when there is none
+	Unset   string   // what unset means, in Markdown, where Default cannot say it
+	Choices []string // the only values allowed; nil: any
+	Help    string   // one sentence of Markdown for action.yml, the README and --help
+	Secret  bool     // items may hold any character but a newline
+}
+
+var truth = []string{"true", "True", "TRUE", "false", "False", "FALSE"}
+
+// Compressions are the layer compressions that BuildKit v0.33.1 writes
+// (util/compression).
+var Compressions = []string{"gzip", "estargz", "zstd", "uncompressed"}
+
+// Fields is the table of inputs: what is read, documented and generated, in the
+// order in which it is shown. Names and list rules of the first part are those of
+// docker/build-push-action.
+var Fields = []Field{
+	{Name: "context", Default: ".", Help: "Directory to build, or a Git or HTTP URL."},
+	{Name: "file", Unset: "`Dockerfile` in the context", Help: "Path of the Dockerfile, from the working directory; for a URL, from the context's root."},
+	{Name: "target", Unset: "the last stage", Help: "Stage of the Dockerfile to build."},
+	{Name: "build-args", Kind: Lines, Help: "Build arguments, one `NAME=value` a line; a bare `NAME` takes its value from the environment."},
+	{Name: "labels", Kind: Lines, Help: "Labels of the image, one `key=value` a line."},
+	{Name: "tags", Kind: Words, Help: "Names of the image, such as `ghcr.io/owner/app:1.2`."},
+	{Name: "push", Kind: Bool, Default: "false", Help: "Push the image to the registries of its tags."},
+	{Name: "outputs", Kind: Entries, Help: "Where the result goes, one a line: `type=local,dest=out`; types `image`, `registry`, `local`, `oci`, `docker`, `tar`, `cacheonly`."},
+	{Name: "platforms", Kind: Words, Unset: "the builder's own", Help: "Platforms to build for, such as `linux/arm64`."},
+	{Name: "no-cache", Kind: Bool, Default: "false", Help: "Run every step, whatever the caches hold."},
+	{Name: "pull", Kind: Bool, Default: "false", Help: "Look for newer base images, even where the builder has them."},
+	{Name: "secrets", Kind: Lines, Secret: true, Help: "Secrets for `RUN --mount=type=secret`, one `id=value` a line; quote a value of several lines."},
+
+	{Name: "cache", Kind: Entries, Default: "auto", Help: "Caches, one a line, without the branch: `type=registry,ref=ghcr.io/owner/app`, or a bare `inline`, `local`, `auto`, `none`. Beside `cache-from` or `cache-to`, unset means `none`."},
+	{Name: "cache-from", Kind: Entries, Help: "Caches to read as BuildKit does, passed on verbatim: no branch is added."},
+	{Name: "cache-to", Kind: Entries, Help: "Caches to write as BuildKit does, passed on verbatim: no branch is added."},
+	{Name: "cache-key", Unset: "derived from Dockerfile, context, target and platforms", Help: "Identity of this image among those that share a cache."},
+	{Name: "cache-mode", Choices: []string{"max", "min"}, Unset: "`max`; inline: `min`", Help: "Layers to cache: those of every stage, or of the result alone."},
+	{Name: "compression", Choices: Compressions, Unset: "`zstd`", Help: "Compression of the cache's layers."},
+	{Name: "compression-level", Kind: Int, Unset: "BuildKit's", Help: "Level of that compression: gzip and estargz 0–9, zstd 0–22."},
+	{Name: "force-compression", Kind: Bool, Unset: "`false`", Help: "Compress layers again that have another compression."},
+	{Name: "oci-mediatypes", Kind: Bool, Unset: "`true`", Help: "Use OCI media types in the cache instead of Docker's."},
+	{Name: "image-manifest", Kind: Bool, Unset: "`true`", Help: "Store the cache as an image manifest instead of an image index."},
+	{Name: "cache-fallbacks", Kind: Words, Help: "Further branches whose caches are read, in order."},
+	{Name: "cache-write", Default: "auto", Choices: []string{"auto", "always", "never"}, Help: "Whether to write caches: by the trust rules, always, or never."},
+	{Name: "cache-strict", Kind: Bool, Default: "false", Help: "Let a cache fault fail the step."},
+	{Name: "probe-timeout", Kind: Duration, Default: "5s", Help: "Time for finding out which caches exist."},
+	{Name: "cache-timeout", Kind: Duration, Default: "10m", Help: "Time for importing a cache's manifest, and for exporting a cache."},
+
+	{Name: "branch", Unset: "detected", Help: "Branch that is built."},
+	{Name: "base-branch", Unset: "detected", Help: "Branch that a pull request is to be merged into."},
+	{Name: "default-branch", Unset: "detected", Help: "The repository's default branch."},
+	{Name: "pull-request", Kind: Int, Unset: "detected", Help: "Number of the pull request."},
+	{Name: "trusted", Kind: Bool, Unset: "detected", Help: "Whether this run may write caches."},
+
+	{Name: "builder", Default: "auto", Help: "BuildKit to use: `auto`, `embedded`, `rootless`, or an address: `unix://`, `tcp://`, `docker-container://`, `podman-container://`, `kube-pod://`, `ssh://`."},
+	{Name: "progress", Default: "auto", Choices: []string{"auto", "plain", "tty", "quiet"}, Help: "How progress is shown."},
+	{Name: "report-dir", Unset: "`$RUNNER_TEMP/warmlayer` on GitHub, `.warmlayer` in other CIs, none at a terminal", Help: "Directory for `warmlayer.json`, `warmlayer.md` and `warmlayer.env`."},
+}
+
+// StepOutput is a value that the step hands to later steps.
+type StepOutput struct{ Name, Help string }
+
+// StepOutputs are the step's outputs, in the order in which they are documented.
+var StepOutputs = []StepOutput{
+	{"digest", "Digest of the image."},
+	{"imageid", "ID of the image: the digest of its configuration."},
+	{"metadata", "Metadata of the build, as JSON."},
+	{"cache-hit-ratio", "Cached steps divided by all steps, from 0 to 1."},
+	{"cache-hits", "Number of steps that were cached."},
+	{"cache-steps", "Number of steps."},
+	{"cache-sources", "Each cache that was to be read, as JSON: loaded, absent or failed."},
+	{"cache-export", "What became of the cache's export: written, unchanged, skipped or failed."},
+	{"cache-scope", "Name under which the cache was written."},
+	{"first-miss", "First step that was not cached."},
+}
+
+// position is the place of an input in Fields, or -1.
+func position(name string) int {
+	return slices.IndexFunc(Fields, func(f Field) bool { return f.Name == name })
+}
+
+// field returns the input called name, which must be one of Fields.
+func field(name string) Field { return Fields[position(name)] }
+
+func names() []string {
+	all := make([]string, len(Fields))
+	for i, f := range Fields {
+		all[i] = f.Name
+	}
+	return all
+}

@@ -1,0 +1,196 @@
+// Package inputs turns flags and environment variables into validated values.
+//
+// [Fields] is the table of inputs; action.yml, the README's table and --help come
+// from it. [Parse] reads one value for each of them, from the first source that has
+// it: flags, INPUT_* (GitHub), PLUGIN_* (Woodpecker, Drone),
+// BUILDKITE_PLUGIN_CONFIGURATION (JSON), WARMLAYER_*. An empty value is unset. It
+// reports everything wrong at once, starts nothing and writes nothing.
+//
+//	values, problems := inputs.Parse(
+//		[]string{"--tags", "ghcr.io/o/app:1", "--push", "."},
+//		[]string{"WARMLAYER_CACHE=type=registry,ref=ghcr.io/o/app,mod=max"},
+//		".")
+//	// values.Tags is [ghcr.io/o/app:1], values.Outputs an image that is pushed,
+//	// values.Caches one cache of type registry. An attribute such as mod is for
+//	// package backends to judge.
+//
+// What one store accepts, and how values of several caches go together, is checked
+// by package backends.
+package inputs
+
+import (
+	"strings"
+	"time"
+)
+
+// Values are the inputs, validated. Parts that had problems are left out.
+type Values struct {
+	Dir     string // working directory that relative paths start from; "" and "." are the process's own
+	Context string // directory, or a Git or HTTP URL
+	Remote  bool   // Context is a URL, which BuildKit fetches itself
+	File    string // the Dockerfile: a path from Dir; for a URL from the context's root, unless absolute
+	Target  string // "": the last stage
+
+	BuildArgs []Pair // in order; those without a value in the input have the environment's
+	Labels    []Pair
+	Tags      []string // full references: docker.io/library/app:latest
+	Push      bool     // as given; Outputs have it worked in
+	Outputs   []Output // empty: the result stays in the builder
+	Platforms []string // normalised, as in linux/arm64; empty: the builder's
+	NoCache   bool
+	Pull      bool
+	Secrets   []Secret
+
+	Caches       []Cache           // to be scoped by branch
+	CacheFrom    []Cache           // verbatim
+	CacheTo      []Cache           // verbatim
+	CacheKey     string            // "": derive one
+	CacheAttrs   map[string]string // those of mode, compression, … that were set, under BuildKit's names
+	Fallbacks    []string
+	CacheWrite   string // auto, always or never
+	CacheStrict  bool
+	ProbeTimeout time.Duration
+	CacheTimeout time.Duration
+
+	Branch, BaseBranch, DefaultBranch string // "": detect it
+	PullRequest                       int    // 0: detect it
+	Trusted                           *bool  // nil: detect it
+
+	Builder   string // auto, embedded, rootless, or an address
+	Progress  string // auto, plain, tty or quiet
+	ReportDir string // "": see [Values.ReportDirectory]
+}
+
+// Secret is handed to the build under its ID. Printing one shows the ID alone.
+type Secret struct{ ID, Value string }
+
+// String is the secret's ID.
+func (s Secret) String() string { return s.ID }
+
+// GoString is the secret's ID.
+func (s Secret) GoString() string { return "inputs.Secret(" + s.ID + ")" }
+
+// Parse reads the inputs. args are the command line's without the program and the
+// command, environ is as os.Environ gives it, and dir is the working directory: "."
+// outside tests. Where there are problems, values serve only to find more.
+func Parse(args, environ []string, dir string) (Values, Problems) {
+	p := &parser{dir: dir, env: map[string]string{}, settings: map[string]setting{}}
+	for _, variable := range environ {
+		key, value, _ := strings.Cut(variable, "=")
+		p.env[key] = value
+	}
+	p.read(args, environ)
+	values := p.values()
+	p.problems.Sort()
+	return values, p.problems
+}
+
+type parser struct {
+	dir      string
+	env      map[string]string
+	settings map[string]setting // by input, of the first source that has it
+	problems Problems
+}
+
+func (p *parser) report(input string, line int, what, hint string) {
+	p.problems = append(p.problems, Problem{input, line, what, hint})
+}
+
+func (p *parser) values() Values {
+	context, file, remote := p.context()
+	push := p.bool("push")
+	tags := p.tags()
+	platforms := p.platforms()
+	return Values{
+		Dir:     p.dir,
+		Context: context,
+		Remote:  remote,
+		File:    file,
+		Target:  p.value("target"),
+
+		BuildArgs: p.buildArgs(),
+		Labels:    p.labels(),
+		Tags:      tagged(tags),
+		Push:      push,
+		Outputs:   p.outputs(push, tags, platforms),
+		Platforms: platforms,
+		NoCache:   p.bool("no-cache"),
+		Pull:      p.bool("pull"),
+		Secrets:   p.secrets(),
+
+		Caches:       p.caches(),
+		CacheFrom:    p.entries("cache-from"),
+		CacheTo:      p.entries("cache-to"),
+		CacheKey:     p.value("cache-key"),
+		CacheAttrs:   p.cacheAttrs(),
+		Fallbacks:    texts(p.list("cache-fallbacks")),
+		CacheWrite:   p.value("cache-write"),
+		CacheStrict:  p.bool("cache-strict"),
+		ProbeTimeout: p.duration("probe-timeout"),
+		CacheTimeout: p.duration("cache-timeout"),
+
+		Branch:        p.value("branch"),
+		BaseBranch:    p.value("base-branch"),
+		DefaultBranch: p.value("default-branch"),
+		PullRequest:   p.int("pull-request"),
+		Trusted:       p.optionalBool("trusted"),
+
+		Builder:   p.builder(),
+		Progress:  p.value("progress"),
+		ReportDir: p.value("report-dir"),
+	}
+}
+
+func texts(items []item) []string {
+	var all []string
+	for _, it := range items {
+		all = append(all, it.text)
+	}
+	return all
+}
+
+// buildArgs reads NAME=value, and NAME alone from the environment as docker build
+// does; but a NAME that is not set there is a problem.
+func (p *parser) buildArgs() []Pair {
+	var pairs []Pair
+	for _, it := range p.list("build-args") {
+		name, value, ok := strings.Cut(it.text, "=")
+		if !ok {
+			value, ok = p.env[name]
+		}
+		if !ok || name == "" {
+			p.report("build-args", it.line, "expected NAME=value, or the NAME of a variable that is set", "")
+			continue
+		}
+		pairs = append(pairs, Pair{name, value})
+	}
+	return pairs
+}
+
+func (p *parser) labels() []Pair {
+	var pairs []Pair
+	for _, it := range p.list("labels") {
+		key, value, ok := strings.Cut(it.text, "=")
+		if !ok || key == "" {
+			p.report("labels", it.line, "expected key=value", `for an empty value write "key="`)
+			continue
+		}
+		pairs = append(pairs, Pair{key, value})
+	}
+	return pairs
+}
+
+// secrets reads id=value. Nothing of a line that is not understood is shown: it may
+// be the second line of a key that was not quoted.
+func (p *parser) secrets() []Secret {
+	var secrets []Secret
+	for _, it := range p.list("secrets") {
+		id, value, ok := strings.Cut(it.text, "=")
+		if !ok || id == "" || value == "" || strings.ContainsAny(id, " \t\n") {
+			p.report("secrets", it.line, "expected id=value", `put quotes around a secret of several lines: "id=value"`)
+			continue
+		}
+		secrets = append(secrets, Secret{id, value})
+	}
+	return secrets
+}

@@ -1,0 +1,143 @@
+package inputs
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// readBuildkite reads the plugin's configuration, which Buildkite hands over as one
+// JSON object: {"tags": ["o/app"], "push": true, "cache": [{"type": "inline"}]}.
+func (p *parser) readBuildkite(text string) {
+	if strings.TrimSpace(text) == "" {
+		return
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &object); err != nil {
+		p.report(buildkiteConfig, 0, "this is not a JSON object", "")
+		return
+	}
+	source := map[string]setting{}
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		name := inputName(key)
+		at := position(name)
+		if at < 0 {
+			if !isEmpty(object[key]) {
+				p.unknown(shownKey(key), name, "")
+			}
+			continue
+		}
+		s := p.jsonSetting(Fields[at], fmt.Sprintf("%q", key), object[key])
+		if s.text != "" || s.items != nil {
+			p.add(source, name, s)
+		}
+	}
+	p.merge(source)
+}
+
+// jsonSetting reads one input's value. A list is an array or text; in it, an object
+// is one entry of Entries, or the key=value items of Lines.
+func (p *parser) jsonSetting(f Field, from string, raw []byte) setting {
+	s := setting{from: from}
+	value, err := decode(raw)
+	if err != nil {
+		p.report(f.Name, 0, "this is not JSON", "")
+		return s
+	}
+	if text, ok := scalar(value); ok {
+		s.text = strings.TrimSpace(text)
+		return s
+	}
+	if !f.Kind.List() {
+		p.report(f.Name, 0, "one value is expected, not a list", "")
+		return s
+	}
+	elements, ok := value.([]any)
+	if !ok {
+		elements = []any{value}
+	}
+	for i, e := range elements {
+		texts, err := element(f, e)
+		if err != nil {
+			p.report(f.Name, i+1, err.Error(), "")
+		}
+		for _, text := range texts {
+			s.items = append(s.items, item{i + 1, text})
+		}
+	}
+	return s
+}
+
+// element turns one element of a JSON list into items.
+func element(f Field, value any) ([]string, error) {
+	if text, ok := scalar(value); ok {
+		return separate(f, text)
+	}
+	object, ok := value.(map[string]any)
+	if !ok || f.Kind == Words {
+		return nil, errors.New("a list in a list is not understood")
+	}
+	var pairs []Pair
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		text, ok := scalar(object[key])
+		if !ok {
+			return nil, errors.New("its values must be text, numbers, true or false")
+		}
+		pairs = append(pairs, Pair{key, text})
+	}
+	if f.Kind == Entries {
+		return []string{formatCSV(pairs)}, nil
+	}
+	lines := make([]string, len(pairs))
+	for i, pair := range pairs {
+		lines[i] = pair.Key + "=" + pair.Value
+	}
+	return lines, nil
+}
+
+// decode reads JSON and keeps numbers as they are spelled.
+func decode(raw []byte) (any, error) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var value any
+	if err := d.Decode(&value); err != nil {
+		return nil, fmt.Errorf("decode JSON: %w", err)
+	}
+	if d.More() {
+		return nil, errors.New("decode JSON: more than one value")
+	}
+	return value, nil
+}
+
+// scalar is the text of a string, number, true, false or null.
+func scalar(value any) (string, bool) {
+	switch v := value.(type) {
+	case nil:
+		return "", true
+	case string:
+		return v, true
+	case json.Number:
+		return v.String(), true
+	case bool:
+		return fmt.Sprint(v), true
+	}
+	return "", false
+}
+
+func isEmpty(raw []byte) bool {
+	value, err := decode(raw)
+	text, ok := scalar(value)
+	return err == nil && ok && strings.TrimSpace(text) == ""
+}
+
+// shownKey is an unknown key of the configuration as a problem names it.
+func shownKey(key string) string {
+	if isName(inputName(key)) {
+		return key
+	}
+	return buildkiteConfig
+}

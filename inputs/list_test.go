@@ -1,0 +1,119 @@
+package inputs
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestSplit(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, text string
+		kind       Kind
+		want       []item
+	}{
+		{"words", "a, b\nc,,\n", Words, []item{{1, "a"}, {1, "b"}, {2, "c"}}},
+		{"quoted word", "\"x,y\",z", Words, []item{{1, "x,y"}, {1, "z"}}},
+		{"comments and blank lines", "# one\n\n  a\r\n\t# two\nb # three\n# four", Words, []item{{3, "a"}, {5, "b # three"}}},
+		{"lines keep commas", "A=1,2\nB=3", Lines, []item{{1, "A=1,2"}, {2, "B=3"}}},
+		{"quoted lines", "\"k=one\n\n# two\nthree\"\nB=3", Lines, []item{{1, "k=one\n\n# two\nthree"}, {5, "B=3"}}},
+		{"doubled quote", `"A=say ""hi"""`, Lines, []item{{1, `A=say "hi"`}}},
+		{"quote inside", `A=say "hi", you`, Lines, []item{{1, `A=say "hi", you`}}},
+		{"text after quote", `A={"a":"x,y"}`, Lines, []item{{1, `A={"a":"x,y"}`}}},
+		{"JSON array", `A=["x","y"]`, Lines, []item{{1, `A=["x","y"]`}}},
+		{"quoted cell loses its quotes", `A=x,"y"`, Lines, []item{{1, `A=x,y`}}},
+		{"blank after quote", "\"A=1\" \n\"B=2\"\r\n", Lines, []item{{1, "A=1"}, {2, "B=2"}}},
+		{"entries are verbatim", "type=local,\"dest=a,b\"\n\n#x\n type=tar ", Entries, []item{{1, `type=local,"dest=a,b"`}, {4, "type=tar"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := split(tt.kind, tt.text)
+			if err != nil || !slices.Equal(got, tt.want) {
+				t.Errorf("split(%q) = %v, %v; want %v", tt.text, got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestSplitUnbalanced(t *testing.T) {
+	t.Parallel()
+	got, err := split(Lines, "A=1\n\n\"B=2\nC=3")
+	var at errUnbalanced
+	if !errors.As(err, &at) || at.line != 3 {
+		t.Errorf("error is %v, want unbalanced quotes at line 3", err)
+	}
+	if want := []item{{1, "A=1"}}; !slices.Equal(got, want) {
+		t.Errorf("items before it are %v, want %v", got, want)
+	}
+}
+
+func TestParseCSV(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		line string
+		want []Pair
+		err  string
+	}{
+		{line: "type=local,dest=out", want: []Pair{{"type", "local"}, {"dest", "out"}}},
+		{line: `TYPE=a, Ref=b=c`, want: []Pair{{"type", "a"}, {"ref", "b=c"}}},
+		{line: `type=image,"name=a,b"`, want: []Pair{{"type", "image"}, {"name", "a,b"}}},
+		{line: `"type=image,push=true"`, want: []Pair{{"type", "image"}, {"push", "true"}}},
+		{line: "type=image,hunter2", err: `field 2 has no "="`},
+		{line: "type=image,=hunter2", err: `field 2 has nothing before "="`},
+		{line: `type=image,"name=hunter2`, err: "quotes are not balanced at column 13"},
+		{line: `type=image,name="hunter2"`, err: "quotes are not balanced at column 17"},
+		{line: "", err: "the entry is empty"},
+	} {
+		got, err := ParseCSV(tt.line)
+		if tt.err != "" {
+			if err == nil || err.Error() != tt.err {
+				t.Errorf("ParseCSV(%q): error is %v, want %s", tt.line, err, tt.err)
+			}
+			continue
+		}
+		if err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("ParseCSV(%q) = %v, %v; want %v", tt.line, got, err, tt.want)
+		}
+	}
+}
+
+// Whatever the list, items are trimmed and not empty, lines only grow, and what was
+// found before an unbalanced quote is a beginning of the list.
+func FuzzSplit(f *testing.F) {
+	f.Add("a,b\n\"c\nd\",#e\n#f\n", uint8(Words))
+	f.Add("A=\"x\"\n\"B=\"\"y\"\"\"", uint8(Lines))
+	f.Add("type=local,\"dest=a,b", uint8(Entries))
+	f.Fuzz(func(t *testing.T, text string, k uint8) {
+		kind := Words + Kind(k)%3
+		items, _ := split(kind, text)
+		last := 1
+		for _, it := range items {
+			if it.text == "" || strings.TrimSpace(it.text) != it.text {
+				t.Errorf("item %q is empty or not trimmed", it.text)
+			}
+			if it.line < last || it.line > strings.Count(text, "\n")+1 {
+				t.Errorf("item at line %d, after line %d", it.line, last)
+			}
+			last = it.line
+		}
+	})
+}
+
+func FuzzParseCSV(f *testing.F) {
+	f.Add("type", "image", "name", "a,b")
+	f.Add("type", "x", "ref", `say "hi"`)
+	f.Fuzz(func(t *testing.T, key1, value1, key2, value2 string) {
+		for _, key := range []string{key1, key2} {
+			if key == "" || strings.ContainsAny(key, "=\r\n") || strings.ToLower(strings.TrimSpace(key)) != key {
+				t.Skip("not a key")
+			}
+		}
+		want := []Pair{{key1, value1}, {key2, value2}}
+		got, err := ParseCSV(formatCSV(want))
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q became %v, %v; want %v", formatCSV(want), got, err, want)
+		}
+	})
+}

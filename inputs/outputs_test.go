@@ -1,0 +1,98 @@
+package inputs
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+)
+
+func TestOutputs(t *testing.T) {
+	t.Parallel()
+	type attrs = map[string]string
+	const app = "docker.io/o/app:latest"
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		want    []Output
+	}{
+		{"push", []string{"INPUT_PUSH=true", "INPUT_TAGS=o/app"}, []Output{{0, "image", attrs{"push": "true", "name": app}, ""}}},
+		{"registry", []string{"INPUT_OUTPUTS=type=registry,name=o/app"}, []Output{{1, "image", attrs{"push": "true", "name": app}, ""}}},
+		{"push sets push", []string{"INPUT_PUSH=true", "INPUT_TAGS=o/app", "INPUT_OUTPUTS=type=image,push=false,compression=zstd"},
+			[]Output{{1, "image", attrs{"push": "true", "name": app, "compression": "zstd"}, ""}}},
+		{"push adds an image", []string{"INPUT_PUSH=true", "INPUT_TAGS=o/app", "INPUT_OUTPUTS=out"},
+			[]Output{{1, "local", attrs{}, "out"}, {0, "image", attrs{"push": "true", "name": app}, ""}}},
+		{"tags come before names", []string{"INPUT_TAGS=o/app", "INPUT_OUTPUTS=type=oci,name=x,dest=a.tar"},
+			[]Output{{1, "oci", attrs{"name": app}, "a.tar"}}},
+		{"several names", []string{`INPUT_OUTPUTS=type=image,"name=o/app,o/b:1"`}, []Output{{1, "image", attrs{"name": app + ",docker.io/o/b:1"}, ""}}},
+		{"by digest", []string{"INPUT_TAGS=o/app", "INPUT_OUTPUTS=type=image,push-by-digest=true,push=true,name-canonical=1"},
+			[]Output{{1, "image", attrs{"push": "true", "push-by-digest": "true", "name-canonical": "1", "name": "docker.io/o/app"}, ""}}},
+		{"files", []string{"INPUT_OUTPUTS=-\ntype=local,dest=out,mode=delete\ntype=docker,dest=-\ntype=oci,tar=false,dest=layout"},
+			[]Output{{1, "tar", attrs{}, "-"}, {2, "local", attrs{"mode": "delete"}, "out"}, {3, "docker", attrs{}, "-"}, {4, "oci", attrs{"tar": "false"}, "layout"}}},
+		{"annotations", []string{"INPUT_OUTPUTS=type=image,annotation-manifest[linux/amd64].a=b,annotation.c=d"},
+			[]Output{{1, "image", attrs{"annotation-manifest[linux/amd64].a": "b", "annotation.c": "d"}, ""}}},
+		{"cacheonly", []string{"INPUT_OUTPUTS=type=cacheonly"}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := mustParse(t, nil, tt.environ...).Outputs
+			if len(got)+len(tt.want) > 0 && !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("outputs are\n%v, want\n%v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestPushed(t *testing.T) {
+	t.Parallel()
+	v := mustParse(t, nil, "INPUT_OUTPUTS=type=registry,\"name=o/a:1,o/b:1\"\ntype=image,name=o/c\ntype=image,push=1,name=o/a:1")
+	if want := []string{"docker.io/o/a:1", "docker.io/o/b:1"}; !slices.Equal(v.Pushed(), want) {
+		t.Errorf("pushed are %v, want %v", v.Pushed(), want)
+	}
+}
+
+func TestOutputProblems(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	if err := os.Mkdir(filepath.Join(dir, "out"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		outputs string
+		more    []string
+		want    string
+	}{
+		{more: []string{"INPUT_PUSH=true"}, want: "push: there is no name to push the image to\nhint: set tags"},
+		{more: []string{"INPUT_PUSH=true", "INPUT_TAGS=O/app"}, want: "tags: line 1: \"O/app\" has upper-case letters in its repository\nhint: write \"o/app\""},
+		{outputs: "type=registry,name=O/app", want: "outputs: line 1: name: \"O/app\" has upper-case letters in its repository\nhint: write \"o/app\""},
+		{outputs: "type=registry", want: "outputs: line 1: there is no name to push the image to\nhint: set tags"},
+		{outputs: "type=imgae", want: "outputs: line 1: type \"imgae\" is unknown\nhint: did you mean \"image\"?"},
+		{outputs: "type=image,psh=true", want: "outputs: line 1: attribute \"psh\" is unknown\nhint: did you mean \"push\"?"},
+		{outputs: "type=image,hunter2/hunter2=x", want: "outputs: line 1: an attribute is unknown"},
+		{outputs: "type=local,dest=out,push=true", want: "outputs: line 1: attribute \"push\" is unknown"},
+		{outputs: "type=image,push=yes", want: "outputs: line 1: push: \"yes\" is neither true nor false"},
+		{outputs: "type=image,compression=lz4", want: "outputs: line 1: compression: \"lz4\" is none of gzip, estargz, zstd, uncompressed"},
+		{outputs: "type=image,compression=zstd,compression-level=23", want: "outputs: line 1: compression-level is more than 22"},
+		{outputs: "type=image,compression-level=10", want: "outputs: line 1: compression-level is more than 9"},
+		{outputs: "type=image,compression=estargz,oci-mediatypes=false", want: "outputs: line 1: compression estargz needs OCI media types\nhint: remove oci-mediatypes"},
+		{outputs: "type=image,oci-artifact=true,oci-mediatypes=0", want: "outputs: line 1: oci-artifact needs OCI media types\nhint: remove oci-mediatypes"},
+		{outputs: "type=image,annotation-layer.a=b", want: "outputs: line 1: the annotation has no such place"},
+		{outputs: "type=image,name=O/App", want: "outputs: line 1: name: \"O/App\" has upper-case letters in its repository\nhint: write \"o/app\""},
+		{outputs: "type=image,push-by-digest=true,name=o/app:1", want: "outputs: line 1: an image pushed by digest has a tag\nhint: leave the tag out of its name"},
+		{outputs: "type=local", want: "outputs: line 1: dest is missing\nhint: add dest= and a path"},
+		{outputs: "type=local,dest=Dockerfile", want: "outputs: line 1: dest \"Dockerfile\" is not a directory"},
+		{outputs: "type=tar,dest=out", want: "outputs: line 1: dest \"out\" is a directory"},
+		{outputs: "type=docker", want: "outputs: line 1: dest is missing\nhint: an image cannot be loaded into an engine yet: write it to a file, and run docker load"},
+		{outputs: "type=image,dest=x", want: "outputs: line 1: type image has no dest\nhint: use type=oci for a file"},
+		{outputs: "type=docker,dest=x.tar", more: []string{"INPUT_PLATFORMS=linux/amd64,linux/arm64"}, want: "outputs: line 1: type docker holds one platform, and several are built\nhint: use type=oci"},
+	} {
+		t.Run(tt.outputs, func(t *testing.T) {
+			t.Parallel()
+			_, problems := Parse(nil, append(tt.more, "INPUT_OUTPUTS="+tt.outputs), dir)
+			if got := problems.Error(); got != tt.want {
+				t.Errorf("got:\n%s\nwant:\n%s", got, tt.want)
+			}
+		})
+	}
+}

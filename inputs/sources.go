@@ -1,0 +1,218 @@
+package inputs
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// setting is what a source says about one input: text, or a list's items where the
+// source itself tells them apart.
+type setting struct {
+	from  string // flag or variable, for messages
+	text  string
+	items []item
+}
+
+func (s setting) same(t setting) bool {
+	return s.text == t.text && slices.Equal(s.items, t.items)
+}
+
+const (
+	actionPrefix    = "INPUT_"     // GitHub, Gitea and Forgejo; keeps hyphens
+	pluginPrefix    = "PLUGIN_"    // Woodpecker and Drone; hyphens and dots become underscores
+	ownPrefix       = "WARMLAYER_" // everywhere
+	buildkiteConfig = "BUILDKITE_PLUGIN_CONFIGURATION"
+)
+
+// reserved variables have a prefix of ours and are no inputs. GitHub takes args and
+// entrypoint for itself and hands them to the container all the same.
+var reserved = []string{"INPUT_ARGS", "INPUT_ENTRYPOINT", "WARMLAYER_REQUIRE"}
+
+// notYet are inputs of docker/build-push-action that are still to come.
+var notYet = []string{
+	"add-hosts", "allow", "annotations", "attests", "build-contexts", "call", "cgroup-parent",
+	"github-token", "load", "network", "no-cache-filters", "provenance", "sbom", "secret-envs",
+	"secret-files", "shm-size", "ssh", "ulimit",
+}
+
+// read gathers the settings of all sources, the first source that has an input wins.
+func (p *parser) read(args, environ []string) {
+	p.readFlags(args)
+	environ = slices.Sorted(slices.Values(environ))
+	p.readVariables(environ, actionPrefix)
+	p.readVariables(environ, pluginPrefix)
+	p.readBuildkite(p.env[buildkiteConfig])
+	p.readVariables(environ, ownPrefix)
+}
+
+// merge adds the settings of a source that comes after those already read.
+func (p *parser) merge(source map[string]setting) {
+	for name, s := range source {
+		if _, ok := p.settings[name]; !ok {
+			p.settings[name] = s
+		}
+	}
+}
+
+// add puts a setting into a source, in which it may be spelled twice but not differ.
+func (p *parser) add(source map[string]setting, name string, s setting) {
+	if first, ok := source[name]; ok && !first.same(s) {
+		what := first.from + " and " + s.from + " disagree"
+		if first.from == s.from {
+			what = s.from + " is given twice and differs"
+		}
+		p.report(name, 0, what, "set only one of them")
+		return
+	}
+	source[name] = s
+}
+
+// unknown reports an input that does not exist. shown is how the user spelled it,
+// prefix what a flag begins with.
+func (p *parser) unknown(shown, name, prefix string) {
+	pr := Problem{Input: shown, What: "there is no such input", Hint: "warmlayer --help lists the inputs"}
+	switch near := Nearest(name, names()); {
+	case slices.Contains(notYet, name):
+		pr.What = "this input of docker/build-push-action is not available yet"
+		pr.Hint = "remove it"
+	case near != "":
+		pr.Hint = `did you mean "` + prefix + near + `"?`
+	}
+	p.problems = append(p.problems, pr)
+}
+
+// inputName brings a spelling of an input to that of Fields.
+func inputName(spelling string) string {
+	return strings.ReplaceAll(strings.ToLower(spelling), "_", "-")
+}
+
+// readVariables reads the variables that begin with prefix. Empty ones are unset.
+func (p *parser) readVariables(environ []string, prefix string) {
+	source := map[string]setting{}
+	for _, variable := range environ {
+		key, value, _ := strings.Cut(variable, "=")
+		rest, ok := strings.CutPrefix(key, prefix)
+		value = strings.TrimSpace(value)
+		if !ok || value == "" || slices.Contains(reserved, key) {
+			continue
+		}
+		name := inputName(rest)
+		at := position(name)
+		if at < 0 {
+			p.unknown(key, name, "")
+			continue
+		}
+		s := setting{from: key, text: value}
+		if prefix == pluginPrefix {
+			s = p.pluginSetting(Fields[at], s)
+		}
+		p.add(source, name, s)
+	}
+	p.merge(source)
+}
+
+// pluginSetting undoes what Woodpecker and Drone do to a list: one of scalars arrives
+// joined by commas without escaping, any other as JSON. Newlines and semicolons
+// separate too; commas do before "type=" and, as everywhere, in Words.
+func (p *parser) pluginSetting(f Field, s setting) setting {
+	switch {
+	case !f.Kind.List():
+		return s
+	case s.text[0] == '[' || s.text[0] == '{':
+		return p.jsonSetting(f, s.from, []byte(s.text))
+	case strings.Contains(s.text, "\n") || f.Secret:
+		return s
+	}
+	text := strings.ReplaceAll(s.text, ";", "\n")
+	if f.Kind == Entries {
+		text = strings.ReplaceAll(text, ",type=", "\ntype=")
+	}
+	s.text = text
+	return s
+}
+
+// readFlags reads the command line: flags, and at most one argument, the context.
+func (p *parser) readFlags(args []string) {
+	source := map[string]setting{}
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if !strings.HasPrefix(arg, "-") || arg == "-" {
+			p.readArgument(source, arg, i+1)
+			continue
+		}
+		name, value, hasValue := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+		f, ok := p.flag(arg, name, i+1)
+		switch {
+		case !ok:
+			continue
+		case !hasValue && f.Kind == Bool:
+			value = "true"
+		case !hasValue && (i+1 == len(args) || strings.HasPrefix(args[i+1], "--")):
+			p.report(name, 0, "--"+name+" has no value", "write --"+name+"=value")
+			continue
+		case !hasValue:
+			i++
+			value = args[i]
+		}
+		p.addFlag(source, f, value)
+	}
+	p.merge(source)
+}
+
+// flag finds the input that a flag sets; arg is its whole argument, number n.
+func (p *parser) flag(arg, name string, n int) (Field, bool) {
+	if !strings.HasPrefix(arg, "--") || !isName(name) {
+		p.report("", 0, fmt.Sprintf("argument %d is not a flag", n), "flags are spelled as in warmlayer --help")
+		return Field{}, false
+	}
+	if at := position(name); at >= 0 {
+		return Fields[at], true
+	}
+	p.unknown("--"+name, inputName(name), "--")
+	return Field{}, false
+}
+
+// addFlag sets an input; a list's flag may be repeated, and each adds to it.
+func (p *parser) addFlag(source map[string]setting, f Field, value string) {
+	if strings.TrimSpace(value) == "" {
+		return
+	}
+	if !f.Kind.List() {
+		p.add(source, f.Name, setting{from: "--" + f.Name, text: strings.TrimSpace(value)})
+		return
+	}
+	s := source[f.Name]
+	items, err := separate(f, value)
+	if err != nil {
+		p.reportUnbalanced(f.Name, len(s.items)+1)
+		return
+	}
+	for _, text := range items {
+		s.items = append(s.items, item{len(s.items) + 1, text})
+	}
+	source[f.Name] = s
+}
+
+// separate takes apart one element of a list whose elements arrive separately. One
+// of Lines is taken as it is, newlines and quotes included.
+func separate(f Field, value string) ([]string, error) {
+	if f.Kind == Lines {
+		return []string{value}, nil
+	}
+	items, err := split(f.Kind, value)
+	texts := make([]string, len(items))
+	for i, it := range items {
+		texts[i] = it.text
+	}
+	return texts, err
+}
+
+// readArgument takes an argument that is no flag, number n.
+func (p *parser) readArgument(source map[string]setting, arg string, n int) {
+	if first, ok := source["context"]; ok && first.from == "the argument" {
+		p.report("", 0, fmt.Sprintf("argument %d is unexpected", n), "the only argument is the context; everything else is a flag")
+		return
+	}
+	p.add(source, "context", setting{from: "the argument", text: arg})
+}

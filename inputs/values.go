@@ -1,0 +1,146 @@
+package inputs
+
+import (
+	"maps"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
+)
+
+// Subdir is the context's place in the checkout: a slash-separated path from the
+// working directory or, for a Git URL, from the repository's root; "" for these
+// themselves and for an HTTP URL.
+func (v Values) Subdir() string {
+	if !v.Remote {
+		return relative(v.Dir, locate(v.Dir, v.Context))
+	}
+	if git, ok, err := dfgitutil.ParseGitRef(v.Context); ok && err == nil {
+		return git.SubDir
+	}
+	return ""
+}
+
+// Dockerfile is the Dockerfile's slash-separated path from the context, or "" where
+// it is the default one. One outside the context begins with ../.
+func (v Values) Dockerfile() string {
+	path := filepath.ToSlash(v.File)
+	if !v.Remote || filepath.IsAbs(v.File) {
+		context := v.Context
+		if v.Remote {
+			context = ""
+		}
+		path = relative(locate(v.Dir, context), locate(v.Dir, v.File))
+	}
+	if strings.EqualFold(path, defaultDockerfile) {
+		return ""
+	}
+	return path
+}
+
+// locate is where a path of the user's is, from the process's working directory.
+func locate(dir, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(dir, name)
+}
+
+// relative is the slash-separated path from base to target, "" when they are one.
+func relative(base, target string) string {
+	if abs, err := filepath.Abs(base); err == nil {
+		base = abs
+	}
+	if abs, err := filepath.Abs(target); err == nil {
+		target = abs
+	}
+	rel, err := filepath.Rel(base, target)
+	if err != nil || rel == "." {
+		return ""
+	}
+	return filepath.ToSlash(rel)
+}
+
+// Pushed is the names of the images that are pushed, each once.
+func (v Values) Pushed() []string {
+	var all []string
+	for _, o := range v.Outputs {
+		if !o.Pushes() {
+			continue
+		}
+		for name := range strings.SplitSeq(o.Attrs["name"], ",") {
+			if !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	return all
+}
+
+// ReportDirectory is where the report's files go, or "" for nowhere. ci is the name
+// of the CI, "" for none; runnerTemp is GitHub's RUNNER_TEMP.
+func (v Values) ReportDirectory(ci, runnerTemp string) string {
+	switch {
+	case v.ReportDir != "":
+		return v.ReportDir
+	case runnerTemp != "":
+		return filepath.Join(runnerTemp, "warmlayer")
+	case ci != "":
+		return ".warmlayer"
+	}
+	return ""
+}
+
+// Sensitive is every value that must not be shown: secrets, credentials among the
+// attributes of caches, and those in URLs. Register them before anything is printed.
+func (v Values) Sensitive() []string {
+	all := urlCredentials(v.Context)
+	all = append(all, urlCredentials(v.Builder)...)
+	for _, s := range v.Secrets {
+		all = append(all, s.Value)
+	}
+	for _, c := range slices.Concat(v.Caches, v.CacheFrom, v.CacheTo) {
+		for _, key := range sortedKeys(c.Attrs) {
+			if isCredential(key) {
+				all = append(all, c.Attrs[key])
+			}
+			all = append(all, urlCredentials(c.Attrs[key])...)
+		}
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
+}
+
+// isCredential tells whether an attribute of a cache holds a credential: BuildKit's
+// access_key_id, secret_access_key, session_token, token, ghtoken and the like.
+func isCredential(key string) bool {
+	for _, part := range []string{"secret", "token", "password", "access_key"} {
+		if strings.Contains(key, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// urlCredentials are the password and the signature of a URL and, over HTTP, the
+// user where there is no password: Git hosts take a token there.
+func urlCredentials(text string) []string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil
+	}
+	found := []string{u.Query().Get("sig"), u.Query().Get("X-Amz-Signature")}
+	if password, ok := u.User.Password(); ok {
+		found = append(found, password)
+	} else if httpURL.MatchString(text) {
+		found = append(found, u.User.Username())
+	}
+	return found
+}
+
+func sortedKeys(attrs map[string]string) []string {
+	return slices.Sorted(maps.Keys(attrs))
+}
