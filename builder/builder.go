@@ -1,0 +1,223 @@
+// Package builder connects to a BuildKit, or starts one.
+//
+// A daemon that it starts lives in a private directory and in namespaces of its
+// own, so that nothing of it outlasts the process that started it: no process, no
+// container, no mount, no file.
+//
+//	b, err := builder.Open(ctx, builder.Options{Environ: os.Environ()})
+//	if err != nil {
+//		return err // says what is missing, and how to get it
+//	}
+//	defer b.Close()
+//	_, err = b.Client.Solve(ctx, definition, solveOpt, status)
+//
+// The package is for Linux, as BuildKit's daemon is.
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	// Each of these teaches client.New one more scheme.
+	_ "github.com/moby/buildkit/client/connhelper/dockercontainer"
+	_ "github.com/moby/buildkit/client/connhelper/kubepod"
+	_ "github.com/moby/buildkit/client/connhelper/nerdctlcontainer"
+	_ "github.com/moby/buildkit/client/connhelper/podmancontainer"
+	_ "github.com/moby/buildkit/client/connhelper/ssh"
+)
+
+// Options says which BuildKit to use.
+type Options struct {
+	// Address is one of
+	//
+	//	auto, or ""  the BUILDKIT_HOST of Environ; without one, embedded
+	//	embedded     a daemon of our own; rootless unless this process is root
+	//	rootless     a daemon of our own, through RootlessKit, for users other than root
+	//	unix:///run/buildkit/buildkitd.sock, tcp://host:1234,
+	//	docker-container://name, podman-container://name, nerdctl-container://name,
+	//	kube-pod://pod?namespace=ns, ssh://user@host
+	//	             a daemon that runs already, as buildctl --addr takes it
+	Address string
+
+	// Environ is the environment, as os.Environ gives it. BUILDKIT_HOST, PATH and
+	// TMPDIR are read from it; a daemon of our own inherits of it the proxy settings,
+	// HOME, PATH and the places of certificates, no more. The programs behind an
+	// address (ssh, docker, kubectl) get the environment of this process.
+	Environ []string
+
+	// TempDir is where the private directory of a daemon of our own is made;
+	// "" is TMPDIR, or /tmp. All that the daemon stores lies in it. A file system in
+	// memory (tmpfs) serves, and is faster.
+	TempDir string
+}
+
+// Builder is a BuildKit that answers.
+type Builder struct {
+	// Client speaks to it. Restart replaces it.
+	Client *client.Client
+
+	// Ours tells a daemon that Open started. It shares our loopback interface, and
+	// reaches a registry on 127.0.0.1 over plain HTTP: what BuildKit does by itself
+	// for loopback addresses (util/resolver/resolver.go, v0.33.1).
+	Ours bool
+
+	// Address is "embedded", "rootless", or the address, without a password.
+	Address string
+
+	// Platforms are those that it can build for. The first is its own, which a build
+	// gets that names none.
+	Platforms []ocispecs.Platform
+
+	mu     sync.Mutex // Restart and Close take turns
+	daemon *daemon    // nil unless Ours
+}
+
+// answerTimeout bounds the wait for a daemon's first answer. It is long because a
+// connection may go through ssh or kubectl.
+const answerTimeout = 30 * time.Second
+
+// schemes are the addresses that client.New can dial.
+var schemes = []string{"unix", "tcp", "docker-container", "podman-container", "nerdctl-container", "kube-pod", "ssh"}
+
+// Open connects to the BuildKit that o names, or starts one, and waits until it
+// answers. Once ctx ends it gives up, and leaves nothing behind. What the user can
+// put right is reported as an *Error.
+func Open(ctx context.Context, o Options) (*Builder, error) {
+	host := variable(o.Environ, "BUILDKIT_HOST")
+	switch address := o.Address; {
+	case (address == "" || address == "auto") && host != "":
+		return connect(ctx, host, " (from BUILDKIT_HOST)")
+	case address == "" || address == "auto" || address == "embedded":
+		return embed(ctx, o, os.Geteuid() != 0)
+	case address == "rootless":
+		if os.Geteuid() == 0 {
+			return nil, &Error{
+				What: "rootless is for users other than root",
+				Hint: "use embedded, or run as another user",
+			}
+		}
+		return embed(ctx, o, true)
+	default:
+		return connect(ctx, address, "")
+	}
+}
+
+// connect returns a builder for a daemon that runs already. The origin of the
+// address is for the error message.
+func connect(ctx context.Context, address, origin string) (*Builder, error) {
+	u, err := url.Parse(address)
+	if err != nil || !slices.Contains(schemes, u.Scheme) {
+		return nil, &Error{
+			What: fmt.Sprintf("%q%s is no address of a BuildKit", redacted(address), origin),
+			Hint: "use auto, embedded, rootless, or an address that starts with " + strings.Join(schemes, "://, ") + "://",
+		}
+	}
+	answer, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	c, platforms, err := dial(answer, address)
+	if err != nil && ctx.Err() != nil {
+		return nil, &Error{What: "connect to " + redacted(address), Err: context.Cause(ctx)}
+	}
+	if err != nil {
+		return nil, &Error{
+			What: fmt.Sprintf("no BuildKit answers at %s%s", redacted(address), origin),
+			Hint: "check that it runs and that you may connect, or use embedded to have one started",
+			Err:  err,
+		}
+	}
+	return &Builder{Client: c, Address: redacted(address), Platforms: platforms}, nil
+}
+
+// embed returns a builder for a daemon that it starts.
+func embed(ctx context.Context, o Options, rootless bool) (*Builder, error) {
+	d, err := newDaemon(o, rootless)
+	if err != nil {
+		return nil, err
+	}
+	c, platforms, err := d.start(ctx)
+	if err != nil {
+		return nil, errors.Join(err, d.remove())
+	}
+	b := &Builder{Client: c, Ours: true, Address: "embedded", Platforms: platforms, daemon: d}
+	if rootless {
+		b.Address = "rootless"
+	}
+	return b, nil
+}
+
+// dial connects to address and returns what the daemon there can build for: an
+// answer that only a working daemon gives.
+func dial(ctx context.Context, address string) (*client.Client, []ocispecs.Platform, error) {
+	c, err := client.New(ctx, address)
+	if err != nil {
+		return nil, nil, err
+	}
+	workers, err := c.ListWorkers(ctx)
+	if err == nil && (len(workers) == 0 || len(workers[0].Platforms) == 0) {
+		err = errors.New("the daemon has no worker")
+	}
+	if err != nil {
+		c.Close()
+		if ctx.Err() != nil {
+			// gRPC's own error does not unwrap to the context's.
+			err = context.Cause(ctx)
+		}
+		return nil, nil, err
+	}
+	// BuildKit lists its default worker first (worker/workercontroller.go).
+	return c, workers[0].Platforms, nil
+}
+
+// Restart kills a daemon of ours, which may hang, and starts it again with the
+// state that it had. No solve may use Client meanwhile. When it fails there is no
+// daemon any more, and Close is still due. For a daemon that is not ours it is an
+// error, and does nothing.
+func (b *Builder) Restart(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.daemon == nil {
+		return fmt.Errorf("restart %s: not a daemon of ours", b.Address)
+	}
+	b.Client.Close()
+	if err := b.daemon.kill(); err != nil {
+		return err
+	}
+	c, _, err := b.daemon.start(ctx)
+	if err != nil {
+		return err
+	}
+	b.Client = c
+	return nil
+}
+
+// Log returns the last 64 KiB that a daemon of ours has written, also after Close;
+// "" for any other.
+func (b *Builder) Log() string {
+	if b.daemon == nil {
+		return ""
+	}
+	return b.daemon.log.String()
+}
+
+// Close ends the connection. A daemon of ours it stops within about three seconds,
+// whatever that is doing, and removes all that it has left. Further calls do nothing.
+func (b *Builder) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	// Only a connection that is closed already gives an error.
+	b.Client.Close()
+	if b.daemon == nil {
+		return nil
+	}
+	return errors.Join(b.daemon.stop(), b.daemon.remove())
+}

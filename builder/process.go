@@ -1,0 +1,128 @@
+package builder
+
+import (
+	"errors"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// stopGrace is how long a daemon may take to stop its containers. One that hangs
+	// on an import never stops by itself.
+	stopGrace = 2 * time.Second
+	// killGrace is how long the kernel may take to end what was killed.
+	killGrace = 2 * time.Second
+)
+
+// process is a running program, in a process group of its own, so that a terminal's
+// interrupt does not reach it. The kernel kills it when this process dies.
+type process struct {
+	pid    int
+	exited chan struct{} // closed once it and all that holds its output have ended
+	err    error         // how it ended; read after exited
+}
+
+// startProcess starts cmd, of which it completes SysProcAttr.
+func startProcess(cmd *exec.Cmd) (*process, error) {
+	cmd.SysProcAttr.Setpgid = true
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	cmd.WaitDelay = killGrace / 2
+
+	p := &process{exited: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		// The death signal is bound to the thread that forked (PR_SET_PDEATHSIG in
+		// prctl(2)): that thread has to last as long as the program.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if err == nil {
+			p.pid = cmd.Process.Pid
+		}
+		started <- err
+		if err != nil {
+			return
+		}
+		p.err = cmd.Wait()
+		// RootlessKit's child outlives a parent that dies at the wrong moment.
+		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
+		close(p.exited)
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// stop asks the program to end, and kills it when it does not.
+func (p *process) stop() error {
+	// Only the program itself: RootlessKit passes signals on, and a daemon that gets a
+	// third one gives up its clean-up.
+	p.signal(p.pid, syscall.SIGTERM)
+	if p.wait(stopGrace) {
+		return nil
+	}
+	return p.kill()
+}
+
+// kill ends the program at once, and all that runs in its namespaces.
+func (p *process) kill() error {
+	p.signal(-p.pid, syscall.SIGKILL)
+	if !p.wait(killGrace) {
+		return errors.New("kill buildkitd: it is still there")
+	}
+	return nil
+}
+
+// signal sends a signal, unless the pid may have passed to another process.
+func (p *process) signal(pid int, s syscall.Signal) {
+	select {
+	case <-p.exited:
+	default:
+		_ = syscall.Kill(pid, s)
+	}
+}
+
+// wait reports whether the program ends within d.
+func (p *process) wait(d time.Duration) bool {
+	select {
+	case <-p.exited:
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
+
+// tail keeps the last tailSize bytes written to it.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+const tailSize = 64 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, p...)
+	if n := len(t.b) - tailSize; n > 0 {
+		t.b = append(t.b[:0], t.b[n:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.b)
+}
+
+// last returns the last n lines.
+func (t *tail) last(n int) string {
+	lines := strings.Split(strings.TrimRight(t.String(), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
