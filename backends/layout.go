@@ -1,0 +1,300 @@
+package backends
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/gofrs/flock"
+	digest "github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// Layout is a directory in the form of an OCI image layout, as BuildKit's local
+// cache keeps one: blobs/sha256/<hex>, and an index.json whose entries carry the
+// tag in the annotation org.opencontainers.image.ref.name
+// (BuildKit v0.33.1, client/ociindex; OCI image-spec v1.1, image-layout.md).
+//
+// Unlike BuildKit's, it writes every file beside its place and renames it, waits
+// for the lock of the index (the same file, index.json.lock, so the two exclude
+// each other), and never drops a blob that is young enough to belong to an export
+// still under way.
+type Layout struct {
+	dir    string
+	prefix string
+	reset  bool
+	writes bool
+}
+
+// grace is how long a blob that no scope names is kept: longer than any export
+// takes from its first blob to its manifest.
+const grace = time.Hour
+
+func (l *Layout) blob(d digest.Digest) string {
+	return filepath.Join(l.dir, ocispecs.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
+}
+
+func (l *Layout) index() string { return filepath.Join(l.dir, ocispecs.ImageIndexFile) }
+
+func (l *Layout) tag(n scope.Name) string { return l.prefix + string(n) }
+
+// Manifest implements [Scopes].
+func (l *Layout) Manifest(_ context.Context, n scope.Name) (Manifest, error) {
+	index, err := l.readIndex()
+	if err != nil {
+		return Manifest{}, fmt.Errorf("read %s: %w", l.index(), err)
+	}
+	i := slices.IndexFunc(index.Manifests, l.named(n))
+	if i < 0 {
+		return Manifest{}, fmt.Errorf("read %s in %s: %w", l.tag(n), l.dir, ErrAbsent)
+	}
+	desc := index.Manifests[i]
+	if err := desc.Digest.Validate(); err != nil {
+		return Manifest{}, fmt.Errorf("read %s in %s: digest %q: %w", l.tag(n), l.dir, desc.Digest, err)
+	}
+	raw, err := os.ReadFile(l.blob(desc.Digest))
+	if err != nil {
+		return Manifest{}, fmt.Errorf("read %s in %s: %w", l.tag(n), l.dir, err)
+	}
+	if digest.FromBytes(raw) != desc.Digest {
+		return Manifest{}, fmt.Errorf("read %s in %s: content is not %s", l.tag(n), l.dir, desc.Digest)
+	}
+	return ParseManifest(raw, desc.MediaType)
+}
+
+func (l *Layout) named(n scope.Name) func(ocispecs.Descriptor) bool {
+	return func(d ocispecs.Descriptor) bool { return d.Annotations[ocispecs.AnnotationRefName] == l.tag(n) }
+}
+
+// readIndex gives an empty index where there is no file yet.
+func (l *Layout) readIndex() (ocispecs.Index, error) {
+	index := ocispecs.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageIndex}
+	raw, err := os.ReadFile(l.index())
+	if errors.Is(err, fs.ErrNotExist) {
+		return index, nil
+	}
+	if err != nil {
+		return index, err
+	}
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return index, fmt.Errorf("parse: %w", err)
+	}
+	return index, nil
+}
+
+// Stat implements [Scopes]. In a directory that is written to, a blob that is
+// found counts as used just now: an export relies on what was found, and a reset
+// beside it spares what is young.
+func (l *Layout) Stat(_ context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
+	sizes := map[digest.Digest]int64{}
+	for _, d := range digests {
+		info, err := os.Stat(l.blob(d))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("stat blob: %w", err)
+		}
+		if l.writes {
+			if err := touch(l.blob(d)); errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+		}
+		sizes[d] = info.Size()
+	}
+	return sizes, nil
+}
+
+func touch(path string) error {
+	now := time.Now()
+	return os.Chtimes(path, now, now)
+}
+
+// Open implements [Store].
+func (l *Layout) Open(_ context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
+	f, err := os.Open(l.blob(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open blob %s in %s: %w", d, l.dir, ErrAbsent)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open blob: %w", err)
+	}
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return nil, errors.Join(fmt.Errorf("open blob: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+// Put implements [Store].
+func (l *Layout) Put(_ context.Context, desc ocispecs.Descriptor, r io.Reader) error {
+	verifier := desc.Digest.Verifier()
+	err := l.write(l.blob(desc.Digest), func(w io.Writer) error {
+		n, err := io.Copy(io.MultiWriter(w, verifier), r)
+		if err == nil && (n != desc.Size || !verifier.Verified()) {
+			err = fmt.Errorf("content of %d bytes does not match %s of %d bytes", n, desc.Digest, desc.Size)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("write blob in %s: %w", l.dir, err)
+	}
+	return nil
+}
+
+// write makes path hold what fill writes, at once or not at all.
+func (l *Layout) write(path string, fill func(io.Writer) error) (err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	staging := filepath.Join(l.dir, "ingest")
+	if err := os.MkdirAll(staging, 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(staging, uploadPrefix)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	if err := errors.Join(fill(f), f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// uploadPrefix begins the names of files that are being written. BuildKit's own
+// uploads, in the same directory, are folders.
+const uploadPrefix = "warmlayer-"
+
+// PutManifest implements [Scopes]. Under the index's lock it checks that every
+// blob is still there, so that what the index names is always whole.
+func (l *Layout) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
+	desc := m.Descriptor()
+	if err := l.Put(ctx, desc, bytes.NewReader(m.Raw)); err != nil {
+		return err
+	}
+	unlock, err := l.lock(ctx)
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", l.index(), err)
+	}
+	defer unlock()
+	if err := l.checkBlobs(ctx, append(m.Blobs(), desc)); err != nil {
+		return fmt.Errorf("write %s in %s: %w", l.tag(n), l.dir, err)
+	}
+	index, err := l.readIndex()
+	if err != nil {
+		return fmt.Errorf("read %s: %w", l.index(), err)
+	}
+	desc.Annotations = map[string]string{ocispecs.AnnotationRefName: l.tag(n)}
+	index.Manifests = append(slices.DeleteFunc(index.Manifests, l.named(n)), desc)
+	if err := l.writeIndex(index); err != nil {
+		return fmt.Errorf("write %s: %w", l.index(), err)
+	}
+	if !l.reset {
+		return nil
+	}
+	return l.sweep(index)
+}
+
+func (l *Layout) checkBlobs(ctx context.Context, descs []ocispecs.Descriptor) error {
+	missing, err := Missing(ctx, l, descs)
+	if err == nil && len(missing) > 0 {
+		err = fmt.Errorf("blob %s is gone", missing[0])
+	}
+	return err
+}
+
+func (l *Layout) writeIndex(index ocispecs.Index) error {
+	raw, err := json.Marshal(index)
+	if err != nil {
+		return err
+	}
+	mark, err := json.Marshal(ocispecs.ImageLayout{Version: ocispecs.ImageLayoutVersion})
+	if err != nil {
+		return err
+	}
+	for path, content := range map[string][]byte{
+		filepath.Join(l.dir, ocispecs.ImageLayoutFile): mark,
+		l.index(): raw,
+	} {
+		if err := l.write(path, func(w io.Writer) error { _, err := w.Write(content); return err }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lock waits for the index, at most as long as ctx lasts.
+func (l *Layout) lock(ctx context.Context) (unlock func(), err error) {
+	if err := os.MkdirAll(l.dir, 0o755); err != nil {
+		return nil, err
+	}
+	lock := flock.New(l.index() + ".lock")
+	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
+		return nil, err
+	}
+	return func() { _ = lock.Unlock() }, nil // closing the file unlocks it, whatever Unlock says
+}
+
+// sweep removes blobs and left-over uploads that no scope names and that are
+// older than the grace period. The caller holds the lock.
+func (l *Layout) sweep(index ocispecs.Index) error {
+	kept, err := l.reachable(index)
+	if err != nil {
+		return fmt.Errorf("reset %s: %w", l.dir, err)
+	}
+	var errs []error
+	for _, dir := range []string{filepath.Join(l.dir, ocispecs.ImageBlobsDir, digest.SHA256.String()), filepath.Join(l.dir, "ingest")} {
+		entries, err := os.ReadDir(dir)
+		errs = append(errs, err)
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil || !info.Mode().IsRegular() || kept[e.Name()] || time.Since(info.ModTime()) < grace {
+				continue
+			}
+			errs = append(errs, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("reset %s: %w", l.dir, err)
+	}
+	return nil
+}
+
+// reachable are the file names of all blobs that the index leads to. A manifest
+// that cannot be read stops the sweep: what it names is not known.
+func (l *Layout) reachable(index ocispecs.Index) (map[string]bool, error) {
+	kept := map[string]bool{}
+	for _, desc := range index.Manifests {
+		kept[desc.Digest.Encoded()] = true
+		raw, err := os.ReadFile(l.blob(desc.Digest))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a broken scope leads to nothing
+		}
+		if err != nil {
+			return nil, err
+		}
+		m, err := ParseManifest(raw, desc.MediaType)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range m.Blobs() {
+			kept[b.Digest.Encoded()] = true
+		}
+	}
+	return kept, nil
+}

@@ -1,0 +1,193 @@
+package backends
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/images"
+	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Manifest is a cache as BuildKit's registry exporter writes one: an OCI image
+// manifest whose config is the cache config, or an OCI index or Docker manifest
+// list in which the cache config is one entry among the layers
+// (BuildKit v0.33.1, cache/remotecache/export.go); or an image that holds its cache.
+type Manifest struct {
+	MediaType string
+	Raw       []byte                // as stored; its digest is the manifest's
+	Config    ocispecs.Descriptor   // the cache config; the zero value where there is none
+	Layers    []ocispecs.Descriptor // the layers, each once, in their first order
+	Inline    []byte                // instead of Config: the cache config that an image holds, as JSON
+	Record    Record                // who wrote it; the zero value when another tool did
+}
+
+// Blobs are the descriptors that must be in the store for the cache to be whole.
+func (m Manifest) Blobs() []ocispecs.Descriptor {
+	if m.Config.Digest == "" {
+		return m.Layers
+	}
+	return append([]ocispecs.Descriptor{m.Config}, m.Layers...)
+}
+
+// Descriptor is that of the raw manifest.
+func (m Manifest) Descriptor() ocispecs.Descriptor {
+	return ocispecs.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(m.Raw), Size: int64(len(m.Raw))}
+}
+
+// ParseManifest reads a cache manifest of any of the three forms, and the record
+// in its annotations. The media type in the document wins over mediaType, which
+// may be empty.
+func ParseManifest(raw []byte, mediaType string) (Manifest, error) {
+	var doc struct {
+		MediaType   string                `json:"mediaType"`
+		Config      ocispecs.Descriptor   `json:"config"`
+		Layers      []ocispecs.Descriptor `json:"layers"`
+		Manifests   []ocispecs.Descriptor `json:"manifests"`
+		Annotations map[string]string     `json:"annotations"`
+	}
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		return Manifest{}, fmt.Errorf("parse manifest: %w", err)
+	}
+	m := Manifest{MediaType: mediaType, Raw: raw, Record: parseRecord(doc.Annotations)}
+	if doc.MediaType != "" {
+		m.MediaType = doc.MediaType
+	}
+	entries := doc.Layers
+	switch m.MediaType {
+	case ocispecs.MediaTypeImageManifest, images.MediaTypeDockerSchema2Manifest:
+		if doc.Config.MediaType == cacheconfig.CacheConfigMediaTypeV0 {
+			m.Config = doc.Config
+		}
+	case ocispecs.MediaTypeImageIndex, images.MediaTypeDockerSchema2ManifestList:
+		entries = doc.Manifests
+	default:
+		return Manifest{}, fmt.Errorf("parse manifest: media type %q is not a cache's", m.MediaType)
+	}
+	return m, m.addLayers(entries)
+}
+
+func (m *Manifest) addLayers(entries []ocispecs.Descriptor) error {
+	seen := map[digest.Digest]bool{}
+	for _, e := range entries {
+		if err := e.Digest.Validate(); err != nil {
+			return fmt.Errorf("parse manifest: digest %q: %w", e.Digest, err)
+		}
+		if e.MediaType == cacheconfig.CacheConfigMediaTypeV0 {
+			m.Config = e
+		} else if !seen[e.Digest] {
+			seen[e.Digest] = true
+			m.Layers = append(m.Layers, e)
+		}
+	}
+	if m.Config.Digest == "" {
+		return nil
+	}
+	if err := m.Config.Digest.Validate(); err != nil {
+		return fmt.Errorf("parse manifest: digest %q: %w", m.Config.Digest, err)
+	}
+	return nil
+}
+
+// WithRecord is the same manifest with r in its annotations, which importers
+// ignore. Everything else in the document stays, unknown fields too.
+func (m Manifest) WithRecord(r Record) (Manifest, error) {
+	doc := map[string]json.RawMessage{}
+	if err := json.Unmarshal(m.Raw, &doc); err != nil {
+		return Manifest{}, fmt.Errorf("annotate manifest: %w", err)
+	}
+	annotations := map[string]string{}
+	if raw, ok := doc["annotations"]; ok {
+		if err := json.Unmarshal(raw, &annotations); err != nil {
+			return Manifest{}, fmt.Errorf("annotate manifest: %w", err)
+		}
+	}
+	maps.Copy(annotations, r.annotations())
+	var err error
+	if doc["annotations"], err = json.Marshal(annotations); err != nil {
+		return Manifest{}, fmt.Errorf("annotate manifest: %w", err)
+	}
+	if m.Raw, err = json.Marshal(doc); err != nil {
+		return Manifest{}, fmt.Errorf("annotate manifest: %w", err)
+	}
+	m.Record = r
+	return m, nil
+}
+
+// Record says who wrote a scope and from what. It is a note, not a proof: whoever
+// can write the store can write any record.
+type Record struct {
+	Branch  string    // as Git names it; "" for a pull request's scope or a tag's
+	PR      int       // the pull request's number; 0 for none
+	Key     string    // the cache-key, "" for none
+	Commit  string    // "" when the CI did not say
+	Repo    string    // owner/name, "" when unknown
+	URL     string    // of the run, "" when unknown
+	Time    time.Time // of the export, to the second
+	Version string    // warmlayer's
+	Result  string    // the result key of [ResultKey]; "" when the image was not known
+}
+
+const annotation = "dev.warmlayer."
+
+func (r Record) annotations() map[string]string {
+	all := map[string]string{
+		"branch": r.Branch, "key": r.Key, "commit": r.Commit, "repo": r.Repo, "url": r.URL,
+		"version": r.Version, "result": r.Result, "time": r.Time.UTC().Format(time.RFC3339),
+	}
+	if r.PR != 0 {
+		all["pull-request"] = strconv.Itoa(r.PR)
+	}
+	out := map[string]string{}
+	for k, v := range all {
+		if v != "" {
+			out[annotation+k] = v
+		}
+	}
+	return out
+}
+
+// parseRecord is lenient: a record that makes no sense is no record, and the
+// cache is still a cache.
+func parseRecord(a map[string]string) Record {
+	r := Record{
+		Branch: a[annotation+"branch"], Key: a[annotation+"key"], Commit: a[annotation+"commit"],
+		Repo: a[annotation+"repo"], URL: a[annotation+"url"], Version: a[annotation+"version"],
+		Result: a[annotation+"result"],
+	}
+	r.PR, _ = strconv.Atoi(a[annotation+"pull-request"])
+	r.Time, _ = time.Parse(time.RFC3339, a[annotation+"time"])
+	return r
+}
+
+// fresh is how long an unchanged scope is left alone. An export after that
+// renews its blobs where a store expires them by age.
+const fresh = 24 * time.Hour
+
+// Unchanged reports whether a scope with this record already holds the export
+// with this result key, so that writing it again would change nothing.
+func (r Record) Unchanged(key string, now time.Time) bool {
+	return key != "" && r.Result == key && now.Sub(r.Time) < fresh
+}
+
+// ResultKey names what an export would hold: the export's attributes and the
+// content of the result (the digest of an image or of its config, which cover
+// the layers; or the steps that led to other outputs). "" when nothing is known of the content.
+func ResultKey(attrs map[string]string, content string) string {
+	if content == "" {
+		return ""
+	}
+	h := sha256.New()
+	for _, k := range slices.Sorted(maps.Keys(attrs)) {
+		fmt.Fprintf(h, "%q=%q\n", k, attrs[k])
+	}
+	fmt.Fprintf(h, "%q\n", content)
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,197 @@
+package backends
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/warmlayer/warmlayer/inputs"
+)
+
+// Options are what the cache lines depend on besides themselves.
+type Options struct {
+	Attrs    map[string]string // mode, compression, … as the step's inputs set them; only the set ones
+	Images   []string          // references that the build pushes, fully qualified
+	Keychain authn.Keychain    // credentials of registries; nil for none
+	CacheDir string            // this project's own directory in the user's cache, for auto; "" when there is none
+}
+
+// New turns the lines of the cache input into backends and reports everything
+// that is wrong with them, before anything is started. "none" gives no backend;
+// "auto" gives a registry cache beside the first image when there is one, and a
+// local one otherwise.
+func New(lines []inputs.Cache, o Options) ([]Backend, []inputs.Problem) {
+	if o.Keychain == nil {
+		o.Keychain = authn.NewMultiKeychain()
+	}
+	var caches []Backend
+	var found []inputs.Problem
+	for _, line := range lines {
+		p := &problems{input: "cache", line: line.Line, kind: line.Type}
+		if c := newBackend(p, line, o); c != nil && len(p.found) == 0 {
+			caches = append(caches, c)
+		}
+		found = append(found, p.found...)
+	}
+	if slices.ContainsFunc(lines, func(l inputs.Cache) bool { return l.Type == "none" }) && len(lines) > 1 {
+		found = append(found, inputs.Problem{Input: "cache", What: "none stands beside other caches", Hint: "leave out none, or all others"})
+	}
+	return caches, append(found, twice(caches)...)
+}
+
+func newBackend(p *problems, line inputs.Cache, o Options) Backend {
+	attrs := maps.Clone(line.Attrs)
+	if line.Type == "auto" {
+		line.Type, attrs = automatic(o)
+		p.kind = line.Type
+	}
+	known := append(slices.Sorted(maps.Keys(kinds)), "auto", "none")
+	if line.Type == "none" {
+		return nil
+	}
+	if _, ok := kinds[line.Type]; !ok {
+		hint := "known are " + strings.Join(known, ", ")
+		if near := inputs.Nearest(line.Type, known); near != "" {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		}
+		p.kind = ""
+		p.add(hint, "type %q is unknown", line.Type)
+		return nil
+	}
+	checkAttrs(p, line.Type, attrs)
+	switch line.Type {
+	case "registry":
+		return newRegistry(p, attrs, o)
+	case "inline":
+		return newInline(p, attrs, o)
+	default:
+		return newLocal(p, attrs, o)
+	}
+}
+
+// automatic picks the cache that needs no further set-up.
+func automatic(o Options) (string, map[string]string) {
+	if len(o.Images) > 0 {
+		if tag, err := name.NewTag(o.Images[0]); err == nil {
+			return "registry", map[string]string{"ref": tag.Context().Name()}
+		}
+	}
+	return "local", map[string]string{"dest": o.CacheDir}
+}
+
+func newRegistry(p *problems, attrs map[string]string, o Options) Backend {
+	options := exportOptions(p, attrs, o.Attrs)
+	if attrs["ref"] == "" {
+		p.add("say where: type=registry,ref=ghcr.io/owner/app", "ref is missing")
+		return nil
+	}
+	r := &Registry{insecure: isTrue(attrs["registry.insecure"]), strict: isFalse(attrs["ignore-error"]), options: options, keychain: o.Keychain}
+	r.repo, r.prefix = parseRepo(p, attrs["ref"], r.insecure)
+	checkImages(p, r, attrs["ref"], o.Images)
+	return r
+}
+
+// checkImages refuses a cache ref that an image is pushed to. Scopes have tags of
+// their own, so this is a ref that was meant for the image, or an image whose tag
+// a scope could take.
+func checkImages(p *problems, r *Registry, ref string, images []string) {
+	for _, image := range images {
+		tag, err := name.NewTag(image)
+		if err != nil || tag.Context().Name() != r.repo.Name() {
+			continue
+		}
+		if ownTag(ref) == tag.TagStr() || strings.HasPrefix(tag.TagStr(), r.prefix) {
+			p.add("give the cache another tag, or none", "ref=%s is where the image %s is pushed", ref, image)
+			return
+		}
+	}
+}
+
+func newInline(p *problems, attrs map[string]string, o Options) Backend {
+	if o.Attrs["mode"] == "max" {
+		p.add("use a registry cache for mode=max, or set cache-mode to min", "an inline cache holds the image's own layers only: cache-mode=max is not possible")
+	}
+	if len(o.Images) == 0 {
+		p.add("set push: true and tags, or use another cache", "needs an image that is pushed")
+		return nil
+	}
+	image, err := name.NewTag(o.Images[0], insecureOption(attrs)...)
+	if err != nil {
+		return nil // the problem is the tag's, and reported there
+	}
+	ref := attrs["ref"]
+	if ref == "" {
+		ref = image.Context().Name()
+	}
+	r := Registry{insecure: isTrue(attrs["registry.insecure"]), strict: isFalse(attrs["ignore-error"]), keychain: o.Keychain}
+	r.repo, r.prefix = parseRepo(p, ref, r.insecure)
+	checkImages(p, &r, ref, o.Images)
+	return &Inline{tags: r, image: image}
+}
+
+func insecureOption(attrs map[string]string) []name.Option {
+	if isTrue(attrs["registry.insecure"]) {
+		return []name.Option{name.Insecure}
+	}
+	return nil
+}
+
+func newLocal(p *problems, attrs map[string]string, o Options) Backend {
+	options := exportOptions(p, attrs, o.Attrs)
+	src, dest := pick("src", attrs), pick("dest", attrs)
+	if src == "" && dest == "" {
+		src = o.CacheDir
+	}
+	if src == "" && dest == "" {
+		p.add("say where: type=local,dest=/path/to/cache", "dest is missing, and there is no HOME to find a default in")
+		return nil
+	}
+	if src == "" {
+		src = dest
+	}
+	if dest == "" {
+		dest = src
+	}
+	l := &Local{reset: isTrue(attrs["reset"]), strict: isFalse(attrs["ignore-error"]), options: options}
+	var err1, err2 error
+	l.src, err1 = filepath.Abs(src)
+	l.dest, err2 = filepath.Abs(dest)
+	if err1 != nil || err2 != nil {
+		p.add("give an absolute path", "the current directory is not known")
+	}
+	if tag := attrs["tag"]; tag != "" {
+		l.prefix = tag + "-"
+		if len(l.prefix) > maxPrefix {
+			p.add(fmt.Sprintf("give one of at most %d characters: the branch's name follows it", maxPrefix-1), "tag %q is too long", tag)
+		}
+	}
+	return l
+}
+
+// twice finds the same place spelled in two lines: the second export would
+// overwrite the first one.
+func twice(caches []Backend) []inputs.Problem {
+	seen := map[string]bool{}
+	var found []inputs.Problem
+	for _, c := range caches {
+		place := c.String()
+		switch c := c.(type) {
+		case *Registry:
+			place += " " + c.prefix
+		case *Inline:
+			place = "registry " + c.tags.repo.Name() + " " + c.tags.prefix
+		case *Local:
+			place = "local " + c.dest + " " + c.prefix
+		}
+		if seen[place] {
+			found = append(found, inputs.Problem{Input: "cache", What: fmt.Sprintf("%s is there twice", c), Hint: "leave one of the lines out: the second would overwrite what the first wrote"})
+		}
+		seen[place] = true
+	}
+	return found
+}

@@ -1,0 +1,193 @@
+package backends
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// State is what became of a source.
+type State string
+
+// A source is loaded when its cache was there and whole, absent when there was
+// certainly none, and failed in every other case.
+const (
+	Loaded State = "loaded"
+	Absent State = "absent"
+	Failed State = "failed"
+)
+
+// Source is one scope of one cache that a build reads, and what came of it.
+type Source struct {
+	scope.Source
+	From     Keeper // the cache; nil for an entry of the user's own (cache-from)
+	State    State
+	Err      error    // why it failed or is absent; nil when loaded
+	Manifest Manifest // the zero value unless loaded
+	Config   []byte   // the cache config as JSON (BuildKit's cache/remotecache/v1/types); nil unless loaded
+
+	// Entry is the import as the user wrote it, when From is nil.
+	Entry client.CacheOptionsEntry
+}
+
+// String names the source's cache for people.
+func (s Source) String() string {
+	if s.From == nil {
+		return Label(s.Entry)
+	}
+	return s.From.String()
+}
+
+// Exported is what a build made, as far as it is known when its cache is exported.
+type Exported struct {
+	Content  string        // what stands for the result's content; see [ResultKey]
+	Image    digest.Digest // the image or index; "" when none was made
+	Manifest digest.Digest // the cache manifest that BuildKit sent; "" before and for an inline cache
+}
+
+// Destination is one place that a build's cache is exported to. BuildKit sends
+// the cache once for each, and a Destination may pass it on to several caches.
+type Destination struct {
+	Name scope.Name
+	// Caches names the caches behind this place, in the order of Commit's results.
+	Caches []string
+	// Entry is BuildKit's export entry; its Type is "" when there is nothing to
+	// send, because the cache travels in the image.
+	Entry client.CacheOptionsEntry
+	// Unchanged reports whether every cache behind this place holds this already.
+	// A nil Unchanged means no.
+	Unchanged func(Exported) bool
+	// Commit makes what was sent the scope's cache, with a record, and returns one
+	// error (or nil) for each of Caches. It is called only after a successful
+	// export. A nil Commit means that the export itself was all.
+	Commit func(context.Context, Exported) []error
+	// Strict reports, for each of Caches, whether a failure fails the step.
+	Strict []bool
+}
+
+// Read looks up every scope of the plan in every cache that can be read, in
+// parallel and for at most timeout altogether, and returns them nearest scope
+// first, caches in their order. A source that could not be read within the time
+// has failed.
+func Read(ctx context.Context, caches []Keeper, plan scope.Plan, timeout time.Duration) []Source {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s (probe-timeout)", timeout))
+	defer cancel()
+	var sources []Source
+	for _, s := range plan.Read {
+		for _, c := range caches {
+			sources = append(sources, Source{Source: s, From: c})
+		}
+	}
+	var wg sync.WaitGroup
+	for i := range sources {
+		wg.Go(func() { sources[i].read(ctx) })
+	}
+	wg.Wait()
+	return sources
+}
+
+func (s *Source) read(ctx context.Context) {
+	err := s.load(ctx, s.From.Scopes())
+	switch {
+	case err == nil:
+		s.State = Loaded
+		return
+	case errors.Is(err, ErrAbsent):
+		s.State, s.Err = Absent, err
+	case ctx.Err() != nil:
+		s.State, s.Err = Failed, context.Cause(ctx)
+	default:
+		s.State, s.Err = Failed, err
+	}
+	s.Manifest, s.Config = Manifest{}, nil
+}
+
+// load fetches the manifest, and then the config beside the question which blobs are there.
+func (s *Source) load(ctx context.Context, store Scopes) (err error) {
+	if s.Manifest, err = store.Manifest(ctx, s.Name); err != nil {
+		return err
+	}
+	if s.Manifest.Config.Digest == "" && s.Manifest.Inline == nil {
+		return errors.New("what is there is no cache")
+	}
+	eg, ctx := errgroup.WithContext(ctx)
+	eg.Go(func() error { return checkWhole(ctx, store, s.Manifest) })
+	eg.Go(func() (err error) {
+		if s.Manifest.Inline != nil {
+			s.Config = s.Manifest.Inline
+			return nil
+		}
+		s.Config, err = readBlob(ctx, store, s.Manifest.Config)
+		return err
+	})
+	return eg.Wait()
+}
+
+// readBlob reads a small blob whole, and believes it only if it is what it should be.
+// That it is absent says nothing of the scope, which is there, and broken.
+func readBlob(ctx context.Context, store Scopes, desc ocispecs.Descriptor) ([]byte, error) {
+	if desc.Size > maxConfig {
+		return nil, fmt.Errorf("%s of %d bytes is larger than the %d that BuildKit imports", desc.Digest, desc.Size, maxConfig)
+	}
+	blob, err := store.Open(ctx, desc.Digest, 0)
+	if err != nil {
+		return nil, fmt.Errorf("config %s cannot be read: %v", desc.Digest, err)
+	}
+	defer blob.Close()
+	content, err := io.ReadAll(io.LimitReader(blob, desc.Size))
+	if err != nil {
+		return nil, err
+	}
+	if digest.FromBytes(content) != desc.Digest {
+		return nil, fmt.Errorf("config %s is damaged", desc.Digest)
+	}
+	return content, nil
+}
+
+// maxConfig is the largest cache config that BuildKit imports (v0.33.1,
+// cache/remotecache/import.go, readBlob).
+const maxConfig = 1 << 20
+
+// checkWhole refuses a cache that would fail a build later, when its blobs are wanted.
+func checkWhole(ctx context.Context, store Scopes, m Manifest) error {
+	missing, err := Missing(ctx, store, m.Blobs())
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%d of %d blobs are gone, the first %s", len(missing), len(m.Blobs()), missing[0])
+	}
+	return nil
+}
+
+// Missing are those of the blobs that the store lacks, or has in another size.
+func Missing(ctx context.Context, store Scopes, descs []ocispecs.Descriptor) ([]digest.Digest, error) {
+	if len(descs) == 0 {
+		return nil, nil
+	}
+	digests := make([]digest.Digest, len(descs))
+	for i, d := range descs {
+		digests[i] = d.Digest
+	}
+	sizes, err := store.Stat(ctx, digests)
+	if err != nil {
+		return nil, err
+	}
+	var missing []digest.Digest
+	for _, d := range descs {
+		if size, ok := sizes[d.Digest]; !ok || size != d.Size {
+			missing = append(missing, d.Digest)
+		}
+	}
+	return missing, nil
+}

@@ -1,0 +1,52 @@
+package backends
+
+import (
+	"maps"
+
+	"github.com/moby/buildkit/client"
+
+	"github.com/warmlayer/warmlayer/inputs"
+)
+
+// Verbatim passes the caches of cache-from and cache-to on as they are: no branch
+// is added, nothing is read beforehand, and what BuildKit does with them it does.
+// An inline cache is a property of the build; inline reports whether there is one.
+func Verbatim(from, to []inputs.Cache) (sources []Source, destinations []Destination, inline bool) {
+	for _, c := range from {
+		sources = append(sources, Source{State: Absent, Entry: verbatim(c)})
+	}
+	for _, c := range to {
+		if c.Type == "inline" {
+			inline = true
+			continue
+		}
+		entry := verbatim(c)
+		// BuildKit would swallow the error that the report is to show.
+		delete(entry.Attrs, "ignore-error")
+		destinations = append(destinations, Destination{
+			Caches: []string{Label(entry)},
+			Strict: []bool{isFalse(c.Attrs["ignore-error"])},
+			Entry:  entry,
+		})
+	}
+	return sources, destinations, inline
+}
+
+func verbatim(c inputs.Cache) client.CacheOptionsEntry {
+	attrs := maps.Clone(c.Attrs)
+	if attrs == nil {
+		attrs = map[string]string{}
+	}
+	return client.CacheOptionsEntry{Type: c.Type, Attrs: attrs}
+}
+
+// Label names the place of an entry for people: "s3 bucket". It leaves out every
+// attribute that may be a credential.
+func Label(e client.CacheOptionsEntry) string {
+	for _, place := range []string{"ref", "dest", "src", "bucket", "container", "scope"} {
+		if v := e.Attrs[place]; v != "" {
+			return e.Type + " " + v
+		}
+	}
+	return e.Type
+}
