@@ -1,0 +1,227 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/moby/buildkit/client"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// Caches is how BuildKit reaches the caches of a plan.
+type Caches struct {
+	Destinations []backends.Destination
+	Inline       bool     // the image carries its cache
+	gateway      *Gateway // nil for a remote builder
+}
+
+// Import is one cache that BuildKit is told to import, and the sources in it.
+type Import struct {
+	Entry   client.CacheOptionsEntry
+	Sources []*backends.Source
+}
+
+// Connect decides how BuildKit reaches each cache. With a gateway, which only a
+// daemon of ours reaches, Gated caches are written through it. Without one (nil) all
+// entries are native. The record is completed with what was exported, and attached
+// to every scope that is written; sources are what was read of the caches' scopes.
+func Connect(caches []backends.Backend, sources []backends.Source, plan scope.Plan, record backends.Record, g *Gateway) Caches {
+	c := connector{plan: plan, record: record, gateway: g, own: map[backends.Backend]backends.Source{}}
+	out := Caches{gateway: g}
+	for _, s := range sources {
+		if s.Name == plan.Write {
+			c.own[s.From] = s
+		}
+	}
+	if plan.Write == "" {
+		return out
+	}
+	var groups []*group
+	for _, cache := range caches {
+		switch cache := cache.(type) {
+		case *backends.Inline:
+			out.Inline = true
+			out.Destinations = append(out.Destinations, c.inline(cache))
+		case backends.Gated:
+			if g != nil {
+				groups = join(groups, cache)
+				continue
+			}
+			out.Destinations = append(out.Destinations, c.native(cache))
+		case backends.Keeper:
+			out.Destinations = append(out.Destinations, c.native(cache))
+		}
+	}
+	for _, group := range groups {
+		out.Destinations = append(out.Destinations, c.gated(group))
+	}
+	return out
+}
+
+// Imports are what BuildKit is to import of the sources, which it may mark as failed.
+// A daemon of ours gets all that was loaded as one cache through the gateway; only
+// a lone cache in a registry stays where it is, so that its layers mount across the
+// registry's repositories. A remote builder gets native entries, and may reach what
+// we cannot, so that only what is certainly absent is left out. Entries of the user's
+// own are passed on.
+func (c Caches) Imports(ctx context.Context, sources []backends.Source) ([]Import, error) {
+	var imports []Import
+	var loaded []*backends.Source
+	for i := range sources {
+		s := &sources[i]
+		switch {
+		case s.From == nil && s.State != backends.Failed:
+			imports = append(imports, Import{s.Entry, []*backends.Source{s}})
+		case s.From == nil, s.State == backends.Absent:
+		case c.gateway == nil:
+			imports = append(imports, native(s))
+		case s.State == backends.Loaded:
+			loaded = append(loaded, s)
+		}
+	}
+	if len(loaded) == 0 {
+		return imports, nil
+	}
+	if _, gated := loaded[0].From.(backends.Gated); len(loaded) == 1 && !gated {
+		return append(imports, native(loaded[0])), nil
+	}
+	merged, err := merge(ctx, loaded)
+	if err != nil {
+		return nil, err
+	}
+	entry := client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": c.gateway.addSource(merged)}}
+	return append(imports, Import{entry, loaded}), nil
+}
+
+// native is the source's own entry.
+func native(s *backends.Source) Import {
+	one := scope.Plan{Read: []scope.Source{s.Source}}
+	return Import{s.From.Imports(one)[0], []*backends.Source{s}}
+}
+
+type connector struct {
+	plan    scope.Plan
+	record  backends.Record
+	gateway *Gateway
+	own     map[backends.Backend]backends.Source // each cache's scope that is written, as it was read
+}
+
+// group is several caches that take the same export.
+type group struct {
+	options map[string]string
+	caches  []backends.Gated
+}
+
+// join adds a cache to the group with its export options, or begins one.
+func join(groups []*group, cache backends.Gated) []*group {
+	for _, g := range groups {
+		if maps.Equal(g.options, cache.Options()) {
+			g.caches = append(g.caches, cache)
+			return groups
+		}
+	}
+	return append(groups, &group{options: cache.Options(), caches: []backends.Gated{cache}})
+}
+
+// gated is the destination of a group: one upload from BuildKit for all of its stores.
+func (c *connector) gated(g *group) backends.Destination {
+	stores := make([]backends.Store, len(g.caches))
+	out := backends.Destination{Name: c.plan.Write}
+	for i, cache := range g.caches {
+		stores[i] = cache.Destination()
+		out.Caches = append(out.Caches, cache.String())
+		out.Strict = append(out.Strict, cache.Strict())
+	}
+	d, repo := c.gateway.addDestination(stores)
+	attrs := maps.Clone(g.options)
+	attrs["ref"] = fmt.Sprintf("%s:%s", repo, c.plan.Write)
+	out.Entry = client.CacheOptionsEntry{Type: "registry", Attrs: attrs}
+	out.Unchanged = func(e backends.Exported) bool {
+		for _, cache := range g.caches {
+			if !c.unchanged(cache, g.options, e) {
+				return false
+			}
+		}
+		return true
+	}
+	out.Commit = func(ctx context.Context, e backends.Exported) []error {
+		records := make([]backends.Record, len(stores))
+		for i := range records {
+			records[i] = c.written(g.options, e)
+		}
+		return d.commit(ctx, c.plan.Write, records)
+	}
+	return out
+}
+
+// native is a destination that BuildKit writes to itself. The record is attached
+// afterwards, unless another build has replaced the cache since.
+func (c *connector) native(cache backends.Keeper) backends.Destination {
+	entry := cache.Exports(c.plan)[0]
+	options := maps.Clone(entry.Attrs)
+	return backends.Destination{
+		Name:   c.plan.Write,
+		Caches: []string{cache.String()},
+		Strict: []bool{cache.Strict()},
+		Entry:  entry,
+		Unchanged: func(e backends.Exported) bool {
+			return c.unchanged(cache, options, e)
+		},
+		Commit: func(ctx context.Context, e backends.Exported) []error {
+			return []error{c.annotate(ctx, cache, options, e)}
+		},
+	}
+}
+
+func (c *connector) annotate(ctx context.Context, cache backends.Keeper, options map[string]string, e backends.Exported) error {
+	store := cache.Scopes()
+	if gated, ok := cache.(backends.Gated); ok {
+		store = gated.Destination()
+	}
+	m, err := store.Manifest(ctx, c.plan.Write)
+	if err != nil {
+		return fmt.Errorf("attach the scope's record: %w", err)
+	}
+	if m.Descriptor().Digest != e.Manifest {
+		return nil // the other build's cache is as good, and has its own record
+	}
+	if m, err = m.WithRecord(c.written(options, e)); err == nil {
+		err = store.PutManifest(ctx, c.plan.Write, m)
+	}
+	if err != nil {
+		return fmt.Errorf("attach the scope's record: %w", err)
+	}
+	return nil
+}
+
+// inline is the destination of a cache that went out with the image.
+func (c *connector) inline(cache *backends.Inline) backends.Destination {
+	return backends.Destination{
+		Name:   c.plan.Write,
+		Caches: []string{cache.String()},
+		Strict: []bool{cache.Strict()},
+		Unchanged: func(e backends.Exported) bool {
+			own, ok := c.own[cache]
+			return ok && own.State == backends.Loaded && own.Manifest.Descriptor().Digest == e.Image
+		},
+		Commit: func(ctx context.Context, e backends.Exported) []error {
+			return []error{cache.Tag(ctx, c.plan.Write, e.Image.String())}
+		},
+	}
+}
+
+func (c *connector) unchanged(cache backends.Backend, options map[string]string, e backends.Exported) bool {
+	own, ok := c.own[cache]
+	return ok && own.State == backends.Loaded &&
+		own.Manifest.Record.Unchanged(backends.ResultKey(options, e.Content), time.Now())
+}
+
+func (c *connector) written(options map[string]string, e backends.Exported) backends.Record {
+	r := c.record
+	r.Time, r.Result = time.Now(), backends.ResultKey(options, e.Content)
+	return r
+}
