@@ -1,0 +1,279 @@
+// Package build says everything that is said to BuildKit: one solve that builds,
+// and one for each place that the cache is exported to.
+//
+//	result, err := build.Run(ctx, build.Request{Inputs: values, Builder: b, Caches: caches, Progress: display})
+//	// result.Digest, result.Steps, result.Sources and result.Exports are filled,
+//	// as far as the build came, also when err is not nil.
+//
+// The cache is exported in solves of its own, so that it can neither delay nor
+// cancel a push, has a deadline, fails alone and costs nothing when nothing changed.
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/session/auth/authprovider"
+	"github.com/moby/buildkit/util/progress/progressui"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/builder"
+	"github.com/warmlayer/warmlayer/gateway"
+	"github.com/warmlayer/warmlayer/inputs"
+)
+
+// Request is one build. The zero values of the optional fields leave them out.
+type Request struct {
+	Inputs  inputs.Values
+	Builder *builder.Builder
+	Caches  gateway.Caches
+	Sources []backends.Source // what was read, and entries of the user's own
+
+	// Exclude are directories that a local context leaves out where it holds them.
+	Exclude []string
+	// Auth finds the credentials of registries; nil for none.
+	Auth authprovider.AuthConfigProvider
+	// Lost lists the cached blobs that could not be handed out; nil where nobody watches.
+	Lost func() []digest.Digest
+	// Progress shows the build; its mode is that of the input.
+	Progress io.Writer
+	// Stdout takes the outputs with dest=-.
+	Stdout io.Writer
+}
+
+// Result is what came of a build, filled as far as it came.
+type Result struct {
+	Digest   digest.Digest     // the image or index; "" when none was made
+	ImageID  digest.Digest     // its config; "" for an index
+	Metadata map[string]string // BuildKit's exporter response, as it came
+	Steps    []Step            // in the order in which they began
+	Warnings []string          // BuildKit's, such as those of Dockerfile checks
+	Sources  []Source
+	Exports  []Export
+	Phases   []Phase
+	Retried  string // why the build ran twice; "" when it did not
+}
+
+// Source is one place that was read.
+type Source struct {
+	Cache string // "registry ghcr.io/o/app"
+	Name  string // the scope's; "" for an entry of cache-from
+	Why   string // "default branch"
+	State backends.State
+	Err   error // nil when loaded
+}
+
+// Outcome is what became of an export to one cache.
+type Outcome string
+
+// An export is unchanged when the cache holds the same already, and skipped when
+// there was nothing to write, or writing it would have been wrong.
+const (
+	Written   Outcome = "written"
+	Unchanged Outcome = "unchanged"
+	Skipped   Outcome = "skipped"
+	Broken    Outcome = "failed"
+)
+
+// Export is what became of one cache that was to be written.
+type Export struct {
+	Cache   string
+	Name    string // the scope's; "" for an entry of cache-to
+	Outcome Outcome
+	Err     error // why it failed, or was skipped
+	Strict  bool  // a failure fails the step
+	Seconds float64
+}
+
+// Phase is a part of the time that passed. Phases may overlap.
+type Phase struct {
+	Name    string // "build", "push", "export cache"
+	Seconds float64
+}
+
+// Run builds, once more without the caches that broke it where a cache did, and
+// exports the cache. The error is the build's; what befell caches is in the result.
+func Run(ctx context.Context, req Request) (Result, error) {
+	display, err := progressui.NewDisplay(req.Progress, progressui.DisplayMode(req.Inputs.Progress))
+	if err != nil {
+		return Result{}, fmt.Errorf("show progress: %w", err)
+	}
+	b := &run{Request: req, display: make(chan *client.SolveStatus), key: identity.NewID()}
+	shown := make(chan error, 1)
+	go func() {
+		_, err := display.UpdateFrom(context.WithoutCancel(ctx), b.display)
+		shown <- err
+	}()
+	err = b.build(ctx)
+	close(b.display)
+	return b.result, errors.Join(err, <-shown)
+}
+
+// run is one Run under way.
+type run struct {
+	Request
+	key     string // what the sessions of this build share, so that solves join
+	display chan *client.SolveStatus
+	result  Result
+}
+
+// build makes the first attempt and, if it has to be, the second.
+func (b *run) build(ctx context.Context) error {
+	mounts, err := b.mounts()
+	if err != nil {
+		return err
+	}
+	guilty, err := b.attempt(ctx, mounts)
+	if len(guilty) > 0 {
+		b.result.Retried = fmt.Sprintf("a cache broke the build: %v", err)
+		err = b.again(ctx, mounts, guilty)
+	}
+	for _, s := range b.Sources {
+		b.result.Sources = append(b.result.Sources, asSource(s))
+	}
+	return err
+}
+
+// again is the second attempt, without the sources that broke the first.
+func (b *run) again(ctx context.Context, m mounts, guilty []fault) error {
+	hangs := false
+	for _, f := range guilty {
+		f.source.State, f.source.Err = backends.Failed, f.err
+		hangs = hangs || errors.Is(f.err, errHangs)
+	}
+	if hangs && b.Builder.Ours {
+		if err := b.Builder.Restart(ctx); err != nil {
+			return err
+		}
+	}
+	_, err := b.attempt(ctx, m)
+	return err
+}
+
+func asSource(s backends.Source) Source {
+	return Source{Cache: s.String(), Name: string(s.Name), Why: s.Why, State: s.State, Err: s.Err}
+}
+
+// attempt runs the build solve, and the export solves beside its push. It returns
+// the sources that made it fail, if any did.
+func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
+	b.result.Exports, b.result.Steps = nil, nil
+	began := time.Now()
+	imports, err := b.Caches.Imports(ctx, b.Sources)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	a := b.target(m, imports)
+	a.exports, a.noCache, a.show = m.exports, b.Inputs.NoCache, b.display
+	if b.Caches.Inline {
+		a.cacheExports = []client.CacheOptionsEntry{{Type: "inline", Attrs: map[string]string{}}}
+	}
+	watch := newWatch(a.session)
+	watch.importsWithin(b.Inputs.CacheTimeout, cancel)
+	a.watch = watch.update
+
+	exports := newExports(b, m, imports, watch)
+	done := make(chan struct{})
+	var response *client.SolveResponse
+	go func() {
+		defer close(done)
+		response, err = b.solve(ctx, a)
+	}()
+	select {
+	case <-watch.layers:
+		if !watch.allCached() {
+			exports.start(ctx)
+		}
+		<-done
+	case <-done:
+	}
+	watch.stop()
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errHangs) {
+		err = cause
+	}
+	b.take(response, watch, began)
+	watch.settle(imports)
+	guilty := b.guilty(ctx, err, imports)
+	b.finish(ctx, exports, err, len(guilty) > 0)
+	return guilty, err
+}
+
+// finish brings the exports to their end: all of them after a good build, those
+// under way after a failed push, none after a cache's fault or a cancel.
+func (b *run) finish(ctx context.Context, x *exports, err error, again bool) {
+	switch {
+	case err == nil:
+		x.made = b.made(x.watch)
+		x.startChanged(ctx)
+	case again || ctx.Err() != nil:
+		x.cancel(errors.New("the build failed"))
+	}
+	b.result.Exports = x.wait(context.WithoutCancel(ctx))
+	if x.seconds > 0 {
+		b.result.phase("export cache", x.seconds)
+	}
+}
+
+func (r *Result) phase(name string, seconds float64) {
+	r.Phases = append(r.Phases, Phase{Name: name, Seconds: seconds})
+}
+
+// take keeps what the build solve said, and BuildKit's answer where there is one.
+func (b *run) take(response *client.SolveResponse, w *watch, began time.Time) {
+	b.result.Steps, b.result.Warnings = w.steps(), w.warnings
+	existed := w.layersAt(time.Now())
+	b.result.phase("build", existed.Sub(began).Seconds())
+	if w.pushed() {
+		b.result.phase("push", time.Since(existed).Seconds())
+	}
+	if response == nil {
+		return
+	}
+	b.result.Metadata = response.ExporterResponse
+	b.result.Digest = digest.Digest(response.ExporterResponse[exptypes.ExporterImageDigestKey])
+	b.result.ImageID = digest.Digest(response.ExporterResponse[exptypes.ExporterImageConfigDigestKey])
+}
+
+// made names the result's content. The config of an image covers its layers and
+// their times, which a cache keeps; an index covers its images. Other results are
+// known by their steps, and only where these can come from nowhere but the own scope.
+func (b *run) made(w *watch) backends.Exported {
+	e := backends.Exported{Content: b.result.ImageID.String(), Image: b.result.Digest}
+	if e.Content == "" {
+		e.Content = b.result.Digest.String()
+	}
+	if e.Content == "" && b.Builder.Ours && b.onlyOwnLoaded() {
+		e.Content = w.content()
+	}
+	return e
+}
+
+func (b *run) onlyOwnLoaded() bool {
+	for _, s := range b.Sources {
+		if s.State == backends.Loaded && !slices.ContainsFunc(b.Caches.Destinations, func(d backends.Destination) bool { return d.Name == s.Name }) {
+			return false
+		}
+	}
+	return true
+}
+
+// manifestOf is the digest of the cache manifest that an export solve sent, "" for none.
+func manifestOf(response *client.SolveResponse) digest.Digest {
+	var desc ocispecs.Descriptor
+	if json.Unmarshal([]byte(response.ExporterResponse["cache.manifest"]), &desc) != nil {
+		return ""
+	}
+	return desc.Digest
+}

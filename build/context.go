@@ -1,0 +1,112 @@
+package build
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/buildkit/client"
+	"github.com/tonistiigi/fsutil"
+
+	"github.com/warmlayer/warmlayer/inputs"
+)
+
+// mounts is where the files come from and go to.
+type mounts struct {
+	local   map[string]fsutil.FS // directories that the daemon may read
+	attrs   map[string]string    // the frontend's options that say which
+	exports []client.ExportEntry
+}
+
+// mounts opens the context, the Dockerfile's directory and the outputs. The daemon
+// reads .dockerignore, or <Dockerfile>.dockerignore, itself and asks only for what it needs.
+func (b *run) mounts() (mounts, error) {
+	in := b.Inputs
+	m := mounts{local: map[string]fsutil.FS{}, attrs: map[string]string{}}
+	file := in.File
+	if in.Remote {
+		m.attrs["context"] = in.Context
+		if !filepath.IsAbs(file) {
+			if file != "" {
+				m.attrs["filename"] = file
+			}
+			return m, m.addOutputs(in, b.Stdout)
+		}
+		m.attrs["dockerfilekey"] = "dockerfile"
+	} else {
+		dir := resolve(in.Dir, in.Context)
+		context, err := contextFS(dir, b.Exclude)
+		if err != nil {
+			return m, fmt.Errorf("open context %s: %w", dir, err)
+		}
+		m.local["context"] = context
+		if file == "" {
+			file = filepath.Join(dir, "Dockerfile")
+		}
+	}
+	file = resolve(in.Dir, file)
+	dockerfile, err := fsutil.NewFS(filepath.Dir(file))
+	if err != nil {
+		return m, fmt.Errorf("open Dockerfile %s: %w", file, err)
+	}
+	m.local["dockerfile"], m.attrs["filename"] = dockerfile, filepath.Base(file)
+	return m, m.addOutputs(in, b.Stdout)
+}
+
+// contextFS is a directory without those of the excluded ones that lie in it: a
+// cache in its own context would change with every build, and never be warm.
+func contextFS(dir string, exclude []string) (fsutil.FS, error) {
+	fs, err := fsutil.NewFS(dir)
+	if err != nil {
+		return nil, err
+	}
+	var patterns []string
+	for _, e := range exclude {
+		if rel, err := filepath.Rel(dir, e); err == nil && rel != "." && !strings.HasPrefix(rel, "..") {
+			patterns = append(patterns, rel)
+		}
+	}
+	if len(patterns) == 0 {
+		return fs, nil
+	}
+	return fsutil.NewFilterFS(fs, &fsutil.FilterOpt{ExcludePatterns: patterns})
+}
+
+// addOutputs turns the outputs into BuildKit's exports.
+func (m *mounts) addOutputs(in inputs.Values, stdout io.Writer) error {
+	for _, o := range in.Outputs {
+		entry := client.ExportEntry{Type: o.Type, Attrs: o.Attrs}
+		dest := resolve(in.Dir, o.Dest)
+		switch {
+		case o.Type == client.ExporterImage:
+		case o.Type == client.ExporterLocal, o.Attrs["tar"] == "false":
+			entry.OutputDir = dest
+		case o.Dest == "-":
+			entry.Output = func(map[string]string) (io.WriteCloser, error) { return nopCloser{stdout}, nil }
+		default:
+			if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
+				return fmt.Errorf("make directory of output: %w", err)
+			}
+			entry.Output = func(map[string]string) (io.WriteCloser, error) { return os.Create(dest) }
+		}
+		m.exports = append(m.exports, entry)
+	}
+	return nil
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+func resolve(dir, path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	abs, err := filepath.Abs(filepath.Join(dir, path))
+	if err != nil {
+		return filepath.Join(dir, path) // without a working directory nothing else works either
+	}
+	return abs
+}

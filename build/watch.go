@@ -1,0 +1,273 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gohugoio/hashstructure"
+	"github.com/moby/buildkit/client"
+	gw "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/session"
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/gateway"
+)
+
+// Step is one instruction of the Dockerfile that the build needed.
+type Step struct {
+	Name    string        // as BuildKit shows it: "[build 2/4] RUN make"
+	Digest  digest.Digest // of the instruction with its inputs, not of its result
+	Cached  bool
+	Seconds float64
+	Error   string // "" when it did not fail
+}
+
+// watch follows the status stream of one solve.
+//
+// Steps are the vertices with inputs: sources, loads, imports and exports have
+// none. A hit is reported cached once, and may begin and end again, not cached,
+// when its layers are unpacked for a later step; so once cached is always cached.
+// A step that never began was not needed.
+type watch struct {
+	exporter digest.Digest // the first exporter's vertex
+	layers   chan struct{} // closed when the layers of the result exist
+
+	mu       sync.Mutex
+	vertices map[digest.Digest]*vertex
+	order    []digest.Digest
+	begins   int       // how often the exporter's vertex began
+	existed  time.Time // when layers was closed
+	warnings []string
+	within   time.Duration
+	hang     context.CancelCauseFunc
+	timers   map[digest.Digest]*time.Timer
+}
+
+type vertex struct {
+	name      string
+	inputs    int
+	started   time.Time // the latest start
+	first     time.Time
+	spent     time.Duration
+	cached    bool
+	completed bool
+	err       string
+}
+
+func newWatch(s *session.Session) *watch {
+	return &watch{
+		// BuildKit v0.33.1, solver/llbsolver/export.go, exporterVertexID.
+		exporter: digest.FromString(s.ID() + "-export-0"),
+		layers:   make(chan struct{}),
+		vertices: map[digest.Digest]*vertex{},
+		timers:   map[digest.Digest]*time.Timer{},
+	}
+}
+
+// errHangs says that an import never ended. It blocks the scheduler of the whole
+// daemon, and does not listen to a cancel.
+var errHangs = errors.New("the import hangs")
+
+// importsWithin cancels the solve when the import of one cache takes longer than d.
+func (w *watch) importsWithin(d time.Duration, cancel context.CancelCauseFunc) {
+	w.within, w.hang = d, cancel
+}
+
+// stop ends the timers.
+func (w *watch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range w.timers {
+		t.Stop()
+	}
+}
+
+func (w *watch) update(s *client.SolveStatus) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, v := range s.Vertexes {
+		w.vertex(v)
+	}
+	for _, warning := range s.Warnings {
+		w.warnings = append(w.warnings, string(warning.Short))
+	}
+}
+
+func (w *watch) vertex(v *client.Vertex) {
+	known := w.vertices[v.Digest]
+	if known == nil {
+		known = &vertex{name: v.Name, inputs: len(v.Inputs)}
+		w.vertices[v.Digest] = known
+		w.order = append(w.order, v.Digest)
+	}
+	if v.Started != nil && !v.Started.Equal(known.started) {
+		if known.first.IsZero() {
+			known.first = *v.Started
+		}
+		known.started, known.completed = *v.Started, false
+		w.began(v)
+	}
+	known.cached = known.cached || v.Cached
+	if v.Completed != nil && !known.completed {
+		known.completed, known.err = true, v.Error
+		known.spent += v.Completed.Sub(known.started)
+		w.ended(v)
+	}
+}
+
+// began notices the second start of the exporter: the first commits the image,
+// the second pushes it.
+func (w *watch) began(v *client.Vertex) {
+	if v.Digest == w.exporter {
+		w.begins++
+		if w.begins == 2 {
+			w.existed = time.Now()
+			close(w.layers)
+		}
+	}
+	if w.hang != nil && strings.HasPrefix(v.Name, importing) {
+		ref := strings.TrimPrefix(v.Name, importing)
+		w.timers[v.Digest] = time.AfterFunc(w.within, func() {
+			w.hang(fmt.Errorf("%w: %s after %s (cache-timeout)", errHangs, ref, w.within))
+		})
+	}
+}
+
+func (w *watch) ended(v *client.Vertex) {
+	if t := w.timers[v.Digest]; t != nil {
+		t.Stop()
+	}
+}
+
+// layersAt is when the layers existed, or otherwise.
+func (w *watch) layersAt(otherwise time.Time) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.existed.IsZero() {
+		return otherwise
+	}
+	return w.existed
+}
+
+func (w *watch) pushed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.begins > 1
+}
+
+// needed are the steps that began, in the order in which they did.
+func (w *watch) needed() []digest.Digest {
+	var out []digest.Digest
+	for _, d := range w.order {
+		if v := w.vertices[d]; v.inputs > 0 && !v.first.IsZero() {
+			out = append(out, d)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b digest.Digest) int {
+		return w.vertices[a].first.Compare(w.vertices[b].first)
+	})
+	return out
+}
+
+func (w *watch) steps() []Step {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var steps []Step
+	for _, d := range w.needed() {
+		v := w.vertices[d]
+		steps = append(steps, Step{Name: v.name, Digest: d, Cached: v.cached, Seconds: v.spent.Seconds(), Error: v.err})
+	}
+	return steps
+}
+
+func (w *watch) allCached() bool {
+	for _, s := range w.steps() {
+		if !s.Cached {
+			return false
+		}
+	}
+	return true
+}
+
+// content stands for a result that is no image: the digests of its steps.
+func (w *watch) content() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []string
+	for _, d := range w.needed() {
+		all = append(all, d.String())
+	}
+	return digest.FromString(strings.Join(all, "\n")).String()
+}
+
+// ran is a step of this solve that was executed although before had been through
+// with it. A step that both solves share is reported to both, with one start.
+func (w *watch) ran(before *watch) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, d := range w.needed() {
+		v := w.vertices[d]
+		if !v.cached && !before.saw(d, v.started) {
+			return v.name
+		}
+	}
+	return ""
+}
+
+func (w *watch) saw(d digest.Digest, started time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v := w.vertices[d]
+	return v != nil && !v.first.IsZero() && !started.After(v.started)
+}
+
+// importing begins the names of the vertices that import caches
+// (BuildKit v0.33.1, solver/llbsolver/bridge.go, loadResult).
+const importing = "importing cache manifest from "
+
+// settle says of each source that was imported what came of it. It must be called
+// after the solve.
+func (w *watch) settle(imports []gateway.Import) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, i := range imports {
+		v := w.vertices[digest.FromString(importing+importID(i.Entry))]
+		if v == nil || !v.completed {
+			continue
+		}
+		for _, s := range i.Sources {
+			s.State, s.Err = imported(v.err)
+		}
+	}
+}
+
+// imported reads the end of an import. BuildKit's registry answers "not found" for
+// what is not there; it is the one error that is no fault.
+func imported(failure string) (backends.State, error) {
+	switch {
+	case failure == "":
+		return backends.Loaded, nil
+	case strings.HasSuffix(failure, ": not found"):
+		return backends.Absent, errors.New(failure)
+	}
+	return backends.Failed, errors.New(failure)
+}
+
+// importID is how BuildKit names an import: by its reference, or by a hash of all
+// its attributes (v0.33.1, solver/llbsolver/bridge.go, cmKey).
+func importID(e client.CacheOptionsEntry) string {
+	if e.Type == "registry" {
+		return e.Attrs["ref"]
+	}
+	hash, err := hashstructure.Hash(gw.CacheOptionsEntry{Type: e.Type, Attrs: e.Attrs}, nil)
+	if err != nil {
+		return "" // maps of strings always hash
+	}
+	return fmt.Sprintf("%s:%d", e.Type, hash)
+}
