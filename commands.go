@@ -1,0 +1,188 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/docker/cli/cli/config"
+	"github.com/moby/buildkit/client"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// splitCommand takes the command word off; without one the command is build.
+func splitCommand(args []string) (string, []string) {
+	if len(args) > 0 && slices.Contains([]string{"build", "plan", "version", "help"}, args[0]) {
+		return args[0], args[1:]
+	}
+	return "build", args
+}
+
+func cutFlag(args []string, flag string) (bool, []string) {
+	i := slices.Index(args, flag)
+	if i < 0 {
+		return false, args
+	}
+	return true, slices.Concat(args[:i], args[i+1:])
+}
+
+// simple serves the commands that need no inputs, and reports whether it was one.
+func simple(command string, args []string, stdout, stderr io.Writer) bool {
+	switch {
+	case command == "version":
+		fmt.Fprintln(stdout, version())
+	case command == "help" || slices.Contains(args, "--help") || slices.Contains(args, "-h"):
+		fmt.Fprint(stdout, usage, "\n", inputs.Usage())
+	default:
+		return false
+	}
+	return true
+}
+
+const usage = `warmlayer builds a container image, and starts warm on every branch.
+
+  warmlayer [build] [flags] [CONTEXT]   build, read and write the caches of this branch
+  warmlayer plan [--json] [flags]       say what would be read and written; start nothing
+  warmlayer version
+
+Exit codes: 0 ok, 1 the build failed, 2 bad input, 3 a cache failed that must not, 130 cancelled.
+`
+
+// version is the module's, as the Go toolchain stamps it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// scopeOptions are the user's words on what was detected.
+func scopeOptions(in inputs.Values) scope.Options {
+	o := scope.Options{
+		Branch: in.Branch, Base: in.BaseBranch, Default: in.DefaultBranch, PR: in.PullRequest,
+		Trusted: in.Trusted, Write: in.CacheWrite, Fallbacks: in.Fallbacks, Key: in.CacheKey,
+	}
+	if o.Key != "" {
+		return o
+	}
+	file := in.Dockerfile()
+	if file != "" {
+		file = path.Join(in.Subdir(), file)
+	}
+	built := in.Platforms
+	if len(built) == 0 {
+		built = []string{platforms.Format(platforms.DefaultSpec())}
+	}
+	o.Key = scope.Key(file, in.Subdir(), in.Target, built)
+	return o
+}
+
+// cacheOptions are what the caches depend on besides their lines. It reads the
+// credentials that docker login left.
+func (s *step) cacheOptions() (backends.Options, error) {
+	dir := s.env.get("DOCKER_CONFIG")
+	if dir == "" {
+		dir = filepath.Join(s.env.get("HOME"), ".docker")
+	}
+	docker, err := config.Load(dir)
+	if err != nil {
+		return backends.Options{}, fmt.Errorf("read docker config in %s: %w", dir, err)
+	}
+	s.docker = docker
+	return backends.Options{
+		Attrs: s.inputs.CacheAttrs, Images: s.inputs.Pushed(),
+		Keychain: backends.Keychain{ConfigFile: docker}, CacheDir: s.cacheDir(),
+	}, nil
+}
+
+// cacheDir is this project's place in the user's cache: two projects on one
+// machine both have a branch main.
+func (s *step) cacheDir() string {
+	root := s.env.get("XDG_CACHE_HOME")
+	if root == "" && s.env.get("HOME") != "" {
+		root = filepath.Join(s.env.get("HOME"), ".cache")
+	}
+	project := s.plan.Facts.Repo
+	if abs, err := filepath.Abs("."); project == "" && err == nil {
+		project = abs
+	}
+	if root == "" || project == "" {
+		return ""
+	}
+	return filepath.Join(root, "warmlayer", scope.Slug(project))
+}
+
+// printPlan says what would be read and written.
+func (s *step) printPlan(w io.WriteCloser, asJSON bool) int {
+	defer w.Close()
+	if !asJSON {
+		fmt.Fprint(w, s.planText())
+		return exitOK
+	}
+	imports, exports := s.entries()
+	out, err := json.MarshalIndent(struct {
+		scope.Plan
+		Imports []entry `json:"imports"`
+		Exports []entry `json:"exports"`
+	}{s.plan, imports, exports}, "", "  ")
+	if err != nil {
+		fmt.Fprintln(s.stderr, err)
+		return exitBuild
+	}
+	fmt.Fprintln(w, string(out))
+	return exitOK
+}
+
+type entry struct {
+	Type  string            `json:"type"`
+	Attrs map[string]string `json:"attrs"`
+}
+
+// entries are BuildKit's native ones, whatever the builder.
+func (s *step) entries() (imports, exports []entry) {
+	imports, exports = []entry{}, []entry{}
+	list := func(to *[]entry, from []client.CacheOptionsEntry) {
+		for _, e := range from {
+			*to = append(*to, entry{e.Type, e.Attrs})
+		}
+	}
+	for _, c := range s.caches {
+		list(&imports, c.Imports(s.plan))
+		list(&exports, c.Exports(s.plan))
+	}
+	for _, c := range s.inputs.CacheFrom {
+		imports = append(imports, entry{c.Type, c.Attrs})
+	}
+	for _, c := range s.inputs.CacheTo {
+		exports = append(exports, entry{c.Type, c.Attrs})
+	}
+	return imports, exports
+}
+
+func (s *step) planText() string {
+	var b strings.Builder
+	write := string(s.plan.Write)
+	if write == "" {
+		write = "nothing"
+	}
+	fmt.Fprintf(&b, "writes  %s (%s)\n", write, s.plan.Why)
+	for _, source := range s.plan.Read {
+		fmt.Fprintf(&b, "reads   %s (%s)\n", source.Name, source.Why)
+	}
+	for _, c := range s.caches {
+		fmt.Fprintf(&b, "cache   %s\n", c)
+	}
+	for _, warning := range s.plan.Warnings {
+		fmt.Fprintf(&b, "warning: %s\n", warning)
+	}
+	return b.String()
+}

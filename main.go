@@ -1,0 +1,76 @@
+// Command warmlayer builds a container image with BuildKit and keeps its cache
+// warm on every branch.
+//
+//	warmlayer [build] [flags] [CONTEXT]   build, read and write the caches of this branch
+//	warmlayer plan [--json] [flags]       say what would be read and written; start nothing
+//	warmlayer version
+//
+// It exits with 0 when all went well, 1 when the build failed, 2 for bad input
+// (nothing was started), 3 when a cache failed and was not allowed to, and 130
+// when it was cancelled.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/report"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+const (
+	exitOK        = 0
+	exitBuild     = 1
+	exitInput     = 2
+	exitCache     = 3
+	exitCancelled = 130
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// run is the whole story: inputs, scope, caches, and then the command.
+func run(ctx context.Context, args, environ []string, stdout, stderr *os.File) int {
+	command, args := splitCommand(args)
+	if done := simple(command, args, stdout, stderr); done {
+		return exitOK
+	}
+	asJSON, args := cutFlag(args, "--json")
+	in, problems := inputs.Parse(args, environ, ".")
+	redactor := report.NewRedactor(in.Sensitive())
+	s := step{inputs: in, env: environment(environ), redactor: redactor, stdout: stdout, stderr: stderr}
+
+	facts := scope.Detect(s.env.get, os.ReadFile)
+	s.plan = scope.New(facts, scopeOptions(in))
+	options, err := s.cacheOptions()
+	if err != nil {
+		problems = append(problems, inputs.Problem{What: err.Error(), Hint: "mend the file, or set DOCKER_CONFIG to another directory"})
+	}
+	caches, found := backends.New(in.Caches, options)
+	s.caches = caches
+	if problems = append(problems, found...); len(problems) > 0 {
+		return explain(redactor.Writer(stderr), problems)
+	}
+	if command == "plan" {
+		return s.printPlan(redactor.Writer(stdout), asJSON)
+	}
+	return s.build(ctx)
+}
+
+// explain shows all that is wrong with the inputs.
+func explain(w io.Writer, problems inputs.Problems) int {
+	problems.Sort()
+	for _, p := range problems {
+		fmt.Fprintln(w, p)
+	}
+	return exitInput
+}

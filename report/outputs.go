@@ -1,0 +1,134 @@
+package report
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Output is a value that the step hands to later steps.
+type Output struct{ Name, Value string }
+
+// Outputs are the values of [inputs.StepOutputs], in its order. Those that are not
+// known are "". In particular:
+//
+//   - metadata is what BuildKit answered, one line of JSON that holds what the file of
+//     docker buildx's --metadata-file does; {} when BuildKit gave no answer.
+//   - cache-hit-ratio has two decimals, rounded down: 1.00 is every step. "" without steps.
+//   - cache-sources is JSON: [{"cache","name","why","state","error"}], in one line.
+//   - cache-export is failed if any export was, else written, else unchanged, and
+//     skipped when none was any of these.
+//   - cache-scope is the scope that this build may write, "" for none.
+func (r Report) Outputs() []Output {
+	return []Output{
+		{"digest", r.Result.Digest.String()},
+		{"imageid", r.Result.ImageID.String()},
+		{"metadata", compact(r.metadata())},
+		{"cache-hit-ratio", r.ratio()},
+		{"cache-hits", strconv.Itoa(r.hits())},
+		{"cache-steps", strconv.Itoa(len(r.Result.Steps))},
+		{"cache-sources", compact(r.sources())},
+		{"cache-export", string(r.outcome())},
+		{"cache-scope", string(r.Plan.Write)},
+		{"first-miss", r.firstMiss()},
+	}
+}
+
+// metadata is BuildKit's answer, decoded.
+func (r Report) metadata() map[string]any {
+	all := map[string]any{}
+	for key, value := range r.Result.Metadata {
+		all[key] = decoded(value)
+	}
+	return all
+}
+
+// decoded is the object, or the list of objects, that a value holds in base64, or the
+// value itself: docker buildx v0.37.0, commands/build.go, decodeExporterResponse.
+func decoded(value string) any {
+	text, err := base64.StdEncoding.DecodeString(value)
+	if err != nil {
+		return value
+	}
+	var object map[string]any
+	if json.Unmarshal(text, &object) == nil && len(object) > 0 {
+		return json.RawMessage(text)
+	}
+	var list []map[string]any
+	if json.Unmarshal(text, &list) == nil && len(list) > 0 {
+		return json.RawMessage(text)
+	}
+	return value
+}
+
+// compact is JSON in one line. It is for values that always encode.
+func compact(v any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic(err)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// GitHubOutput writes the outputs in the form of the file that GITHUB_OUTPUT names:
+//
+//	first-miss<<warmlayer_K5QW…
+//	[build 2/4] RUN make
+//	warmlayer_K5QW…
+//
+// A new random delimiter for each value keeps a value from ending early and defining
+// outputs of its own (docs.github.com, "Workflow commands", multiline strings).
+func GitHubOutput(w io.Writer, outputs []Output) error {
+	var b bytes.Buffer
+	for _, o := range outputs {
+		d := delimiter(o.Value)
+		fmt.Fprintf(&b, "%s<<%s\n%s\n%s\n", o.Name, d, o.Value, d)
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+func delimiter(value string) string {
+	for {
+		if d := "warmlayer_" + rand.Text(); !strings.Contains(value, d) {
+			return d
+		}
+	}
+}
+
+// dotenvLimit is the size that a dotenv report must stay under. GitLab's default for
+// every plan is 5 kilobytes (docs.gitlab.com, "Application limits").
+const dotenvLimit = 5 << 10
+
+// Dotenv writes the outputs as a GitLab dotenv report, one variable a line:
+//
+//	WARMLAYER_CACHE_HIT_RATIO=0.80
+//
+// GitLab knows neither quotes nor line breaks there, so white space becomes a single
+// space, and it expands variables, so a dollar sign is doubled. (The file is no shell
+// script: values are not quoted.) A report that is too large would be refused as a whole:
+// the longest values are left out of it. Ten variables are fewer than any plan allows.
+func Dotenv(w io.Writer, outputs []Output) error {
+	size := 0
+	lines := make([]string, len(outputs))
+	for i, o := range outputs {
+		name := strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_"))
+		lines[i] = "WARMLAYER_" + name + "=" + strings.ReplaceAll(line(o.Value), "$", "$$") + "\n"
+		size += len(lines[i])
+	}
+	for size >= dotenvLimit {
+		longest := slices.MaxFunc(lines, func(a, b string) int { return len(a) - len(b) })
+		lines[slices.Index(lines, longest)] = ""
+		size -= len(longest)
+	}
+	_, err := io.WriteString(w, strings.Join(lines, ""))
+	return err
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/cli/cli/config/configfile"
+	"github.com/moby/buildkit/session/auth/authprovider"
+	"github.com/moby/buildkit/util/grpcerrors"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/build"
+	"github.com/warmlayer/warmlayer/builder"
+	"github.com/warmlayer/warmlayer/gateway"
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/report"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// step is one run of the program, with its inputs understood.
+type step struct {
+	inputs   inputs.Values
+	env      environment
+	plan     scope.Plan
+	caches   []backends.Backend
+	docker   *configfile.ConfigFile
+	redactor *report.Redactor
+	stdout   *os.File
+	stderr   *os.File
+}
+
+// build is the straight line from a builder to the report.
+func (s *step) build(ctx context.Context) int {
+	began := time.Now()
+	result, address, err := s.solve(ctx)
+	r := report.Report{
+		Version: version(), Plan: s.plan, Builder: address, Result: result, Err: err,
+		Warnings: s.plan.Warnings, Seconds: time.Since(began).Seconds(),
+	}
+	out := s.redactor.Writer(s.stderr)
+	code := s.exitCode(ctx, r)
+	if err := errors.Join(r.Console(out), r.Publish(s.places(), s.redactor.String), out.Close()); err != nil {
+		fmt.Fprintln(s.stderr, s.redactor.String("report: "+err.Error()))
+		code = max(code, exitBuild)
+	}
+	return code
+}
+
+// solve brings up the builder while the scopes are read, connects the two, and builds.
+func (s *step) solve(ctx context.Context) (build.Result, string, error) {
+	began := time.Now()
+	var b *builder.Builder
+	var sources []backends.Source
+	var started, read time.Duration
+	eg, startCtx := errgroup.WithContext(ctx)
+	eg.Go(func() (err error) {
+		b, err = builder.Open(startCtx, builder.Options{Address: s.inputs.Builder, Environ: s.env})
+		started = time.Since(began)
+		return err
+	})
+	eg.Go(func() error {
+		sources = backends.Read(startCtx, keepers(s.caches), s.plan, s.inputs.ProbeTimeout)
+		read = time.Since(began)
+		return nil
+	})
+	if err := eg.Wait(); err != nil {
+		return build.Result{}, "", err
+	}
+	result, err := s.solveWith(ctx, b, sources)
+	result.Phases = slices.Concat([]build.Phase{
+		{Name: "start builder", Seconds: started.Seconds()},
+		{Name: "read caches", Seconds: read.Seconds()},
+	}, result.Phases)
+	if grpcerrors.Code(err) == codes.Unavailable && b.Ours {
+		err = fmt.Errorf("%w\nthe builder's last words:\n%s", err, b.Log())
+	}
+	return result, b.Address, errors.Join(err, b.Close())
+}
+
+// solveWith builds on a builder that is up. A daemon of ours gets a gateway.
+func (s *step) solveWith(ctx context.Context, b *builder.Builder, sources []backends.Source) (result build.Result, err error) {
+	request := build.Request{
+		Inputs: s.inputs, Builder: b, Exclude: s.exclude(),
+		Auth:     authprovider.LoadAuthConfig(s.docker),
+		Progress: s.redactor.Terminal(s.stderr), Stdout: s.stdout,
+	}
+	var g *gateway.Gateway
+	if b.Ours {
+		if g, err = gateway.Listen(); err != nil {
+			return result, err
+		}
+		defer func() { err = errors.Join(err, g.Close()) }()
+		_, password := g.Credentials()
+		s.redactor.Add(password)
+		request.Auth, request.Lost = g.Auth(request.Auth), g.Lost
+	}
+	request.Caches = gateway.Connect(s.caches, sources, s.plan, s.record(), g)
+	from, to, inline := backends.Verbatim(s.inputs.CacheFrom, s.inputs.CacheTo)
+	request.Sources = append(sources, from...)
+	request.Caches.Destinations = append(request.Caches.Destinations, to...)
+	request.Caches.Inline = request.Caches.Inline || inline
+	return build.Run(ctx, request)
+}
+
+// keepers are the caches whose scopes can be read.
+func keepers(caches []backends.Backend) []backends.Keeper {
+	var out []backends.Keeper
+	for _, c := range caches {
+		if k, ok := c.(backends.Keeper); ok {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// exclude are the directories that would change a context by being in it.
+func (s *step) exclude() []string {
+	var dirs []string
+	for _, c := range s.caches {
+		if l, ok := c.(*backends.Local); ok {
+			dirs = append(dirs, l.Dirs()...)
+		}
+	}
+	if dir := s.reportDir(); dir != "" {
+		if abs, err := filepath.Abs(dir); err == nil {
+			dirs = append(dirs, abs)
+		}
+	}
+	return dirs
+}
+
+func (s *step) record() backends.Record {
+	f := s.plan.Facts
+	return backends.Record{
+		Branch: f.Branch, PR: f.PR, Key: s.plan.Key, Commit: f.Commit, Repo: f.Repo, URL: f.URL, Version: version(),
+	}
+}
+
+func (s *step) reportDir() string {
+	return s.inputs.ReportDirectory(s.ci(), s.env.get("RUNNER_TEMP"))
+}
+
+// ci is "" at a terminal, where nobody asked for files.
+func (s *step) ci() string {
+	if ci := s.plan.Facts.CI; ci != "git" {
+		return ci
+	}
+	return ""
+}
+
+func (s *step) places() report.Places {
+	return report.Places{
+		Dir: s.reportDir(), GitHubOutput: s.env.get("GITHUB_OUTPUT"), StepSummary: s.env.get("GITHUB_STEP_SUMMARY"),
+	}
+}
+
+// exitCode: a cancelled build, a failed one, a cache that was not allowed to fail.
+func (s *step) exitCode(ctx context.Context, r report.Report) int {
+	switch {
+	case ctx.Err() != nil:
+		return exitCancelled
+	case r.Err != nil:
+		return exitBuild
+	}
+	for _, source := range r.Result.Sources {
+		if source.State == backends.Failed && s.inputs.CacheStrict {
+			return exitCache
+		}
+	}
+	for _, export := range r.Result.Exports {
+		if export.Outcome == build.Broken && (s.inputs.CacheStrict || export.Strict) {
+			return exitCache
+		}
+	}
+	return exitOK
+}
+
+// environment is os.Environ's list. The last of several assignments holds.
+type environment []string
+
+func (e environment) get(name string) string {
+	for _, variable := range slices.Backward(e) {
+		if value, ok := strings.CutPrefix(variable, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
