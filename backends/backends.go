@@ -77,9 +77,25 @@ type Gated interface {
 	// Destination is where blobs and manifests are written to; most often the place
 	// of Scopes.
 	Destination() Store
+	// InPlace reports whether Destination is the place of Scopes, so that what was
+	// read there is what an export replaces.
+	InPlace() bool
 	// Options are the export attributes that BuildKit itself applies: mode,
 	// compression and media types. Fresh on every call.
 	Options() map[string]string
+}
+
+// Forced reports whether a cache compresses every layer again in its own way, the
+// image's too.
+func Forced(caches []Backend) bool {
+	for _, c := range caches {
+		for _, e := range c.Exports(scope.Plan{Write: "any"}) {
+			if isTrue(e.Attrs["force-compression"]) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ErrAbsent says that a scope or a blob is certainly not in the store.

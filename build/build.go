@@ -15,7 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -176,7 +177,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a := b.target(m, imports)
-	a.exports, a.noCache, a.show = m.exports, b.Inputs.NoCache, b.display
+	a.exports, a.noCache, a.show = b.outputs(m), b.Inputs.NoCache, b.display
 	if b.Caches.Inline {
 		a.cacheExports = []client.CacheOptionsEntry{{Type: "inline", Attrs: map[string]string{}}}
 	}
@@ -204,6 +205,9 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 		err = cause
 	}
 	b.take(response, watch, began)
+	if err == nil {
+		exports.made = made(response)
+	}
 	watch.settle(imports)
 	guilty := b.guilty(ctx, err, imports)
 	b.finish(ctx, exports, err, len(guilty) > 0)
@@ -215,7 +219,6 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 func (b *run) finish(ctx context.Context, x *exports, err error, again bool) {
 	switch {
 	case err == nil:
-		x.made = b.made(x.watch)
 		x.startChanged(ctx)
 	case again || ctx.Err() != nil:
 		x.cancel(errors.New("the build failed"))
@@ -241,32 +244,26 @@ func (b *run) take(response *client.SolveResponse, w *watch, began time.Time) {
 	if response == nil {
 		return
 	}
-	b.result.Metadata = response.ExporterResponse
-	b.result.Digest = digest.Digest(response.ExporterResponse[exptypes.ExporterImageDigestKey])
-	b.result.ImageID = digest.Digest(response.ExporterResponse[exptypes.ExporterImageConfigDigestKey])
+	b.result.Metadata = maps.Clone(response.ExporterResponse)
+	if !holdsImage(b.Inputs.Outputs) {
+		// It was made for the cache's sake, and nobody can get it.
+		maps.DeleteFunc(b.result.Metadata, func(k, _ string) bool { return strings.HasPrefix(k, "containerimage.") })
+	}
+	b.result.Digest = digest.Digest(b.result.Metadata[exptypes.ExporterImageDigestKey])
+	b.result.ImageID = digest.Digest(b.result.Metadata[exptypes.ExporterImageConfigDigestKey])
 }
 
-// made names the result's content. The config of an image covers its layers and
-// their times, which a cache keeps; an index covers its images. Other results are
-// known by their steps, and only where these can come from nowhere but the own scope.
-func (b *run) made(w *watch) backends.Exported {
-	e := backends.Exported{Content: b.result.ImageID.String(), Image: b.result.Digest}
-	if e.Content == "" {
-		e.Content = b.result.Digest.String()
+// made names what the build solve made. The config of an image covers its layers
+// and their times, which a cache keeps; an index covers its images.
+func made(response *client.SolveResponse) backends.Exported {
+	e := backends.Exported{
+		Content: response.ExporterResponse[exptypes.ExporterImageConfigDigestKey],
+		Image:   digest.Digest(response.ExporterResponse[exptypes.ExporterImageDigestKey]),
 	}
-	if e.Content == "" && b.Builder.Ours && b.onlyOwnLoaded() {
-		e.Content = w.content()
+	if e.Content == "" {
+		e.Content = e.Image.String()
 	}
 	return e
-}
-
-func (b *run) onlyOwnLoaded() bool {
-	for _, s := range b.Sources {
-		if s.State == backends.Loaded && !slices.ContainsFunc(b.Caches.Destinations, func(d backends.Destination) bool { return d.Name == s.Name }) {
-			return false
-		}
-	}
-	return true
 }
 
 // manifestOf is the digest of the cache manifest that an export solve sent, "" for none.

@@ -3,8 +3,10 @@ package build
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/client"
@@ -94,6 +96,35 @@ func (m *mounts) addOutputs(in inputs.Values, stdout io.Writer) error {
 		m.exports = append(m.exports, entry)
 	}
 	return nil
+}
+
+// outputs are the exports of the build solve. The image must be what it would have
+// been without a cache, cold and warm, so its layers get the image's compression
+// before the cache gives the others its own:
+//
+//   - Where a cache is written but no image is asked for, one is made and left in the
+//     daemon; a later build may push its layers.
+//   - Where a cache compresses the image's layers too, the image's are compressed again.
+func (b *run) outputs(m mounts) []client.ExportEntry {
+	out := slices.Clone(m.exports)
+	if !holdsImage(b.Inputs.Outputs) && len(b.Caches.Destinations) > 0 {
+		return append(out, client.ExportEntry{Type: client.ExporterImage, Attrs: map[string]string{}})
+	}
+	for i, e := range out {
+		if _, set := e.Attrs[forceCompression]; !set && b.Caches.Forced && e.Type != client.ExporterLocal && e.Type != client.ExporterTar {
+			out[i].Attrs = maps.Clone(e.Attrs)
+			out[i].Attrs[forceCompression] = "true"
+		}
+	}
+	return out
+}
+
+const forceCompression = "force-compression"
+
+func holdsImage(outputs []inputs.Output) bool {
+	return slices.ContainsFunc(outputs, func(o inputs.Output) bool {
+		return o.Type == client.ExporterImage || o.Type == client.ExporterOCI || o.Type == client.ExporterDocker
+	})
 }
 
 type nopCloser struct{ io.Writer }

@@ -195,17 +195,6 @@ func (w *watch) allCached() bool {
 	return true
 }
 
-// content stands for a result that is no image: the digests of its steps.
-func (w *watch) content() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var all []string
-	for _, d := range w.needed() {
-		all = append(all, d.String())
-	}
-	return digest.FromString(strings.Join(all, "\n")).String()
-}
-
 // ran is a step of this solve that was executed although before had been through
 // with it. A step that both solves share is reported to both, with one start.
 func (w *watch) ran(before *watch) string {

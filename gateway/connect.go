@@ -16,6 +16,7 @@ import (
 type Caches struct {
 	Destinations []backends.Destination
 	Inline       bool     // the image carries its cache
+	Forced       bool     // a cache holds the image's layers in another compression than the image
 	gateway      *Gateway // nil for a remote builder
 }
 
@@ -31,8 +32,11 @@ type Import struct {
 // to every scope that is written; sources are what was read of the caches' scopes.
 func Connect(caches []backends.Backend, sources []backends.Source, plan scope.Plan, record backends.Record, g *Gateway) Caches {
 	c := connector{plan: plan, record: record, gateway: g, own: map[backends.Backend]backends.Source{}}
-	out := Caches{gateway: g}
+	out := Caches{gateway: g, Forced: backends.Forced(caches)}
 	for _, s := range sources {
+		if gated, ok := s.From.(backends.Gated); ok && !gated.InPlace() {
+			continue // what was read says nothing of the place that is written
+		}
 		if s.Name == plan.Write {
 			c.own[s.From] = s
 		}
@@ -89,9 +93,9 @@ func (c Caches) Imports(ctx context.Context, sources []backends.Source) ([]Impor
 	if _, gated := loaded[0].From.(backends.Gated); len(loaded) == 1 && !gated {
 		return append(imports, native(loaded[0])), nil
 	}
-	merged, err := merge(ctx, loaded)
-	if err != nil {
-		return nil, err
+	merged, loaded, err := merge(ctx, loaded)
+	if err != nil || len(loaded) == 0 {
+		return imports, err
 	}
 	entry := client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": c.gateway.addSource(merged)}}
 	return append(imports, Import{entry, loaded}), nil
@@ -107,7 +111,7 @@ type connector struct {
 	plan    scope.Plan
 	record  backends.Record
 	gateway *Gateway
-	own     map[backends.Backend]backends.Source // each cache's scope that is written, as it was read
+	own     map[backends.Backend]backends.Source // each cache's scope that is written, as it was read there
 }
 
 // group is several caches that take the same export.

@@ -1,0 +1,66 @@
+package backendtest_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/warmlayer/warmlayer/backends/backendtest"
+)
+
+// Each backend by each way that BuildKit reaches it.
+func TestConformance(t *testing.T) {
+	ways := []struct {
+		name    string
+		harness backendtest.Harness
+	}{
+		{"registry", backendtest.Harness{New: registryPlace("registry")}},
+		{"registry on a remote builder", backendtest.Harness{New: registryPlace("registry"), Remote: true}},
+		{"inline", backendtest.Harness{New: registryPlace("inline"), Inline: true}},
+		{"inline on a remote builder", backendtest.Harness{New: registryPlace("inline"), Inline: true, Remote: true}},
+		{"local", backendtest.Harness{New: localPlace}},
+		{"local on a remote builder", backendtest.Harness{New: localPlace, Remote: true, Eager: true}},
+	}
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) { backendtest.Run(t, way.harness) })
+	}
+}
+
+// registryPlace is a repository of a registry of its own.
+func registryPlace(kind string) func(*testing.T) backendtest.Place {
+	return func(t *testing.T) backendtest.Place {
+		image := backendtest.StartRegistry(t).Host + "/app"
+		return backendtest.Place{
+			Line: "type=" + kind + ",ref=" + image, Image: image,
+			Names: func(t testing.TB) []string {
+				repo, err := name.NewRepository(image)
+				if err != nil {
+					t.Fatal(err)
+				}
+				tags, err := remote.List(repo)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return tags
+			},
+		}
+	}
+}
+
+// localPlace is a directory, and a registry for the images.
+func localPlace(t *testing.T) backendtest.Place {
+	dir := filepath.Join(backendtest.Temp(t), "cache")
+	return backendtest.Place{
+		Line: "type=local,dest=" + dir, Image: backendtest.StartRegistry(t).Host + "/app",
+		Names: func(t testing.TB) []string {
+			index, err := os.ReadFile(filepath.Join(dir, "index.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return []string{string(index)}
+		},
+	}
+}

@@ -1,0 +1,137 @@
+package backendtest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait for something that is about to happen.
+const patience = 30 * time.Second
+
+// Until polls until done says so, and fails the test after a while.
+func Until(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waited %s for %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// Temp is a directory for big or many files: in memory where there is room, since
+// a test's builder writes thousands.
+func Temp(t testing.TB) string {
+	t.Helper()
+	parent := ""
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		parent = "/dev/shm"
+	}
+	dir, err := os.MkdirTemp(parent, "warmlayer-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("clean up: %v", err)
+		}
+	})
+	return dir
+}
+
+// Registry is distribution's registry, on a port of its own.
+type Registry struct {
+	Host string // "127.0.0.1:5001"
+	Root string // where it keeps its files
+}
+
+// StartRegistry starts a registry and stops it at the test's end.
+func StartRegistry(t testing.TB) Registry {
+	t.Helper()
+	program, err := exec.LookPath("registry")
+	Need(t, "registry", err)
+	r := Registry{Host: freeAddress(t), Root: Temp(t)}
+	config := filepath.Join(t.TempDir(), "config.yml")
+	text := fmt.Sprintf(registryConfig, r.Root, r.Host)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, exec.Command(program, "serve", config), func() bool { return answers("http://" + r.Host + "/v2/") })
+	return r
+}
+
+// An index whose entries are layers, as caches have it, is refused unless the check
+// of an index's platforms is off.
+const registryConfig = `version: 0.1
+log: {level: error, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}
+http: {addr: "%s"}
+validation: {manifests: {indexes: {platforms: none}}}
+`
+
+// start runs a server until the test's end, and returns once it is ready. What it
+// said at its end is shown when the test fails.
+func start(t testing.TB, cmd *exec.Cmd, ready func() bool) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(t.TempDir(), filepath.Base(cmd.Path)+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // killed is how it is to end
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended by itself
+		<-ended
+		if said, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
+			t.Logf("%v said at its end:\n%s", cmd.Args, said[max(0, len(said)-500):])
+		}
+		log.Close()
+	})
+	Until(t, cmd.Path, func() bool {
+		select {
+		case <-ended:
+			t.Fatalf("%v ended: %s", cmd.Args, cmd.ProcessState)
+		default:
+		}
+		return ready()
+	})
+}
+
+func answers(url string) bool {
+	response, err := http.Get(url)
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// freeAddress is one that nobody listened on a moment ago.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
