@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/warmlayer/warmlayer/backends"
@@ -32,7 +33,15 @@ const (
 	exitCancelled = 130
 )
 
+// memoryLimit keeps the heap small beside the builder and the build itself:
+// transfers make garbage faster than a busy machine collects it by default. It is
+// soft: what is in use may be more.
+const memoryLimit = 96 << 20
+
 func main() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))

@@ -1,0 +1,38 @@
+# Everything that the targets need is built into bin/ or installed by .ci/setup.
+BIN     := $(CURDIR)/bin
+BUILDKIT = $(shell go list -m -f '{{.Version}}' github.com/moby/buildkit)
+REQUIRE := buildkitd,rootless,registry,busybox
+
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help demo test race lint bench generate setup tools clean
+
+help: ## Show this list.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+demo: setup ## Build the test app as main, and then as a branch on an empty builder.
+	testdata/demo.sh
+
+test: setup ## Run all tests; a missing part is a failure.
+	go vet ./...
+	WARMLAYER_REQUIRE=$(REQUIRE) go test -timeout 30m ./...
+
+race: setup ## Run all tests under the race detector.
+	WARMLAYER_REQUIRE=$(REQUIRE) go test -race -timeout 40m ./...
+
+bench: setup ## Measure beside BuildKit's own client; ROUNDS=5 pairs each.
+	WARMLAYER_REQUIRE=$(REQUIRE) go test ./bench -run '^$$' -bench . -benchtime $(or $(ROUNDS),5)x -timeout 60m
+
+generate: ## Write what is generated from inputs/fields.go.
+	go generate ./...
+
+setup: tools ## Install and build all that demo, test and bench need.
+	.ci/setup
+
+tools:
+	go build -o $(BIN)/ .
+	go build -o $(BIN)/ -ldflags '-s -w -X github.com/moby/buildkit/version.Version=$(BUILDKIT)' tool
+	go build -C testdata/servers -o $(BIN)/ -ldflags '-s -w' tool
+
+clean: ## Remove bin/.
+	rm -rf $(BIN)

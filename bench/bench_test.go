@@ -1,0 +1,223 @@
+// Package bench measures warmlayer beside BuildKit's own client: paired runs, in
+// turns, of the same build on the same machine. Run it with
+//
+//	make bench
+//
+// Each benchmark reports medians over its rounds, and of the ratios of the pairs.
+package bench
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warmlayer/warmlayer/backends/backendtest"
+)
+
+// pairs are the seconds of two ways of doing the same, round by round.
+type pairs struct{ theirs, ours []float64 }
+
+// round times both, the one first in even rounds and the other in odd ones.
+func (p *pairs) round(theirs, ours func()) {
+	first, second := theirs, ours
+	if len(p.ours)%2 == 1 {
+		first, second = ours, theirs
+	}
+	a, b := seconds(first), seconds(second)
+	if len(p.ours)%2 == 1 {
+		a, b = b, a
+	}
+	p.theirs, p.ours = append(p.theirs, a), append(p.ours, b)
+}
+
+func seconds(run func()) float64 {
+	began := time.Now()
+	run()
+	return time.Since(began).Seconds()
+}
+
+// report gives the medians, that of the ratios, and that of what is left above ratio 1.1.
+func (p *pairs) report(b *testing.B) {
+	ratios, rest := make([]float64, len(p.ours)), make([]float64, len(p.ours))
+	for i := range p.ours {
+		ratios[i] = p.ours[i] / p.theirs[i]
+		rest[i] = p.ours[i] - 1.1*p.theirs[i]
+	}
+	b.ReportMetric(0, "ns/op") // a round's own time says nothing
+	b.ReportMetric(1000*median(p.theirs), "theirs-ms")
+	b.ReportMetric(1000*median(p.ours), "ours-ms")
+	b.ReportMetric(median(ratios), "ratio")
+	b.ReportMetric(1000*median(rest), "over-1.1x-ms")
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+// BenchmarkOverhead runs both clients on one daemon that stays up, with the same
+// entries. Every build is of new content, so that neither gains by the other.
+func BenchmarkOverhead(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		change bool
+		export bool
+	}{
+		{"unchanged, no export", false, false},
+		{"code change, no export", true, false},
+		{"code change, export", true, true},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			daemon, image := backendtest.StartBuildkitd(b), backendtest.StartRegistry(b).Host+"/app"
+			app := backendtest.App(b)
+			cache := image + ":cache-b-main"
+			backendtest.Buildctl(b, daemon, app, "--export-cache", "type=registry,mode=max,compression=zstd,ref="+cache)
+			ours := backendtest.Invocation{Dir: app, Branch: "main", Args: []string{
+				"--builder", daemon, "--tags", image + ":ours", "--push", "--cache", "type=registry,ref=" + image,
+			}}
+			theirs := []string{"--import-cache", "type=registry,ref=" + cache, "--output", "type=image,push=true,name=" + image + ":theirs"}
+			if c.export {
+				theirs = append(theirs, "--export-cache", "type=registry,mode=max,compression=zstd,ref="+cache)
+			} else {
+				ours.Args = append(ours.Args, "--cache-write", "never")
+			}
+			edit := func() {
+				if c.change {
+					backendtest.Write(b, filepath.Join(app, "site", "index.txt"), "Page\n\n"+rand.Text())
+				}
+			}
+			var p pairs
+			for b.Loop() {
+				p.round(
+					func() { edit(); backendtest.Buildctl(b, daemon, app, theirs...) },
+					func() { edit(); ours.Build(b) },
+				)
+			}
+			p.report(b)
+		})
+	}
+}
+
+// BenchmarkUnchangedLocal builds what has not changed on an empty builder, from a
+// directory and from a registry on loopback.
+func BenchmarkUnchangedLocal(b *testing.B) {
+	app, image := backendtest.App(b), backendtest.StartRegistry(b).Host+"/app"
+	backendtest.Write(b, filepath.Join(app, "Dockerfile"), bigDockerfile)
+	fill(b, filepath.Join(app, "data"), 200<<20)
+	run := func(cache string) backendtest.Report {
+		return backendtest.Invocation{Dir: app, Branch: "main", Args: []string{"--tags", image + ":v1", "--push", "--cache", cache}}.Build(b)
+	}
+	local, registry := "type=local,dest="+filepath.Join(backendtest.Temp(b), "cache"), "type=registry,ref="+image
+	run(registry)
+	run(local)
+	var whole, build pairs
+	for b.Loop() {
+		var r, l backendtest.Report
+		whole.round(func() { r = run(registry) }, func() { l = run(local) })
+		build.theirs, build.ours = append(build.theirs, phase(r, "build")), append(build.ours, phase(l, "build"))
+	}
+	whole.report(b)
+	b.ReportMetric(1000*median(build.theirs), "theirs-build-ms")
+	b.ReportMetric(1000*median(build.ours), "ours-build-ms")
+}
+
+const bigDockerfile = `FROM scratch AS base
+ADD rootfs.tar /
+COPY data /data
+RUN wc -c /data > /size
+`
+
+func phase(r backendtest.Report, name string) float64 {
+	for _, p := range r.Phases {
+		if p.Name == name {
+			return p.Seconds
+		}
+	}
+	return 0
+}
+
+// fill writes a file that does not compress.
+func fill(b *testing.B, path string, size int64) {
+	b.Helper()
+	f, err := os.Create(path)
+	if err == nil {
+		_, err = io.CopyN(f, rand.Reader, size)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkMemory sends a context of 1 GiB, and a layer of 1 GiB through the
+// gateway into a directory and out of it again, and reports the largest resident
+// set of the program itself.
+func BenchmarkMemory(b *testing.B) {
+	app := filepath.Join(backendtest.Temp(b), "app")
+	if err := os.CopyFS(app, os.DirFS(backendtest.App(b))); err != nil {
+		b.Fatal(err)
+	}
+	backendtest.Write(b, filepath.Join(app, "Dockerfile"), bigDockerfile)
+	fill(b, filepath.Join(app, "data"), 1<<30)
+	cache := "type=local,dest=" + filepath.Join(backendtest.Temp(b), "cache")
+	cold := backendtest.Invocation{Dir: app, Branch: "main", Args: []string{"--cache", cache, "--compression", "uncompressed"}}
+	warm := cold
+	warm.Args = append(slices.Clone(cold.Args), "--outputs", "type=tar,dest="+filepath.Join(backendtest.Temp(b), "out.tar"))
+	for b.Loop() {
+		b.ReportMetric(peak(b, cold), "context-and-export-MB")
+		b.ReportMetric(peak(b, warm), "import-and-tar-MB")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// peak runs the program and polls its high-water mark, which ends with it.
+func peak(b *testing.B, run backendtest.Invocation) float64 {
+	b.Helper()
+	cmd, _ := run.Command(b)
+	out := &strings.Builder{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var most float64
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				b.Fatalf("%v\n%s", err, out)
+			}
+			return most
+		case <-tick.C:
+			most = max(most, highWater(cmd))
+		}
+	}
+}
+
+// highWater is VmHWM of a process in MB, 0 when it has ended.
+func highWater(cmd *exec.Cmd) float64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	kib, _, _ := strings.Cut(strings.TrimSpace(after), " ")
+	n, err := strconv.ParseFloat(kib, 64)
+	if err != nil {
+		return 0
+	}
+	return n * 1024 / 1e6
+}

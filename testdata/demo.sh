@@ -1,0 +1,36 @@
+#!/bin/sh
+# The main job: the test app is built as branch main with a cache in a directory,
+# and then as a feature branch on a builder that knows nothing.
+set -eu
+cd "$(dirname "$0")"
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cp -r app "$dir/app"
+./rootfs.sh "$dir/app/rootfs.tar"
+cd "$dir/app"
+
+build() {
+	echo
+	echo "$ warmlayer --cache type=local,dest=cache --branch $1"
+	warmlayer --builder embedded --progress plain --report-dir "$dir/$2" \
+		--cache "type=local,dest=$dir/cache" --default-branch main --branch "$1" \
+		--outputs "type=oci,dest=$dir/$2.tar" > "$dir/log" 2>&1 || {
+		cat "$dir/log"
+		exit 1
+	}
+	sed -n '/^warmlayer: /,$p' "$dir/log"
+}
+
+build main first
+build feature/search second
+
+report=$dir/second/warmlayer.json
+for want in '"ratio": 1' '"state": "absent"' '"state": "loaded"'; do
+	grep -q "$want" "$report" || {
+		echo "demo: the second build was to have $want:" >&2
+		cat "$report" >&2
+		exit 1
+	}
+done
+echo
+echo "The branch's first build ran no step: main's cache had them all."
