@@ -32,7 +32,9 @@ var exportAttrs = []attr{
 var kinds = map[string][]attr{
 	"registry": append([]attr{{"ref", notEmpty}, {"registry.insecure", isBool}}, exportAttrs...),
 	"local":    append([]attr{{"src", notEmpty}, {"dest", notEmpty}, {"tag", notEmpty}, {"reset", isBool}}, exportAttrs...),
-	"inline":   {{"ref", notEmpty}, {"registry.insecure", isBool}, {"mode", oneOf("min")}, {"ignore-error", isBool}},
+	"inline":   {{"ref", notEmpty}, {"registry.insecure", isBool}, {"mode", oneOf("min", "max")}, {"ignore-error", isBool}},
+	"auto":     nil,
+	"none":     nil,
 }
 
 // Options that hold unless a cache line or an input says otherwise. Cold layers
@@ -47,7 +49,7 @@ var exportDefaults = map[string]string{
 
 func oneOf(words ...string) func(string) (string, bool) {
 	return func(v string) (string, bool) {
-		return strings.Join(words, ", "), slices.Contains(words, v)
+		return "one of " + strings.Join(words, ", "), slices.Contains(words, v)
 	}
 }
 
@@ -106,6 +108,8 @@ func checkAttrs(p *problems, kind string, attrs map[string]string) {
 
 func unknownHint(kind, name string, names []string) string {
 	switch {
+	case len(names) == 0:
+		return "name the type to set it: type=registry,ref=…"
 	case name == "digest" || name == "scope" || name == "name":
 		return "the scope is derived from the branch; an entry that is to be used as it stands goes into cache-from or cache-to"
 	case kind == "inline" && slices.ContainsFunc(exportAttrs, func(a attr) bool { return a.name == name }):
@@ -146,8 +150,9 @@ func checkOptions(p *problems, options map[string]string) {
 	if docker && (compression == "zstd" || compression == "estargz") {
 		p.add("use compression=gzip, or oci-mediatypes=true", "compression=%s needs oci-mediatypes=true", compression)
 	}
-	if level, err := strconv.Atoi(options["compression-level"]); err == nil && level > levels[compression] && level <= 22 {
-		p.add(fmt.Sprintf("%s goes from 0 to %d", compression, levels[compression]), "compression-level=%d is out of range for %s", level, compression)
+	level, err := strconv.Atoi(options["compression-level"])
+	if highest, known := levels[compression]; known && err == nil && level > highest && level <= 22 {
+		p.add(fmt.Sprintf("%s goes from 0 to %d", compression, highest), "compression-level=%d is out of range for %s", level, compression)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // Keychain finds the credentials of registries in a Docker config, and through the
@@ -14,10 +13,7 @@ type Keychain struct{ *configfile.ConfigFile }
 
 // Resolve implements go-containerregistry's [authn.Keychain].
 func (k Keychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
-	host := target.RegistryStr()
-	if host == name.DefaultRegistry {
-		host = authn.DefaultAuthKey // under this key docker login writes Docker Hub
-	}
+	host := target.RegistryStr() // "index.docker.io" is taken for the key that docker login uses
 	c, err := k.GetAuthConfig(host)
 	if err != nil {
 		return nil, fmt.Errorf("find credentials of %s: %w", host, err)

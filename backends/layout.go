@@ -37,10 +37,6 @@ type Layout struct {
 	writes bool
 }
 
-// grace is how long a blob that no scope names is kept: longer than any export
-// takes from its first blob to its manifest.
-const grace = time.Hour
-
 func (l *Layout) blob(d digest.Digest) string {
 	return filepath.Join(l.dir, ocispecs.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
@@ -212,10 +208,16 @@ func (l *Layout) PutManifest(ctx context.Context, n scope.Name, m Manifest) erro
 
 func (l *Layout) checkBlobs(ctx context.Context, descs []ocispecs.Descriptor) error {
 	missing, err := Missing(ctx, l, descs)
-	if err == nil && len(missing) > 0 {
-		err = fmt.Errorf("blob %s is gone", missing[0])
+	if err != nil || len(missing) == 0 {
+		return err
 	}
-	return err
+	for _, d := range missing {
+		// It may be there and cut off; the next export must find that it is not.
+		if err := os.Remove(l.blob(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return fmt.Errorf("blob %s is gone", missing[0])
 }
 
 func (l *Layout) writeIndex(index ocispecs.Index) error {
@@ -248,53 +250,4 @@ func (l *Layout) lock(ctx context.Context) (unlock func(), err error) {
 		return nil, err
 	}
 	return func() { _ = lock.Unlock() }, nil // closing the file unlocks it, whatever Unlock says
-}
-
-// sweep removes blobs and left-over uploads that no scope names and that are
-// older than the grace period. The caller holds the lock.
-func (l *Layout) sweep(index ocispecs.Index) error {
-	kept, err := l.reachable(index)
-	if err != nil {
-		return fmt.Errorf("reset %s: %w", l.dir, err)
-	}
-	var errs []error
-	for _, dir := range []string{filepath.Join(l.dir, ocispecs.ImageBlobsDir, digest.SHA256.String()), filepath.Join(l.dir, "ingest")} {
-		entries, err := os.ReadDir(dir)
-		errs = append(errs, err)
-		for _, e := range entries {
-			info, err := e.Info()
-			if err != nil || !info.Mode().IsRegular() || kept[e.Name()] || time.Since(info.ModTime()) < grace {
-				continue
-			}
-			errs = append(errs, os.Remove(filepath.Join(dir, e.Name())))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("reset %s: %w", l.dir, err)
-	}
-	return nil
-}
-
-// reachable are the file names of all blobs that the index leads to. A manifest
-// that cannot be read stops the sweep: what it names is not known.
-func (l *Layout) reachable(index ocispecs.Index) (map[string]bool, error) {
-	kept := map[string]bool{}
-	for _, desc := range index.Manifests {
-		kept[desc.Digest.Encoded()] = true
-		raw, err := os.ReadFile(l.blob(desc.Digest))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // a broken scope leads to nothing
-		}
-		if err != nil {
-			return nil, err
-		}
-		m, err := ParseManifest(raw, desc.MediaType)
-		if err != nil {
-			return nil, err
-		}
-		for _, b := range m.Blobs() {
-			kept[b.Digest.Encoded()] = true
-		}
-	}
-	return kept, nil
 }

@@ -40,6 +40,9 @@ func (l *Local) Destination() Store {
 	return &Layout{dir: l.dest, prefix: l.prefix, reset: l.reset, writes: true}
 }
 
+// InPlace implements [Gated].
+func (l *Local) InPlace() bool { return l.src == l.dest }
+
 // Options implements [Gated].
 func (l *Local) Options() map[string]string { return maps.Clone(l.options) }
 

@@ -1,13 +1,16 @@
 package backends
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -32,7 +35,7 @@ type Manifest struct {
 // Blobs are the descriptors that must be in the store for the cache to be whole.
 func (m Manifest) Blobs() []ocispecs.Descriptor {
 	if m.Config.Digest == "" {
-		return m.Layers
+		return slices.Clone(m.Layers)
 	}
 	return append([]ocispecs.Descriptor{m.Config}, m.Layers...)
 }
@@ -55,6 +58,9 @@ func ParseManifest(raw []byte, mediaType string) (Manifest, error) {
 	}
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		return Manifest{}, fmt.Errorf("parse manifest: %w", err)
+	}
+	if string(bytes.TrimSpace(raw)) == "null" {
+		return Manifest{}, errors.New("parse manifest: no document")
 	}
 	m := Manifest{MediaType: mediaType, Raw: raw, Record: parseRecord(doc.Annotations)}
 	if doc.MediaType != "" {
@@ -97,19 +103,25 @@ func (m *Manifest) addLayers(entries []ocispecs.Descriptor) error {
 }
 
 // WithRecord is the same manifest with r in its annotations, which importers
-// ignore. Everything else in the document stays, unknown fields too.
+// ignore, instead of the one that it had. Everything else in the document stays,
+// unknown fields too.
 func (m Manifest) WithRecord(r Record) (Manifest, error) {
 	doc := map[string]json.RawMessage{}
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
 		return Manifest{}, fmt.Errorf("annotate manifest: %w", err)
 	}
-	annotations := map[string]string{}
+	var others map[string]string
 	if raw, ok := doc["annotations"]; ok {
-		if err := json.Unmarshal(raw, &annotations); err != nil {
+		if err := json.Unmarshal(raw, &others); err != nil {
 			return Manifest{}, fmt.Errorf("annotate manifest: %w", err)
 		}
 	}
-	maps.Copy(annotations, r.annotations())
+	annotations := r.annotations()
+	for k, v := range others {
+		if !strings.HasPrefix(k, annotation) {
+			annotations[k] = v
+		}
+	}
 	var err error
 	if doc["annotations"], err = json.Marshal(annotations); err != nil {
 		return Manifest{}, fmt.Errorf("annotate manifest: %w", err)

@@ -45,16 +45,8 @@ func New(lines []inputs.Cache, o Options) ([]Backend, []inputs.Problem) {
 }
 
 func newBackend(p *problems, line inputs.Cache, o Options) Backend {
-	attrs := maps.Clone(line.Attrs)
-	if line.Type == "auto" {
-		line.Type, attrs = automatic(o)
-		p.kind = line.Type
-	}
-	known := append(slices.Sorted(maps.Keys(kinds)), "auto", "none")
-	if line.Type == "none" {
-		return nil
-	}
 	if _, ok := kinds[line.Type]; !ok {
+		known := slices.Sorted(maps.Keys(kinds))
 		hint := "known are " + strings.Join(known, ", ")
 		if near := inputs.Nearest(line.Type, known); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
@@ -63,8 +55,14 @@ func newBackend(p *problems, line inputs.Cache, o Options) Backend {
 		p.add(hint, "type %q is unknown", line.Type)
 		return nil
 	}
-	checkAttrs(p, line.Type, attrs)
-	switch line.Type {
+	checkAttrs(p, line.Type, line.Attrs)
+	kind, attrs := line.Type, line.Attrs
+	if kind == "auto" {
+		kind, attrs = automatic(o)
+	}
+	switch kind {
+	case "none":
+		return nil
 	case "registry":
 		return newRegistry(p, attrs, o)
 	case "inline":
@@ -81,18 +79,21 @@ func automatic(o Options) (string, map[string]string) {
 			return "registry", map[string]string{"ref": tag.Context().Name()}
 		}
 	}
-	return "local", map[string]string{"dest": o.CacheDir}
+	return "local", nil // in o.CacheDir
 }
 
 func newRegistry(p *problems, attrs map[string]string, o Options) Backend {
 	options := exportOptions(p, attrs, o.Attrs)
-	if attrs["ref"] == "" {
+	ref, given := attrs["ref"]
+	if !given {
 		p.add("say where: type=registry,ref=ghcr.io/owner/app", "ref is missing")
+	}
+	if ref == "" {
 		return nil
 	}
 	r := &Registry{insecure: isTrue(attrs["registry.insecure"]), strict: isFalse(attrs["ignore-error"]), options: options, keychain: o.Keychain}
-	r.repo, r.prefix = parseRepo(p, attrs["ref"], r.insecure)
-	checkImages(p, r, attrs["ref"], o.Images)
+	r.repo, r.prefix = parseRepo(p, ref, r.insecure)
+	checkImages(p, r, ref, o.Images)
 	return r
 }
 
@@ -113,8 +114,8 @@ func checkImages(p *problems, r *Registry, ref string, images []string) {
 }
 
 func newInline(p *problems, attrs map[string]string, o Options) Backend {
-	if o.Attrs["mode"] == "max" {
-		p.add("use a registry cache for mode=max, or set cache-mode to min", "an inline cache holds the image's own layers only: cache-mode=max is not possible")
+	if pick("mode", attrs, o.Attrs) == "max" {
+		p.add("use a registry cache, or set cache-mode to min", "mode=max is not possible: the cache holds the image's own layers only")
 	}
 	if len(o.Images) == 0 {
 		p.add("set push: true and tags, or use another cache", "needs an image that is pushed")

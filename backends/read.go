@@ -136,8 +136,8 @@ func (s *Source) load(ctx context.Context, store Scopes) (err error) {
 // readBlob reads a small blob whole, and believes it only if it is what it should be.
 // That it is absent says nothing of the scope, which is there, and broken.
 func readBlob(ctx context.Context, store Scopes, desc ocispecs.Descriptor) ([]byte, error) {
-	if desc.Size > maxConfig {
-		return nil, fmt.Errorf("%s of %d bytes is larger than the %d that BuildKit imports", desc.Digest, desc.Size, maxConfig)
+	if desc.Size > MaxConfig {
+		return nil, fmt.Errorf("%s of %d bytes is larger than the %d that BuildKit imports", desc.Digest, desc.Size, MaxConfig)
 	}
 	blob, err := store.Open(ctx, desc.Digest, 0)
 	if err != nil {
@@ -154,9 +154,9 @@ func readBlob(ctx context.Context, store Scopes, desc ocispecs.Descriptor) ([]by
 	return content, nil
 }
 
-// maxConfig is the largest cache config that BuildKit imports (v0.33.1,
+// MaxConfig is the largest cache config that BuildKit imports (v0.33.1,
 // cache/remotecache/import.go, readBlob).
-const maxConfig = 1 << 20
+const MaxConfig = 1 << 20
 
 // checkWhole refuses a cache that would fail a build later, when its blobs are wanted.
 func checkWhole(ctx context.Context, store Scopes, m Manifest) error {

@@ -8,9 +8,11 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
+	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -105,20 +107,20 @@ func (r *Registry) Manifest(ctx context.Context, n scope.Name) (Manifest, error)
 	return ParseManifest(desc.Manifest, string(desc.MediaType))
 }
 
+var absentCodes = []transport.ErrorCode{transport.ManifestUnknownErrorCode, transport.NameUnknownErrorCode, "NOT_FOUND"}
+
 // isAbsent: a registry answers 404 for a tag and for a repository that are not
-// there, with either of two codes (distribution-spec v1.1, "Error Codes"). A 404
-// with neither comes from something that is no registry, and proves nothing.
+// there, with either of two codes (distribution-spec v1.1, "Error Codes"), or one of
+// its own (Harbor v2, src/lib/errors). A 404 with none of them comes from something
+// that is no registry, and proves nothing.
 func isAbsent(err error) bool {
 	var te *transport.Error
 	if !errors.As(err, &te) || te.StatusCode != http.StatusNotFound {
 		return false
 	}
-	for _, d := range te.Errors {
-		if d.Code == transport.ManifestUnknownErrorCode || d.Code == transport.NameUnknownErrorCode {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(te.Errors, func(d transport.Diagnostic) bool {
+		return slices.Contains(absentCodes, d.Code)
+	})
 }
 
 // PutManifest implements [Scopes]. It is how the record gets into a manifest that
@@ -206,8 +208,13 @@ func isBlobAbsent(err error) bool {
 // parseRepo splits `host/repo[:tag]` into the repository and the prefix of the
 // scopes' tags. It follows the reference grammar of distribution, as BuildKit does.
 func parseRepo(p *problems, ref string, insecure bool) (name.Repository, string) {
+	// Before an @ may stand a password, so neither of these is shown.
+	if strings.Contains(ref, "://") {
+		p.add("leave out the scheme: ref=ghcr.io/owner/app", "ref is a URL")
+		return name.Repository{}, ""
+	}
 	if strings.Contains(ref, "@") {
-		p.add("leave the digest out: a cache is written under a tag for each branch", "ref=%s has a digest", ref)
+		p.add("leave the digest out: a cache is written under a tag for each branch", "ref has a digest")
 		return name.Repository{}, ""
 	}
 	var opts []name.Option
@@ -215,7 +222,7 @@ func parseRepo(p *problems, ref string, insecure bool) (name.Repository, string)
 		opts = append(opts, name.Insecure)
 	}
 	tag, err := name.NewTag(ref, opts...)
-	if err != nil {
+	if _, grammar := reference.ParseNormalizedNamed(ref); err != nil || grammar != nil {
 		hint := "write it as host/repository, like ghcr.io/owner/app"
 		if lower := strings.ToLower(ref); lower != ref {
 			hint = fmt.Sprintf("repositories are lower-case: ref=%s", lower)

@@ -94,17 +94,29 @@ func (g *Gateway) Close() error {
 }
 
 // Lost are the blobs that a store had when its scope was read, and could not
-// hand out, or only damaged, when BuildKit wanted them.
+// hand out, or only damaged, when BuildKit wanted them. They are not tried again,
+// and an export sends them anew.
 func (g *Gateway) Lost() []digest.Digest {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.lost)
 }
 
-func (g *Gateway) lose(d digest.Digest) {
+// lose remembers a blob as lost, unless the client that ctx belongs to has left:
+// the store's error then says nothing of the blob.
+func (g *Gateway) lose(ctx context.Context, d digest.Digest) {
+	if ctx.Err() != nil {
+		return
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.lost = append(g.lost, d)
+}
+
+func (g *Gateway) isLost(d digest.Digest) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Contains(g.lost, d)
 }
 
 // addSource opens a merged cache for reading, and returns the reference to import it by.
@@ -121,7 +133,7 @@ func (g *Gateway) addDestination(stores []backends.Store) (*destination, string)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	repo := fmt.Sprintf("d%d", len(g.destinations))
-	d := &destination{stores: stores, failed: make([]error, len(stores))}
+	d := &destination{stores: stores, lost: g.isLost, failed: make([]error, len(stores))}
 	g.destinations[repo] = d
 	return d, g.Host + "/" + repo
 }

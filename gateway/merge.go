@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	cacheimport "github.com/moby/buildkit/cache/remotecache/v1"
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
@@ -36,20 +37,45 @@ type blob struct {
 // steps that one of the two held (moby/buildkit#6418). BuildKit's own code for caches
 // does the merging: it makes one item of records with one digest and shared inputs.
 //
-// A source that cannot be understood fails alone: its place in the result says why.
-func merge(ctx context.Context, sources []*backends.Source) (*source, error) {
+// It returns the sources that are in the merged cache. One that cannot be understood
+// fails alone, marked with the reason; so do the last ones, when all together are
+// larger than what BuildKit imports.
+func merge(ctx context.Context, sources []*backends.Source) (*source, []*backends.Source, error) {
+	sources = slices.DeleteFunc(slices.Clone(sources), damaged)
+	for {
+		out, err := mergeAll(ctx, sources)
+		if err != nil || len(out.config) <= backends.MaxConfig {
+			return out, sources, err
+		}
+		last := len(sources) - 1
+		sources[last].State = backends.Failed
+		sources[last].Err = fmt.Errorf("merged with %d nearer caches it is larger than the %d bytes that BuildKit imports", last, backends.MaxConfig)
+		sources = sources[:last]
+	}
+}
+
+// damaged parses a source's config by itself, so that one does not spoil the merge.
+func damaged(s *backends.Source) bool {
+	err := cacheimport.Parse(s.Config, layersOf(s), cacheimport.NewCacheChains())
+	if err != nil {
+		s.State, s.Err = backends.Failed, fmt.Errorf("its cache config cannot be read: %w", err)
+	}
+	return err != nil
+}
+
+func layersOf(s *backends.Source) cacheimport.DescriptorProvider {
+	layers := cacheimport.DescriptorProvider{}
+	for _, l := range s.Manifest.Layers {
+		layers[l.Digest] = cacheimport.DescriptorProviderPair{Descriptor: l}
+	}
+	return layers
+}
+
+func mergeAll(ctx context.Context, sources []*backends.Source) (*source, error) {
 	out := &source{blobs: map[digest.Digest]blob{}}
 	chains := cacheimport.NewCacheChains()
 	for _, s := range sources {
-		layers := cacheimport.DescriptorProvider{}
-		for _, l := range s.Manifest.Layers {
-			layers[l.Digest] = cacheimport.DescriptorProviderPair{Descriptor: l}
-		}
-		if err := check(s.Config, layers); err != nil {
-			s.State, s.Err = backends.Failed, err
-			continue
-		}
-		if err := cacheimport.Parse(s.Config, layers, chains); err != nil {
+		if err := cacheimport.Parse(s.Config, layersOf(s), chains); err != nil {
 			return nil, fmt.Errorf("merge %s of %s: %w", s.Name, s, err)
 		}
 		for _, l := range s.Manifest.Layers {
@@ -63,14 +89,6 @@ func merge(ctx context.Context, sources []*backends.Source) (*source, error) {
 		return nil, fmt.Errorf("merge caches: %w", err)
 	}
 	return out, out.assemble(config, layers)
-}
-
-// check parses a config by itself, so that a damaged one does not spoil the merge.
-func check(config []byte, layers cacheimport.DescriptorProvider) error {
-	if err := cacheimport.Parse(config, layers, cacheimport.NewCacheChains()); err != nil {
-		return fmt.Errorf("its cache config cannot be read: %w", err)
-	}
-	return nil
 }
 
 // assemble writes the merged cache down as BuildKit's registry exporter would

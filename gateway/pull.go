@@ -64,6 +64,11 @@ func (g *Gateway) getBlob(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "no scope names this blob")
 		return
 	}
+	if g.isLost(d) {
+		// Else a client that goes on where a damaged copy broke off would get its end.
+		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "the store's copy is lost")
+		return
+	}
 	g.sendBlob(w, r, b.store, d, b.size)
 }
 
@@ -91,7 +96,7 @@ func (g *Gateway) sendBlob(w http.ResponseWriter, r *http.Request, store backend
 	}
 	content, err := store.Open(r.Context(), d, offset)
 	if err != nil {
-		g.lose(d)
+		g.lose(r.Context(), d)
 		w.Header().Del("Content-Length")
 		w.Header().Del("Content-Range")
 		fail(w, r, err)
@@ -100,24 +105,25 @@ func (g *Gateway) sendBlob(w http.ResponseWriter, r *http.Request, store backend
 	defer content.Close()
 	w.WriteHeader(status)
 	if err := copyBlob(w, content, d, length, length == size); errors.Is(err, errDamaged) {
-		g.lose(d)
+		g.lose(r.Context(), d)
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// errDamaged says that a store handed out something else than it should.
-var errDamaged = errors.New("the store's copy is damaged")
+// errDamaged says that a store handed out something else than it should, or less.
+var errDamaged = errors.New("the store's copy is damaged or cut off")
 
 // copyBlob copies length bytes; where that is the whole blob, the last of them
 // only once the digest is right, so that a damaged copy never looks complete.
 func copyBlob(w io.Writer, content io.Reader, d digest.Digest, length int64, whole bool) error {
 	verifier := d.Verifier()
+	content = io.TeeReader(stored{content}, verifier)
 	held := min(length, 1)
-	if _, err := io.CopyN(io.MultiWriter(w, verifier), content, length-held); err != nil {
+	if _, err := io.CopyN(w, content, length-held); err != nil {
 		return asDamaged(err)
 	}
 	last := make([]byte, held)
-	if _, err := io.ReadFull(io.TeeReader(content, verifier), last); err != nil {
+	if _, err := io.ReadFull(content, last); err != nil {
 		return asDamaged(err)
 	}
 	if whole && !verifier.Verified() {
@@ -127,7 +133,19 @@ func copyBlob(w io.Writer, content io.Reader, d digest.Digest, length int64, who
 	return err
 }
 
-// asDamaged tells a store that ended early from a client that left.
+// stored marks errors of reading a store, to tell them from those of writing to a
+// client that left.
+type stored struct{ io.Reader }
+
+func (s stored) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return n, err
+}
+
+// asDamaged takes a store that ends early for what it is.
 func asDamaged(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errDamaged
@@ -142,9 +160,10 @@ func parseRange(header string, size int64) (offset, length int64, err error) {
 	if header == "" {
 		return 0, size, nil
 	}
-	first, last, ok := strings.Cut(strings.TrimPrefix(header, "bytes="), "-")
+	wanted, bytes := strings.CutPrefix(header, "bytes=")
+	first, last, ok := strings.Cut(wanted, "-")
 	offset, err = strconv.ParseInt(first, 10, 64)
-	if !ok || err != nil || offset < 0 || offset >= size {
+	if !bytes || !ok || err != nil || offset < 0 || offset >= size {
 		return 0, 0, fmt.Errorf("range %q of %d bytes", header, size)
 	}
 	end := size - 1

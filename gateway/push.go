@@ -21,6 +21,7 @@ import (
 // out from then on, and the others go on.
 type destination struct {
 	stores []backends.Store
+	lost   func(digest.Digest) bool // a store may have such a blob, and it is no good
 
 	mu       sync.Mutex
 	failed   []error            // for each store, why it was left out
@@ -61,7 +62,7 @@ func (d *destination) lacking(ctx context.Context, blob digest.Digest) (size int
 			d.drop(i, err)
 			continue
 		}
-		if n, ok := sizes[blob]; ok {
+		if n, ok := sizes[blob]; ok && !d.lost(blob) {
 			size = n
 		} else {
 			lacking = append(lacking, i)
@@ -123,18 +124,18 @@ func (g *Gateway) putBlob(w http.ResponseWriter, r *http.Request) {
 	created(w, fmt.Sprintf("/v2/%s/blobs/%s", repo, blob), blob)
 }
 
-// put streams one body into several stores. It fails only when no store is left.
+// put streams one body into several stores. It fails when the body is not what it
+// should be, which is no store's fault, and when no store is left.
 func (d *destination) put(ctx context.Context, desc ocispecs.Descriptor, body io.Reader) error {
 	_, lacking := d.lacking(ctx, desc.Digest)
 	pipes := make([]*io.PipeWriter, len(lacking))
+	outcome := make([]error, len(lacking))
 	var wg sync.WaitGroup
 	for n, i := range lacking {
 		reader, writer := io.Pipe()
 		pipes[n] = writer
 		wg.Go(func() {
-			if err := d.stores[i].Put(ctx, desc, reader); err != nil {
-				d.drop(i, err)
-			}
+			outcome[n] = d.stores[i].Put(ctx, desc, reader)
 			// A store that has failed, or has enough, must not hold up the others.
 			_, _ = io.Copy(io.Discard, reader)
 		})
@@ -143,6 +144,11 @@ func (d *destination) put(ctx context.Context, desc ocispecs.Descriptor, body io
 	wg.Wait()
 	if err != nil {
 		return fmt.Errorf("receive blob %s: %w", desc.Digest, err)
+	}
+	for n, i := range lacking {
+		if outcome[n] != nil {
+			d.drop(i, outcome[n])
+		}
 	}
 	return d.allFailed()
 }

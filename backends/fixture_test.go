@@ -1,0 +1,182 @@
+package backends_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
+	digest "github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/inputs"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// lines are lines of the input cache, as inputs hands them on.
+func lines(texts ...string) []inputs.Cache {
+	var all []inputs.Cache
+	for i, text := range texts {
+		line := inputs.Cache{Line: i + 1, Type: text, Attrs: map[string]string{}}
+		if pairs, err := inputs.ParseCSV(text); err == nil {
+			for _, p := range pairs {
+				line.Attrs[p.Key] = p.Value
+			}
+			line.Type = line.Attrs["type"]
+			delete(line.Attrs, "type")
+		}
+		all = append(all, line)
+	}
+	return all
+}
+
+// backend is what one good line gives.
+func backend(t testing.TB, o backends.Options, line string) backends.Backend {
+	t.Helper()
+	caches, problems := backends.New(lines(line), o)
+	if len(caches) != 1 || len(problems) != 0 {
+		t.Fatalf("%s: %d caches, problems:\n%v", line, len(caches), inputs.Problems(problems))
+	}
+	return caches[0]
+}
+
+// local is the place that a cache in dir is written to; more are further attributes.
+func local(t testing.TB, dir, more string) backends.Store {
+	t.Helper()
+	return backend(t, backends.Options{}, "type=local,dest="+dir+more).(backends.Gated).Destination()
+}
+
+// localSource is the place that it is read from.
+func localSource(t testing.TB, dir string) backends.Scopes {
+	t.Helper()
+	return backend(t, backends.Options{}, "type=local,dest="+dir).(backends.Gated).Scopes()
+}
+
+// The forms that BuildKit's exporter gives a cache manifest.
+const (
+	imageManifest = ocispecs.MediaTypeImageManifest
+	imageIndex    = ocispecs.MediaTypeImageIndex
+	dockerList    = "application/vnd.docker.distribution.manifest.list.v2+json"
+)
+
+// cache is a cache with all its blobs.
+type cache struct {
+	backends.Manifest
+	blobs map[digest.Digest][]byte
+}
+
+// step is the digest by which BuildKit knows the step that makes the content.
+func step(content string) digest.Digest { return digest.FromString("step of " + content) }
+
+// key is the digest that a record of the step has (v0.33.1, solver/cachemanager.go, rootKey).
+func key(content string) digest.Digest { return digest.FromString(step(content).String() + "@0") }
+
+// newCache has one record and one layer for each of the contents.
+func newCache(t testing.TB, form string, contents ...string) cache {
+	t.Helper()
+	c := cache{blobs: map[digest.Digest][]byte{}}
+	var config cacheconfig.CacheConfig
+	var layers []ocispecs.Descriptor
+	for i, content := range contents {
+		layer := c.add(ocispecs.MediaTypeImageLayerGzip, []byte(content))
+		layer.Annotations = map[string]string{"containerd.io/uncompressed": digest.FromString("tar of " + content).String()}
+		layers = append(layers, layer)
+		config.Layers = append(config.Layers, cacheconfig.CacheLayer{Blob: layer.Digest, ParentIndex: -1})
+		config.Records = append(config.Records, cacheconfig.CacheRecord{
+			Digest:  key(content),
+			Results: []cacheconfig.CacheResult{{LayerIndex: i}},
+		})
+	}
+	raw := manifestText(t, form, c.add(cacheconfig.CacheConfigMediaTypeV0, encode(t, config)), layers)
+	var err error
+	if c.Manifest, err = backends.ParseManifest(raw, form); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (c cache) add(mediaType string, content []byte) ocispecs.Descriptor {
+	d := digest.FromBytes(content)
+	c.blobs[d] = content
+	return ocispecs.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(content))}
+}
+
+// manifestText is a cache manifest of one of the forms.
+func manifestText(t testing.TB, form string, config ocispecs.Descriptor, layers []ocispecs.Descriptor) []byte {
+	t.Helper()
+	version := specs.Versioned{SchemaVersion: 2}
+	if form == imageManifest {
+		return encode(t, ocispecs.Manifest{Versioned: version, MediaType: form, Config: config, Layers: layers})
+	}
+	return encode(t, ocispecs.Index{Versioned: version, MediaType: form, Manifests: append(slices.Clone(layers), config)})
+}
+
+// put writes the blobs only.
+func (c cache) put(t testing.TB, store backends.Store) {
+	t.Helper()
+	for _, desc := range c.Blobs() {
+		if err := store.Put(t.Context(), desc, bytes.NewReader(c.blobs[desc.Digest])); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func encode(t testing.TB, v any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// read is all that is left of a blob from offset on.
+func read(t testing.TB, from backends.Scopes, d digest.Digest, offset int64) string {
+	t.Helper()
+	r, err := from.Open(t.Context(), d, offset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	content, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// golden compares got with a file of testdata.
+func golden(t *testing.T, file string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", file)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs (go test ./backends -update writes it anew):\n%s", path, got)
+	}
+}
+
+// attrsText is an entry's attributes in a steady order.
+func attrsText(attrs map[string]string) string {
+	var b bytes.Buffer
+	for _, k := range slices.Sorted(maps.Keys(attrs)) {
+		b.WriteString(" " + k + "=" + attrs[k])
+	}
+	return b.String()
+}

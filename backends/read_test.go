@@ -1,0 +1,172 @@
+package backends_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// keeper is a cache that is only read.
+type keeper struct {
+	backends.Backend
+	name   string
+	scopes backends.Scopes
+}
+
+func (k keeper) String() string          { return k.name }
+func (k keeper) Scopes() backends.Scopes { return k.scopes }
+
+// shelf is a store in memory.
+type shelf struct {
+	backends.Scopes
+	scopes map[scope.Name]backends.Manifest
+	blobs  map[digest.Digest][]byte
+}
+
+func (s shelf) Manifest(_ context.Context, n scope.Name) (backends.Manifest, error) {
+	m, ok := s.scopes[n]
+	if !ok {
+		return m, fmt.Errorf("look for %s: %w", n, backends.ErrAbsent)
+	}
+	return m, nil
+}
+
+func (s shelf) Stat(_ context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
+	sizes := map[digest.Digest]int64{}
+	for _, d := range digests {
+		if blob, ok := s.blobs[d]; ok {
+			sizes[d] = int64(len(blob))
+		}
+	}
+	return sizes, nil
+}
+
+func (s shelf) Open(_ context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
+	blob, ok := s.blobs[d]
+	if !ok {
+		return nil, backends.ErrAbsent
+	}
+	return io.NopCloser(bytes.NewReader(blob[offset:])), nil
+}
+
+// shelved is a cache under the name b-main.
+func shelved(c cache) shelf {
+	return shelf{scopes: map[scope.Name]backends.Manifest{"b-main": c.Manifest}, blobs: c.blobs}
+}
+
+// silent is a store that never answers.
+type silent struct{ shelf }
+
+func (silent) Manifest(ctx context.Context, _ scope.Name) (backends.Manifest, error) {
+	<-ctx.Done()
+	return backends.Manifest{}, ctx.Err()
+}
+
+// mute is one that has a scope, and does not say which blobs.
+type mute struct{ shelf }
+
+func (mute) Stat(ctx context.Context, _ []digest.Digest) (map[digest.Digest]int64, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+var readMain = scope.Plan{Read: []scope.Source{{Name: "b-main", Why: "default branch"}}}
+
+func TestReadOrder(t *testing.T) {
+	t.Parallel()
+	c := newCache(t, imageManifest, "one")
+	plan := scope.Plan{Read: []scope.Source{{Name: "b-feature", Why: "own branch"}, readMain.Read[0]}}
+	var got strings.Builder
+	for _, s := range backends.Read(t.Context(), []backends.Keeper{keeper{name: "near", scopes: shelved(c)}, keeper{name: "far", scopes: shelf{}}}, plan, time.Minute) {
+		fmt.Fprintf(&got, "%s %s (%s): %s %v, %d layers, %d bytes\n", s, s.Name, s.Why, s.State, errors.Is(s.Err, backends.ErrAbsent), len(s.Manifest.Layers), len(s.Config))
+	}
+	want := fmt.Sprintf(`near b-feature (own branch): absent true, 0 layers, 0 bytes
+far b-feature (own branch): absent true, 0 layers, 0 bytes
+near b-main (default branch): loaded false, 1 layers, %d bytes
+far b-main (default branch): absent true, 0 layers, 0 bytes
+`, c.Config.Size)
+	if got.String() != want {
+		t.Errorf("got\n%swant\n%s", got.String(), want)
+	}
+}
+
+func TestReadTimeout(t *testing.T) {
+	t.Parallel()
+	c := newCache(t, imageManifest, "one")
+	caches := []backends.Keeper{
+		keeper{name: "silent", scopes: silent{}},
+		keeper{name: "good", scopes: shelved(c)},
+		keeper{name: "mute", scopes: mute{shelved(c)}},
+	}
+	sources := backends.Read(t.Context(), caches, readMain, 50*time.Millisecond)
+	for i, want := range []backends.State{backends.Failed, backends.Loaded, backends.Failed} {
+		if s := sources[i]; s.State != want || s.State == backends.Failed && s.Err.Error() != "no answer within 50ms (probe-timeout)" {
+			t.Errorf("%s is %s: %v", s, s.State, s.Err)
+		}
+	}
+	if s := sources[2]; s.Config != nil || s.Manifest.Raw != nil {
+		t.Error("a source that failed still has its content")
+	}
+}
+
+func TestReadCancelled(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("stopped by the user")
+	cancel(cause)
+	s := backends.Read(ctx, []backends.Keeper{keeper{scopes: silent{}}}, readMain, time.Minute)[0]
+	if s.State != backends.Failed || !errors.Is(s.Err, cause) {
+		t.Errorf("%s: %v", s.State, s.Err)
+	}
+}
+
+func TestReadFaults(t *testing.T) {
+	t.Parallel()
+	one := digest.FromString("one")
+	for _, test := range []struct {
+		name   string
+		damage func(c *cache)
+		want   string
+	}{
+		{"a blob is gone", func(c *cache) { delete(c.blobs, one) }, "1 of 3 blobs are gone, the first " + one.String()},
+		{"a blob is cut off", func(c *cache) { c.blobs[one] = []byte("on") }, "1 of 3 blobs are gone, the first " + one.String()},
+		{"the config is damaged", func(c *cache) { c.blobs[c.Config.Digest][0]++ }, "is damaged"},
+		{"the config is gone", func(c *cache) { delete(c.blobs, c.Config.Digest) }, ""},
+		{"the config is too large", func(c *cache) {
+			c.Config = c.add(cacheconfig.CacheConfigMediaTypeV0, bytes.Repeat([]byte(" "), 1<<20+1))
+		}, "of 1048577 bytes is larger than the 1048576 that BuildKit imports"},
+		{"an image without a cache", func(c *cache) { c.Config.Digest = "" }, "what is there is no cache"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCache(t, imageManifest, "one", "two")
+			test.damage(&c)
+			s := backends.Read(t.Context(), []backends.Keeper{keeper{scopes: shelved(c)}}, readMain, time.Minute)[0]
+			if s.State != backends.Failed || s.Err == nil || errors.Is(s.Err, backends.ErrAbsent) || !strings.Contains(s.Err.Error(), test.want) {
+				t.Errorf("%s: %v", s.State, s.Err)
+			}
+		})
+	}
+}
+
+// A config as large as BuildKit imports is imported.
+func TestReadLargeConfig(t *testing.T) {
+	t.Parallel()
+	c := newCache(t, imageManifest, "one")
+	c.Config = c.add(cacheconfig.CacheConfigMediaTypeV0, bytes.Repeat([]byte(" "), 1<<20))
+	s := backends.Read(t.Context(), []backends.Keeper{keeper{scopes: shelved(c)}}, readMain, time.Minute)[0]
+	if s.State != backends.Loaded || len(s.Config) != 1<<20 {
+		t.Errorf("%s: %v, config of %d bytes", s.State, s.Err, len(s.Config))
+	}
+}

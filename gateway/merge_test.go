@@ -1,0 +1,236 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	cacheimport "github.com/moby/buildkit/cache/remotecache/v1"
+	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
+	"github.com/moby/buildkit/solver"
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/gateway"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// merged is what BuildKit gets when it imports the sources through a gateway.
+func merged(t testing.TB, sources ...backends.Source) (backends.Manifest, []byte) {
+	t.Helper()
+	g := listen(t)
+	imports, err := gateway.Connect(nil, nil, scope.Plan{}, backends.Record{}, g).Imports(t.Context(), sources)
+	if err != nil || len(imports) != 1 {
+		t.Fatalf("imports %v, %v", imports, err)
+	}
+	repo, tag, _ := strings.Cut(strings.TrimPrefix(imports[0].Entry.Attrs["ref"], g.Host+"/"), ":")
+	answer := ask(t, g, "GET", "/v2/"+repo+"/manifests/"+tag, nil)
+	m, err := backends.ParseManifest([]byte(answer.body), answer.header.Get("Content-Type"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, []byte(ask(t, g, "GET", blobURL(repo, m.Config.Digest), nil).body)
+}
+
+// storage is a cache as BuildKit's importer keeps it.
+func storage(t testing.TB, m backends.Manifest, config []byte) solver.CacheKeyStorage {
+	t.Helper()
+	layers := cacheimport.DescriptorProvider{}
+	for _, l := range m.Layers {
+		layers[l.Digest] = cacheimport.DescriptorProviderPair{Descriptor: l}
+	}
+	chains := cacheimport.NewCacheChains()
+	if err := cacheimport.Parse(config, layers, chains); err != nil {
+		t.Fatal(err)
+	}
+	keys, _, err := cacheimport.NewCacheKeyStorage(chains, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// find looks a step of a build up, as BuildKit's solver does: a step's keys are those
+// that all of its inputs lead to.
+func (g graph) find(t testing.TB, keys solver.CacheKeyStorage, name string) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	if root := digest.FromString(step(name).String() + "@0").String(); len(g[name]) == 0 && keys.Exists(root) {
+		found[root] = true
+	}
+	for i, alternatives := range g[name] {
+		byInput := map[string]bool{}
+		for _, a := range alternatives {
+			for id := range g.find(t, keys, a) {
+				link := solver.CacheInfoLink{Input: solver.Index(i), Digest: step(name)}
+				if err := keys.WalkLinks(id, link, func(id string) error { byInput[id] = true; return nil }); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if i == 0 {
+			found = byInput
+			continue
+		}
+		for id := range found {
+			if !byInput[id] {
+				delete(found, id)
+			}
+		}
+	}
+	return found
+}
+
+// hit tells whether a cache has a result for a step of a build.
+func (g graph) hit(t testing.TB, keys solver.CacheKeyStorage, name string) bool {
+	t.Helper()
+	hit := false
+	for id := range g.find(t, keys, name) {
+		if err := keys.WalkResults(id, func(solver.CacheResult) error { hit = true; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return hit
+}
+
+// Builds whose caches meet in a merge. Where a step has alternatives, BuildKit knows
+// its input by a fast key and by the content's.
+var merges = []struct {
+	name   string
+	graphs []graph
+	misses []graph // builds that no cache has; the last step counts as "x"
+}{
+	{"one", []graph{newGraph("base", "x: base")}, nil},
+	{"the same twice", []graph{newGraph("base", "x: base", "y: x"), newGraph("base", "x: base", "y: x")}, nil},
+	{"one goes on", []graph{newGraph("base", "x: base"), newGraph("base", "x: base", "y: x", "z: y")}, nil},
+	{"they part", []graph{newGraph("base", "x: base", "y: x"), newGraph("base", "x: base", "z: x")}, nil},
+	{"strangers", []graph{newGraph("a", "b: a"), newGraph("c", "d: c")}, []graph{newGraph("a", "x: a"), newGraph("c", "x: c")}},
+	{"the same step on two bases", []graph{newGraph("a", "x: a"), newGraph("b", "x: b")}, []graph{newGraph("c", "x: c")}},
+	{"two keys", []graph{newGraph("fast", "slow", "x: fast|slow", "y: x"), newGraph("fast", "slow", "x: fast|slow", "z: x")}, nil},
+	{"one key each", []graph{newGraph("fast", "slow", "x: fast", "y: x"), newGraph("fast", "slow", "x: slow", "z: x")}, nil},
+	{"a key more", []graph{newGraph("slow", "x: slow", "y: x"), newGraph("fast", "slow", "x: fast|slow", "z: x")}, nil},
+	{"two inputs", []graph{newGraph("a", "b", "x: a b", "y: x"), newGraph("a", "b", "c", "x: a b", "z: x c")}, []graph{newGraph("a", "b", "x: b a")}},
+	{"two inputs with two keys", []graph{
+		newGraph("a", "a2", "b", "b2", "x: a|a2 b|b2", "y: x"),
+		newGraph("a", "a2", "b", "b2", "x: a|a2 b|b2", "y: x", "z: y"),
+		newGraph("a2", "b", "x: a2 b", "w: x"),
+	}, nil},
+}
+
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	for _, test := range merges {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			// Go's maps are walked in another order each time, and with them BuildKit's merges.
+			for range 20 {
+				var sources []backends.Source
+				blobs := map[digest.Digest]bool{}
+				for i, g := range test.graphs {
+					s := g.loaded(t, &gated{store: newStore()}, scope.Name(fmt.Sprintf("b-%d", i)))
+					for _, l := range s.Manifest.Layers {
+						blobs[l.Digest] = true
+					}
+					sources = append(sources, s)
+				}
+				m, config := merged(t, sources...)
+				keys := storage(t, m, config)
+				for i, g := range test.graphs {
+					for name := range g {
+						if !g.hit(t, keys, name) {
+							t.Errorf("build %d: no hit for %s in %s", i, name, config)
+						}
+					}
+				}
+				for _, g := range test.misses {
+					if g.hit(t, keys, "x") {
+						t.Errorf("a hit for the build %v", g)
+					}
+				}
+				for _, l := range m.Layers {
+					if !blobs[l.Digest] {
+						t.Errorf("layer %s is nobody's", l.Digest)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Records that say the same are one: side by side, BuildKit tells them apart by chance.
+func TestMergeMakesOne(t *testing.T) {
+	t.Parallel()
+	for _, test := range merges {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			g := test.graphs[len(test.graphs)-1]
+			var sources []backends.Source
+			for i := range 3 {
+				sources = append(sources, g.loaded(t, &gated{store: newStore()}, scope.Name(fmt.Sprintf("b-%d", i))))
+			}
+			_, config := merged(t, sources...)
+			var parsed cacheconfig.CacheConfig
+			if err := json.Unmarshal(config, &parsed); err != nil {
+				t.Fatal(err)
+			}
+			if len(parsed.Records) != len(g) {
+				t.Errorf("%d records for %d steps: %s", len(parsed.Records), len(g), config)
+			}
+		})
+	}
+}
+
+// A source whose config cannot be understood fails alone.
+func TestMergeDamaged(t *testing.T) {
+	t.Parallel()
+	g := newGraph("base", "x: base")
+	for name, config := range map[string]string{
+		"not JSON":      "<html>",
+		"no such layer": `{"records":[{"digest":"sha256:00","layers":[{"layer":7}]}]}`,
+		"no such input": `{"records":[{"digest":"sha256:00","inputs":[[{"link":7}]]}]}`,
+		"empty input":   `{"records":[{"digest":"sha256:00","inputs":[[]]}]}`,
+		"loop":          `{"records":[{"digest":"sha256:00","inputs":[[{"link":0}]]}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			good, bad := g.loaded(t, &gated{store: newStore()}, "b-good"), newGraph("y").loaded(t, &gated{store: newStore()}, "b-bad")
+			bad.Config = []byte(config)
+			caches, sources := gateway.Connect(nil, nil, scope.Plan{}, backends.Record{}, listen(t)), []backends.Source{bad, good}
+			imports, err := caches.Imports(t.Context(), sources)
+			if err != nil || len(imports) != 1 || len(imports[0].Sources) != 1 || imports[0].Sources[0] != &sources[1] {
+				t.Errorf("imports %v, %v", imports, err)
+			}
+			if sources[0].State != backends.Failed || sources[0].Err == nil || sources[1].State != backends.Loaded {
+				t.Errorf("%s: %v; %s", sources[0].State, sources[0].Err, sources[1].State)
+			}
+			if imports, err := caches.Imports(t.Context(), sources[:1]); err != nil || len(imports) != 0 {
+				t.Errorf("without the good one: imports %v, %v", imports, err)
+			}
+		})
+	}
+}
+
+// What BuildKit would refuse for its size is made of fewer sources, the nearest ones.
+func TestMergeTooLarge(t *testing.T) {
+	t.Parallel()
+	var sources []backends.Source
+	for i := range 3 {
+		var lines []string
+		for n := range 3000 {
+			lines = append(lines, fmt.Sprintf("%d-%d", i, n))
+		}
+		s := newGraph(lines...).loaded(t, &gated{store: newStore()}, scope.Name(fmt.Sprintf("b-%d", i)))
+		if len(s.Config) > backends.MaxConfig || 3*len(s.Config) < backends.MaxConfig {
+			t.Fatalf("a config of %d bytes", len(s.Config))
+		}
+		sources = append(sources, s)
+	}
+	_, config := merged(t, sources...)
+	if len(config) > backends.MaxConfig {
+		t.Errorf("a config of %d bytes", len(config))
+	}
+	if sources[0].State != backends.Loaded || sources[2].State != backends.Failed || !strings.Contains(sources[2].Err.Error(), "larger than the 1048576 bytes") {
+		t.Errorf("%s, %s, %s: %v", sources[0].State, sources[1].State, sources[2].State, sources[2].Err)
+	}
+}
