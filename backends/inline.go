@@ -27,7 +27,7 @@ type Inline struct {
 	image name.Tag // what is pushed, and then tagged
 }
 
-func (i *Inline) String() string { return "inline " + i.tags.repo.Name() }
+func (i *Inline) String() string { return "inline " + place(i.tags.repo) }
 
 // Strict implements [Backend].
 func (i *Inline) Strict() bool { return i.tags.strict }

@@ -27,8 +27,8 @@ import (
 // (BuildKit v0.33.1, client/ociindex; OCI image-spec v1.1, image-layout.md).
 //
 // Unlike BuildKit's, it writes every file beside its place and renames it, waits
-// for the lock of the index (the same file, index.json.lock, so the two exclude
-// each other), and never drops a blob that is young enough to belong to an export
+// for the lock of the index (the same file, index.json.lock; BuildKit's client removes
+// it after use, so beside that client it is no more than a courtesy), and never drops a blob that is young enough to belong to an export
 // still under way.
 type Layout struct {
 	dir    string

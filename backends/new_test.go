@@ -125,7 +125,7 @@ hint: give the cache another tag, or none`},
 
 		{lines: []string{registry, registry}, want: `cache: registry ghcr.io/o/cache is there twice
 hint: leave one of the lines out: the second would overwrite what the first wrote`},
-		{lines: []string{"type=registry,ref=docker.io/library/app", "type=registry,ref=app,mode=min"}, want: `cache: registry index.docker.io/library/app is there twice
+		{lines: []string{"type=registry,ref=docker.io/library/app", "type=registry,ref=app,mode=min"}, want: `cache: registry docker.io/library/app is there twice
 hint: leave one of the lines out: the second would overwrite what the first wrote`},
 		{lines: []string{"type=registry,ref=ghcr.io/o/app:cache", "type=registry,ref=ghcr.io/o/app"}, want: `cache: registry ghcr.io/o/app is there twice
 hint: leave one of the lines out: the second would overwrite what the first wrote`},

@@ -43,7 +43,16 @@ const defaultPrefix = "cache-"
 // maxPrefix is what a registry tag of 128 characters leaves beside a scope name of 110.
 const maxPrefix = 17
 
-func (r *Registry) String() string { return "registry " + r.repo.Name() }
+func (r *Registry) String() string { return "registry " + place(r.repo) }
+
+// place is a repository as people know it: go-containerregistry calls Docker Hub by
+// the name of its old index.
+func place(repo name.Repository) string {
+	if repo.RegistryStr() == name.DefaultRegistry {
+		return "docker.io/" + repo.RepositoryStr()
+	}
+	return repo.Name()
+}
 
 // Strict implements [Backend].
 func (r *Registry) Strict() bool { return r.strict }
