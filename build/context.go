@@ -1,6 +1,7 @@
 package build
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -60,20 +61,46 @@ func (b *run) mounts() (mounts, error) {
 // contextFS is a directory without those of the excluded ones that lie in it: a
 // cache in its own context would change with every build, and never be warm.
 func contextFS(dir string, exclude []string) (fsutil.FS, error) {
-	fs, err := fsutil.NewFS(dir)
+	context, err := fsutil.NewFS(dir)
 	if err != nil {
 		return nil, err
 	}
+	inside := slices.DeleteFunc(slices.Clone(exclude), func(e string) bool {
+		rel, err := filepath.Rel(dir, e)
+		return err != nil || !filepath.IsLocal(rel) || rel == "."
+	})
+	if len(inside) == 0 {
+		return context, nil
+	}
 	var patterns []string
-	for _, e := range exclude {
-		if rel, err := filepath.Rel(dir, e); err == nil && rel != "." && !strings.HasPrefix(rel, "..") {
-			patterns = append(patterns, rel)
+	for _, e := range withParents(dir, inside) {
+		rel, err := filepath.Rel(dir, e)
+		if err != nil {
+			return nil, err
+		}
+		patterns = append(patterns, literal.Replace(rel))
+	}
+	return fsutil.NewFilterFS(context, &fsutil.FilterOpt{ExcludePatterns: patterns})
+}
+
+// literal takes their meaning from the characters of a pattern (moby/patternmatcher).
+var literal = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `!`, `\!`)
+
+// withParents adds the parents that are there, or will be, only for the sake of what
+// is excluded. They would come into the context with the first build.
+func withParents(dir string, exclude []string) []string {
+	all := slices.Clone(exclude)
+	for i := 0; i < len(all); i++ {
+		parent := filepath.Dir(all[i])
+		entries, err := os.ReadDir(parent)
+		others := slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+			return !slices.Contains(all, filepath.Join(parent, e.Name()))
+		})
+		if parent != dir && !others && (err == nil || errors.Is(err, os.ErrNotExist)) && !slices.Contains(all, parent) {
+			all = append(all, parent)
 		}
 	}
-	if len(patterns) == 0 {
-		return fs, nil
-	}
-	return fsutil.NewFilterFS(fs, &fsutil.FilterOpt{ExcludePatterns: patterns})
+	return all
 }
 
 // addOutputs turns the outputs into BuildKit's exports.

@@ -87,11 +87,14 @@ func outcomes(d backends.Destination) []Export {
 // never no-cache, which would run every step again.
 func (x *exports) export(ctx context.Context, i int, d backends.Destination) {
 	began := time.Now()
-	limit := x.run.Inputs.CacheTimeout
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done within %s (cache-timeout)", limit))
-	defer cancel()
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
+	// Not a deadline: gRPC would send it along, and the daemon's words for it may come
+	// before ours.
+	limit := x.run.Inputs.CacheTimeout
+	defer time.AfterFunc(limit, func() {
+		abort(fmt.Errorf("not done within %s (cache-timeout)", limit))
+	}).Stop()
 	t := x.run.target(x.mounts, x.imports)
 	t.cacheExports = []client.CacheOptionsEntry{d.Entry}
 	t.internal = true

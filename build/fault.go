@@ -32,6 +32,9 @@ func (b *run) guilty(ctx context.Context, err error, imports, open []gateway.Imp
 	}
 	var found, suspects []fault
 	if errors.Is(err, errHangs) {
+		if len(open) == 0 {
+			open = imports // the one that was given up ended that moment
+		}
 		for _, i := range open {
 			for _, s := range i.Sources {
 				found = append(found, fault{s, err})
