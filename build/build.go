@@ -167,6 +167,9 @@ func (b *run) drop(guilty []fault) {
 // started anew.
 func (b *run) again(ctx context.Context, m mounts, why error) error {
 	b.result.Retried = fmt.Sprintf("a cache broke the build: %v", why)
+	for i := range b.result.Phases {
+		b.result.Phases[i].Name = "first " + b.result.Phases[i].Name
+	}
 	if b.Builder.Ours && (errors.Is(why, errHangs) || errors.Is(why, errStalls)) {
 		if err := b.Builder.Restart(ctx); err != nil {
 			return err

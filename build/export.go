@@ -63,7 +63,8 @@ func (x *exports) start(ctx context.Context) {
 
 // startChanged begins the exports that have not begun and are not unchanged.
 func (x *exports) startChanged(ctx context.Context) {
-	cached := x.watch.allCached()
+	// What a first try ran counts as cached in the second, and its scope is still broken.
+	cached := x.watch.allCached() && x.run.result.Retried == ""
 	for i, d := range x.run.Caches.Destinations {
 		if x.results[i] == nil && cached && d.Unchanged != nil && d.Unchanged(x.made) {
 			x.results[i] = outcomes(d)

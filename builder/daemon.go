@@ -187,9 +187,10 @@ func (d *daemon) await(ctx context.Context) (*client.Client, []ocispecs.Platform
 	defer cancel()
 	dialing, stop := context.WithCancel(ctx)
 	defer stop()
+	exited := d.process.exited // not d.process: a Restart may put another in its place
 	go func() {
 		select {
-		case <-d.process.exited:
+		case <-exited:
 			stop()
 		case <-dialing.Done():
 		}
