@@ -98,6 +98,10 @@ func (g *Gateway) startUpload(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if err := d.allFailed(); err != nil {
+		noStoreLeft(w, err)
+		return
+	}
 	w.Header().Set("Location", fmt.Sprintf("/v2/%s/blobs/uploads/%s", repo, rand.Text()))
 	w.WriteHeader(http.StatusAccepted)
 }
@@ -117,11 +121,21 @@ func (g *Gateway) putBlob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	desc := ocispecs.Descriptor{MediaType: "application/octet-stream", Digest: blob, Size: r.ContentLength}
-	if err := d.put(r.Context(), desc, r.Body); err != nil {
+	if err := d.put(r.Context(), desc, r.Body); err != nil && d.allFailed() != nil {
+		noStoreLeft(w, err)
+		return
+	} else if err != nil {
 		fail(w, r, err)
 		return
 	}
 	created(w, fmt.Sprintf("/v2/%s/blobs/%s", repo, blob), blob)
+}
+
+// noStoreLeft ends an export. The status is not one of the 500s, upon which BuildKit
+// would try for seconds more (v0.33.1, util/resolver/retryhandler): a store that was
+// left out stays out, and has tried again by itself.
+func noStoreLeft(w http.ResponseWriter, err error) {
+	refuse(w, http.StatusFailedDependency, "DENIED", err.Error())
 }
 
 // put streams one body into several stores. It fails when the body is not what it
