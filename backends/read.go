@@ -64,6 +64,8 @@ type Destination struct {
 	// Entry is BuildKit's export entry; its Type is "" when there is nothing to
 	// send, because the cache travels in the image.
 	Entry client.CacheOptionsEntry
+	// Silent: BuildKit does not say which manifest it sent.
+	Silent bool
 	// Unchanged reports whether every cache behind this place holds this already.
 	// A nil Unchanged means no.
 	Unchanged func(Exported) bool

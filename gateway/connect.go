@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -167,11 +168,15 @@ func (c *connector) gated(g *group) backends.Destination {
 func (c *connector) native(cache backends.Keeper) backends.Destination {
 	entry := cache.Exports(c.plan)[0]
 	options := maps.Clone(entry.Attrs)
+	if gated, ok := cache.(backends.Gated); ok {
+		options = gated.Options() // without the place, and its credentials
+	}
 	return backends.Destination{
 		Name:   c.plan.Write,
 		Caches: []string{cache.String()},
 		Strict: []bool{cache.Strict()},
 		Entry:  entry,
+		Silent: !slices.Contains([]string{"registry", "local"}, entry.Type),
 		Unchanged: func(e backends.Exported) bool {
 			return c.unchanged(cache, options, e)
 		},
@@ -190,7 +195,7 @@ func (c *connector) annotate(ctx context.Context, cache backends.Keeper, options
 	if err != nil {
 		return fmt.Errorf("attach the scope's record: %w", err)
 	}
-	if m.Descriptor().Digest != e.Manifest {
+	if e.Manifest != "" && m.Descriptor().Digest != e.Manifest {
 		return nil // the other build's cache is as good, and has its own record
 	}
 	if m, err = m.WithRecord(c.written(options, e)); err == nil {
