@@ -54,6 +54,9 @@ var s3Attrs = []attr{
 	{"access_key_id", notEmpty}, {"secret_access_key", notEmpty}, {"session_token", notEmpty},
 }
 
+// SecretVariables are the variables of the environment that hold credentials of stores.
+var SecretVariables = []string{"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+
 func newS3(p *problems, attrs map[string]string, o Options) Backend {
 	c := &S3{
 		bucket: pick("bucket", attrs), region: pick("region", attrs),
@@ -220,6 +223,9 @@ func (c *S3) attrs(n scope.Name) map[string]string {
 	return attrs
 }
 
+// credentialsTimeout bounds the search for credentials, part of which asks the network.
+const credentialsTimeout = 5 * time.Second
+
 // newClient follows BuildKit's newS3Client, so that one line works the same in both.
 // Credentials that are not given come from the SDK's default chain: environment,
 // profile, web identity, container, instance.
@@ -237,6 +243,14 @@ func (c *S3) newClient() (*s3.Client, error) {
 	)
 	if err != nil {
 		return nil, fmt.Errorf("load the AWS configuration: %w", err)
+	}
+	if len(c.credentials) == 0 {
+		// Asked for once here, so that a machine without any is not asked again for every object.
+		ctx, cancel := context.WithTimeout(context.Background(), credentialsTimeout)
+		defer cancel()
+		if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
+			return nil, fmt.Errorf("no credentials for s3://%s in the line, the environment (AWS_ACCESS_KEY_ID), a profile or the machine's role: %w", c.bucket, err)
+		}
 	}
 	return s3.NewFromConfig(cfg, func(o *s3.Options) {
 		if id := c.credentials["access_key_id"]; id != "" {
