@@ -99,6 +99,9 @@ func (s *step) cacheOptions() (backends.Options, error) {
 		return backends.Options{}, fmt.Errorf("read docker config in %s: %w", dir, err)
 	}
 	s.docker = docker
+	for _, name := range backends.SecretVariables {
+		s.redactor.Add(s.env.get(name))
+	}
 	return backends.Options{
 		Attrs: s.inputs.CacheAttrs, Images: s.inputs.Pushed(),
 		Keychain: backends.Keychain{ConfigFile: docker}, CacheDir: s.cacheDir(),

@@ -72,6 +72,7 @@ func s3Place(t *testing.T) backendtest.Place {
 	server := backendtest.StartS3(t)
 	return backendtest.Place{
 		Line: server.Line(",prefix=team/app,name=web"), Image: backendtest.StartRegistry(t).Host + "/app",
+		Key:   server.Secret,
 		Names: func(t testing.TB) []string { return server.Objects(t, "team/app/") },
 	}
 }

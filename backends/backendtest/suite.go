@@ -42,6 +42,7 @@ type Place struct {
 	Line  string   // the cache line: "type=local,dest=/tmp/x"
 	Image string   // where images may be pushed: "127.0.0.1:5001/app"
 	Args  []string // further flags that the place needs
+	Key   string   // the credential that stands in Line, "" for none
 	Names func(t testing.TB) []string
 }
 
@@ -313,8 +314,10 @@ func (s suite) secrets(t *testing.T) {
 	if out.Code != 0 || !strings.Contains(out.Text, "token is ***") {
 		t.Fatalf("exit code %d:\n%s", out.Code, out.Text)
 	}
-	if strings.Contains(out.Text+out.Files, canary) {
-		t.Error("the secret is in the output")
+	for _, secret := range []string{canary, p.Key} {
+		if secret != "" && strings.Contains(out.Text+out.Files, secret) {
+			t.Errorf("%s is in the output", secret)
+		}
 	}
 }
 
