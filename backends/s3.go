@@ -19,6 +19,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 	"github.com/moby/buildkit/client"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -42,6 +43,7 @@ type S3 struct {
 	given                      map[string]string // attributes of native entries, without credentials and name
 
 	client func() (*s3.Client, error) // made when it is first wanted
+	heads  singleflight.Group         // questions under way, by key
 }
 
 // s3Attrs are those of BuildKit's s3 cache, beside the ones of every export.

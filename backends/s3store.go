@@ -149,7 +149,7 @@ func (b *bucket) Stat(ctx context.Context, digests []digest.Digest) (map[digest.
 	for _, d := range digests {
 		eg.Go(func() error {
 			key := b.blobKey(d)
-			head, err := client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.bucket, Key: &key})
+			head, err := b.head(ctx, client, key)
 			if noSuchKey(err) {
 				return nil
 			}
@@ -166,6 +166,21 @@ func (b *bucket) Stat(ctx context.Context, digests []digest.Digest) (map[digest.
 		})
 	}
 	return sizes, eg.Wait()
+}
+
+// head asks for an object. Scopes that are read at once name mostly the same blobs: one
+// request serves all who want its answer meanwhile. It so outlives those who cannot wait.
+func (b *bucket) head(ctx context.Context, client *s3.Client, key string) (*s3.HeadObjectOutput, error) {
+	answer := b.heads.DoChan(key, func() (any, error) {
+		return client.HeadObject(context.WithoutCancel(ctx), &s3.HeadObjectInput{Bucket: &b.bucket, Key: &key})
+	})
+	select {
+	case a := <-answer:
+		head, _ := a.Val.(*s3.HeadObjectOutput) // nil with an error
+		return head, a.Err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 var errTooLarge = errors.New("too large to be copied in one request")
