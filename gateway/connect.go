@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -71,8 +72,8 @@ func Connect(caches []backends.Backend, sources []backends.Source, plan scope.Pl
 // A daemon of ours gets all that was loaded as one cache through the gateway; only
 // a lone cache in a registry stays where it is, so that its layers mount across the
 // registry's repositories. A remote builder gets native entries, and may reach what
-// we cannot, so that only what is certainly absent is left out. Entries of the user's
-// own are passed on.
+// we cannot, so that only what is certainly absent, or certainly not whole, is left
+// out. Entries of the user's own are passed on.
 func (c Caches) Imports(ctx context.Context, sources []backends.Source) ([]Import, error) {
 	var imports []Import
 	var loaded []*backends.Source
@@ -81,7 +82,7 @@ func (c Caches) Imports(ctx context.Context, sources []backends.Source) ([]Impor
 		switch {
 		case s.From == nil && s.State != backends.Failed:
 			imports = append(imports, Import{s.Entry, []*backends.Source{s}})
-		case s.From == nil, s.State == backends.Absent:
+		case s.From == nil, s.State == backends.Absent, errors.Is(s.Err, backends.ErrGone):
 		case c.gateway == nil:
 			imports = append(imports, native(s))
 		case s.State == backends.Loaded:

@@ -49,6 +49,36 @@ func TestS3Faults(t *testing.T) {
 	}
 }
 
+// The same holds where BuildKit itself reaches the bucket.
+func TestS3FaultsNative(t *testing.T) {
+	t.Parallel()
+	server, image, app := backendtest.StartS3(t), backendtest.StartRegistry(t).Host+"/app", backendtest.App(t)
+	native := func(line string) backendtest.Invocation {
+		build := s3Build(t, app, image, line)
+		build.Args = append(build.Args, "--builder", backendtest.StartBuildkitd(t))
+		return build
+	}
+	cold := native(server.Line("")).Build(t)
+	key, _, _ := strings.Cut(server.Objects(t, "blobs/")[0], " ")
+	server.Remove(t, key)
+	for what, line := range map[string]string{
+		"a blob is gone":    server.Line(""),
+		"wrong credentials": server.Place() + ",access_key_id=" + server.Key + ",secret_access_key=canary-of-nobody",
+		"no such bucket":    strings.Replace(server.Line(""), "bucket=cache", "bucket=other", 1),
+	} {
+		out := native(line).Start(t)
+		if out.Code != 0 || out.Report.Digest == "" || len(out.Report.Steps) != len(cold.Steps) {
+			t.Errorf("%s: exit code %d, image %q:\n%s", what, out.Code, out.Report.Digest, out.Text)
+		}
+		if out.Report.Source("b-main") != "failed" {
+			t.Errorf("%s: sources %v", what, out.Report.Sources)
+		}
+		if strings.Contains(out.Text+out.Files, "canary") {
+			t.Errorf("%s: a credential is in the output:\n%s", what, out.Text)
+		}
+	}
+}
+
 // A cache with a blob that is gone is not imported, and is whole again afterwards.
 func TestS3BlobGone(t *testing.T) {
 	t.Parallel()
