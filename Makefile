@@ -20,6 +20,11 @@ test: setup ## Run all tests; a missing part is a failure.
 race: setup ## Run all tests under the race detector.
 	WARMLAYER_REQUIRE=$(REQUIRE) go test -race -timeout 40m ./...
 
+lint: ## Check Go, workflows and shell scripts.
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2 run ./...
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	shellcheck $$(git ls-files '*.sh') .ci/run .ci/setup
+
 bench: setup ## Measure beside BuildKit's own client; ROUNDS=5 pairs each.
 	WARMLAYER_REQUIRE=$(REQUIRE) go test ./bench -run '^$$' -bench . -benchtime $(or $(ROUNDS),5)x -timeout 60m
 

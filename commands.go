@@ -36,17 +36,19 @@ func cutFlag(args []string, flag string) (bool, []string) {
 	return true, slices.Concat(args[:i], args[i+1:])
 }
 
-// simple serves the commands that need no inputs, and reports whether it was one.
-func simple(command string, args []string, stdout, stderr io.Writer) bool {
+// simple serves the commands that need no inputs, and tells whether it was one.
+func simple(command string, args []string, stdout, stderr io.Writer) (code int, done bool) {
 	switch {
-	case command == "version":
-		fmt.Fprintln(stdout, version())
 	case command == "help" || slices.Contains(args, "--help") || slices.Contains(args, "-h"):
 		fmt.Fprint(stdout, usage, "\n", inputs.Usage())
+	case command != "version":
+		return exitOK, false
+	case len(args) > 0:
+		return explain(stderr, inputs.Problems{{What: "argument 1 is unexpected", Hint: "version takes none"}}), true
 	default:
-		return false
+		fmt.Fprintln(stdout, version())
 	}
-	return true
+	return exitOK, true
 }
 
 const usage = `warmlayer builds a container image, and starts warm on every branch.
@@ -138,16 +140,18 @@ func (s *step) printPlan(w io.WriteCloser, asJSON bool) int {
 		return exitOK
 	}
 	imports, exports := s.entries()
-	out, err := json.MarshalIndent(struct {
+	out := json.NewEncoder(w)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	err := out.Encode(struct {
 		scope.Plan
 		Imports []entry `json:"imports"`
 		Exports []entry `json:"exports"`
-	}{s.plan, imports, exports}, "", "  ")
+	}{s.plan, imports, exports})
 	if err != nil {
 		fmt.Fprintln(s.stderr, err)
 		return exitBuild
 	}
-	fmt.Fprintln(w, string(out))
 	return exitOK
 }
 
@@ -190,6 +194,13 @@ func (s *step) planText() string {
 	for _, c := range s.caches {
 		fmt.Fprintf(&b, "cache   %s\n", c)
 	}
+	verbatim := func(label string, caches []inputs.Cache) {
+		for _, c := range caches {
+			fmt.Fprintf(&b, "%-7s %s\n", label, backends.Label(client.CacheOptionsEntry{Type: c.Type, Attrs: c.Attrs}))
+		}
+	}
+	verbatim("from", s.inputs.CacheFrom)
+	verbatim("to", s.inputs.CacheTo)
 	for _, warning := range s.plan.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", warning)
 	}

@@ -50,10 +50,13 @@ func main() {
 // run is the whole story: inputs, scope, caches, and then the command.
 func run(ctx context.Context, args, environ []string, stdout, stderr *os.File) int {
 	command, args := splitCommand(args)
-	if done := simple(command, args, stdout, stderr); done {
-		return exitOK
+	if code, done := simple(command, args, stdout, stderr); done {
+		return code
 	}
-	asJSON, args := cutFlag(args, "--json")
+	asJSON := false
+	if command == "plan" {
+		asJSON, args = cutFlag(args, "--json")
+	}
 	in, problems := inputs.Parse(args, environ, ".")
 	redactor := report.NewRedactor(in.Sensitive())
 	s := step{inputs: in, env: environment(environ), redactor: redactor, stdout: stdout, stderr: stderr}

@@ -43,7 +43,7 @@ func (s *step) build(ctx context.Context) int {
 	result, address, err := s.solve(ctx)
 	r := report.Report{
 		Version: version(), Plan: s.plan, Builder: address, Result: result, Err: err,
-		Warnings: s.plan.Warnings, Seconds: time.Since(began).Seconds(),
+		Warnings: s.warnings(), Seconds: time.Since(began).Seconds(),
 	}
 	out := s.redactor.Writer(s.stderr)
 	code := s.exitCode(ctx, r)
@@ -52,6 +52,14 @@ func (s *step) build(ctx context.Context) int {
 		code = max(code, exitBuild)
 	}
 	return code
+}
+
+// warnings are about what was asked for.
+func (s *step) warnings() []string {
+	if len(s.inputs.Outputs) > 0 || s.inputs.CacheOnly {
+		return s.plan.Warnings
+	}
+	return append(slices.Clip(s.plan.Warnings), "no outputs: the result stays in the builder; set push or outputs, or outputs: type=cacheonly")
 }
 
 // solve brings up the builder while the scopes are read, connects the two, and builds.

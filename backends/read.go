@@ -143,7 +143,7 @@ func readBlob(ctx context.Context, store Scopes, desc ocispecs.Descriptor) ([]by
 	}
 	blob, err := store.Open(ctx, desc.Digest, 0)
 	if err != nil {
-		return nil, fmt.Errorf("config %s cannot be read: %v", desc.Digest, err)
+		return nil, fmt.Errorf("config %s cannot be read: %v", desc.Digest, err) //nolint:errorlint // it is not ErrAbsent any more
 	}
 	defer blob.Close()
 	content, err := io.ReadAll(io.LimitReader(blob, desc.Size))

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,6 +126,7 @@ type run struct {
 	Request
 	key     string // what the sessions of this build share, so that solves join
 	display chan *client.SolveStatus
+	broken  []backends.Source // those that broke the first attempt
 	result  Result
 }
 
@@ -135,24 +137,37 @@ func (b *run) build(ctx context.Context) error {
 		return err
 	}
 	guilty, err := b.attempt(ctx, mounts)
-	if len(guilty) > 0 {
-		b.result.Retried = fmt.Sprintf("a cache broke the build: %v", err)
-		err = b.again(ctx, mounts, guilty)
+	b.drop(guilty)
+	// Somebody else's daemon would go on hanging.
+	if len(guilty) > 0 && (b.Builder.Ours || !errors.Is(err, errHangs)) {
+		err = b.again(ctx, mounts, err)
 	}
-	for _, s := range b.Sources {
+	for _, s := range slices.Concat(b.Sources, b.broken) {
 		b.result.Sources = append(b.result.Sources, asSource(s))
 	}
 	return err
 }
 
-// again is the second attempt, without the sources that broke the first.
-func (b *run) again(ctx context.Context, m mounts, guilty []fault) error {
-	hangs := false
+// drop leaves out the sources that broke the build from now on.
+func (b *run) drop(guilty []fault) {
 	for _, f := range guilty {
 		f.source.State, f.source.Err = backends.Failed, f.err
-		hangs = hangs || errors.Is(f.err, errHangs)
+		b.broken = append(b.broken, *f.source)
 	}
-	if hangs && b.Builder.Ours {
+	var sound []backends.Source
+	for i := range b.Sources {
+		if !slices.ContainsFunc(guilty, func(f fault) bool { return f.source == &b.Sources[i] }) {
+			sound = append(sound, b.Sources[i])
+		}
+	}
+	b.Sources = sound
+}
+
+// again is the second attempt. A daemon of ours on which the first was given up is
+// started anew.
+func (b *run) again(ctx context.Context, m mounts, why error) error {
+	b.result.Retried = fmt.Sprintf("a cache broke the build: %v", why)
+	if b.Builder.Ours && (errors.Is(why, errHangs) || errors.Is(why, errStalls)) {
 		if err := b.Builder.Restart(ctx); err != nil {
 			return err
 		}
@@ -174,15 +189,21 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	solving, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if b.Builder.Ours {
+		// The client would wait 5 s for the last words of a daemon that hangs
+		// (v0.33.1, client/solve.go). This one is to be stopped anyway.
+		end := b.Builder.Client.Close
+		defer context.AfterFunc(solving, func() { _ = end() })()
+	}
 	a := b.target(m, imports)
 	a.exports, a.noCache, a.show = b.outputs(m), b.Inputs.NoCache, b.display
 	if b.Caches.Inline {
 		a.cacheExports = []client.CacheOptionsEntry{{Type: "inline", Attrs: map[string]string{}}}
 	}
 	watch := newWatch(a.session)
-	watch.importsWithin(b.Inputs.CacheTimeout, cancel)
+	watch.cachesWithin(b.Inputs.CacheTimeout, cancel)
 	a.watch = watch.update
 
 	exports := newExports(b, m, imports, watch)
@@ -190,26 +211,26 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 	var response *client.SolveResponse
 	go func() {
 		defer close(done)
-		response, err = b.solve(ctx, a)
+		response, err = b.solve(solving, a)
 	}()
 	select {
 	case <-watch.layers:
 		if !watch.allCached() {
-			exports.start(ctx)
+			exports.start(solving)
 		}
 		<-done
 	case <-done:
 	}
 	watch.stop()
-	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errHangs) {
+	if cause := context.Cause(solving); err != nil && ctx.Err() == nil && cause != nil {
 		err = cause
 	}
 	b.take(response, watch, began)
 	if err == nil {
 		exports.made = made(response)
 	}
-	watch.settle(imports)
-	guilty := b.guilty(ctx, err, imports)
+	open := watch.settle(imports, a.imports)
+	guilty := b.guilty(ctx, err, imports, open, watch.brokenOff())
 	b.finish(ctx, exports, err, len(guilty) > 0)
 	return guilty, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -44,8 +45,10 @@ type watch struct {
 	begins   int       // how often the exporter's vertex began
 	existed  time.Time // when layers was closed
 	warnings []string
+	fetches  map[digest.Digest]int64 // bytes of each layer that is under way, or broke off
+	moved    time.Time               // when one of them got further, by the daemon's clock
 	within   time.Duration
-	hang     context.CancelCauseFunc
+	cancel   context.CancelCauseFunc // nil: nobody minds what takes long
 	timers   map[digest.Digest]*time.Timer
 }
 
@@ -66,17 +69,25 @@ func newWatch(s *session.Session) *watch {
 		exporter: digest.FromString(s.ID() + "-export-0"),
 		layers:   make(chan struct{}),
 		vertices: map[digest.Digest]*vertex{},
+		fetches:  map[digest.Digest]int64{},
 		timers:   map[digest.Digest]*time.Timer{},
 	}
 }
 
 // errHangs says that an import never ended. It blocks the scheduler of the whole
-// daemon, and does not listen to a cancel.
-var errHangs = errors.New("the import hangs")
+// daemon, and does not listen to a cancel. errStalls says that layers never came.
+var (
+	errHangs  = errors.New("the import hangs")
+	errStalls = errors.New("the cache stalls")
+)
 
-// importsWithin cancels the solve when the import of one cache takes longer than d.
-func (w *watch) importsWithin(d time.Duration, cancel context.CancelCauseFunc) {
-	w.within, w.hang = d, cancel
+// stall bounds the time in which not one byte of a layer comes.
+const stall = time.Minute
+
+// cachesWithin cancels the solve when the import of one cache takes longer than d, or
+// no layer gets further for as long.
+func (w *watch) cachesWithin(d time.Duration, cancel context.CancelCauseFunc) {
+	w.within, w.cancel = d, cancel
 }
 
 // stop ends the timers.
@@ -93,6 +104,9 @@ func (w *watch) update(s *client.SolveStatus) {
 	defer w.mu.Unlock()
 	for _, v := range s.Vertexes {
 		w.vertex(v)
+	}
+	for _, status := range s.Statuses {
+		w.status(status)
 	}
 	for _, warning := range s.Warnings {
 		w.warnings = append(w.warnings, string(warning.Short))
@@ -121,6 +135,34 @@ func (w *watch) vertex(v *client.Vertex) {
 	}
 }
 
+// status follows the layers that steps get from caches; those of base images belong
+// to sources. BuildKit names such a status by the layer, and repeats it several times
+// a second as long as it fetches (v0.33.1, util/pull/pullprogress/progress.go).
+func (w *watch) status(s *client.VertexStatus) {
+	d, err := digest.Parse(s.ID)
+	if v := w.vertices[s.Vertex]; err != nil || v == nil || v.inputs == 0 {
+		return
+	}
+	bytes, known := w.fetches[d]
+	switch {
+	case s.Completed != nil:
+		delete(w.fetches, d)
+		w.moved = s.Timestamp
+	case !known || s.Current != bytes:
+		// Few are fetched at once; the others wait for their turn with no byte.
+		w.fetches[d], w.moved = s.Current, s.Timestamp
+	case w.cancel != nil && s.Timestamp.Sub(w.moved) >= min(w.within, stall):
+		w.cancel(fmt.Errorf("%w: no byte of its layers came for %s", errStalls, min(w.within, stall)))
+	}
+}
+
+// brokenOff are the layers that have not come whole. It must be called after the solve.
+func (w *watch) brokenOff() []digest.Digest {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.fetches))
+}
+
 // began notices the second start of the exporter: the first commits the image,
 // the second pushes it.
 func (w *watch) began(v *client.Vertex) {
@@ -131,10 +173,10 @@ func (w *watch) began(v *client.Vertex) {
 			close(w.layers)
 		}
 	}
-	if w.hang != nil && strings.HasPrefix(v.Name, importing) {
+	if w.cancel != nil && strings.HasPrefix(v.Name, importing) {
 		ref := strings.TrimPrefix(v.Name, importing)
 		w.timers[v.Digest] = time.AfterFunc(w.within, func() {
-			w.hang(fmt.Errorf("%w: %s after %s (cache-timeout)", errHangs, ref, w.within))
+			w.cancel(fmt.Errorf("%w: %s after %s (cache-timeout)", errHangs, ref, w.within))
 		})
 	}
 }
@@ -220,20 +262,26 @@ func (w *watch) saw(d digest.Digest, started time.Time) bool {
 // (BuildKit v0.33.1, solver/llbsolver/bridge.go, loadResult).
 const importing = "importing cache manifest from "
 
-// settle says of each source that was imported what came of it. It must be called
-// after the solve.
-func (w *watch) settle(imports []gateway.Import) {
+// settle says of each source that was imported what came of it, and returns the
+// imports that have not ended. The entries are those that were sent, to which the
+// client adds the digest of a cache in a directory. It must be called after the solve.
+func (w *watch) settle(imports []gateway.Import, sent []client.CacheOptionsEntry) (open []gateway.Import) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, i := range imports {
-		v := w.vertices[digest.FromString(importing+importID(i.Entry))]
-		if v == nil || !v.completed {
+	for n, i := range imports {
+		v := w.vertices[digest.FromString(importing+importID(sent[n]))]
+		if v == nil {
+			continue
+		}
+		if !v.completed {
+			open = append(open, i)
 			continue
 		}
 		for _, s := range i.Sources {
 			s.State, s.Err = imported(v.err)
 		}
 	}
+	return open
 }
 
 // imported reads the end of an import. BuildKit's registry answers "not found" for

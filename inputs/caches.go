@@ -3,6 +3,7 @@ package inputs
 import (
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -78,6 +79,8 @@ func (p *parser) entry(input string, it item) (Cache, bool) {
 	return e, e.Type != ""
 }
 
+const highestLevel = 22 // of any compression: zstd's
+
 // cacheAttrs are the attributes that inputs of their own set for every cache, under
 // BuildKit's names. What was not set is absent.
 func (p *parser) cacheAttrs() map[string]string {
@@ -86,6 +89,10 @@ func (p *parser) cacheAttrs() map[string]string {
 		if value := p.value(name); value != "" {
 			attrs[strings.TrimPrefix(name, "cache-")] = value
 		}
+	}
+	if level, err := strconv.Atoi(attrs["compression-level"]); err == nil && level > highestLevel {
+		p.report("compression-level", 0, "no compression has a level above "+strconv.Itoa(highestLevel), "")
+		delete(attrs, "compression-level")
 	}
 	return attrs
 }

@@ -45,6 +45,8 @@ func (p *parser) noContext(context string, err error) {
 		p.report("context", 0, "a context from standard input is not supported", "unpack it into a directory")
 	case strings.Contains(context, "{{"):
 		p.report("context", 0, "templates are not supported yet", "check the repository out, and leave the input out")
+	case os.IsNotExist(err) && p.settings["context"].from == argument:
+		p.report("context", 0, "no directory "+quoted(context), "the argument is the context; warmlayer --help lists the commands")
 	case os.IsNotExist(err):
 		p.report("context", 0, "no directory "+quoted(context), "relative paths start from the working directory")
 	default:

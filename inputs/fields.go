@@ -7,6 +7,7 @@ import "slices"
 // Kind is the form of an input's value.
 type Kind int
 
+// The kinds; the zero one is Text.
 const (
 	Text     Kind = iota // one line
 	Bool                 // true or false, spelled as YAML 1.2's core schema does

@@ -14,8 +14,8 @@
 //	// values.Caches one cache of type registry. An attribute such as mod is for
 //	// package backends to judge.
 //
-// What one store accepts, and how values of several caches go together, is checked
-// by package backends.
+// What a cache accepts that is scoped by branch, and how several of them go together,
+// is checked by package backends.
 package inputs
 
 import (
@@ -36,6 +36,7 @@ type Values struct {
 	Tags      []string // full references: docker.io/library/app:latest
 	Push      bool     // as given; Outputs have it worked in
 	Outputs   []Output // empty: the result stays in the builder
+	CacheOnly bool     // outputs are empty because the user said type=cacheonly
 	Platforms []string // normalised, as in linux/arm64; empty: the builder's
 	NoCache   bool
 	Pull      bool
@@ -101,6 +102,9 @@ func (p *parser) values() Values {
 	push := p.bool("push")
 	tags := p.tags()
 	platforms := p.platforms()
+	outputs := p.outputs(push, tags, platforms)
+	_, outputsGiven := p.settings["outputs"]
+	images := pushedNames(outputs)
 	return Values{
 		Dir:     p.dir,
 		Context: context,
@@ -112,15 +116,16 @@ func (p *parser) values() Values {
 		Labels:    p.labels(),
 		Tags:      tagged(tags),
 		Push:      push,
-		Outputs:   p.outputs(push, tags, platforms),
+		Outputs:   outputs,
+		CacheOnly: outputsGiven && len(outputs) == 0,
 		Platforms: platforms,
 		NoCache:   p.bool("no-cache"),
 		Pull:      p.bool("pull"),
 		Secrets:   p.secrets(),
 
 		Caches:       p.caches(),
-		CacheFrom:    p.entries("cache-from"),
-		CacheTo:      p.entries("cache-to"),
+		CacheFrom:    p.verbatim("cache-from", images),
+		CacheTo:      p.verbatim("cache-to", images),
 		CacheKey:     p.value("cache-key"),
 		CacheAttrs:   p.cacheAttrs(),
 		Fallbacks:    texts(p.list("cache-fallbacks")),

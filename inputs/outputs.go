@@ -147,9 +147,9 @@ func (p *parser) output(it item) (Output, bool) {
 	}
 	before := len(p.problems)
 	for _, key := range sortedKeys(e.Attrs) {
-		p.attribute(it.line, known, key, e.Attrs[key])
+		p.outputAttribute(it.line, known, key, e.Attrs[key])
 	}
-	p.compression(it.line, e.Attrs)
+	p.compression("outputs", it.line, e.Attrs)
 	o := Output{Line: it.line, Type: e.Type, Attrs: e.Attrs, Dest: e.Attrs["dest"]}
 	delete(o.Attrs, "dest")
 	if o.Type == "registry" {
@@ -161,21 +161,26 @@ func (p *parser) output(it item) (Output, bool) {
 	return o, p.destination(o) && len(p.problems) == before
 }
 
-// attribute checks one attribute of an output against those that its type knows.
-func (p *parser) attribute(line int, known []Field, key, value string) {
+// outputAttribute checks one attribute of an output, which may be an annotation.
+func (p *parser) outputAttribute(line int, known []Field, key, value string) {
 	if _, ok, err := exptypes.ParseAnnotationKey(key); ok {
 		if err != nil || slices.IndexFunc(known, func(f Field) bool { return f.Name == "name" }) < 0 {
 			p.report("outputs", line, "the annotation has no such place", "")
 		}
 		return
 	}
+	p.attribute("outputs", line, known, key, value)
+}
+
+// attribute checks one attribute of an entry against those that its type knows.
+func (p *parser) attribute(input string, line int, known []Field, key, value string) {
 	at := slices.IndexFunc(known, func(f Field) bool { return f.Name == key })
 	if at < 0 {
 		var all []string
 		for _, f := range known {
 			all = append(all, f.Name)
 		}
-		p.report("outputs", line, attributeName(key)+" is unknown", nearestHint(key, all))
+		p.report(input, line, attributeName(key)+" is unknown", nearestHint(key, all))
 		return
 	}
 	f := known[at]
@@ -183,27 +188,31 @@ func (p *parser) attribute(line int, known []Field, key, value string) {
 		return // 1, t and the like too
 	}
 	if _, problem := f.check(value); problem != nil {
-		p.report("outputs", line, f.Name+": "+problem.What, problem.Hint)
+		p.report(input, line, f.Name+": "+problem.What, problem.Hint)
 	}
 }
 
 // compression checks what BuildKit refuses only after the whole build
-// (ImageCommitOpts.Validate in exporter/containerimage/opts.go), or not at all.
-func (p *parser) compression(line int, attrs map[string]string) {
+// (ImageCommitOpts.Validate in exporter/containerimage/opts.go; for caches
+// cache/remotecache/export.go), or not at all.
+func (p *parser) compression(input string, line int, attrs map[string]string) {
 	kind := attrs["compression"]
 	docker := attrs["oci-mediatypes"] != "" && !isTrue(attrs["oci-mediatypes"])
 	if docker && (kind == "zstd" || kind == "estargz") {
-		p.report("outputs", line, "compression "+kind+" needs OCI media types", "remove oci-mediatypes")
+		p.report(input, line, "compression "+kind+" needs OCI media types", "remove oci-mediatypes")
 	}
 	if docker && isTrue(attrs["oci-artifact"]) {
-		p.report("outputs", line, "oci-artifact needs OCI media types", "remove oci-mediatypes")
+		p.report(input, line, "oci-artifact needs OCI media types", "remove oci-mediatypes")
+	}
+	if docker && isTrue(attrs["image-manifest"]) {
+		p.report(input, line, "image-manifest needs OCI media types", "remove oci-mediatypes")
 	}
 	highest := 9
 	if kind == "zstd" {
-		highest = 22
+		highest = highestLevel
 	}
 	if level, err := strconv.Atoi(attrs["compression-level"]); err == nil && level > highest {
-		p.report("outputs", line, "compression-level is more than "+strconv.Itoa(highest), "")
+		p.report(input, line, "compression-level is more than "+strconv.Itoa(highest), "")
 	}
 }
 

@@ -23,6 +23,8 @@ const (
 	pluginPrefix    = "PLUGIN_"    // Woodpecker and Drone; hyphens and dots become underscores
 	ownPrefix       = "WARMLAYER_" // everywhere
 	buildkiteConfig = "BUILDKITE_PLUGIN_CONFIGURATION"
+
+	argument = "the argument" // the one that is no flag
 )
 
 // reserved variables have a prefix of ours and are no inputs. GitHub takes args and
@@ -210,9 +212,9 @@ func separate(f Field, value string) ([]string, error) {
 
 // readArgument takes an argument that is no flag, number n.
 func (p *parser) readArgument(source map[string]setting, arg string, n int) {
-	if first, ok := source["context"]; ok && first.from == "the argument" {
+	if first, ok := source["context"]; ok && first.from == argument {
 		p.report("", 0, fmt.Sprintf("argument %d is unexpected", n), "the only argument is the context; everything else is a flag")
 		return
 	}
-	p.add(source, "context", setting{from: "the argument", text: arg})
+	p.add(source, "context", setting{from: argument, text: arg})
 }

@@ -64,9 +64,11 @@ func relative(base, target string) string {
 }
 
 // Pushed is the names of the images that are pushed, each once.
-func (v Values) Pushed() []string {
+func (v Values) Pushed() []string { return pushedNames(v.Outputs) }
+
+func pushedNames(outputs []Output) []string {
 	var all []string
-	for _, o := range v.Outputs {
+	for _, o := range outputs {
 		if !o.Pushes() {
 			continue
 		}

@@ -113,7 +113,7 @@ func (r Report) JSON() ([]byte, error) {
 func (r Report) sources() []documentSource {
 	all := []documentSource{}
 	for _, s := range r.Result.Sources {
-		all = append(all, documentSource{s.Cache, s.Name, s.Why, s.State, message(s.Err)})
+		all = append(all, documentSource{s.Cache, s.Name, s.Why, s.State, reason(s)})
 	}
 	return all
 }

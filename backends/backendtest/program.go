@@ -80,7 +80,7 @@ type Invocation struct {
 	Docker string            // directory of a Docker config; "" for an empty one
 }
 
-// Outcome of a run of the program.
+// Output is what a run of the program said, wrote and ended with.
 type Output struct {
 	Report Report
 	Code   int
