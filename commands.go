@@ -15,6 +15,7 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/builder"
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -100,10 +101,18 @@ func (s *step) cacheOptions() (backends.Options, error) {
 		return backends.Options{}, fmt.Errorf("read docker config in %s: %w", dir, err)
 	}
 	s.docker = docker
+	for _, name := range backends.SecretVariables {
+		s.redactor.Add(s.env.get(name))
+	}
 	return backends.Options{
 		Attrs: s.inputs.CacheAttrs, Images: s.inputs.Pushed(),
 		Keychain: backends.Keychain{ConfigFile: docker}, CacheDir: s.cacheDir(),
+		Getenv: s.env.get, Builder: s.builder().Remote(),
 	}, nil
+}
+
+func (s *step) builder() builder.Options {
+	return builder.Options{Address: s.inputs.Builder, Environ: s.env}
 }
 
 // cacheDir is this project's place in the user's cache: two projects on one

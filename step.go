@@ -70,7 +70,7 @@ func (s *step) solve(ctx context.Context) (build.Result, string, error) {
 	var started, read time.Duration
 	eg, startCtx := errgroup.WithContext(ctx)
 	eg.Go(func() (err error) {
-		b, err = builder.Open(startCtx, builder.Options{Address: s.inputs.Builder, Environ: s.env})
+		b, err = builder.Open(startCtx, s.builder())
 		started = time.Since(began)
 		return err
 	})

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/warmlayer/warmlayer/inputs"
 )
@@ -33,6 +35,7 @@ var kinds = map[string][]attr{
 	"registry": append([]attr{{"ref", notEmpty}, {"registry.insecure", isBool}}, exportAttrs...),
 	"local":    append([]attr{{"src", notEmpty}, {"dest", notEmpty}, {"tag", notEmpty}, {"reset", isBool}}, exportAttrs...),
 	"inline":   {{"ref", notEmpty}, {"registry.insecure", isBool}, {"mode", oneOf("min", "max")}, {"ignore-error", isBool}},
+	"s3":       append(slices.Clone(s3Attrs), exportAttrs...),
 	"auto":     nil,
 	"none":     nil,
 }
@@ -60,6 +63,29 @@ func notEmpty(v string) (string, bool) { return "a value", v != "" }
 func isBool(v string) (string, bool) {
 	_, err := strconv.ParseBool(v)
 	return "true or false", err == nil
+}
+
+func anything(string) (string, bool) { return "", true }
+
+// isAge is a span of time in Go's form, which BuildKit's is.
+func isAge(v string) (string, bool) {
+	age, err := time.ParseDuration(v)
+	return "a time such as 24h or 90m", err == nil && age >= 0
+}
+
+func isCount(v string) (string, bool) {
+	n, err := strconv.Atoi(v)
+	return "a whole number from 1", err == nil && n > 0
+}
+
+// isObjectName is one name, which leads nowhere else. BuildKit takes a list, split at
+// semicolons, and reads its first entry only (v0.33.1, cache/remotecache/s3/s3.go).
+func isObjectName(v string) (string, bool) {
+	ok := v != "" && !strings.ContainsFunc(v, func(r rune) bool { return r == ';' || unicode.IsControl(r) })
+	for part := range strings.SplitSeq(v, "/") {
+		ok = ok && part != "" && part != "." && part != ".."
+	}
+	return "one name, such as app", ok
 }
 
 func isLevel(v string) (string, bool) {

@@ -89,6 +89,9 @@ type Gated interface {
 // image's too.
 func Forced(caches []Backend) bool {
 	for _, c := range caches {
+		if gated, ok := c.(Gated); ok && isTrue(gated.Options()["force-compression"]) {
+			return true
+		}
 		for _, e := range c.Exports(scope.Plan{Write: "any"}) {
 			if isTrue(e.Attrs["force-compression"]) {
 				return true

@@ -22,13 +22,14 @@ import (
 // Manifest is a cache as BuildKit's registry exporter writes one: an OCI image
 // manifest whose config is the cache config, or an OCI index or Docker manifest
 // list in which the cache config is one entry among the layers
-// (BuildKit v0.33.1, cache/remotecache/export.go); or an image that holds its cache.
+// (BuildKit v0.33.1, cache/remotecache/export.go); or an image that holds its cache;
+// or an annotated cache config, as stores of objects have it.
 type Manifest struct {
 	MediaType string
 	Raw       []byte                // as stored; its digest is the manifest's
 	Config    ocispecs.Descriptor   // the cache config; the zero value where there is none
 	Layers    []ocispecs.Descriptor // the layers, each once, in their first order
-	Inline    []byte                // instead of Config: the cache config that an image holds, as JSON
+	Inline    []byte                // instead of Config: the cache config itself, as JSON, where it is no blob
 	Record    Record                // who wrote it; the zero value when another tool did
 }
 

@@ -15,10 +15,12 @@ import (
 
 // Options are what the cache lines depend on besides themselves.
 type Options struct {
-	Attrs    map[string]string // mode, compression, … as the step's inputs set them; only the set ones
-	Images   []string          // references that the build pushes, fully qualified
-	Keychain authn.Keychain    // credentials of registries; nil for none
-	CacheDir string            // this project's own directory in the user's cache, for auto; "" when there is none
+	Attrs    map[string]string   // mode, compression, … as the step's inputs set them; only the set ones
+	Images   []string            // references that the build pushes, fully qualified
+	Keychain authn.Keychain      // credentials of registries; nil for none
+	Getenv   func(string) string // the environment, for what BuildKit takes from it; nil for an empty one
+	Builder  string              // the address of a builder that runs already; "" for a daemon of ours
+	CacheDir string              // this project's own directory in the user's cache, for auto; "" when there is none
 }
 
 // New turns the lines of the cache input into backends and reports everything
@@ -28,6 +30,9 @@ type Options struct {
 func New(lines []inputs.Cache, o Options) ([]Backend, []inputs.Problem) {
 	if o.Keychain == nil {
 		o.Keychain = authn.NewMultiKeychain()
+	}
+	if o.Getenv == nil {
+		o.Getenv = func(string) string { return "" }
 	}
 	var caches []Backend
 	var found []inputs.Problem
@@ -67,6 +72,8 @@ func newBackend(p *problems, line inputs.Cache, o Options) Backend {
 		return newRegistry(p, attrs, o)
 	case "inline":
 		return newInline(p, attrs, o)
+	case "s3":
+		return newS3(p, attrs, o)
 	default:
 		return newLocal(p, attrs, o)
 	}
@@ -188,6 +195,8 @@ func twice(caches []Backend) []inputs.Problem {
 			place = "registry " + c.tags.repo.Name() + " " + c.tags.prefix
 		case *Local:
 			place = "local " + c.dest + " " + c.prefix
+		case *S3:
+			place = strings.Join([]string{"s3", c.endpoint, c.bucket, c.prefix + c.manifests + c.name}, " ")
 		}
 		if seen[place] {
 			found = append(found, inputs.Problem{Input: "cache", What: fmt.Sprintf("%s is there twice", c), Hint: "leave one of the lines out: the second would overwrite what the first wrote"})

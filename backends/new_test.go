@@ -42,10 +42,10 @@ hint: did you mean "local"?`},
 hint: did you mean "inline"?`},
 		{lines: []string{"nonne"}, want: `cache: line 1: type "nonne" is unknown
 hint: did you mean "none"?`},
-		{lines: []string{"type=s3,bucket=b"}, want: `cache: line 1: type "s3" is unknown
-hint: known are auto, inline, local, none, registry`},
+		{lines: []string{"type=azblob,container=c"}, want: `cache: line 1: type "azblob" is unknown
+hint: known are auto, inline, local, none, registry, s3`},
 		{lines: []string{"gha"}, want: `cache: line 1: type "gha" is unknown
-hint: known are auto, inline, local, none, registry`},
+hint: known are auto, inline, local, none, registry, s3`},
 
 		{lines: []string{registry + ",mod=max"}, want: `cache: line 1: type=registry: attribute "mod" is unknown
 hint: did you mean "mode"?`},
@@ -185,7 +185,7 @@ hint: give one of min, max
 cache: line 1: type=registry: ref=ghcr.io/O/x is not a repository
 hint: repositories are lower-case: ref=ghcr.io/o/x
 cache: line 2: type "gha" is unknown
-hint: known are auto, inline, local, none, registry
+hint: known are auto, inline, local, none, registry, s3
 cache: line 3: type=registry: attribute "mod" is unknown
 hint: did you mean "mode"?`},
 	}
@@ -225,6 +225,10 @@ func TestEntries(t *testing.T) {
 		"local",
 		"type=local,dest=/var/cache/app",
 		"type=local,src=/var/cache/old,dest=/var/cache/new,tag=web,reset=true",
+		"type=s3,bucket=b,region=r",
+		"type=s3,bucket=b,region=r,prefix=team/app,blobs_prefix=,manifests_prefix=m,name=web,mode=min,compression=gzip",
+		"type=s3,bucket=b,region=r,endpoint_url=http://127.0.0.1:9000,use_path_style=true,touch_refresh=2h,upload_parallelism=8," +
+			"retry_mode=adaptive,retry_max_attempts=5,disable_accept_encoding=1,access_key_id=k,secret_access_key=s,session_token=t",
 		"none",
 	} {
 		fmt.Fprintf(&got, "%s\n", line)
@@ -268,7 +272,7 @@ func TestLineBeatsInput(t *testing.T) {
 func TestFreshAttributes(t *testing.T) {
 	t.Parallel()
 	plan := scope.Plan{Write: "b-main", Read: []scope.Source{{Name: "b-main"}}}
-	for _, line := range []string{"type=registry,ref=ghcr.io/o/cache", "inline", "type=local,dest=/c"} {
+	for _, line := range []string{"type=registry,ref=ghcr.io/o/cache", "inline", "type=local,dest=/c", "type=s3,bucket=b,region=r"} {
 		c := backend(t, pushed, line)
 		for range 2 {
 			for _, e := range append(c.Imports(plan), c.Exports(plan)...) {
@@ -290,7 +294,7 @@ func TestFreshAttributes(t *testing.T) {
 func TestStrict(t *testing.T) {
 	t.Parallel()
 	for attr, want := range map[string]bool{"": false, ",ignore-error=true": false, ",ignore-error=false": true, ",ignore-error=0": true} {
-		for _, line := range []string{"type=registry,ref=ghcr.io/o/cache", "type=inline,ref=ghcr.io/o/app", "type=local,dest=/c"} {
+		for _, line := range []string{"type=registry,ref=ghcr.io/o/cache", "type=inline,ref=ghcr.io/o/app", "type=local,dest=/c", "type=s3,bucket=b,region=r"} {
 			if got := backend(t, pushed, line+attr).Strict(); got != want {
 				t.Errorf("%s%s: strict is %t", line, attr, got)
 			}
@@ -304,6 +308,7 @@ func TestSamePlaceOtherTag(t *testing.T) {
 	_, problems := backends.New(lines(
 		"type=registry,ref=ghcr.io/o/app", "type=registry,ref=ghcr.io/o/app:web",
 		"type=local,dest=/c", "type=local,dest=/c,tag=web",
+		"type=s3,bucket=b,region=r", "type=s3,bucket=b,region=r,name=web", "type=s3,bucket=b,region=r,prefix=app",
 	), backends.Options{})
 	if len(problems) != 0 {
 		t.Error(inputs.Problems(problems))

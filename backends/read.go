@@ -64,6 +64,8 @@ type Destination struct {
 	// Entry is BuildKit's export entry; its Type is "" when there is nothing to
 	// send, because the cache travels in the image.
 	Entry client.CacheOptionsEntry
+	// Silent: BuildKit does not say which manifest it sent.
+	Silent bool
 	// Unchanged reports whether every cache behind this place holds this already.
 	// A nil Unchanged means no.
 	Unchanged func(Exported) bool
@@ -158,6 +160,9 @@ func readBlob(ctx context.Context, store Scopes, desc ocispecs.Descriptor) ([]by
 // cache/remotecache/import.go, readBlob).
 const MaxConfig = 1 << 20
 
+// ErrGone says that a cache is there and names blobs that certainly are not.
+var ErrGone = errors.New("blobs are gone")
+
 // checkWhole refuses a cache that would fail a build later, when its blobs are wanted.
 func checkWhole(ctx context.Context, store Scopes, m Manifest) error {
 	missing, err := Missing(ctx, store, m.Blobs())
@@ -165,7 +170,7 @@ func checkWhole(ctx context.Context, store Scopes, m Manifest) error {
 		return err
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("%d of %d blobs are gone, the first %s", len(missing), len(m.Blobs()), missing[0])
+		return fmt.Errorf("%d of %d %w, the first %s", len(missing), len(m.Blobs()), ErrGone, missing[0])
 	}
 	return nil
 }

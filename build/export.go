@@ -174,7 +174,7 @@ func (x *exports) commit(ctx context.Context, i int, d backends.Destination) {
 	if d.Entry.Type != "" {
 		made.Manifest = manifestOf(x.sent[i])
 	}
-	if d.Entry.Type != "" && made.Manifest == "" && d.Commit != nil {
+	if d.Entry.Type != "" && made.Manifest == "" && !d.Silent && d.Commit != nil {
 		x.settle(i, Skipped, errors.New("there is no layer to cache"))
 		return
 	}

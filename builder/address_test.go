@@ -54,6 +54,27 @@ func TestAddress(t *testing.T) {
 	closeTimely(t, owner)
 }
 
+func TestRemote(t *testing.T) {
+	t.Parallel()
+	environ := []string{"BUILDKIT_HOST=tcp://there:1234"}
+	for _, test := range []struct {
+		o    builder.Options
+		want string
+	}{
+		{builder.Options{}, ""},
+		{builder.Options{Address: "auto"}, ""},
+		{builder.Options{Address: "auto", Environ: environ}, "tcp://there:1234"},
+		{builder.Options{Environ: environ}, "tcp://there:1234"},
+		{builder.Options{Address: "embedded", Environ: environ}, ""},
+		{builder.Options{Address: "rootless", Environ: environ}, ""},
+		{builder.Options{Address: "ssh://me@there", Environ: environ}, "ssh://me@there"},
+	} {
+		if got := test.o.Remote(); got != test.want {
+			t.Errorf("%+v is at %q, want %q", test.o, got, test.want)
+		}
+	}
+}
+
 func TestBadAddress(t *testing.T) {
 	t.Parallel()
 	const hint = "\nhint: use auto, embedded, rootless, or an address that starts with " +

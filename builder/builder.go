@@ -61,6 +61,18 @@ type Options struct {
 	TempDir string
 }
 
+// Remote is the address of the daemon that Open would connect to, and "" where it would
+// start one.
+func (o Options) Remote() string {
+	switch o.Address {
+	case "", "auto":
+		return variable(o.Environ, "BUILDKIT_HOST")
+	case "embedded", "rootless":
+		return ""
+	}
+	return o.Address
+}
+
 // Builder is a BuildKit that answers.
 type Builder struct {
 	// Client speaks to it. Restart replaces it.

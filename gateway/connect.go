@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -70,8 +72,8 @@ func Connect(caches []backends.Backend, sources []backends.Source, plan scope.Pl
 // A daemon of ours gets all that was loaded as one cache through the gateway; only
 // a lone cache in a registry stays where it is, so that its layers mount across the
 // registry's repositories. A remote builder gets native entries, and may reach what
-// we cannot, so that only what is certainly absent is left out. Entries of the user's
-// own are passed on.
+// we cannot, so that only what is certainly absent, or certainly not whole, is left
+// out. Entries of the user's own are passed on.
 func (c Caches) Imports(ctx context.Context, sources []backends.Source) ([]Import, error) {
 	var imports []Import
 	var loaded []*backends.Source
@@ -80,7 +82,7 @@ func (c Caches) Imports(ctx context.Context, sources []backends.Source) ([]Impor
 		switch {
 		case s.From == nil && s.State != backends.Failed:
 			imports = append(imports, Import{s.Entry, []*backends.Source{s}})
-		case s.From == nil, s.State == backends.Absent:
+		case s.From == nil, s.State == backends.Absent, errors.Is(s.Err, backends.ErrGone):
 		case c.gateway == nil:
 			imports = append(imports, native(s))
 		case s.State == backends.Loaded:
@@ -167,11 +169,15 @@ func (c *connector) gated(g *group) backends.Destination {
 func (c *connector) native(cache backends.Keeper) backends.Destination {
 	entry := cache.Exports(c.plan)[0]
 	options := maps.Clone(entry.Attrs)
+	if gated, ok := cache.(backends.Gated); ok {
+		options = gated.Options() // without the place, and its credentials
+	}
 	return backends.Destination{
 		Name:   c.plan.Write,
 		Caches: []string{cache.String()},
 		Strict: []bool{cache.Strict()},
 		Entry:  entry,
+		Silent: !slices.Contains([]string{"registry", "local"}, entry.Type),
 		Unchanged: func(e backends.Exported) bool {
 			return c.unchanged(cache, options, e)
 		},
@@ -190,7 +196,7 @@ func (c *connector) annotate(ctx context.Context, cache backends.Keeper, options
 	if err != nil {
 		return fmt.Errorf("attach the scope's record: %w", err)
 	}
-	if m.Descriptor().Digest != e.Manifest {
+	if e.Manifest != "" && m.Descriptor().Digest != e.Manifest {
 		return nil // the other build's cache is as good, and has its own record
 	}
 	if m, err = m.WithRecord(c.written(options, e)); err == nil {

@@ -195,13 +195,9 @@ func TestUnchangedElsewhere(t *testing.T) {
 	for line, want := range map[string]bool{"type=local,dest=/c": true, "type=local,src=/c,dest=/c/": true, "type=local,src=/c,dest=/d": false} {
 		for _, g := range []*gateway.Gateway{listen(t), nil} {
 			c := real(t, nil, line).(backends.Gated)
-			options := c.Options()
-			if g == nil {
-				options = c.Exports(writeMain)[0].Attrs
-			}
 			own := app.loaded(t, &gated{store: newStore()}, "b-main")
 			own.From = c
-			own.Manifest.Record = backends.Record{Time: time.Now(), Result: backends.ResultKey(options, made.Content)}
+			own.Manifest.Record = backends.Record{Time: time.Now(), Result: backends.ResultKey(c.Options(), made.Content)}
 			d := gateway.Connect([]backends.Backend{c}, []backends.Source{own}, writeMain, backends.Record{}, g).Destinations[0]
 			if got := d.Unchanged(made); got != want {
 				t.Errorf("%s, gateway %t: %t", line, g != nil, got)

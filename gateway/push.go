@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -24,7 +25,8 @@ type destination struct {
 	lost   func(digest.Digest) bool // a store may have such a blob, and it is no good
 
 	mu       sync.Mutex
-	failed   []error            // for each store, why it was left out
+	failed   []error // for each store, why it was left out
+	asked    map[digest.Digest]answer
 	manifest *backends.Manifest // what BuildKit sent, not yet in any store
 }
 
@@ -40,8 +42,9 @@ func (d *destination) head(w http.ResponseWriter, r *http.Request, blob digest.D
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "exports are not read back")
 		return
 	}
-	size, lacking := d.lacking(r.Context(), blob)
+	size, lacking := d.ask(r.Context(), blob)
 	if len(lacking) > 0 || size < 0 {
+		d.remember(blob, answer{size, lacking})
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "not in every store")
 		return
 	}
@@ -49,26 +52,68 @@ func (d *destination) head(w http.ResponseWriter, r *http.Request, blob digest.D
 	w.Header().Set("Docker-Content-Digest", blob.String())
 }
 
-// lacking are the indexes of the stores to send a blob to, and its size where it
-// is known (-1 where not).
+// answer is what the stores said of a blob.
+type answer struct {
+	size    int64 // -1 where no store has it
+	lacking []int // the indexes of the stores to send it to
+}
+
+// lacking asks the stores for a blob. An upload follows upon BuildKit's own question, so
+// that the answer to that serves for both.
 func (d *destination) lacking(ctx context.Context, blob digest.Digest) (size int64, lacking []int) {
-	size = -1
+	d.mu.Lock()
+	a, ok := d.asked[blob]
+	delete(d.asked, blob)
+	d.mu.Unlock()
+	if !ok {
+		a.size, a.lacking = d.ask(ctx, blob)
+	}
+	return a.size, slices.DeleteFunc(a.lacking, func(i int) bool { return d.why(i) != nil })
+}
+
+// ask asks all stores at once, and leaves out from then on those that fail.
+func (d *destination) ask(ctx context.Context, blob digest.Digest) (size int64, lacking []int) {
+	sizes := make([]int64, len(d.stores))
+	var wg sync.WaitGroup
 	for i, store := range d.stores {
-		if d.why(i) != nil {
-			continue
-		}
-		sizes, err := store.Stat(ctx, []digest.Digest{blob})
-		if err != nil {
-			d.drop(i, err)
-			continue
-		}
-		if n, ok := sizes[blob]; ok && !d.lost(blob) {
-			size = n
-		} else {
+		wg.Go(func() { sizes[i] = d.sizeIn(ctx, i, store, blob) })
+	}
+	wg.Wait()
+	size = -1
+	for i, n := range sizes {
+		switch {
+		case d.why(i) != nil:
+		case n < 0 || d.lost(blob):
 			lacking = append(lacking, i)
+		default:
+			size = n
 		}
 	}
 	return size, lacking
+}
+
+// sizeIn is the blob's size in one store, -1 where it is not.
+func (d *destination) sizeIn(ctx context.Context, i int, store backends.Store, blob digest.Digest) int64 {
+	if d.why(i) != nil {
+		return -1
+	}
+	sizes, err := store.Stat(ctx, []digest.Digest{blob})
+	if err != nil {
+		d.drop(i, err)
+	}
+	if n, ok := sizes[blob]; ok {
+		return n
+	}
+	return -1
+}
+
+func (d *destination) remember(blob digest.Digest, a answer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.asked == nil {
+		d.asked = map[digest.Digest]answer{}
+	}
+	d.asked[blob] = a
 }
 
 func (d *destination) why(i int) error {
@@ -93,10 +138,14 @@ func (g *Gateway) startUpload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if mount, err := digest.Parse(r.URL.Query().Get("mount")); err == nil {
-		if size, lacking := d.lacking(r.Context(), mount); size >= 0 && len(lacking) == 0 {
+		if size, lacking := d.ask(r.Context(), mount); size >= 0 && len(lacking) == 0 {
 			created(w, fmt.Sprintf("/v2/%s/blobs/%s", repo, mount), mount)
 			return
 		}
+	}
+	if err := d.allFailed(); err != nil {
+		noStoreLeft(w, err)
+		return
 	}
 	w.Header().Set("Location", fmt.Sprintf("/v2/%s/blobs/uploads/%s", repo, rand.Text()))
 	w.WriteHeader(http.StatusAccepted)
@@ -117,11 +166,21 @@ func (g *Gateway) putBlob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	desc := ocispecs.Descriptor{MediaType: "application/octet-stream", Digest: blob, Size: r.ContentLength}
-	if err := d.put(r.Context(), desc, r.Body); err != nil {
+	if err := d.put(r.Context(), desc, r.Body); err != nil && d.allFailed() != nil {
+		noStoreLeft(w, err)
+		return
+	} else if err != nil {
 		fail(w, r, err)
 		return
 	}
 	created(w, fmt.Sprintf("/v2/%s/blobs/%s", repo, blob), blob)
+}
+
+// noStoreLeft ends an export. The status is not one of the 500s, upon which BuildKit
+// would try for seconds more (v0.33.1, util/resolver/retryhandler): a store that was
+// left out stays out, and has tried again by itself.
+func noStoreLeft(w http.ResponseWriter, err error) {
+	refuse(w, http.StatusFailedDependency, "DENIED", err.Error())
 }
 
 // put streams one body into several stores. It fails when the body is not what it

@@ -164,7 +164,7 @@ func TestPushToNoStore(t *testing.T) {
 	bad.putFault, worse.statFault = errors.New("disk full"), errors.New("no answer")
 	g, destination := shared(t, bad, worse)
 	a := upload(t, g, "d0", one, strings.NewReader("one"))
-	if a.status != http.StatusBadGateway || !strings.Contains(a.body, "disk full") || !strings.Contains(a.body, "no answer") {
+	if a.status != http.StatusFailedDependency || !strings.Contains(a.body, "disk full") || !strings.Contains(a.body, "no answer") {
 		t.Errorf("%+v", a)
 	}
 	outcome := destination.Commit(t.Context(), backends.Exported{})

@@ -23,6 +23,8 @@ func TestConformance(t *testing.T) {
 		{"inline on a remote builder", backendtest.Harness{New: registryPlace("inline"), Inline: true, Remote: true}},
 		{"local", backendtest.Harness{New: localPlace}},
 		{"local on a remote builder", backendtest.Harness{New: localPlace, Remote: true, Eager: true}},
+		{"s3", backendtest.Harness{New: s3Place, Object: true}},
+		{"s3 on a remote builder", backendtest.Harness{New: s3Place, Object: true, Gzip: true, Remote: true}},
 	}
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) { backendtest.Run(t, way.harness) })
@@ -62,5 +64,15 @@ func localPlace(t *testing.T) backendtest.Place {
 			}
 			return []string{string(index)}
 		},
+	}
+}
+
+// s3Place is a bucket of a server of its own, and a registry for the images.
+func s3Place(t *testing.T) backendtest.Place {
+	server := backendtest.StartS3(t)
+	return backendtest.Place{
+		Line: server.Line(",prefix=team/app,name=web"), Image: backendtest.StartRegistry(t).Host + "/app",
+		Key:   server.Secret,
+		Names: func(t testing.TB) []string { return server.Objects(t, "team/app/") },
 	}
 }

@@ -33,6 +33,8 @@ type Harness struct {
 	Remote bool // through a daemon that runs already: native entries, no gateway
 	Inline bool // the cache is in the image: no modes, compressions or media types
 	Eager  bool // BuildKit fetches layers before it needs them: its own local cache does
+	Object bool // the store has objects and no manifests: nothing to choose of their form
+	Gzip   bool // BuildKit writes every layer with gzip: no compressions
 }
 
 // Place is an empty place to keep a cache in.
@@ -40,6 +42,7 @@ type Place struct {
 	Line  string   // the cache line: "type=local,dest=/tmp/x"
 	Image string   // where images may be pushed: "127.0.0.1:5001/app"
 	Args  []string // further flags that the place needs
+	Key   string   // the credential that stands in Line, "" for none
 	Names func(t testing.TB) []string
 }
 
@@ -62,8 +65,8 @@ func Run(t *testing.T, h Harness) {
 		{"odd branch names", s.oddBranches, false},
 		{"two keys in one store", s.twoKeys, false},
 		{"mode min and max", s.modes, h.Inline},
-		{"compressions", s.compressions, h.Inline},
-		{"media types", s.mediaTypes, h.Inline},
+		{"compressions", s.compressions, h.Inline || h.Gzip},
+		{"media types", s.mediaTypes, h.Inline || h.Gzip},
 		{"image is the same whatever the cache", s.sameImage, false},
 		{"buildctl reads ours and we read buildctl's", s.interoperates, false},
 		{"no secret in any output", s.secrets, false},
@@ -295,7 +298,7 @@ func (s suite) mediaTypes(t *testing.T) {
 		t.Run(fmt.Sprintf("oci=%s image=%s", c.oci, c.image), func(t *testing.T) {
 			p, app, _ := s.warmPlace(t, "--oci-mediatypes="+c.oci, "--image-manifest="+c.image, "--compression", "gzip")
 			m := s.manifest(t, p, "b-main")
-			if m.MediaType != c.want || m.Layers[0].MediaType != c.layer {
+			if (m.MediaType != c.want && !s.h.Object) || m.Layers[0].MediaType != c.layer {
 				t.Errorf("manifest %s, layer %s", m.MediaType, m.Layers[0].MediaType)
 			}
 			allCached(t, s.run(t, p, app, "main").Build(t))
@@ -311,8 +314,10 @@ func (s suite) secrets(t *testing.T) {
 	if out.Code != 0 || !strings.Contains(out.Text, "token is ***") {
 		t.Fatalf("exit code %d:\n%s", out.Code, out.Text)
 	}
-	if strings.Contains(out.Text+out.Files, canary) {
-		t.Error("the secret is in the output")
+	for _, secret := range []string{canary, p.Key} {
+		if secret != "" && strings.Contains(out.Text+out.Files, secret) {
+			t.Errorf("%s is in the output", secret)
+		}
 	}
 }
 

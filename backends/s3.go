@@ -1,0 +1,281 @@
+package backends
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+	"github.com/moby/buildkit/client"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// S3 is a cache in a bucket, in the objects that BuildKit keeps there (v0.33.1,
+// cache/remotecache/s3/s3.go): <prefix>blobs/<digest>, and <prefix>manifests/<name>
+// with an annotated cache config. The scope N has the name N, or <name>-N.
+type S3 struct {
+	bucket, region             string
+	prefix, blobs, manifests   string // each "" or with a slash at its end
+	name                       string // "", or the given name and a hyphen
+	endpoint                   string // "" for Amazon's
+	pathStyle, noAcceptEncoded bool
+	touchRefresh               time.Duration // age at which an object that is used is made young again
+	slots                      chan struct{} // one for each upload request that may be under way
+	retryMode                  aws.RetryMode // "" and 0: the SDK's
+	retries                    int
+	credentials                map[string]string // access_key_id, …; empty: the SDK's default chain
+	strict                     bool
+	options                    map[string]string
+	given                      map[string]string // attributes of native entries, without credentials and name
+
+	client func() (*s3.Client, error) // made when it is first wanted
+	heads  singleflight.Group         // questions under way, by key
+}
+
+// s3Attrs are those of BuildKit's s3 cache, beside the ones of every export.
+var s3Attrs = []attr{
+	{"bucket", notEmpty}, {"region", notEmpty},
+	{"prefix", anything}, {"blobs_prefix", anything}, {"manifests_prefix", anything}, {"name", isObjectName},
+	{"endpoint_url", notEmpty}, {"use_path_style", isBool}, {"disable_accept_encoding", isBool},
+	{"touch_refresh", isAge}, {"upload_parallelism", isCount},
+	{"retry_mode", oneOf("standard", "adaptive")}, {"retry_max_attempts", isCount},
+	{"access_key_id", notEmpty}, {"secret_access_key", notEmpty}, {"session_token", notEmpty},
+}
+
+// SecretVariables are the variables of the environment that hold credentials of stores.
+var SecretVariables = []string{"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+
+func newS3(p *problems, attrs map[string]string, o Options) Backend {
+	c := &S3{
+		bucket: pick("bucket", attrs), region: pick("region", attrs),
+		prefix: folder(attrs["prefix"]), blobs: "blobs/", manifests: "manifests/",
+		endpoint: attrs["endpoint_url"], pathStyle: isTrue(attrs["use_path_style"]),
+		noAcceptEncoded: isTrue(attrs["disable_accept_encoding"]),
+		touchRefresh:    24 * time.Hour, slots: make(chan struct{}, 4), retryMode: aws.RetryMode(attrs["retry_mode"]),
+		strict: isFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
+	}
+	if c.bucket == "" {
+		c.bucket = o.Getenv("AWS_BUCKET") // as BuildKit does
+	}
+	if c.region == "" {
+		c.region = o.Getenv("AWS_REGION")
+	}
+	if v, ok := attrs["blobs_prefix"]; ok {
+		c.blobs = folder(v)
+	}
+	if v, ok := attrs["manifests_prefix"]; ok {
+		c.manifests = folder(v)
+	}
+	if v := attrs["name"]; v != "" {
+		c.name = v + "-"
+	}
+	if age, err := time.ParseDuration(attrs["touch_refresh"]); err == nil {
+		c.touchRefresh = age
+	}
+	if n, err := strconv.Atoi(attrs["upload_parallelism"]); err == nil && n > 0 {
+		c.slots = make(chan struct{}, n)
+	}
+	c.retries, _ = strconv.Atoi(attrs["retry_max_attempts"]) // 0 when it is not given
+	c.checkPlace(p, attrs)
+	c.credentials = keyPair(p, attrs)
+	nativeOnly(p, c, attrs, o)
+	c.given = c.entry(attrs)
+	c.client = sync.OnceValues(c.newClient)
+	return c
+}
+
+// folder is a prefix with the slash that BuildKit, which only concatenates, leaves to the user.
+func folder(prefix string) string {
+	if prefix == "" || strings.HasSuffix(prefix, "/") {
+		return prefix
+	}
+	return prefix + "/"
+}
+
+func (c *S3) checkPlace(p *problems, attrs map[string]string) {
+	if _, given := attrs["bucket"]; c.bucket == "" && !given {
+		p.add("say where: type=s3,bucket=my-cache,region=eu-central-1, or set AWS_BUCKET", "bucket is missing")
+	}
+	if _, given := attrs["region"]; c.region == "" && !given {
+		p.add("say which: region=eu-central-1, or set AWS_REGION; a server other than Amazon's mostly takes any", "region is missing")
+	}
+	// The value is not shown, since a password may stand in it.
+	u, err := url.Parse(c.endpoint)
+	if c.endpoint != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+		p.add("give scheme and host: endpoint_url=https://s3.example.com", "endpoint_url is no URL of a server")
+	} else if err == nil && u.User != nil {
+		p.add("use access_key_id and secret_access_key", "endpoint_url has a user name in it")
+	}
+	if c.pathStyle && c.endpoint == "" {
+		p.add("add endpoint_url, or leave it out", "use_path_style=true does nothing without endpoint_url")
+	}
+}
+
+// keyPair are the credentials in a line. BuildKit silently ignores half a pair.
+func keyPair(p *problems, attrs map[string]string) map[string]string {
+	given := map[string]string{}
+	for _, name := range []string{"access_key_id", "secret_access_key", "session_token"} {
+		if v := attrs[name]; v != "" {
+			given[name] = v
+		}
+	}
+	for _, name := range []string{"access_key_id", "secret_access_key"} {
+		if len(given) > 0 && given[name] == "" {
+			p.add("give access_key_id and secret_access_key, or neither: then the environment, the profile or the machine's role is used", "%s is missing", name)
+		}
+	}
+	return given
+}
+
+// nativeOnly refuses what does not hold where a remote builder reaches the bucket itself.
+func nativeOnly(p *problems, c *S3, attrs map[string]string, o Options) {
+	if o.Builder == "" {
+		return
+	}
+	for _, name := range []string{"compression", "compression-level", "force-compression", "oci-mediatypes", "image-manifest"} {
+		if pick(name, attrs, o.Attrs) != "" {
+			p.add("leave it out, or use builder=embedded", "%s is not possible on a remote builder: BuildKit writes layers of %s caches with gzip", name, p.kind)
+		}
+		delete(c.options, name)
+	}
+	if len(c.credentials) > 0 && strings.HasPrefix(o.Builder, "tcp://") {
+		p.add("reach the builder through ssh:// or unix://, or leave them out and give the builder credentials of its own",
+			"credentials would go to the builder over plain tcp://")
+	}
+}
+
+// entry is what BuildKit is told of the place: the attributes as given, with those in
+// full that depend on this machine's environment, or on a slash.
+func (c *S3) entry(attrs map[string]string) map[string]string {
+	entry := map[string]string{"bucket": c.bucket, "region": c.region, "prefix": c.prefix}
+	for _, a := range s3Attrs {
+		if v := attrs[a.name]; v != "" && entry[a.name] == "" && a.name != "name" && c.credentials[a.name] == "" {
+			entry[a.name] = v
+		}
+	}
+	if _, ok := attrs["blobs_prefix"]; ok {
+		entry["blobs_prefix"] = c.blobs
+	}
+	if _, ok := attrs["manifests_prefix"]; ok {
+		entry["manifests_prefix"] = c.manifests
+	}
+	maps.DeleteFunc(entry, func(name, v string) bool { return name == "prefix" && v == "" })
+	return entry
+}
+
+func (c *S3) String() string {
+	return "s3 " + c.bucket + strings.TrimSuffix("/"+c.prefix, "/")
+}
+
+// Strict implements [Backend].
+func (c *S3) Strict() bool { return c.strict }
+
+// Scopes implements [Keeper].
+func (c *S3) Scopes() Scopes { return &bucket{S3: c} }
+
+// Destination implements [Gated].
+func (c *S3) Destination() Store {
+	return &bucket{S3: c, writes: true}
+}
+
+// InPlace implements [Gated].
+func (c *S3) InPlace() bool { return true }
+
+// Options implements [Gated].
+func (c *S3) Options() map[string]string { return maps.Clone(c.options) }
+
+// Imports implements [Backend]: one entry for each name, since BuildKit reads only the
+// first of several in one.
+func (c *S3) Imports(p scope.Plan) []client.CacheOptionsEntry {
+	var entries []client.CacheOptionsEntry
+	for _, s := range p.Read {
+		entries = append(entries, client.CacheOptionsEntry{Type: "s3", Attrs: c.attrs(s.Name)})
+	}
+	return entries
+}
+
+// Exports implements [Backend]. Compression and media types are not BuildKit's to choose here.
+func (c *S3) Exports(p scope.Plan) []client.CacheOptionsEntry {
+	if p.Write == "" {
+		return nil
+	}
+	attrs := c.attrs(p.Write)
+	attrs["mode"] = c.options["mode"]
+	return []client.CacheOptionsEntry{{Type: "s3", Attrs: attrs}}
+}
+
+func (c *S3) attrs(n scope.Name) map[string]string {
+	attrs := maps.Clone(c.given)
+	maps.Copy(attrs, c.credentials)
+	attrs["name"] = c.name + string(n)
+	return attrs
+}
+
+// credentialsTimeout bounds the search for credentials, part of which asks the network.
+const credentialsTimeout = 5 * time.Second
+
+// newClient follows BuildKit's newS3Client, so that one line works the same in both.
+// Credentials that are not given come from the SDK's default chain: environment,
+// profile, web identity, container, instance.
+func (c *S3) newClient() (*s3.Client, error) {
+	transport := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConnsPerHost = statObjects // else a batch's connections are closed after it
+	})
+	cfg, err := config.LoadDefaultConfig(context.Background(),
+		config.WithRegion(c.region),
+		config.WithHTTPClient(transport),
+		config.WithLogger(logging.Nop{}), // what matters comes back as an error
+		// Digests are checked here; other servers than Amazon's do not know all checksums.
+		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
+		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("load the AWS configuration: %w", err)
+	}
+	if len(c.credentials) == 0 {
+		// Asked for once here, so that a machine without any is not asked again for every object.
+		ctx, cancel := context.WithTimeout(context.Background(), credentialsTimeout)
+		defer cancel()
+		if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
+			return nil, fmt.Errorf("no credentials for s3://%s in the line, the environment (AWS_ACCESS_KEY_ID), a profile or the machine's role: %w", c.bucket, err)
+		}
+	}
+	return s3.NewFromConfig(cfg, func(o *s3.Options) {
+		if id := c.credentials["access_key_id"]; id != "" {
+			o.Credentials = credentials.NewStaticCredentialsProvider(id, c.credentials["secret_access_key"], c.credentials["session_token"])
+		}
+		if c.endpoint != "" {
+			o.BaseEndpoint, o.UsePathStyle = &c.endpoint, c.pathStyle
+		}
+		if c.retryMode != "" {
+			o.RetryMode = c.retryMode
+		}
+		if c.retries > 0 {
+			o.RetryMaxAttempts = c.retries
+		}
+		if c.noAcceptEncoded {
+			o.APIOptions = append(o.APIOptions, unsignedEncoding)
+		}
+	}), nil
+}
+
+// unsignedEncoding leaves Accept-Encoding out of the signature, for servers behind a
+// proxy that rewrites it (moby/buildkit#3749).
+func unsignedEncoding(stack *middleware.Stack) error {
+	_, _ = stack.Finalize.Remove("DisableAcceptEncodingGzip") // not every operation has it
+	return nil
+}

@@ -1,0 +1,63 @@
+package backends_test
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// Six scopes cost two round trips: for all manifests, and then for all of their blobs.
+// One after another, they would cost twelve.
+func TestS3ReadsAtOnce(t *testing.T) {
+	t.Parallel()
+	server := backendtest.StartS3(t)
+	var contents []string
+	for i := range 20 {
+		contents = append(contents, fmt.Sprint("layer ", i))
+	}
+	store, c := bucket(t, server.Line("")), newCache(t, imageManifest, contents...)
+	c.put(t, store)
+	var p scope.Plan
+	for i := range 6 {
+		p.Read = append(p.Read, scope.Source{Name: scope.Name(fmt.Sprint("b-", i))})
+		if err := store.PutManifest(t.Context(), p.Read[i].Name, c.Manifest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const roundTrip = 200 * time.Millisecond
+	far := backendtest.Delay(t, strings.TrimPrefix(server.Endpoint, "http://"), roundTrip)
+	keeper := backend(t, backends.Options{}, strings.Replace(server.Line(""), server.Endpoint, "http://"+far, 1)).(backends.Keeper)
+	began := time.Now()
+	for _, s := range backends.Read(t.Context(), []backends.Keeper{keeper}, p, time.Minute) {
+		if s.State != backends.Loaded {
+			t.Errorf("%s: %v", s.Name, s.Err)
+		}
+	}
+	took := time.Since(began)
+	t.Logf("%d scopes of %d blobs took %s", len(p.Read), len(contents), took)
+	if took < 2*roundTrip || took > 6*roundTrip {
+		t.Errorf("%d scopes took %s, at %s a round trip", len(p.Read), took, roundTrip)
+	}
+}
+
+// A server that says nothing delays a build for as long as a probe may last.
+func TestS3Silent(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	line := "type=s3,bucket=b,region=r,access_key_id=k,secret_access_key=s,use_path_style=true,endpoint_url=http://" + l.Addr().String()
+	keeper := backend(t, backends.Options{}, line).(backends.Keeper)
+	s := backends.Read(t.Context(), []backends.Keeper{keeper}, plan("b-main"), 50*time.Millisecond)[0]
+	if s.State != backends.Failed || !strings.Contains(s.Err.Error(), "no answer within 50ms") {
+		t.Errorf("state %s, error %v", s.State, s.Err)
+	}
+}
