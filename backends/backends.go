@@ -85,6 +85,15 @@ type Gated interface {
 	Options() map[string]string
 }
 
+// importEach is one entry for each scope that the plan reads.
+func importEach(p scope.Plan, kind string, attrs func(scope.Name) map[string]string) []client.CacheOptionsEntry {
+	var entries []client.CacheOptionsEntry
+	for _, s := range p.Read {
+		entries = append(entries, client.CacheOptionsEntry{Type: kind, Attrs: attrs(s.Name)})
+	}
+	return entries
+}
+
 // Forced reports whether a cache compresses every layer again in its own way, the
 // image's too.
 func Forced(caches []Backend) bool {

@@ -48,13 +48,9 @@ func (l *Local) Options() map[string]string { return maps.Clone(l.options) }
 
 // Imports implements [Backend].
 func (l *Local) Imports(p scope.Plan) []client.CacheOptionsEntry {
-	var entries []client.CacheOptionsEntry
-	for _, s := range p.Read {
-		entries = append(entries, client.CacheOptionsEntry{Type: "local", Attrs: map[string]string{
-			"src": l.src, "tag": l.prefix + string(s.Name),
-		}})
-	}
-	return entries
+	return importEach(p, "local", func(n scope.Name) map[string]string {
+		return map[string]string{"src": l.src, "tag": l.prefix + string(n)}
+	})
 }
 
 // Exports implements [Backend].

@@ -62,11 +62,7 @@ func (r *Registry) Scopes() Scopes { return r }
 
 // Imports implements [Backend].
 func (r *Registry) Imports(p scope.Plan) []client.CacheOptionsEntry {
-	var entries []client.CacheOptionsEntry
-	for _, s := range p.Read {
-		entries = append(entries, client.CacheOptionsEntry{Type: "registry", Attrs: r.attrs(s.Name)})
-	}
-	return entries
+	return importEach(p, "registry", r.attrs)
 }
 
 // Exports implements [Backend].

@@ -201,11 +201,7 @@ func (c *S3) Options() map[string]string { return maps.Clone(c.options) }
 // Imports implements [Backend]: one entry for each name, since BuildKit reads only the
 // first of several in one.
 func (c *S3) Imports(p scope.Plan) []client.CacheOptionsEntry {
-	var entries []client.CacheOptionsEntry
-	for _, s := range p.Read {
-		entries = append(entries, client.CacheOptionsEntry{Type: "s3", Attrs: c.attrs(s.Name)})
-	}
-	return entries
+	return importEach(p, "s3", c.attrs)
 }
 
 // Exports implements [Backend]. Compression and media types are not BuildKit's to choose here.
