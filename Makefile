@@ -1,7 +1,8 @@
 # Everything that the targets need is built into bin/ or installed by .ci/setup.
 BIN     := $(CURDIR)/bin
 BUILDKIT = $(shell go list -m -f '{{.Version}}' github.com/moby/buildkit)
-REQUIRE := buildkitd,rootless,registry,s3,busybox
+REQUIRE := buildkitd,rootless,registry,s3,azblob,busybox
+SERVERS := testdata/servers
 
 export PATH := $(BIN):$(PATH)
 
@@ -34,10 +35,16 @@ generate: ## Write what is generated from inputs/fields.go.
 setup: tools ## Install and build all that demo, test and bench need.
 	.ci/setup
 
-tools:
+tools: $(SERVERS)/node_modules/.package-lock.json
 	go build -o $(BIN)/ .
 	go build -o $(BIN)/ -ldflags '-s -w -X github.com/moby/buildkit/version.Version=$(BUILDKIT)' tool
-	go build -C testdata/servers -o $(BIN)/ -ldflags '-s -w' tool
+	go build -C $(SERVERS) -o $(BIN)/ -ldflags '-s -w' tool
+	ln -sf ../$(SERVERS)/node_modules/.bin/azurite-blob $(BIN)/
 
-clean: ## Remove bin/.
-	rm -rf $(BIN)
+# Servers that come from npm, by the digests of the lock file; no script of theirs runs.
+$(SERVERS)/node_modules/.package-lock.json: $(SERVERS)/package-lock.json
+	npm ci --prefix $(SERVERS) --ignore-scripts --no-audit --no-fund
+	touch $@
+
+clean: ## Remove bin/ and what npm installed.
+	rm -rf $(BIN) $(SERVERS)/node_modules

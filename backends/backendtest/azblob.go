@@ -1,0 +1,86 @@
+package backendtest
+
+import (
+	"encoding/base64"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+)
+
+// Azblob is Azurite, Microsoft's own emulator of Azure Blob Storage, with one container.
+type Azblob struct {
+	Service   string // the account's address: "http://127.0.0.1:10000/account"
+	Account   string
+	Secret    string // the account's key, in Base64
+	Container string
+	Client    *azblob.Client
+}
+
+// StartAzblob starts a server and stops it at the test's end.
+func StartAzblob(t testing.TB) Azblob {
+	t.Helper()
+	program, err := exec.LookPath("azurite-blob")
+	Need(t, "azblob", err)
+	address := freeAddress(t)
+	host, port, _ := strings.Cut(address, ":")
+	a := Azblob{
+		Service: "http://" + address + "/account", Account: "account", Container: "cache",
+		Secret: base64.StdEncoding.EncodeToString([]byte("canary-58d02e-of-the-account")),
+	}
+	cmd := exec.Command(program, "--blobHost", host, "--blobPort", port,
+		"--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent")
+	cmd.Env = append(cmd.Environ(), "AZURITE_ACCOUNTS="+a.Account+":"+a.Secret)
+	start(t, cmd, func() bool { return listens(address) })
+	credential, err := azblob.NewSharedKeyCredential(a.Account, a.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Client, err = azblob.NewClientWithSharedKeyCredential(a.Service, credential, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Client.CreateContainer(t.Context(), a.Container, nil); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// Line is the container as a cache line, with further attributes: ",prefix=app".
+func (a Azblob) Line(attrs string) string {
+	return a.Place() + ",secret_access_key=" + a.Secret + attrs
+}
+
+// Place is the container as a cache line without credentials.
+func (a Azblob) Place() string {
+	return "type=azblob,account_url=" + a.Service + ",account_name=" + a.Account + ",container=" + a.Container
+}
+
+// Objects are the container's blobs under a prefix, each with its version: "manifests/b-main 0x8DC…".
+func (a Azblob) Objects(t testing.TB, prefix string) []string {
+	t.Helper()
+	var all []string
+	pages := a.Client.NewListBlobsFlatPager(a.Container, &container.ListBlobsFlatOptions{Prefix: to.Ptr(prefix)})
+	for pages.More() {
+		page, err := pages.NextPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range page.Segment.BlobItems {
+			all = append(all, *b.Name+" "+string(*b.Properties.ETag))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Remove deletes a blob.
+func (a Azblob) Remove(t testing.TB, name string) {
+	t.Helper()
+	if _, err := a.Client.DeleteBlob(t.Context(), a.Container, name, nil); err != nil {
+		t.Fatal(err)
+	}
+}
