@@ -65,7 +65,7 @@ func newS3(p *problems, attrs map[string]string, o Options) Backend {
 		prefix: folder(attrs["prefix"]), blobs: "blobs/", manifests: "manifests/",
 		endpoint: attrs["endpoint_url"], pathStyle: isTrue(attrs["use_path_style"]),
 		noAcceptEncoded: isTrue(attrs["disable_accept_encoding"]),
-		touchRefresh:    24 * time.Hour, slots: make(chan struct{}, 4), retryMode: aws.RetryMode(attrs["retry_mode"]),
+		touchRefresh:    24 * time.Hour, slots: make(chan struct{}, 4*partsAtOnce), retryMode: aws.RetryMode(attrs["retry_mode"]),
 		strict: isFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
 	}
 	if c.bucket == "" {
@@ -87,7 +87,7 @@ func newS3(p *problems, attrs map[string]string, o Options) Backend {
 		c.touchRefresh = age
 	}
 	if n, err := strconv.Atoi(attrs["upload_parallelism"]); err == nil && n > 0 {
-		c.slots = make(chan struct{}, n)
+		c.slots = make(chan struct{}, n*partsAtOnce)
 	}
 	c.retries, _ = strconv.Atoi(attrs["retry_max_attempts"]) // 0 when it is not given
 	c.checkPlace(p, attrs)

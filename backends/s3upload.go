@@ -20,8 +20,8 @@ import (
 const partSize = 5 << 20
 
 // partsAtOnce are the parts of one blob under way. BuildKit sends four blobs at once
-// (v0.33.1, util/resolver/limited), so that up to 80 MiB are in memory.
-const partsAtOnce = 3
+// (v0.33.1, util/resolver/limited), so that up to 100 MiB are in memory.
+const partsAtOnce = 4
 
 // write puts a small object.
 func (b *bucket) write(ctx context.Context, key string, content []byte, metadata map[string]string) error {
@@ -47,7 +47,7 @@ func (b *bucket) upload(ctx context.Context, key string, body io.Reader, size in
 	}
 	uploads := transfermanager.New(throttled{client, b.slots}, func(o *transfermanager.Options) {
 		o.PartSizeBytes, o.MultipartUploadThreshold = partSize, partSize
-		o.Concurrency = min(partsAtOnce, cap(b.slots))
+		o.Concurrency = partsAtOnce
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.FailTimeout = 5 * time.Second // for taking back the parts of a cancelled upload
 	})

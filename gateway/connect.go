@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client"
+	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/scope"
@@ -36,6 +37,11 @@ func Connect(caches []backends.Backend, sources []backends.Source, plan scope.Pl
 	c := connector{plan: plan, record: record, gateway: g, own: map[backends.Backend]backends.Source{}}
 	out := Caches{gateway: g, Forced: backends.Forced(caches)}
 	for _, s := range sources {
+		for _, layer := range s.Manifest.Layers {
+			if !slices.Contains(c.expected, layer.Digest) {
+				c.expected = append(c.expected, layer.Digest)
+			}
+		}
 		if gated, ok := s.From.(backends.Gated); ok && !gated.InPlace() {
 			continue // what was read says nothing of the place that is written
 		}
@@ -114,6 +120,8 @@ type connector struct {
 	record  backends.Record
 	gateway *Gateway
 	own     map[backends.Backend]backends.Source // each cache's scope that is written, as it was read there
+
+	expected []digest.Digest // the blobs of all that was loaded
 }
 
 // group is several caches that take the same export.
@@ -142,7 +150,7 @@ func (c *connector) gated(g *group) backends.Destination {
 		out.Caches = append(out.Caches, cache.String())
 		out.Strict = append(out.Strict, cache.Strict())
 	}
-	d, repo := c.gateway.addDestination(stores)
+	d, repo := c.gateway.addDestination(stores, c.expected)
 	attrs := maps.Clone(g.options)
 	attrs["ref"] = fmt.Sprintf("%s:%s", repo, c.plan.Write)
 	out.Entry = client.CacheOptionsEntry{Type: "registry", Attrs: attrs}

@@ -32,8 +32,10 @@ type store struct {
 	statFault error
 	openFault error
 	stream    func(context.Context) io.ReadCloser // instead of any blob
+	held      chan struct{}                       // holds up every Put until it is closed; nil: does not
 
 	mu     sync.Mutex
+	asked  [][]digest.Digest // of each Stat
 	blobs  map[digest.Digest][]byte
 	scopes map[scope.Name]backends.Manifest
 }
@@ -62,6 +64,7 @@ func (s *store) PutManifest(_ context.Context, n scope.Name, m backends.Manifest
 func (s *store) Stat(_ context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked = append(s.asked, digests)
 	sizes := map[digest.Digest]int64{}
 	for _, d := range digests {
 		if blob, ok := s.blobs[d]; ok {
@@ -94,6 +97,9 @@ func (s *store) Put(_ context.Context, desc ocispecs.Descriptor, r io.Reader) er
 	content, err := io.ReadAll(r)
 	if err != nil {
 		return err
+	}
+	if s.held != nil {
+		<-s.held
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -42,6 +42,8 @@ type Gateway struct {
 	password string
 	server   *http.Server
 	served   chan error
+	ctx      context.Context // ends with the gateway
+	end      context.CancelFunc
 
 	mu           sync.Mutex
 	sources      map[string]*source // by repository, as are
@@ -58,7 +60,9 @@ func Listen() (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on loopback for the gateway: %w", err)
 	}
+	ctx, end := context.WithCancel(context.Background())
 	g := &Gateway{
+		ctx: ctx, end: end,
 		Host:         listener.Addr().String(),
 		password:     rand.Text(),
 		served:       make(chan error, 1),
@@ -86,6 +90,7 @@ func (g *Gateway) Auth(next authprovider.AuthConfigProvider) authprovider.AuthCo
 
 // Close ends the gateway and every transfer under way.
 func (g *Gateway) Close() error {
+	g.end()
 	err := g.server.Close()
 	if served := <-g.served; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
@@ -128,12 +133,13 @@ func (g *Gateway) addSource(s *source) string {
 	return g.Host + "/" + repo + ":scopes"
 }
 
-// addDestination takes an export for several stores, and returns the repository.
-func (g *Gateway) addDestination(stores []backends.Store) (*destination, string) {
+// addDestination takes an export for several stores, of blobs that are mostly the
+// expected ones, and returns the repository.
+func (g *Gateway) addDestination(stores []backends.Store, expected []digest.Digest) (*destination, string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	repo := fmt.Sprintf("d%d", len(g.destinations))
-	d := &destination{stores: stores, lost: g.isLost, failed: make([]error, len(stores))}
+	d := newDestination(g.ctx, stores, expected, g.isLost)
 	g.destinations[repo] = d
 	return d, g.Host + "/" + repo
 }

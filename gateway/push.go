@@ -1,34 +1,19 @@
 package gateway
 
 import (
-	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
-	"sync"
+	"strings"
 
+	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/scope"
 )
-
-// destination takes one export for several stores. A store that fails is left
-// out from then on, and the others go on.
-type destination struct {
-	stores []backends.Store
-	lost   func(digest.Digest) bool // a store may have such a blob, and it is no good
-
-	mu       sync.Mutex
-	failed   []error // for each store, why it was left out
-	asked    map[digest.Digest]answer
-	manifest *backends.Manifest // what BuildKit sent, not yet in any store
-}
 
 func (g *Gateway) destination(r *http.Request) *destination {
 	g.mu.Lock()
@@ -42,6 +27,11 @@ func (d *destination) head(w http.ResponseWriter, r *http.Request, blob digest.D
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "exports are not read back")
 		return
 	}
+	if strings.HasPrefix(r.Header.Get("Accept"), cacheconfig.CacheConfigMediaTypeV0) {
+		// A cache's config is a new one each time.
+		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "configs are always taken")
+		return
+	}
 	size, lacking := d.ask(r.Context(), blob)
 	if len(lacking) > 0 || size < 0 {
 		d.remember(blob, answer{size, lacking})
@@ -50,82 +40,6 @@ func (d *destination) head(w http.ResponseWriter, r *http.Request, blob digest.D
 	}
 	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 	w.Header().Set("Docker-Content-Digest", blob.String())
-}
-
-// answer is what the stores said of a blob.
-type answer struct {
-	size    int64 // -1 where no store has it
-	lacking []int // the indexes of the stores to send it to
-}
-
-// lacking asks the stores for a blob. An upload follows upon BuildKit's own question, so
-// that the answer to that serves for both.
-func (d *destination) lacking(ctx context.Context, blob digest.Digest) (size int64, lacking []int) {
-	d.mu.Lock()
-	a, ok := d.asked[blob]
-	delete(d.asked, blob)
-	d.mu.Unlock()
-	if !ok {
-		a.size, a.lacking = d.ask(ctx, blob)
-	}
-	return a.size, slices.DeleteFunc(a.lacking, func(i int) bool { return d.why(i) != nil })
-}
-
-// ask asks all stores at once, and leaves out from then on those that fail.
-func (d *destination) ask(ctx context.Context, blob digest.Digest) (size int64, lacking []int) {
-	sizes := make([]int64, len(d.stores))
-	var wg sync.WaitGroup
-	for i, store := range d.stores {
-		wg.Go(func() { sizes[i] = d.sizeIn(ctx, i, store, blob) })
-	}
-	wg.Wait()
-	size = -1
-	for i, n := range sizes {
-		switch {
-		case d.why(i) != nil:
-		case n < 0 || d.lost(blob):
-			lacking = append(lacking, i)
-		default:
-			size = n
-		}
-	}
-	return size, lacking
-}
-
-// sizeIn is the blob's size in one store, -1 where it is not.
-func (d *destination) sizeIn(ctx context.Context, i int, store backends.Store, blob digest.Digest) int64 {
-	if d.why(i) != nil {
-		return -1
-	}
-	sizes, err := store.Stat(ctx, []digest.Digest{blob})
-	if err != nil {
-		d.drop(i, err)
-	}
-	if n, ok := sizes[blob]; ok {
-		return n
-	}
-	return -1
-}
-
-func (d *destination) remember(blob digest.Digest, a answer) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.asked == nil {
-		d.asked = map[digest.Digest]answer{}
-	}
-	d.asked[blob] = a
-}
-
-func (d *destination) why(i int) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.failed[i]
-}
-
-func (d *destination) drop(i int, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.failed[i] = err
 }
 
 // startUpload opens an upload, or says that none is needed: a mount from another
@@ -183,65 +97,6 @@ func noStoreLeft(w http.ResponseWriter, err error) {
 	refuse(w, http.StatusFailedDependency, "DENIED", err.Error())
 }
 
-// put streams one body into several stores. It fails when the body is not what it
-// should be, which is no store's fault, and when no store is left.
-func (d *destination) put(ctx context.Context, desc ocispecs.Descriptor, body io.Reader) error {
-	_, lacking := d.lacking(ctx, desc.Digest)
-	pipes := make([]*io.PipeWriter, len(lacking))
-	outcome := make([]error, len(lacking))
-	var wg sync.WaitGroup
-	for n, i := range lacking {
-		reader, writer := io.Pipe()
-		pipes[n] = writer
-		wg.Go(func() {
-			outcome[n] = d.stores[i].Put(ctx, desc, reader)
-			// A store that has failed, or has enough, must not hold up the others.
-			_, _ = io.Copy(io.Discard, reader)
-		})
-	}
-	err := fanOut(pipes, desc.Digest, body)
-	wg.Wait()
-	if err != nil {
-		return fmt.Errorf("receive blob %s: %w", desc.Digest, err)
-	}
-	for n, i := range lacking {
-		if outcome[n] != nil {
-			d.drop(i, outcome[n])
-		}
-	}
-	return d.allFailed()
-}
-
-// fanOut writes the body to every pipe, and ends each with an error unless the
-// content was the digest's.
-func fanOut(pipes []*io.PipeWriter, d digest.Digest, body io.Reader) error {
-	verifier := d.Verifier()
-	writers := []io.Writer{verifier}
-	for _, p := range pipes {
-		writers = append(writers, p)
-	}
-	_, err := io.Copy(io.MultiWriter(writers...), body)
-	if err == nil && !verifier.Verified() {
-		err = errors.New("content does not match the digest")
-	}
-	for _, p := range pipes {
-		_ = p.CloseWithError(err) // never fails; a nil error is io.EOF
-	}
-	return err
-}
-
-// allFailed is the reason of each store, when none is left.
-func (d *destination) allFailed() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, err := range d.failed {
-		if err == nil {
-			return nil
-		}
-	}
-	return errors.Join(d.failed...)
-}
-
 // maxManifest bounds what a manifest may hold in memory; registries commonly take 4 MiB.
 const maxManifest = 16 << 20
 
@@ -266,34 +121,4 @@ func (g *Gateway) putManifest(w http.ResponseWriter, r *http.Request) {
 	d.manifest = &m
 	d.mu.Unlock()
 	created(w, r.URL.Path, m.Descriptor().Digest)
-}
-
-// commit makes the received manifest the scope's cache in every store, each with
-// its own outcome.
-func (d *destination) commit(ctx context.Context, n scope.Name, records []backends.Record) []error {
-	outcome := make([]error, len(d.stores))
-	d.mu.Lock()
-	copy(outcome, d.failed)
-	manifest := d.manifest
-	d.mu.Unlock()
-	var wg sync.WaitGroup
-	for i, store := range d.stores {
-		if outcome[i] != nil {
-			continue
-		}
-		wg.Go(func() { outcome[i] = commitTo(ctx, store, n, manifest, records[i]) })
-	}
-	wg.Wait()
-	return outcome
-}
-
-func commitTo(ctx context.Context, store backends.Store, n scope.Name, m *backends.Manifest, r backends.Record) error {
-	if m == nil {
-		return errors.New("no manifest was received")
-	}
-	annotated, err := m.WithRecord(r)
-	if err != nil {
-		return err
-	}
-	return store.PutManifest(ctx, n, annotated)
 }

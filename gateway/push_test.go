@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
@@ -32,10 +33,61 @@ func shared(t testing.TB, stores ...*store) (*gateway.Gateway, backends.Destinat
 
 var one = digest.FromString("one")
 
+// arrives tells whether a blob is in a store once all that was sent is on its way no
+// more: a commit waits for that, also without a manifest.
+func arrives(t testing.TB, d backends.Destination, s *store, content string) bool {
+	t.Helper()
+	d.Commit(t.Context(), backends.Exported{})
+	return s.has(content)
+}
+
+// BuildKit sends four blobs at once; a far store holds up none of the small ones.
+func TestPushSmallBlobs(t *testing.T) {
+	t.Parallel()
+	s := newStore()
+	s.held = make(chan struct{})
+	g, destination := shared(t, s)
+	for i := range 10 {
+		blob := fmt.Sprint("blob ", i)
+		if a := upload(t, g, "d0", digest.FromString(blob), strings.NewReader(blob)); a.status != 201 || s.has(blob) {
+			t.Errorf("%q: %+v", blob, a)
+		}
+	}
+	close(s.held)
+	for i := range 10 {
+		if blob := fmt.Sprint("blob ", i); !arrives(t, destination, s, blob) {
+			t.Errorf("%q did not arrive", blob)
+		}
+	}
+}
+
+// The blobs of what was read are asked for once, and a config never.
+func TestPushAsks(t *testing.T) {
+	t.Parallel()
+	shelf := &gated{store: newStore(), name: "shelf", options: map[string]string{"mode": "max"}}
+	source := app.loaded(t, shelf, "b-main")
+	layers := source.Manifest.Layers
+	g := listen(t)
+	gateway.Connect([]backends.Backend{shelf}, []backends.Source{source}, writeMain, backends.Record{}, g)
+	shelf.store.asked = nil
+	for _, l := range layers {
+		if a := ask(t, g, "HEAD", blobURL("d0", l.Digest), nil); a.status != 200 || a.header.Get("Content-Length") != fmt.Sprint(l.Size) {
+			t.Errorf("%s: %+v", l.Digest, a)
+		}
+	}
+	config := ask(t, g, "HEAD", blobURL("d0", one), nil, "Accept: "+cacheconfig.CacheConfigMediaTypeV0+", */*")
+	if config.status != 404 || len(shelf.store.asked) != 1 || len(shelf.store.asked[0]) != len(layers) {
+		t.Errorf("config %+v, asked %v", config, shelf.store.asked)
+	}
+	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 404 || len(shelf.store.asked) != 2 {
+		t.Errorf("another blob: %+v, asked %v", a, shelf.store.asked)
+	}
+}
+
 func TestPush(t *testing.T) {
 	t.Parallel()
 	near, far := newStore(), newStore()
-	g, _ := shared(t, near, far)
+	g, destination := shared(t, near, far)
 	has := func(method, path string) int { return ask(t, g, method, path, nil).status }
 	mount := "/v2/d0/blobs/uploads/?from=other&mount=" + one.String()
 	if status := has("HEAD", blobURL("d0", one)); status != 404 {
@@ -48,7 +100,7 @@ func TestPush(t *testing.T) {
 	if status := has("POST", mount); status != 202 {
 		t.Errorf("mounted from one store: %d", status)
 	}
-	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || a.header.Get("Docker-Content-Digest") != one.String() || !far.has("one") {
+	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || a.header.Get("Docker-Content-Digest") != one.String() || !arrives(t, destination, far, "one") {
 		t.Errorf("upload: %+v", a)
 	}
 	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 200 || a.header.Get("Content-Length") != "3" || a.header.Get("Docker-Content-Digest") != one.String() {
@@ -64,7 +116,7 @@ func TestPush(t *testing.T) {
 	if a := upload(t, g, "d0", empty, http.NoBody); a.status != 201 {
 		t.Errorf("an empty blob: %+v", a)
 	}
-	if sizes, err := far.Stat(t.Context(), []digest.Digest{empty}); err != nil || len(sizes) != 1 {
+	if sizes, err := far.Stat(t.Context(), []digest.Digest{empty}); !arrives(t, destination, far, "") || err != nil || len(sizes) != 1 {
 		t.Errorf("an empty blob: %v, %v", sizes, err)
 	}
 }
@@ -98,7 +150,7 @@ func TestPushRefuses(t *testing.T) {
 		}
 	}
 	// None of that was a store's fault.
-	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || !near.has("one") || !far.has("one") {
+	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || !arrives(t, destination, near, "one") || !far.has("one") {
 		t.Errorf("the right content afterwards: %+v", a)
 	}
 }
@@ -107,7 +159,7 @@ func TestPushRefuses(t *testing.T) {
 func TestPushBroken(t *testing.T) {
 	t.Parallel()
 	s := newStore()
-	g, _ := shared(t, s)
+	g, destination := shared(t, s)
 	r := request(t, g, "PUT", "/v2/d0/blobs/uploads/1?digest="+one.String(), io.MultiReader(strings.NewReader("on"), readerFunc(func([]byte) (int, error) {
 		return 0, errors.New("disk error")
 	})))
@@ -115,7 +167,7 @@ func TestPushBroken(t *testing.T) {
 	if a := send(t, r); a.err == nil && a.status < 400 {
 		t.Errorf("%+v", a)
 	}
-	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || !s.has("one") {
+	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || !arrives(t, destination, s, "one") {
 		t.Errorf("the second try: %+v", a)
 	}
 }
@@ -134,7 +186,7 @@ func TestPushToFailingStores(t *testing.T) {
 			g, destination := shared(t, bad, good)
 			m, config := app.cache(t, newStore(), "me")
 			for _, blob := range []string{"app by me", "base by me", string(config)} {
-				if a := upload(t, g, "d0", digest.FromString(blob), strings.NewReader(blob)); a.status != 201 {
+				if a := upload(t, g, "d0", digest.FromString(blob), strings.NewReader(blob)); a.status != 201 || !arrives(t, destination, good, blob) {
 					t.Errorf("%q: %+v", blob, a)
 				}
 				if a := ask(t, g, "HEAD", blobURL("d0", digest.FromString(blob)), nil); a.status != 200 {
@@ -163,7 +215,8 @@ func TestPushToNoStore(t *testing.T) {
 	bad, worse := newStore(), newStore()
 	bad.putFault, worse.statFault = errors.New("disk full"), errors.New("no answer")
 	g, destination := shared(t, bad, worse)
-	a := upload(t, g, "d0", one, strings.NewReader("one"))
+	large := strings.Repeat("large", 1<<20)
+	a := upload(t, g, "d0", digest.FromString(large), strings.NewReader(large))
 	if a.status != http.StatusFailedDependency || !strings.Contains(a.body, "disk full") || !strings.Contains(a.body, "no answer") {
 		t.Errorf("%+v", a)
 	}

@@ -1,0 +1,146 @@
+package bench
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warmlayer/warmlayer/backends/backendtest"
+)
+
+// roundTrip is that to a store of objects in the same region, seen from a CI's machine.
+const roundTrip = 40 * time.Millisecond
+
+// objectStores are the caches for which BuildKit has a backend of its own that a
+// daemon of ours does not use. Each is an empty one behind a proxy that delays.
+var objectStores = []struct {
+	name string
+	line func(b *testing.B) string
+}{
+	{"s3", func(b *testing.B) string {
+		s := backendtest.StartS3(b)
+		s.Endpoint = delayed(b, s.Endpoint)
+		return s.Line("")
+	}},
+}
+
+func delayed(b *testing.B, url string) string {
+	b.Helper()
+	address, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+	return strings.TrimSuffix("http://"+backendtest.Delay(b, address, roundTrip)+"/"+path, "/")
+}
+
+// BenchmarkStores is a build on an empty builder, through the gateway with its
+// defaults and through BuildKit's own backend with its: the same steps, all of them
+// cached (mode=max). Both times begin before the builder is started.
+func BenchmarkStores(b *testing.B) {
+	for _, store := range objectStores {
+		b.Run(store.name+"/cold", func(b *testing.B) {
+			s := newSides(b, store.line(b))
+			for b.Loop() {
+				s.scope = rand.Text()
+				s.pairs.round(s.buildctl, s.warmlayer)
+			}
+			s.pairs.report(b)
+		})
+		b.Run(store.name+"/code change", func(b *testing.B) {
+			s := newSides(b, store.line(b))
+			s.buildctl()
+			s.warmlayer()
+			for b.Loop() {
+				s.edit()
+				s.pairs.round(s.buildctl, s.warmlayer)
+			}
+			s.pairs.report(b)
+		})
+		b.Run(store.name+"/unchanged", func(b *testing.B) {
+			s := newSides(b, store.line(b))
+			s.buildctl()
+			s.warmlayer()
+			for b.Loop() {
+				s.pairs.round(s.buildctl, s.warmlayer)
+			}
+			s.pairs.report(b)
+		})
+	}
+}
+
+// sides are two ways of building one app, each with a scope of its own in one store.
+type sides struct {
+	b          *testing.B
+	app, image string
+	line       string // of the cache, without a name
+	scope      string // part of its name
+	pairs      pairs
+}
+
+// newSides has the layers that most compiled applications have: a base image of 60 MB
+// (a part of Go's own source, and its command), dependencies, and code. What the
+// compiler leaves behind is in the cache, and only its result in the image.
+func newSides(b *testing.B, line string) *sides {
+	b.Helper()
+	s := &sides{b: b, image: backendtest.StartRegistry(b).Host + "/app", line: line, scope: "x"}
+	base := toolchain(b)
+	backendtest.Buildctl(b, backendtest.StartBuildkitd(b), base, "--output", "type=image,push=true,name="+s.image+":base")
+	s.app = filepath.Join(backendtest.Temp(b), "app")
+	if err := os.MkdirAll(s.app, 0o755); err != nil {
+		b.Fatal(err)
+	}
+	backendtest.Write(b, filepath.Join(s.app, "Dockerfile"), fmt.Sprintf(compiled, s.image+":base"))
+	backendtest.Write(b, filepath.Join(s.app, "deps.txt"), "crypto net")
+	s.edit()
+	return s
+}
+
+const compiled = `FROM %[1]s AS deps
+COPY deps.txt /
+RUN mkdir /deps && for d in $(cat deps.txt); do cp -r /go/$d /deps/; done
+FROM deps AS app
+COPY page.txt /
+RUN mkdir /objects /out && cp -r /deps/* /objects && cat /go/bin/gofmt page.txt > /objects/archive && cat /go/bin/go page.txt > /out/app
+FROM scratch
+COPY --from=app /out/app /app
+`
+
+// toolchain is the context of the base image.
+func toolchain(b *testing.B) string {
+	b.Helper()
+	dir := filepath.Join(backendtest.Temp(b), "base")
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	root := strings.TrimSpace(string(out))
+	for to, from := range map[string]string{
+		"": backendtest.App(b), "go/bin": filepath.Join(root, "bin"),
+		"go/net": filepath.Join(root, "src", "net"), "go/go": filepath.Join(root, "src", "go"),
+		"go/crypto": filepath.Join(root, "src", "crypto"), "go/runtime": filepath.Join(root, "src", "runtime"),
+	} {
+		if err := os.CopyFS(filepath.Join(dir, to), os.DirFS(from)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	backendtest.Write(b, filepath.Join(dir, "Dockerfile"), "FROM scratch\nADD rootfs.tar /\nCOPY go /go\n")
+	return dir
+}
+
+func (s *sides) buildctl() {
+	cache := s.line + ",mode=max,name=theirs-" + s.scope
+	backendtest.Buildctl(s.b, backendtest.StartBuildkitd(s.b), s.app, "--import-cache", cache, "--export-cache", cache,
+		"--output", "type=image,push=true,name="+s.image+":theirs")
+}
+
+func (s *sides) warmlayer() {
+	backendtest.Invocation{Dir: s.app, Branch: "main", Args: []string{
+		"--tags", s.image + ":ours", "--push", "--cache", s.line + ",name=ours-" + s.scope,
+	}}.Build(s.b)
+}
+
+func (s *sides) edit() {
+	backendtest.Write(s.b, filepath.Join(s.app, "page.txt"), rand.Text())
+}
