@@ -72,6 +72,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr *os.File) i
 	if problems = append(problems, found...); len(problems) > 0 {
 		return explain(redactor.Writer(stderr), problems)
 	}
+	s.guard()
 	if command == "plan" {
 		return s.printPlan(redactor.Writer(stdout), asJSON)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/docker/cli/cli/config/configfile"
+	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"golang.org/x/sync/errgroup"
@@ -116,6 +117,42 @@ func (s *step) solveWith(ctx context.Context, b *builder.Builder, sources []back
 	request.Caches.Destinations = append(request.Caches.Destinations, to...)
 	request.Caches.Inline = request.Caches.Inline || inline
 	return build.Run(ctx, request)
+}
+
+// guard leaves out the caches whose credentials BuildKit would hand to a frontend that
+// a stranger has chosen: on a builder that runs already the entries are native ones, and
+// those of cache-from and cache-to are native everywhere.
+func (s *step) guard() {
+	if s.plan.Facts.Trusted {
+		return
+	}
+	frontend := build.StrangeFrontend(s.inputs)
+	if frontend == "" {
+		return
+	}
+	leave := func(place string) {
+		s.plan.Warnings = append(s.plan.Warnings, fmt.Sprintf(
+			"cache %s is left out: %s would see its credentials, and this run is not trusted (%s)", place, frontend, s.plan.Facts.Doubt))
+	}
+	exposed := func(c inputs.Cache) bool {
+		if c.Credentials() {
+			leave(backends.Label(client.CacheOptionsEntry{Type: c.Type, Attrs: c.Attrs}))
+		}
+		return c.Credentials()
+	}
+	s.inputs.CacheFrom = slices.DeleteFunc(s.inputs.CacheFrom, exposed)
+	s.inputs.CacheTo = slices.DeleteFunc(s.inputs.CacheTo, exposed)
+	if s.builder().Remote() == "" {
+		return
+	}
+	s.caches = slices.DeleteFunc(s.caches, func(c backends.Backend) bool {
+		entries := c.Imports(scope.Plan{Read: []scope.Source{{Name: "any"}}})
+		if len(entries) == 0 || !(inputs.Cache{Attrs: entries[0].Attrs}).Credentials() {
+			return false
+		}
+		leave(c.String())
+		return true
+	})
 }
 
 // keepers are the caches whose scopes can be read.

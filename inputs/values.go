@@ -116,6 +116,11 @@ func (v Values) Sensitive() []string {
 	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
 }
 
+// Credentials tells whether an attribute of the cache holds a credential.
+func (c Cache) Credentials() bool {
+	return slices.ContainsFunc(sortedKeys(c.Attrs), isCredential)
+}
+
 // isCredential tells whether an attribute of a cache holds a credential: BuildKit's
 // access_key_id, secret_access_key, session_token, token, ghtoken and the like.
 func isCredential(key string) bool {
