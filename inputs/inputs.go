@@ -21,6 +21,8 @@ package inputs
 import (
 	"strings"
 	"time"
+
+	policy "github.com/moby/buildkit/sourcepolicy/pb"
 )
 
 // Values are the inputs, validated. Parts that had problems are left out.
@@ -40,7 +42,21 @@ type Values struct {
 	Platforms []string // normalised, as in linux/arm64; empty: the builder's
 	NoCache   bool
 	Pull      bool
-	Secrets   []Secret
+	Secrets   []Secret // those of secret-envs and secret-files, and github-token's, among them
+
+	AddHosts       []Pair            // name and address of hosts, in order
+	Allow          []string          // entitlements: network.host, security.insecure, device=…
+	Attests        map[string]string // by type, as the frontend takes them: provenance: "mode=max,builder-id=…"
+	BuildContexts  []Pair            // name and place: a directory, a URL, docker-image://… or oci-layout://…
+	Call           string            // "": build; check, outline or targets: ask the frontend that instead
+	CgroupParent   string            // "": BuildKit's
+	Load           bool              // as given; Outputs have it worked in: one of type docker without a Dest
+	Network        string            // of RUN steps: "", default, none or host
+	NoCacheFilters []string          // stages whose steps are all to run
+	ShmSize        int64             // bytes of /dev/shm in RUN steps; 0: BuildKit's
+	SSH            []SSH
+	Ulimits        []string       // as the frontend takes them: "nofile=1024:2048"
+	SourcePolicy   *policy.Policy // of EXPERIMENTAL_BUILDKIT_SOURCE_POLICY; nil: none
 
 	Caches       []Cache           // to be scoped by branch
 	CacheFrom    []Cache           // verbatim
@@ -57,9 +73,14 @@ type Values struct {
 	PullRequest                       int    // 0: detect it
 	Trusted                           *bool  // nil: detect it
 
-	Builder   string // auto, embedded, rootless, or an address
-	Progress  string // auto, plain, tty or quiet
-	ReportDir string // "": see [Values.ReportDirectory]
+	Builder  string // auto, embedded, rootless, or an address
+	Progress string // auto, plain, tty or quiet
+
+	Summary            bool   // DOCKER_BUILD_SUMMARY: write GitHub's job summary
+	Annotate           bool   // DOCKER_BUILD_CHECKS_ANNOTATIONS: Dockerfile warnings become annotations
+	MetadataProvenance string // BUILDX_METADATA_PROVENANCE: min, max or disabled
+	MetadataWarnings   bool   // BUILDX_METADATA_WARNINGS
+	ReportDir          string // "": see [Values.ReportDirectory]
 }
 
 // Secret is handed to the build under its ID. Printing one shows the ID alone.
@@ -70,6 +91,12 @@ func (s Secret) String() string { return s.ID }
 
 // GoString is the secret's ID.
 func (s Secret) GoString() string { return "inputs.Secret(" + s.ID + ")" }
+
+// SSH is an agent, or keys that one is made of, for RUN --mount=type=ssh.
+type SSH struct {
+	ID    string   // "default" unless named
+	Paths []string // of one agent's socket, or of keys; none: the agent of SSH_AUTH_SOCK
+}
 
 // Parse reads the inputs. args are the command line's without the program and the
 // command, environ is as os.Environ gives it, and dir is the working directory: "."
