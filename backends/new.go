@@ -196,7 +196,7 @@ func twice(caches []Backend) []inputs.Problem {
 		case *Local:
 			place = "local " + c.dest + " " + c.prefix
 		case *S3:
-			place = strings.Join([]string{"s3", c.endpoint, c.bucket, c.prefix + c.manifests + c.name}, " ")
+			place = strings.Join([]string{"s3", c.endpoint, c.bucket, c.source.manifests}, " ")
 		}
 		if seen[place] {
 			found = append(found, inputs.Problem{Input: "cache", What: fmt.Sprintf("%s is there twice", c), Hint: "leave one of the lines out: the second would overwrite what the first wrote"})
