@@ -28,7 +28,10 @@ type objectCache struct {
 const credentialsTimeout = 5 * time.Second
 
 // SecretVariables are the variables of the environment that hold credentials of stores.
-var SecretVariables = []string{"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+var SecretVariables = []string{
+	"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+	"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET",
+}
 
 // folder is a prefix with a slash at its end, unless it is empty.
 func folder(prefix string) string {
