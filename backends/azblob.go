@@ -174,7 +174,7 @@ func (c *Azblob) String() string {
 }
 
 // retryDelay is the first pause of the SDK's three retries, so that the last of them
-// comes within a probe's usual time, and what is wrong is said rather than "no answer".
+// comes before a probe usually ends.
 const retryDelay = 200 * time.Millisecond
 
 // newClient follows BuildKit's createContainerClient, so that one line works the same in
@@ -211,5 +211,13 @@ func (c *Azblob) newClient() (*container.Client, error) {
 // storageScope is what tokens for blobs are asked for (azblob v1.5.0, internal/shared).
 const storageScope = "https://storage.azure.com/.default"
 
-// oneLine is the SDK's page about each identity that it tried as one line.
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+// oneLine is the SDK's page about each identity that it tried, without its rulers.
+func oneLine(err error) string {
+	var said []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); strings.Trim(line, "-") != "" {
+			said = append(said, line)
+		}
+	}
+	return strings.Join(said, "; ")
+}

@@ -24,8 +24,9 @@ type objectCache struct {
 }
 
 // credentialsTimeout bounds the search for credentials that are not in the line, part
-// of which asks the network.
-const credentialsTimeout = 5 * time.Second
+// of which asks the network. It ends before a probe usually does, so that what is wrong
+// is said rather than "no answer".
+const credentialsTimeout = 4 * time.Second
 
 // SecretVariables are the variables of the environment that hold credentials of stores.
 var SecretVariables = []string{

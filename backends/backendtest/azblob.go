@@ -2,6 +2,7 @@ package backendtest
 
 import (
 	"encoding/base64"
+	"net/http"
 	"os/exec"
 	"slices"
 	"strings"
@@ -24,23 +25,33 @@ type Azblob struct {
 // StartAzblob starts a server and stops it at the test's end.
 func StartAzblob(t testing.TB) Azblob {
 	t.Helper()
+	return startAzblob(t, "http://", nil)
+}
+
+// startAzblob starts one with further flags; a nil client stands for the SDK's own.
+func startAzblob(t testing.TB, scheme string, client *http.Client, flags ...string) Azblob {
+	t.Helper()
 	program, err := exec.LookPath("azurite-blob")
 	Need(t, "azblob", err)
 	address := freeAddress(t)
 	host, port, _ := strings.Cut(address, ":")
 	a := Azblob{
-		Service: "http://" + address + "/account", Account: "account", Container: "cache",
+		Service: scheme + address + "/account", Account: "account", Container: "cache",
 		Secret: base64.StdEncoding.EncodeToString([]byte("canary-58d02e-of-the-account")),
 	}
-	cmd := exec.Command(program, "--blobHost", host, "--blobPort", port,
-		"--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent")
+	cmd := exec.Command(program, append([]string{"--blobHost", host, "--blobPort", port,
+		"--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"}, flags...)...)
 	cmd.Env = append(cmd.Environ(), "AZURITE_ACCOUNTS="+a.Account+":"+a.Secret)
 	start(t, cmd, func() bool { return listens(address) })
 	credential, err := azblob.NewSharedKeyCredential(a.Account, a.Secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Client, err = azblob.NewClientWithSharedKeyCredential(a.Service, credential, nil); err != nil {
+	options := &azblob.ClientOptions{}
+	if client != nil {
+		options.Transport = client
+	}
+	if a.Client, err = azblob.NewClientWithSharedKeyCredential(a.Service, credential, options); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.Client.CreateContainer(t.Context(), a.Container, nil); err != nil {

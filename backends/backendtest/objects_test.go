@@ -1,6 +1,7 @@
 package backendtest_test
 
 import (
+	"encoding/base64"
 	"strings"
 	"testing"
 
@@ -26,6 +27,16 @@ func onEachServer(t *testing.T, test func(t *testing.T, server backendtest.Objec
 	}
 }
 
+// checkSecrets looks for credentials, all of which begin with canary, some in Base64.
+func checkSecrets(t *testing.T, out backendtest.Output) {
+	t.Helper()
+	for _, secret := range []string{"canary", base64.StdEncoding.EncodeToString([]byte("canary"))} {
+		if strings.Contains(out.Text+out.Files, secret) {
+			t.Errorf("a credential is in the output:\n%s", out.Text+out.Files)
+		}
+	}
+}
+
 // What goes wrong with a store costs a warning, and never an image.
 func TestObjectFaults(t *testing.T) { onEachServer(t, objectFaults) }
 
@@ -46,7 +57,9 @@ func objectFaults(t *testing.T, server backendtest.ObjectServer, app, image stri
 	}
 	for name, f := range faults {
 		t.Run(name, func(t *testing.T) {
-			out := objectBuild(app, image, f.line).Start(t)
+			build := objectBuild(app, image, f.line)
+			build.Env = map[string]string{"AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential"} // not the developer's own
+			out := build.Start(t)
 			if out.Code != 0 || out.Report.Digest == "" {
 				t.Fatalf("exit code %d, image %q:\n%s", out.Code, out.Report.Digest, out.Text)
 			}
@@ -56,9 +69,7 @@ func objectFaults(t *testing.T, server backendtest.ObjectServer, app, image stri
 			if !strings.Contains(out.Text, f.says) {
 				t.Errorf("nothing is said of %s:\n%s", f.says, out.Text)
 			}
-			if strings.Contains(out.Text+out.Files, "canary") {
-				t.Errorf("a credential is in the output:\n%s", out.Text+out.Files)
-			}
+			checkSecrets(t, out)
 		})
 	}
 }
@@ -91,9 +102,7 @@ func objectFaultsNative(t *testing.T, server backendtest.ObjectServer, app, imag
 		if out.Report.Source("b-main") != fault.state {
 			t.Errorf("%s: sources %v", what, out.Report.Sources)
 		}
-		if strings.Contains(out.Text+out.Files, "canary") {
-			t.Errorf("%s: a credential is in the output:\n%s", what, out.Text)
-		}
+		checkSecrets(t, out)
 	}
 }
 
@@ -145,19 +154,27 @@ func TestObjectsBesideOthers(t *testing.T) {
 }
 
 // Credentials that the environment has serve as well as those in the line.
-func TestS3DefaultChain(t *testing.T) {
+func TestObjectDefaultChains(t *testing.T) {
 	t.Parallel()
-	server, image, app := backendtest.StartS3(t), backendtest.StartRegistry(t).Host+"/app", backendtest.App(t)
-	build := objectBuild(app, image, server.Place())
-	build.Env = map[string]string{"AWS_ACCESS_KEY_ID": server.Key, "AWS_SECRET_ACCESS_KEY": server.Secret}
-	if r := build.Build(t); r.Outcome(t) != "written" {
-		t.Errorf("exports %v", r.Exports)
-	}
-	out := build.Start(t)
-	if r := out.Report; r.Cached() != len(r.Steps) || r.Outcome(t) != "unchanged" {
-		t.Errorf("%d of %d steps cached, exports %v", r.Cached(), len(r.Steps), r.Exports)
-	}
-	if strings.Contains(out.Text+out.Files, server.Secret) {
-		t.Error("the secret is in the output")
+	s3 := backendtest.StartS3(t)
+	azblob, identity := backendtest.StartAzblobWithIdentity(t)
+	for _, c := range []struct {
+		line string
+		env  map[string]string
+	}{
+		{s3.Place(), map[string]string{"AWS_ACCESS_KEY_ID": s3.Key, "AWS_SECRET_ACCESS_KEY": s3.Secret}},
+		{azblob.Place(), identity},
+	} {
+		app, image := backendtest.App(t), backendtest.StartRegistry(t).Host+"/app"
+		build := objectBuild(app, image, c.line)
+		build.Env = c.env
+		if r := build.Build(t); r.Outcome(t) != "written" {
+			t.Errorf("exports %v", r.Exports)
+		}
+		out := build.Start(t)
+		if r := out.Report; r.Cached() != len(r.Steps) || r.Outcome(t) != "unchanged" {
+			t.Errorf("%d of %d steps cached, exports %v, sources %v", r.Cached(), len(r.Steps), r.Exports, r.Sources)
+		}
+		checkSecrets(t, out)
 	}
 }
