@@ -134,7 +134,7 @@ func (e *responseError) Error() string {
 	case "":
 		return fmt.Sprintf("HTTP status %d", e.StatusCode)
 	case bloberror.AuthenticationFailed:
-		return e.ErrorCode + " (is secret_access_key a key of this account?)"
+		return e.ErrorCode + " (is the key, or the identity, one of this account's?)"
 	case bloberror.AuthorizationPermissionMismatch:
 		return e.ErrorCode + " (to write caches an identity needs the role Storage Blob Data Contributor, to read them Storage Blob Data Reader)"
 	}
