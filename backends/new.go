@@ -74,6 +74,8 @@ func newBackend(p *problems, line inputs.Cache, o Options) Backend {
 		return newInline(p, attrs, o)
 	case "s3":
 		return newS3(p, attrs, o)
+	case "azblob":
+		return newAzblob(p, attrs, o)
 	default:
 		return newLocal(p, attrs, o)
 	}
@@ -196,7 +198,9 @@ func twice(caches []Backend) []inputs.Problem {
 		case *Local:
 			place = "local " + c.dest + " " + c.prefix
 		case *S3:
-			place = strings.Join([]string{"s3", c.endpoint, c.bucket, c.prefix + c.manifests + c.name}, " ")
+			place = strings.Join([]string{"s3", c.endpoint, c.bucket, c.source.manifests}, " ")
+		case *Azblob:
+			place = strings.Join([]string{"azblob", c.url, c.container, c.source.manifests}, " ")
 		}
 		if seen[place] {
 			found = append(found, inputs.Problem{Input: "cache", What: fmt.Sprintf("%s is there twice", c), Hint: "leave one of the lines out: the second would overwrite what the first wrote"})

@@ -42,10 +42,8 @@ hint: did you mean "local"?`},
 hint: did you mean "inline"?`},
 		{lines: []string{"nonne"}, want: `cache: line 1: type "nonne" is unknown
 hint: did you mean "none"?`},
-		{lines: []string{"type=azblob,container=c"}, want: `cache: line 1: type "azblob" is unknown
-hint: known are auto, inline, local, none, registry, s3`},
 		{lines: []string{"gha"}, want: `cache: line 1: type "gha" is unknown
-hint: known are auto, inline, local, none, registry, s3`},
+hint: known are auto, azblob, inline, local, none, registry, s3`},
 
 		{lines: []string{registry + ",mod=max"}, want: `cache: line 1: type=registry: attribute "mod" is unknown
 hint: did you mean "mode"?`},
@@ -185,7 +183,7 @@ hint: give one of min, max
 cache: line 1: type=registry: ref=ghcr.io/O/x is not a repository
 hint: repositories are lower-case: ref=ghcr.io/o/x
 cache: line 2: type "gha" is unknown
-hint: known are auto, inline, local, none, registry, s3
+hint: known are auto, azblob, inline, local, none, registry, s3
 cache: line 3: type=registry: attribute "mod" is unknown
 hint: did you mean "mode"?`},
 	}

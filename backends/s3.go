@@ -18,32 +18,23 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
-	"github.com/moby/buildkit/client"
-	"golang.org/x/sync/singleflight"
-
-	"github.com/warmlayer/warmlayer/scope"
 )
 
 // S3 is a cache in a bucket, in the objects that BuildKit keeps there (v0.33.1,
 // cache/remotecache/s3/s3.go): <prefix>blobs/<digest>, and <prefix>manifests/<name>
 // with an annotated cache config. The scope N has the name N, or <name>-N.
 type S3 struct {
+	objectCache
 	bucket, region             string
-	prefix, blobs, manifests   string // each "" or with a slash at its end
-	name                       string // "", or the given name and a hyphen
+	prefix                     string // "" or with a slash at its end
 	endpoint                   string // "" for Amazon's
 	pathStyle, noAcceptEncoded bool
 	touchRefresh               time.Duration // age at which an object that is used is made young again
 	slots                      chan struct{} // one for each upload request that may be under way
 	retryMode                  aws.RetryMode // "" and 0: the SDK's
 	retries                    int
-	credentials                map[string]string // access_key_id, …; empty: the SDK's default chain
-	strict                     bool
-	options                    map[string]string
-	given                      map[string]string // attributes of native entries, without credentials and name
 
 	client func() (*s3.Client, error) // made when it is first wanted
-	heads  singleflight.Group         // questions under way, by key
 }
 
 // s3Attrs are those of BuildKit's s3 cache, beside the ones of every export.
@@ -56,29 +47,22 @@ var s3Attrs = []attr{
 	{"access_key_id", notEmpty}, {"secret_access_key", notEmpty}, {"session_token", notEmpty},
 }
 
-// SecretVariables are the variables of the environment that hold credentials of stores.
-var SecretVariables = []string{"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
-
 func newS3(p *problems, attrs map[string]string, o Options) Backend {
 	c := &S3{
-		bucket: pick("bucket", attrs), region: pick("region", attrs),
-		prefix: folder(attrs["prefix"]), blobs: "blobs/", manifests: "manifests/",
+		objectCache: objectCache{
+			kind: "s3", credentials: keyPair(p, attrs),
+			strict: isFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
+		},
+		bucket: pick("bucket", attrs), region: pick("region", attrs), prefix: folder(attrs["prefix"]),
 		endpoint: attrs["endpoint_url"], pathStyle: isTrue(attrs["use_path_style"]),
 		noAcceptEncoded: isTrue(attrs["disable_accept_encoding"]),
 		touchRefresh:    24 * time.Hour, slots: make(chan struct{}, 4*partsAtOnce), retryMode: aws.RetryMode(attrs["retry_mode"]),
-		strict: isFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
 	}
 	if c.bucket == "" {
 		c.bucket = o.Getenv("AWS_BUCKET") // as BuildKit does
 	}
 	if c.region == "" {
 		c.region = o.Getenv("AWS_REGION")
-	}
-	if v, ok := attrs["blobs_prefix"]; ok {
-		c.blobs = folder(v)
-	}
-	if v, ok := attrs["manifests_prefix"]; ok {
-		c.manifests = folder(v)
 	}
 	if v := attrs["name"]; v != "" {
 		c.name = v + "-"
@@ -91,19 +75,27 @@ func newS3(p *problems, attrs map[string]string, o Options) Backend {
 	}
 	c.retries, _ = strconv.Atoi(attrs["retry_max_attempts"]) // 0 when it is not given
 	c.checkPlace(p, attrs)
-	c.credentials = keyPair(p, attrs)
-	nativeOnly(p, c, attrs, o)
+	c.nativeOnly(p, attrs, o)
 	c.given = c.entry(attrs)
 	c.client = sync.OnceValues(c.newClient)
+	c.source, c.destination = c.objects(attrs, false), c.objects(attrs, true)
 	return c
 }
 
-// folder is a prefix with the slash that BuildKit, which only concatenates, leaves to the user.
-func folder(prefix string) string {
-	if prefix == "" || strings.HasSuffix(prefix, "/") {
-		return prefix
+// objects are the bucket's. A prefix gets the slash that BuildKit, which only
+// concatenates, leaves to the user.
+func (c *S3) objects(attrs map[string]string, writes bool) *objects {
+	blobs, manifests := "blobs/", "manifests/"
+	if v, ok := attrs["blobs_prefix"]; ok {
+		blobs = folder(v)
 	}
-	return prefix + "/"
+	if v, ok := attrs["manifests_prefix"]; ok {
+		manifests = folder(v)
+	}
+	return &objects{
+		service: &bucket{c, writes},
+		blobs:   c.prefix + blobs, manifests: c.prefix + manifests + c.name,
+	}
 }
 
 func (c *S3) checkPlace(p *problems, attrs map[string]string) {
@@ -141,23 +133,6 @@ func keyPair(p *problems, attrs map[string]string) map[string]string {
 	return given
 }
 
-// nativeOnly refuses what does not hold where a remote builder reaches the bucket itself.
-func nativeOnly(p *problems, c *S3, attrs map[string]string, o Options) {
-	if o.Builder == "" {
-		return
-	}
-	for _, name := range []string{"compression", "compression-level", "force-compression", "oci-mediatypes", "image-manifest"} {
-		if pick(name, attrs, o.Attrs) != "" {
-			p.add("leave it out, or use builder=embedded", "%s is not possible on a remote builder: BuildKit writes layers of %s caches with gzip", name, p.kind)
-		}
-		delete(c.options, name)
-	}
-	if len(c.credentials) > 0 && strings.HasPrefix(o.Builder, "tcp://") {
-		p.add("reach the builder through ssh:// or unix://, or leave them out and give the builder credentials of its own",
-			"credentials would go to the builder over plain tcp://")
-	}
-}
-
 // entry is what BuildKit is told of the place: the attributes as given, with those in
 // full that depend on this machine's environment, or on a slash.
 func (c *S3) entry(attrs map[string]string) map[string]string {
@@ -167,11 +142,10 @@ func (c *S3) entry(attrs map[string]string) map[string]string {
 			entry[a.name] = v
 		}
 	}
-	if _, ok := attrs["blobs_prefix"]; ok {
-		entry["blobs_prefix"] = c.blobs
-	}
-	if _, ok := attrs["manifests_prefix"]; ok {
-		entry["manifests_prefix"] = c.manifests
+	for _, name := range []string{"blobs_prefix", "manifests_prefix"} {
+		if v, ok := attrs[name]; ok {
+			entry[name] = folder(v)
+		}
 	}
 	maps.DeleteFunc(entry, func(name, v string) bool { return name == "prefix" && v == "" })
 	return entry
@@ -180,49 +154,6 @@ func (c *S3) entry(attrs map[string]string) map[string]string {
 func (c *S3) String() string {
 	return "s3 " + c.bucket + strings.TrimSuffix("/"+c.prefix, "/")
 }
-
-// Strict implements [Backend].
-func (c *S3) Strict() bool { return c.strict }
-
-// Scopes implements [Keeper].
-func (c *S3) Scopes() Scopes { return &bucket{S3: c} }
-
-// Destination implements [Gated].
-func (c *S3) Destination() Store {
-	return &bucket{S3: c, writes: true}
-}
-
-// InPlace implements [Gated].
-func (c *S3) InPlace() bool { return true }
-
-// Options implements [Gated].
-func (c *S3) Options() map[string]string { return maps.Clone(c.options) }
-
-// Imports implements [Backend]: one entry for each name, since BuildKit reads only the
-// first of several in one.
-func (c *S3) Imports(p scope.Plan) []client.CacheOptionsEntry {
-	return importEach(p, "s3", c.attrs)
-}
-
-// Exports implements [Backend]. Compression and media types are not BuildKit's to choose here.
-func (c *S3) Exports(p scope.Plan) []client.CacheOptionsEntry {
-	if p.Write == "" {
-		return nil
-	}
-	attrs := c.attrs(p.Write)
-	attrs["mode"] = c.options["mode"]
-	return []client.CacheOptionsEntry{{Type: "s3", Attrs: attrs}}
-}
-
-func (c *S3) attrs(n scope.Name) map[string]string {
-	attrs := maps.Clone(c.given)
-	maps.Copy(attrs, c.credentials)
-	attrs["name"] = c.name + string(n)
-	return attrs
-}
-
-// credentialsTimeout bounds the search for credentials, part of which asks the network.
-const credentialsTimeout = 5 * time.Second
 
 // newClient follows BuildKit's newS3Client, so that one line works the same in both.
 // Credentials that are not given come from the SDK's default chain: environment,
@@ -247,7 +178,7 @@ func (c *S3) newClient() (*s3.Client, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), credentialsTimeout)
 		defer cancel()
 		if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
-			return nil, fmt.Errorf("no credentials for s3://%s in the line, the environment (AWS_ACCESS_KEY_ID), a profile or the machine's role: %w", c.bucket, err)
+			return nil, fmt.Errorf("no credentials in the line, the environment (AWS_ACCESS_KEY_ID), a profile or the machine's role: %w", err)
 		}
 	}
 	return s3.NewFromConfig(cfg, func(o *s3.Options) {

@@ -3,28 +3,16 @@ package backends
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	digest "github.com/opencontainers/go-digest"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// partSize is that of a multipart upload: the least that S3 takes, since each of the
-// parts under way lies in memory.
-const partSize = 5 << 20
-
-// partsAtOnce are the parts of one blob under way. BuildKit sends four blobs at once
-// (v0.33.1, util/resolver/limited), so that up to 100 MiB are in memory.
-const partsAtOnce = 4
-
-// write puts a small object.
-func (b *bucket) write(ctx context.Context, key string, content []byte, metadata map[string]string) error {
+// put implements service.
+func (b *bucket) put(ctx context.Context, key string, content []byte, metadata map[string]string) error {
 	client, err := b.client()
 	if err != nil {
 		return err
@@ -32,14 +20,10 @@ func (b *bucket) write(ctx context.Context, key string, content []byte, metadata
 	_, err = throttled{client, b.slots}.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &b.bucket, Key: &key, Body: bytes.NewReader(content), Metadata: metadata,
 	})
-	if err != nil {
-		return b.fault("write", key, err)
-	}
-	return nil
+	return s3Error(err)
 }
 
-// upload streams an object, in parts where it is large. One that breaks off, or whose
-// content is not what it should be, never comes into being.
+// upload implements service, in parts.
 func (b *bucket) upload(ctx context.Context, key string, body io.Reader, size int64) error {
 	client, err := b.client()
 	if err != nil {
@@ -54,10 +38,7 @@ func (b *bucket) upload(ctx context.Context, key string, body io.Reader, size in
 	_, err = uploads.UploadObject(ctx, &transfermanager.UploadObjectInput{
 		Bucket: &b.bucket, Key: &key, Body: body, ContentLength: &size,
 	})
-	if err != nil {
-		return b.fault("write", key, err)
-	}
-	return nil
+	return s3Error(err)
 }
 
 // throttled lets no more upload requests run at once than there are slots. A slot is
@@ -94,21 +75,3 @@ func (t throttled) wait(ctx context.Context) error {
 }
 
 func (t throttled) done() { <-t.slots }
-
-// verified reads a blob to its end, which it reaches only if the content was right.
-type verified struct {
-	from     io.Reader
-	desc     ocispecs.Descriptor
-	verifier digest.Verifier
-	read     int64
-}
-
-func (v *verified) Read(p []byte) (int, error) {
-	n, err := v.from.Read(p)
-	v.read += int64(n)
-	_, _ = v.verifier.Write(p[:n]) // a hash never fails
-	if v.read > v.desc.Size || errors.Is(err, io.EOF) && (v.read != v.desc.Size || !v.verifier.Verified()) {
-		return n, fmt.Errorf("content does not match %s of %d bytes", v.desc.Digest, v.desc.Size)
-	}
-	return n, err
-}

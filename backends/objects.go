@@ -1,0 +1,223 @@
+package backends
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// A service keeps objects by key. Its errors are in the service's own words, without
+// the key; of an object that is certainly not there it is [ErrAbsent].
+type service interface {
+	// at is a key's place for people: "s3://bucket/manifests/b-main".
+	at(key string) string
+	// head is the size of an object in bytes.
+	head(ctx context.Context, key string) (int64, error)
+	// get streams an object from the byte at offset, and hands out its metadata.
+	get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error)
+	// put writes a small object.
+	put(ctx context.Context, key string, content []byte, metadata map[string]string) error
+	// upload streams an object of that size. Unless body is read to its end without an
+	// error, the object never comes into being.
+	upload(ctx context.Context, key string, body io.Reader, size int64) error
+}
+
+// objects is a store made of a service: a blob is an object, and so is a scope's
+// manifest, in the form of cacheconfig.go.
+type objects struct {
+	service
+	blobs, manifests string             // what stands before a digest, and before a scope's name
+	heads            singleflight.Group // questions under way, by key
+	configs          configs
+}
+
+// statObjects bounds the HEAD requests under way at once: a cache of 100 layers
+// takes four round trips. Listing the prefix would go through every blob that any
+// scope ever had, some thousand at a time.
+const statObjects = 32
+
+// maxObjectDocument bounds a cache config that is read. BuildKit sets no bound here;
+// what is imported of it is bounded by MaxConfig.
+const maxObjectDocument = 16 << 20
+
+// partSize is that of a part of a large upload, each of which lies in memory while it is
+// under way. S3 takes none that is smaller; Azure writes none of 4 MiB and less at full
+// speed (Microsoft, "Scalability and performance targets for Blob storage").
+const partSize = 5 << 20
+
+// partsAtOnce are the parts of one blob under way. BuildKit sends four blobs at once
+// (v0.33.1, util/resolver/limited), so that up to 100 MiB are in memory, with one part more that is read.
+const partsAtOnce = 4
+
+func (o *objects) blobKey(d digest.Digest) string { return o.blobs + d.String() }
+
+func (o *objects) fault(what, key string, err error) error {
+	return fmt.Errorf("%s %s: %w", what, o.at(key), err)
+}
+
+// Manifest implements [Scopes].
+func (o *objects) Manifest(ctx context.Context, n scope.Name) (Manifest, error) {
+	key := o.manifests + string(n)
+	m, err := o.manifest(ctx, key)
+	if err != nil {
+		return Manifest{}, o.fault("read", key, err)
+	}
+	return m, nil
+}
+
+func (o *objects) manifest(ctx context.Context, key string) (Manifest, error) {
+	body, metadata, err := o.get(ctx, key, 0)
+	if err != nil {
+		return Manifest{}, err
+	}
+	defer body.Close()
+	config, err := io.ReadAll(io.LimitReader(body, maxObjectDocument+1))
+	if err == nil && len(config) > maxObjectDocument {
+		err = fmt.Errorf("it is larger than %d bytes", maxObjectDocument)
+	}
+	if err != nil {
+		return Manifest{}, err
+	}
+	return configManifest(config, metadataRecord(metadata))
+}
+
+// Open implements [Scopes].
+func (o *objects) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
+	key := o.blobKey(d)
+	body, _, err := o.get(ctx, key, offset)
+	if err != nil {
+		return nil, o.fault("read", key, err)
+	}
+	return body, nil
+}
+
+// Stat implements [Scopes], with a HEAD request for each blob.
+func (o *objects) Stat(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
+	var mu sync.Mutex
+	sizes := map[digest.Digest]int64{}
+	eg, ctx := errgroup.WithContext(ctx)
+	eg.SetLimit(statObjects)
+	for _, d := range digests {
+		eg.Go(func() error {
+			key := o.blobKey(d)
+			size, err := o.size(ctx, key)
+			if errors.Is(err, ErrAbsent) {
+				return nil
+			}
+			if err != nil {
+				return o.fault("stat", key, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			sizes[d] = size
+			return nil
+		})
+	}
+	return sizes, eg.Wait()
+}
+
+// size asks for an object's. Scopes that are read at once name mostly the same blobs:
+// one request serves all who want its answer meanwhile. It so outlives those who
+// cannot wait.
+func (o *objects) size(ctx context.Context, key string) (int64, error) {
+	answer := o.heads.DoChan(key, func() (any, error) {
+		return o.head(context.WithoutCancel(ctx), key)
+	})
+	select {
+	case a := <-answer:
+		size, _ := a.Val.(int64)
+		return size, a.Err
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+// Put implements [Store]. A cache config is kept until PutManifest wants it: here it is
+// no blob.
+func (o *objects) Put(ctx context.Context, desc ocispecs.Descriptor, r io.Reader) error {
+	key := o.blobKey(desc.Digest)
+	if err := o.putBlob(ctx, key, desc, verify(r, desc)); err != nil {
+		return o.fault("write", key, err)
+	}
+	return nil
+}
+
+func (o *objects) putBlob(ctx context.Context, key string, desc ocispecs.Descriptor, body io.Reader) error {
+	if desc.Size > MaxConfig {
+		return o.upload(ctx, key, body, desc.Size)
+	}
+	content, err := io.ReadAll(body)
+	if err != nil || o.configs.hold(desc.Digest, content) {
+		return err
+	}
+	return o.put(ctx, key, content, nil)
+}
+
+// PutManifest implements [Scopes].
+func (o *objects) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
+	key := o.manifests + string(n)
+	config, err := o.annotated(ctx, m)
+	if err == nil {
+		err = o.put(ctx, key, config, m.Record.metadata())
+	}
+	if err != nil {
+		return o.fault("write", key, err)
+	}
+	return nil
+}
+
+// annotated is a manifest as one document.
+func (o *objects) annotated(ctx context.Context, m Manifest) ([]byte, error) {
+	if m.Inline != nil {
+		return m.Inline, nil
+	}
+	config, err := o.config(ctx, m.Config)
+	if err != nil {
+		return nil, err
+	}
+	return annotateConfig(config, m.Layers)
+}
+
+// config is a cache config that was put, which lies in memory unless it is large.
+func (o *objects) config(ctx context.Context, desc ocispecs.Descriptor) ([]byte, error) {
+	if held := o.configs.config(desc.Digest); held != nil {
+		return held, nil
+	}
+	blob, err := o.Open(ctx, desc.Digest, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer blob.Close()
+	return io.ReadAll(verify(io.LimitReader(blob, maxObjectDocument), desc))
+}
+
+// verified reads a blob to its end, which it reaches only if the content was right.
+type verified struct {
+	from     io.Reader
+	desc     ocispecs.Descriptor
+	verifier digest.Verifier
+	read     int64
+}
+
+func verify(from io.Reader, desc ocispecs.Descriptor) *verified {
+	return &verified{from: from, desc: desc, verifier: desc.Digest.Verifier()}
+}
+
+func (v *verified) Read(p []byte) (int, error) {
+	n, err := v.from.Read(p)
+	v.read += int64(n)
+	_, _ = v.verifier.Write(p[:n]) // a hash never fails
+	if v.read > v.desc.Size || errors.Is(err, io.EOF) && (v.read != v.desc.Size || !v.verifier.Verified()) {
+		return n, fmt.Errorf("content does not match %s of %d bytes", v.desc.Digest, v.desc.Size)
+	}
+	return n, err
+}
