@@ -1,7 +1,7 @@
 # Everything that the targets need is built into bin/ or installed by .ci/setup.
 BIN     := $(CURDIR)/bin
 BUILDKIT = $(shell go list -m -f '{{.Version}}' github.com/moby/buildkit)
-REQUIRE := buildkitd,rootless,registry,s3,azblob,busybox
+REQUIRE := buildkitd,rootless,registry,s3,azblob,buildx,busybox
 SERVERS := testdata/servers
 
 export PATH := $(BIN):$(PATH)
@@ -39,6 +39,7 @@ tools: $(SERVERS)/node_modules/.package-lock.json
 	go build -o $(BIN)/ .
 	go build -o $(BIN)/ -ldflags '-s -w -X github.com/moby/buildkit/version.Version=$(BUILDKIT)' tool
 	go build -C $(SERVERS) -o $(BIN)/ -ldflags '-s -w' tool
+	go build -C testdata/buildx -o $(BIN)/ -ldflags '-s -w' tool
 	ln -sf ../$(SERVERS)/node_modules/.bin/azurite-blob $(BIN)/
 
 # Servers that come from npm, by the digests of the lock file; no script of theirs runs.

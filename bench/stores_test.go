@@ -27,6 +27,11 @@ var objectStores = []struct {
 		s.Endpoint = delayed(b, s.Endpoint)
 		return s.Line("")
 	}},
+	{"azblob", func(b *testing.B) string {
+		a := backendtest.StartAzblob(b)
+		a.Service = delayed(b, a.Service)
+		return a.Line("")
+	}},
 }
 
 func delayed(b *testing.B, url string) string {

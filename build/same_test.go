@@ -1,17 +1,12 @@
 package build_test
 
 import (
-	"archive/tar"
 	"encoding/json"
-	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends/backendtest"
 )
@@ -142,60 +137,7 @@ func TestSameFiles(t *testing.T) {
 
 func sameFiles(t *testing.T, ours, theirs string) {
 	t.Helper()
-	if a, b := files(t, ours), files(t, theirs); a != b || !strings.Contains(a, "\n") {
+	if a, b := backendtest.Files(t, ours), backendtest.Files(t, theirs); a != b || !strings.Contains(a, "\n") {
 		t.Errorf("ours:\n%s\ntheirs:\n%s", a, b)
-	}
-}
-
-// files lists a directory, or an archive, with a digest of each file.
-func files(t *testing.T, path string) string {
-	t.Helper()
-	var list []string
-	add := func(name string, mode os.FileMode, content []byte) {
-		list = append(list, strings.Join([]string{name, mode.String(), digest.FromBytes(content).String()}, " "))
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info.IsDir() {
-		err = filepath.WalkDir(path, func(name string, d os.DirEntry, err error) error {
-			info, statErr := d.Info()
-			var content []byte
-			if err = errors.Join(err, statErr); err == nil && d.Type().IsRegular() {
-				content, err = os.ReadFile(name)
-			}
-			add(strings.TrimPrefix(name, path), info.Mode(), content)
-			return err
-		})
-	} else {
-		err = untar(path, add)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	slices.Sort(list)
-	return strings.Join(list, "\n")
-}
-
-func untar(path string, add func(string, os.FileMode, []byte)) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	for archive := tar.NewReader(file); ; {
-		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		content, err := io.ReadAll(archive)
-		if err != nil {
-			return err
-		}
-		add(header.Name, header.FileInfo().Mode(), content)
 	}
 }
