@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,10 @@ const statObjects = 32
 // maxObjectDocument bounds a cache config that is read. BuildKit sets no bound here;
 // what is imported of it is bounded by MaxConfig.
 const maxObjectDocument = 16 << 20
+
+// wholeBlob is the size up to which a blob is sent in one request, out of memory: parts
+// take two round trips more. BuildKit sends four blobs at once.
+const wholeBlob = 16 << 20
 
 // partSize is that of a part of a large upload, each of which lies in memory while it is
 // under way. S3 takes none that is smaller; Azure writes none of 4 MiB and less at full
@@ -152,14 +157,15 @@ func (o *objects) Put(ctx context.Context, desc ocispecs.Descriptor, r io.Reader
 }
 
 func (o *objects) putBlob(ctx context.Context, key string, desc ocispecs.Descriptor, body io.Reader) error {
-	if desc.Size > MaxConfig {
+	if desc.Size > wholeBlob {
 		return o.upload(ctx, key, body, desc.Size)
 	}
-	content, err := io.ReadAll(body)
-	if err != nil || o.configs.hold(desc.Digest, content) {
+	var content bytes.Buffer
+	content.Grow(int(desc.Size) + bytes.MinRead)
+	if _, err := content.ReadFrom(body); err != nil || o.configs.hold(desc.Digest, content.Bytes()) {
 		return err
 	}
-	return o.put(ctx, key, content, nil)
+	return o.put(ctx, key, content.Bytes(), nil)
 }
 
 // PutManifest implements [Scopes].
