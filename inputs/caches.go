@@ -1,8 +1,6 @@
 package inputs
 
 import (
-	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -95,36 +93,4 @@ func (p *parser) cacheAttrs() map[string]string {
 		delete(attrs, "compression-level")
 	}
 	return attrs
-}
-
-// connections are the schemes of builder addresses (client/connhelper in BuildKit,
-// and what its client dials itself).
-var connections = []string{"unix", "tcp", "docker-container", "podman-container", "kube-pod", "ssh"}
-
-// builder reads which builder to use.
-func (p *parser) builder() string {
-	text := p.value("builder")
-	words := []string{"auto", "embedded", "rootless"}
-	if slices.Contains(words, text) {
-		return text
-	}
-	scheme, rest, isAddress := strings.Cut(text, "://")
-	switch {
-	case isAddress && !slices.Contains(connections, scheme):
-		p.report("builder", 0, quoted(scheme)+" is not a kind of address", didYouMean(scheme, connections))
-	case isAddress && strings.Trim(rest, "/") == "":
-		p.report("builder", 0, "the address names nothing", "write it like unix:///run/buildkit/buildkitd.sock or docker-container://name")
-	case isAddress:
-		if _, err := url.Parse(text); err != nil {
-			p.report("builder", 0, "the address is not a URL", "")
-		}
-		return text
-	case text == "container" || text == "engine":
-		p.report("builder", 0, quoted(text)+" is not available yet", "use auto, embedded, rootless, or the address of a BuildKit")
-	case Nearest(text, words) != "":
-		p.report("builder", 0, quoted(text)+" is not a builder", didYouMean(text, words))
-	default:
-		p.report("builder", 0, "builders of buildx cannot be used by name yet", "leave the input out, or give an address such as docker-container://NAME")
-	}
-	return ""
 }

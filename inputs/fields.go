@@ -78,7 +78,7 @@ var Fields = []Field{
 	{Name: "pull-request", Kind: Int, Unset: "detected", Help: "Number of the pull request."},
 	{Name: "trusted", Kind: Bool, Unset: "detected", Help: "Whether this run may write caches."},
 
-	{Name: "builder", Default: "auto", Help: "BuildKit to use: `auto`, `embedded`, `rootless`, or an address: `unix://`, `tcp://`, `docker-container://`, `podman-container://`, `kube-pod://`, `ssh://`."},
+	{Name: "builder", Kind: Lines, Default: "auto", Help: "BuildKit to use: `auto`, `embedded`, `rootless`, or an address: `unix://`, `tcp://`, `docker-container://`, `podman-container://`, `kube-pod://`, `ssh://`. Several, one a line, each with `;platforms=linux/arm64` after it."},
 	{Name: "progress", Default: "auto", Choices: []string{"auto", "plain", "tty", "quiet"}, Help: "How progress is shown."},
 	{Name: "report-dir", Unset: "`$RUNNER_TEMP/warmlayer` on GitHub, `.warmlayer` in other CIs, none at a terminal", Help: "Directory for `warmlayer.json`, `warmlayer.md` and `warmlayer.env`."},
 }

@@ -73,7 +73,8 @@ type Values struct {
 	PullRequest                       int    // 0: detect it
 	Trusted                           *bool  // nil: detect it
 
-	Builder  string // auto, embedded, rootless, or an address
+	Builder  string // auto, embedded, rootless, or an address; "" where there are Nodes
+	Nodes    []Node // several builders: see [Values.PerNode]
 	Progress string // auto, plain, tty or quiet
 
 	Summary            bool   // DOCKER_BUILD_SUMMARY: write GitHub's job summary
@@ -132,7 +133,8 @@ func (p *parser) values() Values {
 	outputs := p.outputs(push, tags, platforms)
 	_, outputsGiven := p.settings["outputs"]
 	images := pushedNames(outputs)
-	return Values{
+	builder, nodes := p.builders()
+	v := Values{
 		Dir:     p.dir,
 		Context: context,
 		Remote:  remote,
@@ -167,10 +169,12 @@ func (p *parser) values() Values {
 		PullRequest:   p.int("pull-request"),
 		Trusted:       p.optionalBool("trusted"),
 
-		Builder:   p.builder(),
+		Builder:   builder,
 		Progress:  p.value("progress"),
 		ReportDir: p.value("report-dir"),
 	}
+	p.spread(nodes, &v)
+	return v
 }
 
 func texts(items []item) []string {

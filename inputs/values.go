@@ -100,6 +100,9 @@ func (v Values) ReportDirectory(ci, runnerTemp string) string {
 func (v Values) Sensitive() []string {
 	all := urlCredentials(v.Context)
 	all = append(all, urlCredentials(v.Builder)...)
+	for _, n := range v.Nodes {
+		all = append(all, urlCredentials(n.Address)...)
+	}
 	for _, s := range v.Secrets {
 		all = append(all, s.Value)
 	}

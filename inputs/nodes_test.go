@@ -1,0 +1,88 @@
+package inputs
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+)
+
+func TestNodes(t *testing.T) {
+	t.Parallel()
+	amd, arm := "tcp://amd.example:1;platforms=linux/amd64,linux/386", "ssh://me@arm.example;platforms=linux/arm64"
+	push := []string{"--push", "--tags", "ghcr.io/acme/shop:v1,ghcr.io/acme/shop:v2"}
+	for name, test := range map[string]struct {
+		args []string
+		want string // the problems, or the nodes
+	}{
+		"two":              {append(push, "--builder", amd, "--builder", arm), "tcp://amd.example:1 [linux/amd64 linux/386], ssh://me@arm.example [linux/arm64]"},
+		"of wanted ones":   {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/arm64,linux/amd64"), "tcp://amd.example:1 [linux/amd64], ssh://me@arm.example [linux/arm64]"},
+		"one is left":      {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/arm64"), "lone ssh://me@arm.example [linux/arm64]"},
+		"one":              {append(push, "--builder", "embedded;platforms=linux/arm64"), "lone embedded [linux/arm64]"},
+		"one, plain":       {append(push, "--builder", "embedded"), "lone embedded []"},
+		"nobody builds it": {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/s390x,linux/arm64"), "builder: none of the builders builds linux/s390x\nhint: add it to the platforms of one"},
+		"says nothing":     {append(push, "--builder", amd, "--builder", "embedded"), "builder: line 2: it is one of several, and does not say what it builds\nhint: add ;platforms=linux/arm64"},
+		"both":             {append(push, "--builder", amd, "--builder", "embedded;platforms=linux/386"), "builder: line 2: another one builds linux/386 too\nhint: give each platform to one builder"},
+		"odd attribute":    {append(push, "--builder", "embedded;platform=linux/386"), "builder: after the address comes platforms=, and a list\nhint: write it like tcp://host:1234;platforms=linux/arm64"},
+		"odd platform":     {append(push, "--builder", "embedded;platforms=linux/x"), "builder: \"linux/x\" is not a platform\nhint: write it like linux/amd64 or linux/arm/v7"},
+		"no push":          {[]string{"--builder", amd, "--builder", arm}, "builder: several builders need an image to push\nhint: set push: true and tags"},
+		"to a directory":   {[]string{"--builder", amd, "--builder", arm, "--outputs", "type=local,dest=out"}, "outputs: line 1: several builders can only push images, and this is one of type local\nhint: set push: true, or use one builder"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v, problems := Parse(test.args, nil, checkout(t))
+			got := problems.Error()
+			if len(problems) == 0 {
+				got = nodesText(v)
+			}
+			if got != test.want {
+				t.Errorf("got:\n%s\nwant:\n%s", got, test.want)
+			}
+		})
+	}
+}
+
+func nodesText(v Values) string {
+	if len(v.Nodes) == 0 {
+		return "lone " + v.Builder + " " + fmt.Sprint(v.Platforms)
+	}
+	text := ""
+	for i, n := range v.Nodes {
+		if i > 0 {
+			text += ", "
+		}
+		text += n.Address + " " + fmt.Sprint(n.Platforms)
+	}
+	return text
+}
+
+// Each node pushes its part by digest, and the index's annotations wait for the index.
+func TestPerNode(t *testing.T) {
+	t.Parallel()
+	v, problems := Parse([]string{
+		"--builder", "embedded;platforms=linux/amd64", "--builder", "ssh://h;platforms=linux/arm64,linux/arm/v7", "--cache-key", "web",
+		"--tags", "ghcr.io/acme/shop:v1,ghcr.io/acme/shop:v2,docker.io/acme/shop",
+		"--outputs", "type=image,push=true,annotation-index.a=b,annotation-manifest.c=d",
+	}, nil, checkout(t))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	parts := v.PerNode()
+	want := map[string]string{
+		"push": "true", "push-by-digest": "true", "name": "ghcr.io/acme/shop,docker.io/acme/shop", "annotation-manifest.c": "d",
+	}
+	for _, part := range parts {
+		if !reflect.DeepEqual(part.Outputs[0].Attrs, want) {
+			t.Errorf("attributes %v", part.Outputs[0].Attrs)
+		}
+	}
+	second := parts[1]
+	if second.Builder != "ssh://h" || second.CacheKey != "web-linux-arm64-linux-arm-v7" || len(second.Platforms) != 2 || second.Nodes != nil {
+		t.Errorf("the second: builder %q, key %q, platforms %v", second.Builder, second.CacheKey, second.Platforms)
+	}
+	if got := v.IndexAnnotations(); !reflect.DeepEqual(got, map[string]string{"a": "b"}) {
+		t.Errorf("annotations of the index: %v", got)
+	}
+	if _, changed := v.Outputs[0].Attrs["push-by-digest"]; changed {
+		t.Error("the values themselves were changed")
+	}
+}
