@@ -159,9 +159,9 @@ func fill(b *testing.B, path string, size int64) {
 	}
 }
 
-// BenchmarkMemory sends a context of 1 GiB, and a layer of 1 GiB through the
-// gateway into a directory and out of it again, and reports the largest resident
-// set of the program itself.
+// BenchmarkMemory sends a context of 1 GiB, and a layer of 1 GiB through the gateway
+// into a store and out of it again, and reports the largest resident set of the program
+// itself.
 func BenchmarkMemory(b *testing.B) {
 	app := filepath.Join(backendtest.Temp(b), "app")
 	if err := os.CopyFS(app, os.DirFS(backendtest.App(b))); err != nil {
@@ -169,15 +169,25 @@ func BenchmarkMemory(b *testing.B) {
 	}
 	backendtest.Write(b, filepath.Join(app, "Dockerfile"), bigDockerfile)
 	fill(b, filepath.Join(app, "data"), 1<<30)
-	cache := "type=local,dest=" + filepath.Join(backendtest.Temp(b), "cache")
-	cold := backendtest.Invocation{Dir: app, Branch: "main", Args: []string{"--cache", cache, "--compression", "uncompressed"}}
-	warm := cold
-	warm.Args = append(slices.Clone(cold.Args), "--outputs", "type=tar,dest="+filepath.Join(backendtest.Temp(b), "out.tar"))
-	for b.Loop() {
-		b.ReportMetric(peak(b, cold), "context-and-export-MB")
-		b.ReportMetric(peak(b, warm), "import-and-tar-MB")
+	memory := func(b *testing.B, cold backendtest.Invocation) {
+		cold.Dir, cold.Branch = app, "main"
+		cold.Args = append(cold.Args, "--compression", "uncompressed")
+		warm := cold
+		warm.Args = append(slices.Clone(cold.Args), "--outputs", "type=tar,dest="+filepath.Join(backendtest.Temp(b), "out.tar"))
+		for b.Loop() {
+			b.ReportMetric(peak(b, cold), "context-and-export-MB")
+			b.ReportMetric(peak(b, warm), "import-and-tar-MB")
+		}
+		b.ReportMetric(0, "ns/op")
 	}
-	b.ReportMetric(0, "ns/op")
+	b.Run("local", func(b *testing.B) {
+		memory(b, backendtest.Invocation{Args: []string{"--cache", "type=local,dest=" + filepath.Join(backendtest.Temp(b), "cache")}})
+	})
+	for _, store := range objectStores {
+		b.Run(store.name, func(b *testing.B) {
+			memory(b, backendtest.Invocation{Args: []string{"--cache", store.line(b)}})
+		})
+	}
 }
 
 // peak runs the program and polls its high-water mark, which ends with it.
