@@ -45,11 +45,11 @@ type Values struct {
 	Secrets   []Secret // those of secret-envs and secret-files, and github-token's, among them
 
 	AddHosts       []Pair            // name and address of hosts, in order
-	Allow          []string          // entitlements: network.host, security.insecure, device=…
-	Attests        map[string]string // by type, as the frontend takes them: provenance: "mode=max,builder-id=…"
+	Allow          []string          // entitlements: network.host, security.insecure, device=…; network.host for Network too
+	Attests        map[string]string // by type, as the frontend takes them: provenance: "mode=max,builder-id=…"; defaults are worked in
 	BuildContexts  []Pair            // name and place: a directory, a URL, docker-image://… or oci-layout://…
-	Call           string            // "": build; check, outline or targets: ask the frontend that instead
 	CgroupParent   string            // "": BuildKit's
+	GitHubToken    string            // "": none
 	Load           bool              // as given; Outputs have it worked in: one of type docker without a Dest
 	Network        string            // of RUN steps: "", default, none or host
 	NoCacheFilters []string          // stages whose steps are all to run
@@ -57,6 +57,10 @@ type Values struct {
 	SSH            []SSH
 	Ulimits        []string       // as the frontend takes them: "nofile=1024:2048"
 	SourcePolicy   *policy.Policy // of EXPERIMENTAL_BUILDKIT_SOURCE_POLICY; nil: none
+
+	Call             string // "": build; check, outline or targets: ask the frontend that instead, and make no outputs
+	CallFormat       string // of the answer: "", which is text, or json
+	CallIgnoreStatus bool   // what check finds does not fail the step
 
 	Caches       []Cache           // to be scoped by branch
 	CacheFrom    []Cache           // verbatim
@@ -79,23 +83,8 @@ type Values struct {
 	Summary            bool   // DOCKER_BUILD_SUMMARY: write GitHub's job summary
 	Annotate           bool   // DOCKER_BUILD_CHECKS_ANNOTATIONS: Dockerfile warnings become annotations
 	MetadataProvenance string // BUILDX_METADATA_PROVENANCE: min, max or disabled
-	MetadataWarnings   bool   // BUILDX_METADATA_WARNINGS
+	MetadataWarnings   bool   // BUILDX_METADATA_WARNINGS; on GitHub true unless set, as in docker/build-push-action
 	ReportDir          string // "": see [Values.ReportDirectory]
-}
-
-// Secret is handed to the build under its ID. Printing one shows the ID alone.
-type Secret struct{ ID, Value string }
-
-// String is the secret's ID.
-func (s Secret) String() string { return s.ID }
-
-// GoString is the secret's ID.
-func (s Secret) GoString() string { return "inputs.Secret(" + s.ID + ")" }
-
-// SSH is an agent, or keys that one is made of, for RUN --mount=type=ssh.
-type SSH struct {
-	ID    string   // "default" unless named
-	Paths []string // of one agent's socket, or of keys; none: the agent of SSH_AUTH_SOCK
 }
 
 // Parse reads the inputs. args are the command line's without the program and the
@@ -126,12 +115,21 @@ func (p *parser) report(input string, line int, what, hint string) {
 
 func (p *parser) values() Values {
 	context, file, remote := p.context()
-	push := p.bool("push")
-	tags := p.tags()
-	platforms := p.platforms()
-	outputs := p.outputs(push, tags, platforms)
+	contexts := p.buildContexts()
+	args := p.buildArgs()
+	secrets := p.secrets()
+	token := p.value("github-token")
+	call, callFormat, callIgnore := p.call()
+	network := p.value("network")
+	allowed, deletes := p.allow(network)
+	r := p.result(args)
+	p.deletions(r.outputs, deletes)
+	if call != "" {
+		r.outputs = nil
+	}
 	_, outputsGiven := p.settings["outputs"]
-	images := pushedNames(outputs)
+	images := pushedNames(r.outputs)
+	caches := p.caches()
 	return Values{
 		Dir:     p.dir,
 		Context: context,
@@ -139,20 +137,37 @@ func (p *parser) values() Values {
 		File:    file,
 		Target:  p.value("target"),
 
-		BuildArgs: p.buildArgs(),
+		BuildArgs: args,
 		Labels:    p.labels(),
-		Tags:      tagged(tags),
-		Push:      push,
-		Outputs:   outputs,
-		CacheOnly: outputsGiven && len(outputs) == 0,
-		Platforms: platforms,
+		Tags:      tagged(r.tags),
+		Push:      r.push,
+		Outputs:   r.outputs,
+		CacheOnly: outputsGiven && len(r.outputs) == 0,
+		Platforms: r.platforms,
 		NoCache:   p.bool("no-cache"),
 		Pull:      p.bool("pull"),
-		Secrets:   p.secrets(),
+		Secrets:   append(secrets, p.gitToken(token, places(context, contexts), secrets)...),
 
-		Caches:       p.caches(),
+		AddHosts:         p.addHosts(),
+		Allow:            allowed,
+		Attests:          r.attests,
+		BuildContexts:    contexts,
+		Call:             call,
+		CallFormat:       callFormat,
+		CallIgnoreStatus: callIgnore,
+		CgroupParent:     p.value("cgroup-parent"),
+		GitHubToken:      token,
+		Load:             r.load,
+		Network:          network,
+		NoCacheFilters:   p.noCacheFilters(),
+		ShmSize:          p.size("shm-size"),
+		SSH:              p.ssh(context),
+		Ulimits:          p.ulimits(),
+		SourcePolicy:     p.sourcePolicy(),
+
+		Caches:       caches,
 		CacheFrom:    p.verbatim("cache-from", images),
-		CacheTo:      p.verbatim("cache-to", images),
+		CacheTo:      inlineCache(args, caches, p.verbatim("cache-to", images)),
 		CacheKey:     p.value("cache-key"),
 		CacheAttrs:   p.cacheAttrs(),
 		Fallbacks:    texts(p.list("cache-fallbacks")),
@@ -170,7 +185,21 @@ func (p *parser) values() Values {
 		Builder:   p.builder(),
 		Progress:  p.value("progress"),
 		ReportDir: p.value("report-dir"),
+
+		Summary:            p.envBool("DOCKER_BUILD_SUMMARY", true),
+		Annotate:           p.envBool("DOCKER_BUILD_CHECKS_ANNOTATIONS", true),
+		MetadataProvenance: p.metadataProvenance(),
+		MetadataWarnings:   p.envBool("BUILDX_METADATA_WARNINGS", p.onGitHub()),
 	}
+}
+
+// places are where the contexts of a build come from.
+func places(context string, others []Pair) []string {
+	all := []string{context}
+	for _, c := range others {
+		all = append(all, c.Value)
+	}
+	return all
 }
 
 func texts(items []item) []string {
@@ -179,50 +208,4 @@ func texts(items []item) []string {
 		all = append(all, it.text)
 	}
 	return all
-}
-
-// buildArgs reads NAME=value, and NAME alone from the environment as docker build
-// does; but a NAME that is not set there is a problem.
-func (p *parser) buildArgs() []Pair {
-	var pairs []Pair
-	for _, it := range p.list("build-args") {
-		name, value, ok := strings.Cut(it.text, "=")
-		if !ok {
-			value, ok = p.env[name]
-		}
-		if !ok || name == "" {
-			p.report("build-args", it.line, "expected NAME=value, or the NAME of a variable that is set", "")
-			continue
-		}
-		pairs = append(pairs, Pair{name, value})
-	}
-	return pairs
-}
-
-func (p *parser) labels() []Pair {
-	var pairs []Pair
-	for _, it := range p.list("labels") {
-		key, value, ok := strings.Cut(it.text, "=")
-		if !ok || key == "" {
-			p.report("labels", it.line, "expected key=value", `for an empty value write "key="`)
-			continue
-		}
-		pairs = append(pairs, Pair{key, value})
-	}
-	return pairs
-}
-
-// secrets reads id=value. Nothing of a line that is not understood is shown: it may
-// be the second line of a key that was not quoted.
-func (p *parser) secrets() []Secret {
-	var secrets []Secret
-	for _, it := range p.list("secrets") {
-		id, value, ok := strings.Cut(it.text, "=")
-		if !ok || id == "" || value == "" || strings.ContainsAny(id, " \t\n") {
-			p.report("secrets", it.line, "expected id=value", `put quotes around a secret of several lines: "id=value"`)
-			continue
-		}
-		secrets = append(secrets, Secret{id, value})
-	}
-	return secrets
 }
