@@ -26,30 +26,52 @@ type annotation struct {
 
 // annotate gives every image among the outputs the annotations, under BuildKit's names
 // (exporter/containerimage/exptypes). Where there is no output at all, as in a workflow
-// that pushes nothing for pull requests, there is nothing to annotate. isIndex tells
-// whether images are more than one manifest.
-func (p *parser) annotate(outputs []Output, platforms []string, isIndex bool) {
-	images := slices.Clone(outputs)
+// that pushes nothing for pull requests, there is nothing to annotate.
+func (p *parser) annotate(v Values) {
+	images := slices.Clone(v.Outputs)
 	images = slices.DeleteFunc(images, func(o Output) bool { return o.Type == "local" || o.Type == "tar" })
-	all := p.annotations(platforms)
-	if len(all) > 0 && len(images) == 0 && len(outputs) > 0 {
+	all := p.annotations(v.Platforms)
+	if len(all) > 0 && len(images) == 0 && len(v.Outputs) > 0 {
 		p.report("annotations", 0, "no output is an image that could have them", "add an output of type image or oci")
 	}
 	for _, a := range all {
-		above := a.key.Type == exptypes.AnnotationIndex || a.key.Type == exptypes.AnnotationIndexDescriptor
-		if above && !isIndex && len(images) > 0 {
-			p.report("annotations", a.line, "an image of one platform has no index", "leave "+a.key.Type+" out, or set provenance to mode=max, which adds one")
-			continue
-		}
 		for _, o := range images {
-			docker := o.Attrs["oci-mediatypes"] != "" && !isTrue(o.Attrs["oci-mediatypes"])
-			if docker && a.key.Type != "" && a.key.Type != exptypes.AnnotationManifest {
-				p.report("annotations", a.line, a.key.Type+" needs OCI media types", "remove oci-mediatypes from outputs")
+			if problem := v.cannotAnnotate(o, a.key); problem != nil {
+				p.report("annotations", a.line, problem.What, problem.Hint)
 				break
 			}
 			o.Attrs[a.key.String()] = a.value
 		}
 	}
+}
+
+// cannotAnnotate is why BuildKit would refuse an annotation after the whole build
+// (exporter/containerimage/writer.go in v0.33.1), or nil.
+func (v Values) cannotAnnotate(o Output, key exptypes.AnnotationKey) *Problem {
+	docker := o.Attrs["oci-mediatypes"] != "" && !isTrue(o.Attrs["oci-mediatypes"])
+	index := key.Type == exptypes.AnnotationIndex || key.Type == exptypes.AnnotationIndexDescriptor
+	switch {
+	case index && !v.isIndex(o):
+		return &Problem{What: "an image of one platform has no index", Hint: "leave " + key.Type + " out, or set provenance to mode=max, which adds one"}
+	case docker && key.Type != "" && key.Type != exptypes.AnnotationManifest:
+		return &Problem{What: key.Type + " needs OCI media types", Hint: "remove oci-mediatypes from outputs"}
+	}
+	return nil
+}
+
+// isIndex tells whether an image is going to be an index: of several platforms, or of
+// one beside attestations.
+func (v Values) isIndex(o Output) bool {
+	if len(v.Platforms) > 1 || v.switchedOn(multiPlatformArg) {
+		return true
+	}
+	forced := isTrue(o.Attrs["attestation-inline"])
+	for _, attrs := range v.Attests {
+		if forced || !slices.Contains(strings.Split(attrs, ","), "inline-only=true") {
+			return true
+		}
+	}
+	return false
 }
 
 // annotations reads key=value, each with the levels that it is for: index,manifest:key
@@ -100,18 +122,4 @@ func parseLevel(text string, built []string) (string, *platforms.Platform, *Prob
 	}
 	parsed := platforms.MustParse(name)
 	return groups[1], &parsed, nil
-}
-
-// isIndex tells whether an image is going to be an index: of several platforms, or of
-// one beside attestations (exporter/containerimage/writer.go in BuildKit v0.33.1).
-func isIndex(built []string, args []Pair, attests map[string]string) bool {
-	if len(built) > 1 || switchedOn(args, multiPlatformArg) {
-		return true
-	}
-	for _, attrs := range attests {
-		if !slices.Contains(strings.Split(attrs, ","), "inline-only=true") {
-			return true
-		}
-	}
-	return false
 }

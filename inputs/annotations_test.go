@@ -24,6 +24,7 @@ func TestAnnotations(t *testing.T) {
 			want: attrs{"annotation-index.a": "b", "annotation-manifest-descriptor.a": "b", "annotation-index-descriptor.c": ""}},
 		{annotations: "manifest[linux/amd64],manifest[linux/arm64/v8]:a=b", environ: both, want: attrs{"annotation-manifest[linux/amd64].a": "b", "annotation-manifest[linux/arm64].a": "b"}},
 		{annotations: "index:a=b", environ: []string{"INPUT_OUTPUTS=type=oci,dest=x", "INPUT_BUILD-ARGS=BUILDKIT_MULTI_PLATFORM=1"}, want: attrs{"annotation-index.a": "b"}},
+		{annotations: "index:a=b", environ: []string{"INPUT_OUTPUTS=type=oci,dest=x,attestation-inline=1"}, want: attrs{"attestation-inline": "1", "annotation-index.a": "b"}},
 		{annotations: "a=b", environ: []string{"INPUT_OUTPUTS=out\ntype=docker"}, want: attrs{"annotation.a": "b"}},
 		{annotations: "a=b", environ: []string{"INPUT_OUTPUTS=type=image,annotation.a=c"}, want: attrs{"annotation.a": "b"}},
 		{annotations: "a=b\nmanifest:c=d", environ: docker, want: attrs{"oci-mediatypes": "false", "annotation.a": "b", "annotation-manifest.c": "d"}},

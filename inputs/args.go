@@ -46,9 +46,9 @@ func has(pairs []Pair, key string) bool {
 }
 
 // switchedOn tells whether the last build argument of a name is true.
-func switchedOn(args []Pair, name string) bool {
+func (v Values) switchedOn(name string) bool {
 	on := false
-	for _, a := range args {
+	for _, a := range v.BuildArgs {
 		if a.Key == name {
 			on = isTrue(a.Value)
 		}
@@ -56,14 +56,10 @@ func switchedOn(args []Pair, name string) bool {
 	return on
 }
 
-// inlineCache adds the cache that BUILDKIT_INLINE_CACHE asks for to those of cache-to,
-// unless there is an inline one.
-func inlineCache(args []Pair, caches, to []Cache) []Cache {
-	isInline := func(c Cache) bool { return c.Type == "inline" }
-	if !switchedOn(args, inlineCacheArg) || slices.ContainsFunc(caches, isInline) || slices.ContainsFunc(to, isInline) {
-		return to
-	}
-	return append(to, Cache{Type: "inline", Attrs: map[string]string{}})
+// inlineCache tells whether BUILDKIT_INLINE_CACHE asks for a cache that is not there.
+func (v Values) inlineCache() bool {
+	there := slices.ContainsFunc(slices.Concat(v.Caches, v.CacheTo), func(c Cache) bool { return c.Type == "inline" })
+	return v.switchedOn(inlineCacheArg) && !there
 }
 
 func (p *parser) labels() []Pair {

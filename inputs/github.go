@@ -70,21 +70,24 @@ func (p *parser) expand(input string, line int, text string) (string, bool) {
 	return defaultTemplate.ReplaceAllLiteralString(text, context), true
 }
 
-// gitToken makes github-token a secret where one of the places is a repository on the
+// gitToken makes github-token a secret where one of the contexts is a repository on the
 // GitHub server. Its name is the one that BuildKit looks for there and sends to no other
 // host (source/git). A token, header or user of the user's own comes before it.
-func (p *parser) gitToken(token string, places []string, given []Secret) []Secret {
+func (p *parser) gitToken(v Values) []Secret {
 	server, err := url.Parse(p.server())
-	if token == "" || err != nil || !slices.ContainsFunc(places, func(place string) bool { return isRepository(server.Host, place) }) {
+	if err != nil || v.GitHubToken == "" {
 		return nil
 	}
-	for _, s := range given {
+	if !slices.ContainsFunc(v.places(), func(place string) bool { return isRepository(server.Host, place) }) {
+		return nil
+	}
+	for _, s := range v.Secrets {
 		name := strings.TrimSuffix(s.ID, "."+server.Host)
 		if name == "GIT_AUTH_TOKEN" || name == "GIT_AUTH_HEADER" {
 			return nil
 		}
 	}
-	return []Secret{{"GIT_AUTH_TOKEN." + server.Host, token}}
+	return []Secret{{"GIT_AUTH_TOKEN." + server.Host, v.GitHubToken}}
 }
 
 // isRepository tells whether a place is a Git repository that is read over HTTP from a

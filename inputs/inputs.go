@@ -85,6 +85,8 @@ type Values struct {
 	MetadataProvenance string // BUILDX_METADATA_PROVENANCE: min, max or disabled
 	MetadataWarnings   bool   // BUILDX_METADATA_WARNINGS; on GitHub true unless set, as in docker/build-push-action
 	ReportDir          string // "": see [Values.ReportDirectory]
+
+	deletes bool // outputs may delete files outside the working directory
 }
 
 // Parse reads the inputs. args are the command line's without the program and the
@@ -114,67 +116,12 @@ func (p *parser) report(input string, line int, what, hint string) {
 }
 
 func (p *parser) values() Values {
-	context, file, remote := p.context()
-	contexts := p.buildContexts()
-	args := p.buildArgs()
-	secrets := p.secrets()
-	token := p.value("github-token")
-	call, callFormat, callIgnore := p.call()
-	network := p.value("network")
-	allowed, deletes := p.allow(network)
-	r := p.result(args)
-	p.deletions(r.outputs, deletes)
-	if call != "" {
-		r.outputs = nil
-	}
-	_, outputsGiven := p.settings["outputs"]
-	images := pushedNames(r.outputs)
-	caches := p.caches()
-	return Values{
+	v := Values{
 		Dir:     p.dir,
-		Context: context,
-		Remote:  remote,
-		File:    file,
 		Target:  p.value("target"),
-
-		BuildArgs: args,
-		Labels:    p.labels(),
-		Tags:      tagged(r.tags),
-		Push:      r.push,
-		Outputs:   r.outputs,
-		CacheOnly: outputsGiven && len(r.outputs) == 0,
-		Platforms: r.platforms,
-		NoCache:   p.bool("no-cache"),
-		Pull:      p.bool("pull"),
-		Secrets:   append(secrets, p.gitToken(token, places(context, contexts), secrets)...),
-
-		AddHosts:         p.addHosts(),
-		Allow:            allowed,
-		Attests:          r.attests,
-		BuildContexts:    contexts,
-		Call:             call,
-		CallFormat:       callFormat,
-		CallIgnoreStatus: callIgnore,
-		CgroupParent:     p.value("cgroup-parent"),
-		GitHubToken:      token,
-		Load:             r.load,
-		Network:          network,
-		NoCacheFilters:   p.noCacheFilters(),
-		ShmSize:          p.size("shm-size"),
-		SSH:              p.ssh(context),
-		Ulimits:          p.ulimits(),
-		SourcePolicy:     p.sourcePolicy(),
-
-		Caches:       caches,
-		CacheFrom:    p.verbatim("cache-from", images),
-		CacheTo:      inlineCache(args, caches, p.verbatim("cache-to", images)),
-		CacheKey:     p.value("cache-key"),
-		CacheAttrs:   p.cacheAttrs(),
-		Fallbacks:    texts(p.list("cache-fallbacks")),
-		CacheWrite:   p.value("cache-write"),
-		CacheStrict:  p.bool("cache-strict"),
-		ProbeTimeout: p.duration("probe-timeout"),
-		CacheTimeout: p.duration("cache-timeout"),
+		Labels:  p.labels(),
+		NoCache: p.bool("no-cache"),
+		Pull:    p.bool("pull"),
 
 		Branch:        p.value("branch"),
 		BaseBranch:    p.value("base-branch"),
@@ -182,21 +129,87 @@ func (p *parser) values() Values {
 		PullRequest:   p.int("pull-request"),
 		Trusted:       p.optionalBool("trusted"),
 
-		Builder:   p.builder(),
-		Progress:  p.value("progress"),
-		ReportDir: p.value("report-dir"),
+		Builder:  p.builder(),
+		Progress: p.value("progress"),
 
 		Summary:            p.envBool("DOCKER_BUILD_SUMMARY", true),
 		Annotate:           p.envBool("DOCKER_BUILD_CHECKS_ANNOTATIONS", true),
 		MetadataProvenance: p.metadataProvenance(),
 		MetadataWarnings:   p.envBool("BUILDX_METADATA_WARNINGS", p.onGitHub()),
+		ReportDir:          p.value("report-dir"),
+	}
+	p.readSources(&v)
+	p.readRun(&v)
+	p.readResult(&v)
+	p.readCaches(&v)
+	return v
+}
+
+// readSources reads what a build is made from.
+func (p *parser) readSources(v *Values) {
+	v.Context, v.File, v.Remote = p.context()
+	v.BuildContexts = p.buildContexts()
+	v.BuildArgs = p.buildArgs()
+	v.SSH = p.ssh(v.Context)
+	v.SourcePolicy = p.sourcePolicy()
+	v.GitHubToken = p.value("github-token")
+	v.Secrets = p.secrets()
+	v.Secrets = append(v.Secrets, p.gitToken(*v)...)
+}
+
+// readRun reads how RUN steps run.
+func (p *parser) readRun(v *Values) {
+	v.AddHosts = p.addHosts()
+	v.CgroupParent = p.value("cgroup-parent")
+	v.Network = p.value("network")
+	v.Allow, v.deletes = p.allow(v.Network)
+	v.NoCacheFilters = p.noCacheFilters()
+	v.ShmSize = p.size("shm-size")
+	v.Ulimits = p.ulimits()
+}
+
+// readResult reads what is to be made, and what goes into it. Where the frontend is
+// only called nothing is, whatever was asked for.
+func (p *parser) readResult(v *Values) {
+	tags := p.tags()
+	v.Tags = tagged(tags)
+	v.Platforms = p.platforms()
+	v.Push, v.Load = p.bool("push"), p.bool("load")
+	v.Outputs = p.outputs(*v, tags)
+	attests, asked := p.attests(v.Outputs)
+	v.Attests = attests
+	p.annotate(*v)
+	p.archives(*v, asked)
+	p.deletions(*v)
+	v.Call, v.CallFormat, v.CallIgnoreStatus = p.call()
+	_, given := p.settings["outputs"]
+	v.CacheOnly = given && len(v.Outputs) == 0
+	if v.Call != "" {
+		v.Outputs = nil
 	}
 }
 
-// places are where the contexts of a build come from.
-func places(context string, others []Pair) []string {
-	all := []string{context}
-	for _, c := range others {
+func (p *parser) readCaches(v *Values) {
+	images := pushedNames(v.Outputs)
+	v.Caches = p.caches()
+	v.CacheFrom = p.verbatim("cache-from", images)
+	v.CacheTo = p.verbatim("cache-to", images)
+	if v.inlineCache() {
+		v.CacheTo = append(v.CacheTo, Cache{Type: "inline", Attrs: map[string]string{}})
+	}
+	v.CacheKey = p.value("cache-key")
+	v.CacheAttrs = p.cacheAttrs()
+	v.Fallbacks = texts(p.list("cache-fallbacks"))
+	v.CacheWrite = p.value("cache-write")
+	v.CacheStrict = p.bool("cache-strict")
+	v.ProbeTimeout = p.duration("probe-timeout")
+	v.CacheTimeout = p.duration("cache-timeout")
+}
+
+// places are where the contexts come from.
+func (v Values) places() []string {
+	all := []string{v.Context}
+	for _, c := range v.BuildContexts {
 		all = append(all, c.Value)
 	}
 	return all

@@ -29,33 +29,13 @@ func isTrue(text string) bool {
 	return err == nil && b
 }
 
-// result is what a build is to make.
-type result struct {
-	push, load bool
-	tags       []reference.Named
-	platforms  []string
-	outputs    []Output
-	attests    map[string]string
-}
-
-// result reads what is to be made, and what goes into it.
-func (p *parser) result(args []Pair) result {
-	r := result{push: p.bool("push"), load: p.bool("load"), tags: p.tags(), platforms: p.platforms()}
-	r.outputs = p.outputs(r)
-	attests, explicit := p.attests(r.outputs)
-	r.attests = attests
-	p.annotate(r.outputs, r.platforms, isIndex(r.platforms, args, r.attests))
-	p.archives(r, explicit)
-	return r
-}
-
 // archives reports files of type docker that could not hold the result. Whether an
 // engine takes it that the image is loaded into is known only when it is asked.
-func (p *parser) archives(r result, attested bool) {
-	for _, o := range r.outputs {
+func (p *parser) archives(v Values, attested bool) {
+	for _, o := range v.Outputs {
 		switch {
 		case o.Type != "docker" || o.Dest == "":
-		case len(r.platforms) > 1:
+		case len(v.Platforms) > 1:
 			p.report("outputs", o.Line, "type docker holds one platform, and several are built", "use type=oci")
 		case attested:
 			p.report("outputs", o.Line, "type docker holds no attestations", "use type=oci, or leave provenance, sbom and attests out")
@@ -65,9 +45,9 @@ func (p *parser) archives(r result, attested bool) {
 
 // deletions reports local outputs that would delete files elsewhere than below the
 // working directory, unless that is allowed: buildx's rule (build/opt.go).
-func (p *parser) deletions(outputs []Output, allowed bool) {
-	for _, o := range outputs {
-		if o.Type != "local" || o.Attrs["mode"] != "delete" || allowed {
+func (p *parser) deletions(v Values) {
+	for _, o := range v.Outputs {
+		if o.Type != "local" || o.Attrs["mode"] != "delete" || v.deletes {
 			continue
 		}
 		if rel := relative(resolved(p.dir), resolved(locate(p.dir, o.Dest))); rel == "" || !filepath.IsLocal(rel) {
@@ -80,7 +60,7 @@ func (p *parser) deletions(outputs []Output, allowed bool) {
 // (commands/build.go, build/opt.go): push makes every image pushed, or adds one; load
 // adds what is loaded; tags are the names of every image, and come before a name of the
 // output's.
-func (p *parser) outputs(r result) []Output {
+func (p *parser) outputs(v Values, tags []reference.Named) []Output {
 	var all []Output
 	before := len(p.problems)
 	for _, it := range p.list("outputs") {
@@ -89,18 +69,18 @@ func (p *parser) outputs(r result) []Output {
 		}
 	}
 	all = slices.DeleteFunc(all, func(o Output) bool { return o.Type == "cacheonly" })
-	if r.push {
+	if v.Push {
 		all = pushed(all)
 	}
 	loads := func(o Output) bool { return o.Type == "docker" && o.Dest == "" }
-	if r.load && !slices.ContainsFunc(all, loads) {
+	if v.Load && !slices.ContainsFunc(all, loads) {
 		all = append(all, Output{Type: "docker", Attrs: map[string]string{}})
 	}
 	for i := range all {
-		p.nameOutput(&all[i], r.tags)
+		p.nameOutput(&all[i], tags)
 	}
 	_, tagsGiven := p.settings["tags"]
-	if len(p.problems) == before && (len(r.tags) > 0 || !tagsGiven) {
+	if len(p.problems) == before && (len(tags) > 0 || !tagsGiven) {
 		p.needNames(all)
 	}
 	return all

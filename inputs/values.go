@@ -115,7 +115,7 @@ func (v Values) ReportDirectory(ci, runnerTemp string) string {
 // attributes of caches, and those in URLs. Register them before anything is printed.
 func (v Values) Sensitive() []string {
 	all := append(urlCredentials(v.Builder), v.GitHubToken)
-	for _, place := range places(v.Context, v.BuildContexts) {
+	for _, place := range v.places() {
 		all = append(all, urlCredentials(place)...)
 	}
 	for _, s := range v.Secrets {
