@@ -1,6 +1,7 @@
 package inputs
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,7 +18,11 @@ var httpURL = regexp.MustCompile(`^https?://`)
 // context reads the context and the path of its Dockerfile, and looks for both on
 // disk. As in buildx's build/opt.go, a directory of that name comes before a URL.
 func (p *parser) context() (context, file string, remote bool) {
-	context, file = p.value("context"), p.value("file")
+	context, ok := p.contextPlace()
+	file = p.value("file")
+	if !ok {
+		return context, file, true
+	}
 	info, err := os.Stat(locate(p.dir, context))
 	isDir := err == nil && info.IsDir()
 	remote = !isDir && isRemote(context)
@@ -35,6 +40,15 @@ func (p *parser) context() (context, file string, remote bool) {
 	return context, file, remote
 }
 
+// contextPlace is the context as given or, on GitHub where nothing is checked out, the
+// repository there.
+func (p *parser) contextPlace() (string, bool) {
+	if _, given := p.settings["context"]; !given && p.noCheckout() {
+		return cmp.Or(p.defaultContext(), "."), true
+	}
+	return p.expand("context", 0, cmp.Or(p.value("context"), "."))
+}
+
 // noContext reports a context that is neither a directory nor a URL; err is what
 // looking for it gave.
 func (p *parser) noContext(context string, err error) {
@@ -44,7 +58,7 @@ func (p *parser) noContext(context string, err error) {
 	case context == "-":
 		p.report("context", 0, "a context from standard input is not supported", "unpack it into a directory")
 	case strings.Contains(context, "{{"):
-		p.report("context", 0, "templates are not supported yet", "check the repository out, and leave the input out")
+		p.report("context", 0, "the template is unknown", "the only one is {{defaultContext}}")
 	case os.IsNotExist(err) && p.settings["context"].from == argument:
 		p.report("context", 0, "no directory "+quoted(context), "the argument is the context; warmlayer --help lists the commands")
 	case os.IsNotExist(err):
@@ -61,11 +75,16 @@ func isRemote(context string) bool {
 	return isGit || httpURL.MatchString(context)
 }
 
+var unknownQuery = &Problem{
+	What: "BuildKit does not understand the URL's query",
+	Hint: "known are ref, subdir, checksum, submodules and keep-git-dir",
+}
+
 // remoteDockerfile is the Dockerfile's path for a URL. An absolute one is on disk, as
 // in buildx; any other is in the context and is not looked at.
 func (p *parser) remoteDockerfile(context, file string) string {
 	if _, isGit, err := dfgitutil.ParseGitRef(context); isGit && err != nil {
-		p.report("context", 0, "BuildKit does not understand the URL's query", "known are ref, subdir, checksum, submodules and keep-git-dir")
+		p.report("context", 0, unknownQuery.What, unknownQuery.Hint)
 	}
 	switch {
 	case file == "":

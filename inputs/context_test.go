@@ -7,6 +7,7 @@ import (
 func TestContext(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	agent := listen(t)
 	for _, name := range []string{"Dockerfile", "app/Dockerfile", "low/dockerfile", "other/Dockerfile.prod", "other/app.dockerfile", "other/.dockerignore", "empty/x", "typo/Dokerfile"} {
 		write(t, dir, name)
 	}
@@ -33,7 +34,8 @@ func TestContext(t *testing.T) {
 		{context: "https://example.com/o/r.git?foo=hunter2", problems: "context: BuildKit does not understand the URL's query\nhint: known are ref, subdir, checksum, submodules and keep-git-dir"},
 		{context: "Dockerfile/app", problems: "context: the directory cannot be read\nhint: check the path and its permissions"},
 		{context: "-", problems: "context: a context from standard input is not supported\nhint: unpack it into a directory"},
-		{context: "{{defaultContext}}:app", problems: "context: templates are not supported yet\nhint: check the repository out, and leave the input out"},
+		{context: "{{defaultContext}}:app", problems: "context: there is no default context outside GitHub Actions\nhint: name the directory, or the repository's URL"},
+		{context: "{{context}}", problems: "context: the template is unknown\nhint: the only one is {{defaultContext}}"},
 		{context: "other", problems: "file: no Dockerfile at \"other/Dockerfile\"\nhint: set file to other/Dockerfile.prod or other/app.dockerfile"},
 		{context: "typo", problems: "file: no Dockerfile at \"typo/Dockerfile\"\nhint: set file to typo/Dokerfile"},
 		{context: "empty", problems: "file: no Dockerfile at \"empty/Dockerfile\"\nhint: set file to the Dockerfile's path, or context to its directory"},
@@ -46,7 +48,7 @@ func TestContext(t *testing.T) {
 	} {
 		t.Run(tt.context+" "+tt.file, func(t *testing.T) {
 			t.Parallel()
-			v, problems := Parse(nil, []string{"INPUT_CONTEXT=" + tt.context, "INPUT_FILE=" + tt.file}, dir)
+			v, problems := Parse(nil, []string{"INPUT_CONTEXT=" + tt.context, "INPUT_FILE=" + tt.file, "SSH_AUTH_SOCK=" + agent}, dir)
 			if got := problems.Error(); got != tt.problems {
 				t.Fatalf("got:\n%s\nwant:\n%s", got, tt.problems)
 			}

@@ -25,12 +25,16 @@ func OutputsTable() string {
 	return b.String()
 }
 
-// ActionYAML is the inputs of action.yml, indented to stand under "inputs:". None has
-// a default there: GitHub would set its variable, and hide what other sources say.
+// ActionYAML is the inputs of action.yml, indented to stand under "inputs:". A default
+// there hides what other sources say, since GitHub sets its variable. So only what a
+// container cannot have otherwise has one: the job's token.
 func ActionYAML() string {
 	var b strings.Builder
 	for _, f := range Fields {
 		fmt.Fprintf(&b, "  %s:\n    description: %s\n    required: false\n", f.Name, yamlText(f.help()))
+		if f.Action != "" {
+			fmt.Fprintf(&b, "    default: %s\n", f.Action)
+		}
 	}
 	return b.String()
 }
@@ -65,6 +69,8 @@ func (k Kind) placeholder() string {
 		return " number"
 	case Duration:
 		return " duration"
+	case Size:
+		return " size"
 	case Words, Lines, Entries:
 		return " value ..."
 	}

@@ -13,6 +13,7 @@ const (
 	Bool                 // true or false, spelled as YAML 1.2's core schema does
 	Int                  // a whole number, 0 or more
 	Duration             // as time.ParseDuration reads it, more than zero: 90s, 1h30m
+	Size                 // bytes, as docker/go-units reads them: 512, 64m, 1.5GiB
 	Words                // a list separated by commas or newlines
 	Lines                // a list separated by newlines; quotes join lines
 	Entries              // a list of BuildKit's CSV, one entry a line: type=local,dest=out
@@ -31,6 +32,7 @@ type Field struct {
 	Choices []string // the only values allowed; nil: any
 	Help    string   // one sentence of Markdown for action.yml, the README and --help
 	Secret  bool     // items may hold any character but a newline
+	Action  string   // the value of GitHub's own when unset there: an expression for action.yml
 }
 
 var truth = []string{"true", "True", "TRUE", "false", "False", "FALSE"}
@@ -43,18 +45,36 @@ var Compressions = []string{"gzip", "estargz", "zstd", "uncompressed"}
 // order in which it is shown. Names and list rules of the first part are those of
 // docker/build-push-action.
 var Fields = []Field{
-	{Name: "context", Default: ".", Help: "Directory to build, or a Git or HTTP URL."},
+	{Name: "context", Unset: "`.`; on GitHub without a checkout, `{{defaultContext}}`", Help: "Directory to build, or a Git or HTTP URL; `{{defaultContext}}` is the commit on GitHub."},
 	{Name: "file", Unset: "`Dockerfile` in the context", Help: "Path of the Dockerfile, from the working directory; for a URL, from the context's root."},
+	{Name: "build-contexts", Kind: Lines, Help: "Further contexts, one `name=place` a line: a directory, a URL, `docker-image://…` or `oci-layout://…`."},
 	{Name: "target", Unset: "the last stage", Help: "Stage of the Dockerfile to build."},
 	{Name: "build-args", Kind: Lines, Help: "Build arguments, one `NAME=value` a line; a bare `NAME` takes its value from the environment."},
 	{Name: "labels", Kind: Lines, Help: "Labels of the image, one `key=value` a line."},
+	{Name: "annotations", Kind: Lines, Help: "Annotations of the image, one `key=value` a line; `index,manifest:key=value` says where."},
 	{Name: "tags", Kind: Words, Help: "Names of the image, such as `ghcr.io/owner/app:1.2`."},
 	{Name: "push", Kind: Bool, Default: "false", Help: "Push the image to the registries of its tags."},
+	{Name: "load", Kind: Bool, Default: "false", Help: "Load the image into the local engine."},
 	{Name: "outputs", Kind: Entries, Help: "Where the result goes, one a line: `type=local,dest=out`; types `image`, `registry`, `local`, `oci`, `docker`, `tar`, `cacheonly`."},
 	{Name: "platforms", Kind: Words, Unset: "the builder's own", Help: "Platforms to build for, such as `linux/arm64`."},
+	{Name: "provenance", Unset: "`mode=max` for a public repository on GitHub, else `mode=min,inline-only=true`; none when loading", Help: "Provenance attestation: `true`, `false`, or attributes such as `mode=max`."},
+	{Name: "sbom", Unset: "`false`", Help: "SBOM attestation: `true`, `false`, or `generator=` and an image."},
+	{Name: "attests", Kind: Entries, Help: "Attestations, one a line, such as `type=sbom,generator=image`."},
+	{Name: "call", Default: "build", Help: "What to ask of the Dockerfile: `build`, `check`, `outline` or `targets`; `check,format=json` answers in JSON."},
 	{Name: "no-cache", Kind: Bool, Default: "false", Help: "Run every step, whatever the caches hold."},
+	{Name: "no-cache-filters", Kind: Words, Help: "Stages whose steps are all to run."},
 	{Name: "pull", Kind: Bool, Default: "false", Help: "Look for newer base images, even where the builder has them."},
 	{Name: "secrets", Kind: Lines, Secret: true, Help: "Secrets for `RUN --mount=type=secret`, one `id=value` a line; quote a value of several lines."},
+	{Name: "secret-envs", Kind: Words, Help: "Secrets from variables, such as `id=NAME`."},
+	{Name: "secret-files", Kind: Lines, Help: "Secrets from files, one `id=path` a line."},
+	{Name: "ssh", Kind: Words, Help: "Agents for `RUN --mount=type=ssh`: `default`, or `id=path` of a socket or key; quote several paths."},
+	{Name: "github-token", Unset: "`github.token` in the GitHub Action", Action: "${{ github.token }}", Help: "Token for Git contexts on the GitHub server."},
+	{Name: "add-hosts", Kind: Words, Help: "Further hosts for `RUN`, such as `name=10.0.0.1`."},
+	{Name: "allow", Kind: Words, Help: "Entitlements: `network.host`, `security.insecure`, `device=name`."},
+	{Name: "cgroup-parent", Unset: "BuildKit's", Help: "Control group that `RUN` is put under."},
+	{Name: "network", Choices: []string{"default", "none", "host"}, Unset: "`default`", Help: "Network of `RUN`."},
+	{Name: "shm-size", Kind: Size, Unset: "BuildKit's", Help: "Size of `/dev/shm` in `RUN`, such as `64m` or `1g`."},
+	{Name: "ulimit", Kind: Lines, Help: "Limits of `RUN`, one `name=soft:hard` a line, such as `nofile=1024:2048`."},
 
 	{Name: "cache", Kind: Entries, Default: "auto", Help: "Caches, one a line, without the branch: `type=registry,ref=ghcr.io/owner/app`, likewise `local`, `s3`, `azblob`, or a bare `inline`, `local`, `auto`, `none`. Beside `cache-from` or `cache-to`, unset means `none`."},
 	{Name: "cache-from", Kind: Entries, Help: "Caches to read as BuildKit does, passed on verbatim: no branch is added."},

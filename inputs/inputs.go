@@ -45,11 +45,11 @@ type Values struct {
 	Secrets   []Secret // those of secret-envs and secret-files, and github-token's, among them
 
 	AddHosts       []Pair            // name and address of hosts, in order
-	Allow          []string          // entitlements: network.host, security.insecure, device=…
-	Attests        map[string]string // by type, as the frontend takes them: provenance: "mode=max,builder-id=…"
+	Allow          []string          // entitlements: network.host, security.insecure, device=…; network.host for Network too
+	Attests        map[string]string // by type, as the frontend takes them: provenance: "mode=max,builder-id=…"; defaults are worked in
 	BuildContexts  []Pair            // name and place: a directory, a URL, docker-image://… or oci-layout://…
-	Call           string            // "": build; check, outline or targets: ask the frontend that instead
 	CgroupParent   string            // "": BuildKit's
+	GitHubToken    string            // "": none
 	Load           bool              // as given; Outputs have it worked in: one of type docker without a Dest
 	Network        string            // of RUN steps: "", default, none or host
 	NoCacheFilters []string          // stages whose steps are all to run
@@ -57,6 +57,10 @@ type Values struct {
 	SSH            []SSH
 	Ulimits        []string       // as the frontend takes them: "nofile=1024:2048"
 	SourcePolicy   *policy.Policy // of EXPERIMENTAL_BUILDKIT_SOURCE_POLICY; nil: none
+
+	Call             string // "": build; check, outline or targets: ask the frontend that instead, and make no outputs
+	CallFormat       string // of the answer: "", which is text, or json
+	CallIgnoreStatus bool   // what check finds does not fail the step
 
 	Caches       []Cache           // to be scoped by branch
 	CacheFrom    []Cache           // verbatim
@@ -80,23 +84,10 @@ type Values struct {
 	Summary            bool   // DOCKER_BUILD_SUMMARY: write GitHub's job summary
 	Annotate           bool   // DOCKER_BUILD_CHECKS_ANNOTATIONS: Dockerfile warnings become annotations
 	MetadataProvenance string // BUILDX_METADATA_PROVENANCE: min, max or disabled
-	MetadataWarnings   bool   // BUILDX_METADATA_WARNINGS
+	MetadataWarnings   bool   // BUILDX_METADATA_WARNINGS; on GitHub true unless set, as in docker/build-push-action
 	ReportDir          string // "": see [Values.ReportDirectory]
-}
 
-// Secret is handed to the build under its ID. Printing one shows the ID alone.
-type Secret struct{ ID, Value string }
-
-// String is the secret's ID.
-func (s Secret) String() string { return s.ID }
-
-// GoString is the secret's ID.
-func (s Secret) GoString() string { return "inputs.Secret(" + s.ID + ")" }
-
-// SSH is an agent, or keys that one is made of, for RUN --mount=type=ssh.
-type SSH struct {
-	ID    string   // "default" unless named
-	Paths []string // of one agent's socket, or of keys; none: the agent of SSH_AUTH_SOCK
+	deletes bool // outputs may delete files outside the working directory
 }
 
 // Parse reads the inputs. args are the command line's without the program and the
@@ -126,42 +117,12 @@ func (p *parser) report(input string, line int, what, hint string) {
 }
 
 func (p *parser) values() Values {
-	context, file, remote := p.context()
-	push := p.bool("push")
-	tags := p.tags()
-	platforms := p.platforms()
-	outputs := p.outputs(push, tags, platforms)
-	_, outputsGiven := p.settings["outputs"]
-	images := pushedNames(outputs)
-	builder, nodes := p.builders()
 	v := Values{
 		Dir:     p.dir,
-		Context: context,
-		Remote:  remote,
-		File:    file,
 		Target:  p.value("target"),
-
-		BuildArgs: p.buildArgs(),
-		Labels:    p.labels(),
-		Tags:      tagged(tags),
-		Push:      push,
-		Outputs:   outputs,
-		CacheOnly: outputsGiven && len(outputs) == 0,
-		Platforms: platforms,
-		NoCache:   p.bool("no-cache"),
-		Pull:      p.bool("pull"),
-		Secrets:   p.secrets(),
-
-		Caches:       p.caches(),
-		CacheFrom:    p.verbatim("cache-from", images),
-		CacheTo:      p.verbatim("cache-to", images),
-		CacheKey:     p.value("cache-key"),
-		CacheAttrs:   p.cacheAttrs(),
-		Fallbacks:    texts(p.list("cache-fallbacks")),
-		CacheWrite:   p.value("cache-write"),
-		CacheStrict:  p.bool("cache-strict"),
-		ProbeTimeout: p.duration("probe-timeout"),
-		CacheTimeout: p.duration("cache-timeout"),
+		Labels:  p.labels(),
+		NoCache: p.bool("no-cache"),
+		Pull:    p.bool("pull"),
 
 		Branch:        p.value("branch"),
 		BaseBranch:    p.value("base-branch"),
@@ -169,12 +130,90 @@ func (p *parser) values() Values {
 		PullRequest:   p.int("pull-request"),
 		Trusted:       p.optionalBool("trusted"),
 
-		Builder:   builder,
-		Progress:  p.value("progress"),
-		ReportDir: p.value("report-dir"),
+		Progress: p.value("progress"),
+
+		Summary:            p.envBool("DOCKER_BUILD_SUMMARY", true),
+		Annotate:           p.envBool("DOCKER_BUILD_CHECKS_ANNOTATIONS", true),
+		MetadataProvenance: p.metadataProvenance(),
+		MetadataWarnings:   p.envBool("BUILDX_METADATA_WARNINGS", p.onGitHub()),
+		ReportDir:          p.value("report-dir"),
 	}
-	p.spread(nodes, &v)
+	p.readSources(&v)
+	p.readRun(&v)
+	p.readResult(&v)
+	p.readCaches(&v)
+	p.readBuilders(&v)
 	return v
+}
+
+// readSources reads what a build is made from.
+func (p *parser) readSources(v *Values) {
+	v.Context, v.File, v.Remote = p.context()
+	v.BuildContexts = p.buildContexts()
+	v.BuildArgs = p.buildArgs()
+	v.SSH = p.ssh(v.Context)
+	v.SourcePolicy = p.sourcePolicy()
+	v.GitHubToken = p.value("github-token")
+	v.Secrets = p.secrets()
+	v.Secrets = append(v.Secrets, p.gitToken(*v)...)
+}
+
+// readRun reads how RUN steps run.
+func (p *parser) readRun(v *Values) {
+	v.AddHosts = p.addHosts()
+	v.CgroupParent = p.value("cgroup-parent")
+	v.Network = p.value("network")
+	v.Allow, v.deletes = p.allow(v.Network)
+	v.NoCacheFilters = p.noCacheFilters()
+	v.ShmSize = p.size("shm-size")
+	v.Ulimits = p.ulimits()
+}
+
+// readResult reads what is to be made, and what goes into it. Where the frontend is
+// only called nothing is, whatever was asked for.
+func (p *parser) readResult(v *Values) {
+	tags := p.tags()
+	v.Tags = tagged(tags)
+	v.Platforms = p.platforms()
+	v.Push, v.Load = p.bool("push"), p.bool("load")
+	v.Outputs = p.outputs(*v, tags)
+	attests, asked := p.attests(v.Outputs)
+	v.Attests = attests
+	p.annotate(*v)
+	p.archives(*v, asked)
+	p.deletions(*v)
+	v.Call, v.CallFormat, v.CallIgnoreStatus = p.call()
+	_, given := p.settings["outputs"]
+	v.CacheOnly = given && len(v.Outputs) == 0
+	if v.Call != "" {
+		v.Outputs = nil
+	}
+}
+
+func (p *parser) readCaches(v *Values) {
+	images := pushedNames(v.Outputs)
+	v.Caches = p.caches()
+	v.CacheFrom = p.verbatim("cache-from", images)
+	v.CacheTo = p.verbatim("cache-to", images)
+	if v.inlineCache() {
+		v.CacheTo = append(v.CacheTo, Cache{Type: "inline", Attrs: map[string]string{}})
+	}
+	v.CacheKey = p.value("cache-key")
+	v.CacheAttrs = p.cacheAttrs()
+	v.Fallbacks = texts(p.list("cache-fallbacks"))
+	v.CacheWrite = p.value("cache-write")
+	v.CacheStrict = p.bool("cache-strict")
+	v.ProbeTimeout = p.duration("probe-timeout")
+	v.CacheTimeout = p.duration("cache-timeout")
+}
+
+// places are where the contexts come from.
+func (v Values) places() []string {
+	all := []string{v.Context}
+	for _, c := range v.BuildContexts {
+		all = append(all, c.Value)
+	}
+	return all
 }
 
 func texts(items []item) []string {
@@ -183,50 +222,4 @@ func texts(items []item) []string {
 		all = append(all, it.text)
 	}
 	return all
-}
-
-// buildArgs reads NAME=value, and NAME alone from the environment as docker build
-// does; but a NAME that is not set there is a problem.
-func (p *parser) buildArgs() []Pair {
-	var pairs []Pair
-	for _, it := range p.list("build-args") {
-		name, value, ok := strings.Cut(it.text, "=")
-		if !ok {
-			value, ok = p.env[name]
-		}
-		if !ok || name == "" {
-			p.report("build-args", it.line, "expected NAME=value, or the NAME of a variable that is set", "")
-			continue
-		}
-		pairs = append(pairs, Pair{name, value})
-	}
-	return pairs
-}
-
-func (p *parser) labels() []Pair {
-	var pairs []Pair
-	for _, it := range p.list("labels") {
-		key, value, ok := strings.Cut(it.text, "=")
-		if !ok || key == "" {
-			p.report("labels", it.line, "expected key=value", `for an empty value write "key="`)
-			continue
-		}
-		pairs = append(pairs, Pair{key, value})
-	}
-	return pairs
-}
-
-// secrets reads id=value. Nothing of a line that is not understood is shown: it may
-// be the second line of a key that was not quoted.
-func (p *parser) secrets() []Secret {
-	var secrets []Secret
-	for _, it := range p.list("secrets") {
-		id, value, ok := strings.Cut(it.text, "=")
-		if !ok || id == "" || value == "" || strings.ContainsAny(id, " \t\n") {
-			p.report("secrets", it.line, "expected id=value", `put quotes around a secret of several lines: "id=value"`)
-			continue
-		}
-		secrets = append(secrets, Secret{id, value})
-	}
-	return secrets
 }

@@ -27,7 +27,6 @@ func TestProblems(t *testing.T) {
 		{environ: []string{`BUILDKITE_PLUGIN_CONFIGURATION={"tags":[["x"]]}`}, want: "tags: line 1: a list in a list is not understood"},
 		{args: []string{"--no_cache"}, want: "--no_cache: there is no such input\nhint: did you mean \"--no-cache\"?"},
 		{environ: []string{"INPUT_FROBNICATE=x"}, want: "INPUT_FROBNICATE: there is no such input\nhint: warmlayer --help lists the inputs"},
-		{environ: []string{"INPUT_LOAD=true"}, want: "INPUT_LOAD: this input of docker/build-push-action is not available yet\nhint: remove it"},
 		{environ: []string{"INPUT_CACHE-KEY=a", "INPUT_CACHE_KEY=b"}, want: "cache-key: INPUT_CACHE-KEY and INPUT_CACHE_KEY disagree\nhint: set only one of them"},
 		{environ: []string{`BUILDKITE_PLUGIN_CONFIGURATION={"Hunter 2":"x"}`}, want: "BUILDKITE_PLUGIN_CONFIGURATION: there is no such input\nhint: warmlayer --help lists the inputs"},
 		{environ: []string{`BUILDKITE_PLUGIN_CONFIGURATION={"cache":["inline",{"type":["x"]}]}`}, want: "cache: line 2: its values must be text, numbers, true or false"},
@@ -52,7 +51,6 @@ func TestProblems(t *testing.T) {
 		{environ: []string{"INPUT_BRANCH=a\nb"}, want: "branch: the value has a line break or another control character"},
 
 		{environ: []string{"INPUT_SECRETS=a=1\n\nhunter2"}, want: "secrets: line 3: expected id=value\nhint: put quotes around a secret of several lines: \"id=value\""},
-		{environ: []string{"INPUT_SECRETS=a="}, want: "secrets: line 1: expected id=value\nhint: put quotes around a secret of several lines: \"id=value\""},
 		{environ: []string{"INPUT_SECRETS=a=1\n\"b=hunter2"}, want: "secrets: line 2: quotes are not balanced\nhint: close them, or write a quote inside quotes as \"\""},
 		{environ: []string{"INPUT_BUILD-ARGS=A=1\nB"}, want: "build-args: line 2: expected NAME=value, or the NAME of a variable that is set"},
 		{environ: []string{"INPUT_LABELS=a"}, want: "labels: line 1: expected key=value\nhint: for an empty value write \"key=\""},
@@ -213,8 +211,11 @@ func TestSensitive(t *testing.T) {
 		"INPUT_CACHE=type=s3,access_key_id=pw5,secret_access_key=pw6,session_token=pw7,bucket=b",
 		"INPUT_CACHE-FROM=type=azblob,account_url=https://a.example/c?sv=1&sig=pw8",
 		"INPUT_CACHE-TO=type=gha,token=pw9",
+		"INPUT_SECRET-ENVS=c=C", "C=pwA",
+		"INPUT_GITHUB-TOKEN=pwB",
+		"INPUT_BUILD-CONTEXTS=x=https://token:pwC@example.com/o/r.git",
 	)
-	want := []string{"pw1", "pw2", "pw3", "pw4\nsecond line", "pw5", "pw6", "pw7", "pw8", "pw9"}
+	want := []string{"pw1", "pw2", "pw3", "pw4\nsecond line", "pw5", "pw6", "pw7", "pw8", "pw9", "pwA", "pwB", "pwC"}
 	if got := v.Sensitive(); !slices.Equal(got, want) {
 		t.Errorf("sensitive are %q, want %q", got, want)
 	}
@@ -236,13 +237,17 @@ func FuzzParse(f *testing.F) {
 	f.Add("outputs", "type=image,name=a,", "")
 	f.Add("builder", "tcp://u:", "@h:1")
 	f.Add("context", "https://u:", "@h/r.git#main")
+	f.Add("secrets", "type=env,id=a,src=", "")
+	f.Add("secret-envs", "a=", ",b")
+	f.Add("secret-files", "a=", "\n")
+	f.Add("github-token", "", "\n")
 	dir := checkout(f)
 	f.Fuzz(func(t *testing.T, name, before, after string) {
 		secret := "secrets=x=" + canary
 		_, problems := Parse(
 			[]string{"--" + name + "=" + before + canary + after},
 			[]string{"WARMLAYER_" + secret, "PLUGIN_" + strings.ToUpper(name) + "=" + before + after}, dir)
-		holds := slices.Contains([]string{"secrets", "cache", "cache-from", "cache-to", "build-args", "labels"}, name)
+		holds := slices.Contains([]string{"secrets", "secret-envs", "secret-files", "github-token", "cache", "cache-from", "cache-to", "build-args", "labels"}, name)
 		if holds && strings.Contains(strings.ToLower(problems.Error()), strings.ToLower(canary)) {
 			t.Errorf("a problem shows the credential:\n%v", problems)
 		}

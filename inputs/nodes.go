@@ -107,6 +107,13 @@ func (p *parser) address(line int, text string) string {
 	return ""
 }
 
+// readBuilders reads who builds. It comes last, since several builders cannot do all.
+func (p *parser) readBuilders(v *Values) {
+	address, nodes := p.builders()
+	v.Builder = address
+	p.spread(nodes, v)
+}
+
 // spread gives the wanted platforms to the nodes that build them, and checks that all
 // else can be had from several builders, whose images are joined into one.
 func (p *parser) spread(nodes []Node, v *Values) {

@@ -2,6 +2,7 @@ package inputs
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,8 +14,8 @@ import (
 // Output is one place where the result goes, resolved as buildx does: type registry
 // is an image that is pushed, a bare path a local directory, tags are names.
 type Output struct {
-	Line  int               // in its input, from 1; 0: from push
-	Type  string            // image, local, oci, docker or tar
+	Line  int               // in its input, from 1; 0: from push or load
+	Type  string            // image, local, oci, docker or tar; docker without a Dest is loaded into the engine
 	Attrs map[string]string // for the exporter; never nil, without type and dest
 	Dest  string            // path from the working directory; "-": standard output; "": none
 }
@@ -28,51 +29,38 @@ func isTrue(text string) bool {
 	return err == nil && b
 }
 
-// Attributes of the exporters of BuildKit v0.33.1: exporter/containerimage
-// (opts.go, export.go), exporter/oci and exporter/local (fs.go). They take unknown
-// ones without a word.
-var (
-	resultAttributes = []Field{{Name: "dest"}, {Name: "source-date-epoch", Kind: Int}}
-	layerAttributes  = append(slices.Clone(resultAttributes), []Field{
-		{Name: "name"},
-		{Name: "compression", Choices: Compressions},
-		{Name: "compression-level", Kind: Int},
-		{Name: "force-compression", Kind: Bool},
-		{Name: "oci-mediatypes", Kind: Bool},
-		{Name: "oci-artifact", Kind: Bool},
-		{Name: "attestation-inline", Kind: Bool},
-		{Name: "prefer-nondist-layers", Kind: Bool},
-		{Name: "rewrite-timestamp", Kind: Bool},
-	}...)
-	imageAttributes = append(slices.Clone(layerAttributes), []Field{
-		{Name: "push", Kind: Bool},
-		{Name: "push-by-digest", Kind: Bool},
-		{Name: "registry.insecure", Kind: Bool},
-		{Name: "unpack", Kind: Bool},
-		{Name: "store", Kind: Bool},
-		{Name: "dangling-name-prefix"},
-		{Name: "danging-name-empty-only", Kind: Bool}, // BuildKit's spelling
-		{Name: "name-canonical", Kind: Bool},
-	}...)
-	archiveAttributes = append(slices.Clone(layerAttributes), Field{Name: "tar", Kind: Bool})
-	filesAttributes   = append(slices.Clone(resultAttributes),
-		Field{Name: "attestation-prefix"}, Field{Name: "platform-split", Kind: Bool})
-	outputAttributes = map[string][]Field{
-		"image":     imageAttributes,
-		"registry":  imageAttributes,
-		"oci":       archiveAttributes,
-		"docker":    archiveAttributes,
-		"local":     append(slices.Clone(filesAttributes), Field{Name: "mode", Choices: []string{"copy", "delete"}}),
-		"tar":       filesAttributes,
-		"cacheonly": nil, // buildx's: no output, also where one is the default
+// archives reports files of type docker that could not hold the result. Whether an
+// engine takes it that the image is loaded into is known only when it is asked.
+func (p *parser) archives(v Values, attested bool) {
+	for _, o := range v.Outputs {
+		switch {
+		case o.Type != "docker" || o.Dest == "":
+		case len(v.Platforms) > 1:
+			p.report("outputs", o.Line, "type docker holds one platform, and several are built", "use type=oci")
+		case attested:
+			p.report("outputs", o.Line, "type docker holds no attestations", "use type=oci, or leave provenance, sbom and attests out")
+		}
 	}
-	outputTypes = []string{"image", "registry", "local", "oci", "docker", "tar", "cacheonly"}
-)
+}
 
-// outputs reads the outputs and works push and the tags into them as buildx does
-// (commands/build.go, build/opt.go): push makes every image pushed, or adds one;
-// tags are the names of every image, and come before a name of the output's.
-func (p *parser) outputs(push bool, tags []reference.Named, platforms []string) []Output {
+// deletions reports local outputs that would delete files elsewhere than below the
+// working directory, unless that is allowed: buildx's rule (build/opt.go).
+func (p *parser) deletions(v Values) {
+	for _, o := range v.Outputs {
+		if o.Type != "local" || o.Attrs["mode"] != "delete" || v.deletes {
+			continue
+		}
+		if rel := relative(resolved(p.dir), resolved(locate(p.dir, o.Dest))); rel == "" || !filepath.IsLocal(rel) {
+			p.report("outputs", o.Line, "mode=delete would delete files that are not below the working directory", "set allow to "+localDelete+" if they may go")
+		}
+	}
+}
+
+// outputs reads the outputs and works push, load and the tags into them as buildx does
+// (commands/build.go, build/opt.go): push makes every image pushed, or adds one; load
+// adds what is loaded; tags are the names of every image, and come before a name of the
+// output's.
+func (p *parser) outputs(v Values, tags []reference.Named) []Output {
 	var all []Output
 	before := len(p.problems)
 	for _, it := range p.list("outputs") {
@@ -81,14 +69,15 @@ func (p *parser) outputs(push bool, tags []reference.Named, platforms []string) 
 		}
 	}
 	all = slices.DeleteFunc(all, func(o Output) bool { return o.Type == "cacheonly" })
-	if push {
+	if v.Push {
 		all = pushed(all)
+	}
+	loads := func(o Output) bool { return o.Type == "docker" && o.Dest == "" }
+	if v.Load && !slices.ContainsFunc(all, loads) {
+		all = append(all, Output{Type: "docker", Attrs: map[string]string{}})
 	}
 	for i := range all {
 		p.nameOutput(&all[i], tags)
-		if all[i].Type == "docker" && len(platforms) > 1 {
-			p.report("outputs", all[i].Line, "type docker holds one platform, and several are built", "use type=oci")
-		}
 	}
 	_, tagsGiven := p.settings["tags"]
 	if len(p.problems) == before && (len(tags) > 0 || !tagsGiven) {
@@ -172,50 +161,6 @@ func (p *parser) outputAttribute(line int, known []Field, key, value string) {
 	p.attribute("outputs", line, known, key, value)
 }
 
-// attribute checks one attribute of an entry against those that its type knows.
-func (p *parser) attribute(input string, line int, known []Field, key, value string) {
-	at := slices.IndexFunc(known, func(f Field) bool { return f.Name == key })
-	if at < 0 {
-		var all []string
-		for _, f := range known {
-			all = append(all, f.Name)
-		}
-		p.report(input, line, attributeName(key)+" is unknown", nearestHint(key, all))
-		return
-	}
-	f := known[at]
-	if _, err := strconv.ParseBool(value); f.Kind == Bool && err == nil {
-		return // 1, t and the like too
-	}
-	if _, problem := f.check(value); problem != nil {
-		p.report(input, line, f.Name+": "+problem.What, problem.Hint)
-	}
-}
-
-// compression checks what BuildKit refuses only after the whole build
-// (ImageCommitOpts.Validate in exporter/containerimage/opts.go; for caches
-// cache/remotecache/export.go), or not at all.
-func (p *parser) compression(input string, line int, attrs map[string]string) {
-	kind := attrs["compression"]
-	docker := attrs["oci-mediatypes"] != "" && !isTrue(attrs["oci-mediatypes"])
-	if docker && (kind == "zstd" || kind == "estargz") {
-		p.report(input, line, "compression "+kind+" needs OCI media types", "remove oci-mediatypes")
-	}
-	if docker && isTrue(attrs["oci-artifact"]) {
-		p.report(input, line, "oci-artifact needs OCI media types", "remove oci-mediatypes")
-	}
-	if docker && isTrue(attrs["image-manifest"]) {
-		p.report(input, line, "image-manifest needs OCI media types", "remove oci-mediatypes")
-	}
-	highest := 9
-	if kind == "zstd" {
-		highest = highestLevel
-	}
-	if level, err := strconv.Atoi(attrs["compression-level"]); err == nil && level > highest {
-		p.report(input, line, "compression-level is more than "+strconv.Itoa(highest), "")
-	}
-}
-
 // destination checks that an output has the dest that its type needs.
 func (p *parser) destination(o Output) bool {
 	archive := o.Attrs["tar"] == "" || isTrue(o.Attrs["tar"])
@@ -227,8 +172,7 @@ func (p *parser) destination(o Output) bool {
 		if o.Dest != "" {
 			what, hint = "type "+o.Type+" has no dest", "use type=oci for a file"
 		}
-	case o.Dest == "" && o.Type == "docker":
-		what, hint = "dest is missing", "an image cannot be loaded into an engine yet: write it to a file, and run docker load"
+	case o.Dest == "" && o.Type == "docker" && archive:
 	case o.Dest == "" || o.Dest == "-" && directory:
 		what, hint = "dest is missing", "add dest= and a path"
 	case err == nil && info.IsDir() != directory && o.Dest != "-":

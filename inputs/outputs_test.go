@@ -32,6 +32,11 @@ func TestOutputs(t *testing.T) {
 			[]Output{{1, "tar", attrs{}, "-"}, {2, "local", attrs{"mode": "delete"}, "out"}, {3, "docker", attrs{}, "-"}, {4, "oci", attrs{"tar": "false"}, "layout"}}},
 		{"annotations", []string{"INPUT_OUTPUTS=type=image,annotation-manifest[linux/amd64].a=b,annotation.c=d"},
 			[]Output{{1, "image", attrs{"annotation-manifest[linux/amd64].a": "b", "annotation.c": "d"}, ""}}},
+		{"load", []string{"INPUT_LOAD=true", "INPUT_TAGS=o/app", "INPUT_PLATFORMS=linux/amd64,linux/arm64"}, []Output{{0, "docker", attrs{"name": app}, ""}}},
+		{"load as an output", []string{"INPUT_LOAD=true", "INPUT_OUTPUTS=type=docker"}, []Output{{1, "docker", attrs{}, ""}}},
+		{"load beside a file and push", []string{"INPUT_LOAD=true", "INPUT_PUSH=true", "INPUT_TAGS=o/app", "INPUT_OUTPUTS=type=docker,dest=a.tar"},
+			[]Output{{1, "docker", attrs{"name": app}, "a.tar"}, {0, "image", attrs{"push": "true", "name": app}, ""}, {0, "docker", attrs{"name": app}, ""}}},
+		{"call", []string{"INPUT_CALL=check", "INPUT_PUSH=true", "INPUT_TAGS=o/app"}, nil},
 		{"cacheonly", []string{"INPUT_OUTPUTS=type=cacheonly"}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -54,8 +59,12 @@ func TestPushed(t *testing.T) {
 
 func TestOutputProblems(t *testing.T) {
 	t.Parallel()
+	const deleting = "outputs: line 1: mode=delete would delete files that are not below the working directory\nhint: set allow to buildx.local.delete if they may go"
 	dir := checkout(t)
 	if err := os.Mkdir(filepath.Join(dir, "out"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(t.TempDir(), filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
@@ -83,7 +92,12 @@ func TestOutputProblems(t *testing.T) {
 		{outputs: "type=local", want: "outputs: line 1: dest is missing\nhint: add dest= and a path"},
 		{outputs: "type=local,dest=Dockerfile", want: "outputs: line 1: dest \"Dockerfile\" is not a directory"},
 		{outputs: "type=tar,dest=out", want: "outputs: line 1: dest \"out\" is a directory"},
-		{outputs: "type=docker", want: "outputs: line 1: dest is missing\nhint: an image cannot be loaded into an engine yet: write it to a file, and run docker load"},
+		{outputs: "type=docker,tar=false", want: "outputs: line 1: dest is missing\nhint: add dest= and a path"},
+		{outputs: "type=docker,dest=x.tar", more: []string{"INPUT_SBOM=true"}, want: "outputs: line 1: type docker holds no attestations\nhint: use type=oci, or leave provenance, sbom and attests out"},
+		{outputs: "type=local,dest=.,mode=delete", want: deleting},
+		{outputs: "type=local,dest=link/out,mode=delete", want: deleting},
+		{outputs: "type=local,dest=..,mode=delete", want: deleting},
+		{outputs: "type=local,dest=..,mode=delete", more: []string{"INPUT_ALLOW=buildx.local.delete"}},
 		{outputs: "type=image,dest=x", want: "outputs: line 1: type image has no dest\nhint: use type=oci for a file"},
 		{outputs: "type=docker,dest=x.tar", more: []string{"INPUT_PLATFORMS=linux/amd64,linux/arm64"}, want: "outputs: line 1: type docker holds one platform, and several are built\nhint: use type=oci"},
 	} {

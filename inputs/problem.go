@@ -13,7 +13,7 @@ import (
 
 // Problem is one thing wrong with an input. It never holds the value of a secret.
 type Problem struct {
-	Input string // the input's name; for an unknown one, the flag or variable
+	Input string // the input's name; for one that is unknown or none of ours, the flag or variable
 	Line  int    // line of the value, or item of a list, from 1; 0: the whole input
 	What  string // what is wrong: lower case, no full stop
 	Hint  string // what to do about it, or ""

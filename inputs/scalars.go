@@ -7,10 +7,12 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/docker/go-units"
 )
 
 // check validates the text of a value that is no list and returns its usual
-// spelling: "true" for True, "7" for 07. Its errors may be shown.
+// spelling: "true" for True, "7" for 07, "1024" for 1k. Its errors may be shown.
 func (f Field) check(text string) (string, *Problem) {
 	switch f.Kind {
 	case Bool:
@@ -26,6 +28,12 @@ func (f Field) check(text string) (string, *Problem) {
 		return strconv.FormatUint(n, 10), nil
 	case Duration:
 		return text, checkDuration(text)
+	case Size:
+		n, err := units.RAMInBytes(text)
+		if err != nil || n < 0 {
+			return "", &Problem{What: quoted(text) + " is not a size", Hint: "write it like 64m or 1g"}
+		}
+		return strconv.FormatInt(n, 10), nil
 	}
 	if strings.ContainsFunc(text, unicode.IsControl) {
 		return "", &Problem{What: "the value has a line break or another control character"}
@@ -82,6 +90,11 @@ func (p *parser) optionalBool(name string) *bool {
 
 func (p *parser) int(name string) int {
 	n, _ := strconv.Atoi(p.value(name)) // checked, or "" for 0
+	return n
+}
+
+func (p *parser) size(name string) int64 {
+	n, _ := strconv.ParseInt(p.value(name), 10, 64) // checked, or "" for 0
 	return n
 }
 

@@ -31,13 +31,6 @@ const (
 // entrypoint for itself and hands them to the container all the same.
 var reserved = []string{"INPUT_ARGS", "INPUT_ENTRYPOINT", "WARMLAYER_REQUIRE"}
 
-// notYet are inputs of docker/build-push-action that are still to come.
-var notYet = []string{
-	"add-hosts", "allow", "annotations", "attests", "build-contexts", "call", "cgroup-parent",
-	"github-token", "load", "network", "no-cache-filters", "provenance", "sbom", "secret-envs",
-	"secret-files", "shm-size", "ssh", "ulimit",
-}
-
 // read gathers the settings of all sources, the first source that has an input wins.
 func (p *parser) read(args, environ []string) {
 	p.readFlags(args)
@@ -74,11 +67,7 @@ func (p *parser) add(source map[string]setting, name string, s setting) {
 // prefix what a flag begins with.
 func (p *parser) unknown(shown, name, prefix string) {
 	pr := Problem{Input: shown, What: "there is no such input", Hint: "warmlayer --help lists the inputs"}
-	switch near := Nearest(name, names()); {
-	case slices.Contains(notYet, name):
-		pr.What = "this input of docker/build-push-action is not available yet"
-		pr.Hint = "remove it"
-	case near != "":
+	if near := Nearest(name, names()); near != "" {
 		pr.Hint = `did you mean "` + prefix + near + `"?`
 	}
 	p.problems = append(p.problems, pr)

@@ -1,6 +1,7 @@
 package inputs
 
 import (
+	"cmp"
 	"maps"
 	"net/url"
 	"path/filepath"
@@ -63,6 +64,21 @@ func relative(base, target string) string {
 	return filepath.ToSlash(rel)
 }
 
+// resolved is a path without symbolic links, as far as it exists.
+func resolved(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	rest := ""
+	for {
+		real, err := filepath.EvalSymlinks(path)
+		if err == nil || filepath.Dir(path) == path {
+			return filepath.Join(cmp.Or(real, path), rest)
+		}
+		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
+	}
+}
+
 // Pushed is the names of the images that are pushed, each once.
 func (v Values) Pushed() []string { return pushedNames(v.Outputs) }
 
@@ -98,10 +114,12 @@ func (v Values) ReportDirectory(ci, runnerTemp string) string {
 // Sensitive is every value that must not be shown: secrets, credentials among the
 // attributes of caches, and those in URLs. Register them before anything is printed.
 func (v Values) Sensitive() []string {
-	all := urlCredentials(v.Context)
-	all = append(all, urlCredentials(v.Builder)...)
+	all := append(urlCredentials(v.Builder), v.GitHubToken)
 	for _, n := range v.Nodes {
 		all = append(all, urlCredentials(n.Address)...)
+	}
+	for _, place := range v.places() {
+		all = append(all, urlCredentials(place)...)
 	}
 	for _, s := range v.Secrets {
 		all = append(all, s.Value)

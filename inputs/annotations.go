@@ -1,0 +1,125 @@
+package inputs
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+)
+
+var (
+	annotationLevels = []string{
+		exptypes.AnnotationManifest, exptypes.AnnotationIndex,
+		exptypes.AnnotationManifestDescriptor, exptypes.AnnotationIndexDescriptor,
+	}
+	annotationLevel = regexp.MustCompile(`^([a-z-]+)(?:\[([A-Za-z0-9_/-]+)\])?$`) // manifest[linux/amd64]
+)
+
+// An annotation is a key at one level of an image, and its value.
+type annotation struct {
+	line  int
+	key   exptypes.AnnotationKey
+	value string
+}
+
+// annotate gives every image among the outputs the annotations, under BuildKit's names
+// (exporter/containerimage/exptypes). Where there is no output at all, as in a workflow
+// that pushes nothing for pull requests, there is nothing to annotate.
+func (p *parser) annotate(v Values) {
+	images := slices.Clone(v.Outputs)
+	images = slices.DeleteFunc(images, func(o Output) bool { return o.Type == "local" || o.Type == "tar" })
+	all := p.annotations(v.Platforms)
+	if len(all) > 0 && len(images) == 0 && len(v.Outputs) > 0 {
+		p.report("annotations", 0, "no output is an image that could have them", "add an output of type image or oci")
+	}
+	for _, a := range all {
+		for _, o := range images {
+			if problem := v.cannotAnnotate(o, a.key); problem != nil {
+				p.report("annotations", a.line, problem.What, problem.Hint)
+				break
+			}
+			o.Attrs[a.key.String()] = a.value
+		}
+	}
+}
+
+// cannotAnnotate is why BuildKit would refuse an annotation after the whole build
+// (exporter/containerimage/writer.go in v0.33.1), or nil.
+func (v Values) cannotAnnotate(o Output, key exptypes.AnnotationKey) *Problem {
+	docker := o.Attrs["oci-mediatypes"] != "" && !isTrue(o.Attrs["oci-mediatypes"])
+	index := key.Type == exptypes.AnnotationIndex || key.Type == exptypes.AnnotationIndexDescriptor
+	switch {
+	case index && !v.isIndex(o):
+		return &Problem{What: "an image of one platform has no index", Hint: "leave " + key.Type + " out, or set provenance to mode=max, which adds one"}
+	case docker && key.Type != "" && key.Type != exptypes.AnnotationManifest:
+		return &Problem{What: key.Type + " needs OCI media types", Hint: "remove oci-mediatypes from outputs"}
+	}
+	return nil
+}
+
+// isIndex tells whether an image is going to be an index: of several platforms, or of
+// one beside attestations.
+func (v Values) isIndex(o Output) bool {
+	if len(v.Platforms) > 1 || v.switchedOn(multiPlatformArg) {
+		return true
+	}
+	forced := isTrue(o.Attrs["attestation-inline"])
+	for _, attrs := range v.Attests {
+		if forced || !slices.Contains(strings.Split(attrs, ","), "inline-only=true") {
+			return true
+		}
+	}
+	return false
+}
+
+// annotations reads key=value, each with the levels that it is for: index,manifest:key
+// (util/buildflags/export.go in buildx).
+func (p *parser) annotations(built []string) []annotation {
+	var all []annotation
+	for _, it := range p.list("annotations") {
+		name, value, ok := strings.Cut(it.text, "=")
+		levels, key, leveled := strings.Cut(name, ":")
+		if !leveled {
+			levels, key = "", name
+		}
+		if !ok || key == "" || strings.ContainsAny(key, " \t\n") {
+			p.report("annotations", it.line, "expected key=value", "write it like key=value or index,manifest:key=value")
+			continue
+		}
+		for level := range strings.SplitSeq(levels, ",") {
+			k := exptypes.AnnotationKey{Key: key}
+			if leveled {
+				var problem *Problem
+				if k.Type, k.Platform, problem = parseLevel(level, built); problem != nil {
+					p.report("annotations", it.line, problem.What, problem.Hint)
+					continue
+				}
+			}
+			all = append(all, annotation{it.line, k, value})
+		}
+	}
+	return all
+}
+
+// parseLevel reads a level such as manifest[linux/amd64], whose platform must be one of
+// those that are built where these are known.
+func parseLevel(text string, built []string) (string, *platforms.Platform, *Problem) {
+	groups := annotationLevel.FindStringSubmatch(text)
+	switch {
+	case groups == nil || !slices.Contains(annotationLevels, groups[1]):
+		return "", nil, &Problem{What: quoted(text) + " is not a level of an image", Hint: didYouMean(text, annotationLevels)}
+	case groups[2] == "":
+		return groups[1], nil, nil
+	}
+	name, ok := platform(strings.ToLower(groups[2]))
+	switch {
+	case !ok:
+		return "", nil, &Problem{What: quoted(groups[2]) + " is not a platform", Hint: "write it like linux/amd64 or linux/arm/v7"}
+	case len(built) > 0 && !slices.Contains(built, name):
+		return "", nil, &Problem{What: "platform " + quoted(groups[2]) + " is not built", Hint: "add it to platforms"}
+	}
+	parsed := platforms.MustParse(name)
+	return groups[1], &parsed, nil
+}

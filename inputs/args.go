@@ -1,0 +1,76 @@
+package inputs
+
+import (
+	"slices"
+	"strings"
+)
+
+// buildArgs reads NAME=value, and NAME alone from the environment as docker build
+// does; but a NAME that is not set there is a problem. As in buildx (commands/build.go)
+// SOURCE_DATE_EPOCH is taken from the environment unless it is given.
+func (p *parser) buildArgs() []Pair {
+	var pairs []Pair
+	for _, it := range p.list("build-args") {
+		name, value, given := strings.Cut(it.text, "=")
+		ok := given
+		if !given {
+			value, ok = p.env[name]
+		}
+		switch {
+		case name == syntaxArg && !ok:
+			continue
+		case !ok || name == "":
+			p.report("build-args", it.line, "expected NAME=value, or the NAME of a variable that is set", "")
+		case name == syntaxArg && strings.TrimSpace(value) == "":
+			p.report("build-args", it.line, syntaxArg+" is empty", "leave it out, or write it without = to take it from the environment where it is set")
+		default:
+			pairs = append(pairs, Pair{name, value})
+		}
+	}
+	if epoch := p.env[epochArg]; epoch != "" && !has(pairs, epochArg) {
+		pairs = append(pairs, Pair{epochArg, epoch})
+	}
+	return pairs
+}
+
+// Build arguments with a meaning of their own, as in buildx's build/opt.go.
+const (
+	syntaxArg        = "BUILDKIT_SYNTAX"
+	epochArg         = "SOURCE_DATE_EPOCH"
+	inlineCacheArg   = "BUILDKIT_INLINE_CACHE"
+	multiPlatformArg = "BUILDKIT_MULTI_PLATFORM"
+)
+
+func has(pairs []Pair, key string) bool {
+	return slices.ContainsFunc(pairs, func(p Pair) bool { return p.Key == key })
+}
+
+// switchedOn tells whether the last build argument of a name is true.
+func (v Values) switchedOn(name string) bool {
+	on := false
+	for _, a := range v.BuildArgs {
+		if a.Key == name {
+			on = isTrue(a.Value)
+		}
+	}
+	return on
+}
+
+// inlineCache tells whether BUILDKIT_INLINE_CACHE asks for a cache that is not there.
+func (v Values) inlineCache() bool {
+	there := slices.ContainsFunc(slices.Concat(v.Caches, v.CacheTo), func(c Cache) bool { return c.Type == "inline" })
+	return v.switchedOn(inlineCacheArg) && !there
+}
+
+func (p *parser) labels() []Pair {
+	var pairs []Pair
+	for _, it := range p.list("labels") {
+		key, value, ok := strings.Cut(it.text, "=")
+		if !ok || key == "" {
+			p.report("labels", it.line, "expected key=value", `for an empty value write "key="`)
+			continue
+		}
+		pairs = append(pairs, Pair{key, value})
+	}
+	return pairs
+}

@@ -1,0 +1,154 @@
+package inputs
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tonistiigi/go-csvvalue"
+)
+
+var (
+	attestTypes = []string{"provenance", "sbom"}
+
+	// provenanceAttributes are those that BuildKit v0.33.1 reads
+	// (solver/llbsolver/provenance.go and proc/provenance.go).
+	provenanceAttributes = []Field{
+		{Name: "mode", Choices: []string{"min", "max"}},
+		{Name: "builder-id"},
+		{Name: "version", Choices: []string{"v1", "v0.2"}},
+		{Name: "inline-only", Kind: Bool},
+		{Name: "reproducible", Kind: Bool},
+		{Name: "capture-usage", Kind: Bool},
+		{Name: "complete-materials", Kind: Bool},
+		{Name: "filename"},
+	}
+)
+
+// attestation is one that is asked for or, disabled, is not to be made.
+type attestation struct {
+	kind     string // provenance or sbom
+	disabled bool
+	attrs    []Pair
+}
+
+// text is the attestation as the frontend takes it.
+func (a attestation) text() string { return formatCSV(a.attrs) }
+
+// attests reads the attestations as docker/build-push-action does (src/context.ts):
+// the inputs provenance and sbom come before attests, and a provenance has the run's
+// page as its builder-id. explicit tells whether the user asked for any.
+func (p *parser) attests(outputs []Output) (all map[string]string, explicit bool) {
+	all = map[string]string{}
+	asked := p.asked()
+	for _, a := range asked {
+		if a.disabled {
+			continue
+		}
+		if a.kind == "provenance" {
+			a.attrs = p.withBuilder(a.attrs)
+		}
+		all[a.kind] = a.text()
+		explicit = true
+	}
+	noDefault := p.envBool("BUILDX_NO_DEFAULT_ATTESTATIONS", false)
+	provenance := slices.ContainsFunc(asked, func(a attestation) bool { return a.kind == "provenance" })
+	archive := slices.ContainsFunc(outputs, func(o Output) bool { return o.Type == "docker" })
+	if !provenance && !noDefault && !archive {
+		all["provenance"] = attestation{attrs: p.withBuilder(p.defaultProvenance())}.text()
+	}
+	return all, explicit
+}
+
+// defaultProvenance tells all about the build of a public repository. Elsewhere that
+// could publish what is private, such as build arguments.
+func (p *parser) defaultProvenance() []Pair {
+	if p.onGitHub() && p.isPublic() {
+		return []Pair{{"mode", "max"}}
+	}
+	return []Pair{{"mode", "min"}, {"inline-only", "true"}}
+}
+
+func (p *parser) withBuilder(attrs []Pair) []Pair {
+	page := p.runURL()
+	if page == "" || slices.ContainsFunc(attrs, func(a Pair) bool { return a.Key == "builder-id" }) {
+		return attrs
+	}
+	return append(attrs, Pair{"builder-id", page})
+}
+
+// asked reads the three inputs, one attestation of each type.
+func (p *parser) asked() []attestation {
+	var all []attestation
+	for _, kind := range attestTypes {
+		if text := p.value(kind); text != "" {
+			all = append(all, p.attestation(kind, kind, 0, text))
+		}
+	}
+	fromInputs := len(all)
+	for _, it := range p.list("attests") {
+		a := p.attestation("attests", "", it.line, it.text)
+		before := slices.IndexFunc(all, func(b attestation) bool { return b.kind == a.kind })
+		switch {
+		case before < 0:
+			all = append(all, a)
+		case before >= fromInputs && a.kind != "":
+			p.report("attests", it.line, "type "+a.kind+" is given twice", "leave one of the lines out")
+		}
+	}
+	return all
+}
+
+// attestation reads CSV such as type=provenance,mode=max, whose type may be known
+// already. As in buildx's util/buildflags, true and false alone stand for disabled.
+func (p *parser) attestation(input, kind string, line int, text string) attestation {
+	a := attestation{kind: kind}
+	fields, err := csvvalue.Fields(text, nil)
+	if err != nil {
+		p.report(input, line, csvError(err).Error(), `put quotes around a whole field: "builder-id=a,b"`)
+		return a
+	}
+	for _, f := range fields {
+		key, value, ok := strings.Cut(f, "=")
+		switch b, err := strconv.ParseBool(f); {
+		case err == nil:
+			a.disabled = !b
+		case !ok:
+			p.report(input, line, "expected true, false or attributes", "write it like "+exampleAttests[input])
+		case strings.EqualFold(key, "type") && kind == "":
+			a.kind = value
+		case strings.EqualFold(key, "disabled"):
+			a.disabled = p.attestBool(input, line, key, value)
+		default:
+			a.attrs = append(a.attrs, Pair{key, value})
+		}
+	}
+	p.checkAttestation(input, line, a)
+	return a
+}
+
+var exampleAttests = map[string]string{
+	"provenance": "mode=max",
+	"sbom":       "generator=docker/buildkit-syft-scanner",
+	"attests":    "type=provenance,mode=max",
+}
+
+func (p *parser) attestBool(input string, line int, key, value string) bool {
+	p.attribute(input, line, []Field{{Name: "disabled", Kind: Bool}}, strings.ToLower(key), value)
+	return isTrue(value)
+}
+
+// checkAttestation checks the type and a provenance's attributes. Those of an SBOM are
+// for its generator, whatever they are.
+func (p *parser) checkAttestation(input string, line int, a attestation) {
+	switch {
+	case a.kind == "":
+		p.report(input, line, "the type is missing", "begin with type=")
+	case !slices.Contains(attestTypes, a.kind):
+		p.report(input, line, "type "+quoted(a.kind)+" is unknown", didYouMean(a.kind, attestTypes))
+	case a.kind == "provenance":
+		for _, attr := range a.attrs {
+			p.attribute(input, line, provenanceAttributes, attr.Key, attr.Value)
+		}
+	}
+}

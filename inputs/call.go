@@ -1,0 +1,60 @@
+package inputs
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tonistiigi/go-csvvalue"
+)
+
+// call reads what to ask of the frontend as buildx's --call does
+// (util/buildflags/callfunc.go): check,format=json,ignorestatus=true. lint is the older
+// name of check.
+func (p *parser) call() (name, format string, ignoreStatus bool) {
+	fields, err := csvvalue.Fields(p.value("call"), nil)
+	if err != nil {
+		p.report("call", 0, csvError(err).Error(), "")
+	}
+	for _, f := range fields {
+		key, value, ok := strings.Cut(f, "=")
+		switch {
+		case !ok && name == "":
+			name = p.called(f)
+		case key == "format":
+			format = p.callFormat(value)
+		case key == "ignorestatus":
+			if ignoreStatus, err = strconv.ParseBool(value); err != nil {
+				p.report("call", 0, "ignorestatus: "+quoted(value)+" is neither true nor false", "")
+			}
+		default:
+			p.report("call", 0, quoted(f)+" is not understood", "write it like check or check,format=json")
+		}
+	}
+	if name == "build" {
+		name = ""
+	}
+	return name, format, ignoreStatus
+}
+
+func (p *parser) called(name string) string {
+	calls := []string{"build", "check", "outline", "targets"}
+	switch {
+	case name == "lint":
+		return "check"
+	case !slices.Contains(calls, name):
+		p.report("call", 0, quoted(name)+" is none of "+strings.Join(calls, ", "), nearestHint(name, calls))
+	}
+	return name
+}
+
+func (p *parser) callFormat(format string) string {
+	switch format {
+	case "json":
+		return format
+	case "text", "":
+	default:
+		p.report("call", 0, "format: "+quoted(format)+" is none of text, json", nearestHint(format, []string{"text", "json"}))
+	}
+	return ""
+}

@@ -1,0 +1,51 @@
+package inputs
+
+import (
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// Only a job of GitHub's without a checkout builds the repository from there, but
+// {{defaultContext}} always stands for it.
+func TestDefaultContext(t *testing.T) {
+	t.Parallel()
+	empty, missing, full := t.TempDir(), filepath.Join(t.TempDir(), "gone"), checkout(t)
+	merge := "GITHUB_REF=refs/pull/3/merge"
+	for _, tt := range []struct {
+		name, dir     string
+		environ       []string
+		context, file string
+	}{
+		{"commit", empty, nil, repository + "#abc", "Dockerfile"},
+		{"missing directory", missing, nil, repository + "#abc", "Dockerfile"},
+		{"checkout", full, nil, ".", "Dockerfile"},
+		{"context is given", full, []string{"INPUT_CONTEXT=."}, ".", "Dockerfile"},
+		{"file", empty, []string{"INPUT_FILE=docker/Dockerfile"}, repository + "#abc", "docker/Dockerfile"},
+		{"pull request", empty, []string{merge}, repository + "#refs/pull/3/merge", "Dockerfile"},
+		{"head of a pull request", empty, []string{merge, "DOCKER_DEFAULT_GIT_CONTEXT_PR_HEAD_REF=true"}, repository + "#refs/pull/3/head", "Dockerfile"},
+		{"no commit", empty, []string{"GITHUB_SHA="}, repository + "#refs/heads/main", "Dockerfile"},
+		{"server", empty, []string{"GITHUB_SERVER_URL=https://git.example:8443"}, "https://git.example:8443/o/r.git#abc", "Dockerfile"},
+		{"template", full, []string{"INPUT_CONTEXT={{defaultContext}}:app"}, repository + "#abc:app", "Dockerfile"},
+		{"template with blanks", full, []string{"INPUT_CONTEXT={{ defaultContext }}"}, repository + "#abc", "Dockerfile"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			v, problems := Parse(nil, slices.Concat(github(t, "true"), tt.environ), tt.dir)
+			if len(problems) > 0 {
+				t.Fatal(problems)
+			}
+			if v.Context != tt.context || v.File != tt.file || v.Remote != (tt.context != ".") {
+				t.Errorf("context %q, file %q, remote %v; want %q, %q", v.Context, v.File, v.Remote, tt.context, tt.file)
+			}
+		})
+	}
+}
+
+func TestNoDefaultContext(t *testing.T) {
+	t.Parallel()
+	_, problems := Parse(nil, nil, t.TempDir())
+	if want := "file: no Dockerfile at \"Dockerfile\"\nhint: set file to the Dockerfile's path, or context to its directory"; problems.Error() != want {
+		t.Errorf("in an empty directory elsewhere:\n%s\nwant:\n%s", problems, want)
+	}
+}

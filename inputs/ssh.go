@@ -1,0 +1,121 @@
+package inputs
+
+import (
+	"errors"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/util/gitutil"
+	"golang.org/x/crypto/ssh"
+)
+
+// SSH is an agent, or keys that one is made of, for RUN --mount=type=ssh.
+type SSH struct {
+	ID    string   // "default" unless named
+	Paths []string // of one agent's socket, or of keys; none: the agent of SSH_AUTH_SOCK
+}
+
+const defaultAgent = "default"
+
+var agentID = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
+// ssh reads the agents. As in buildx (commands/build.go) a repository that is read over
+// ssh gets the default one unless others are given.
+func (p *parser) ssh(context string) []SSH {
+	var all []SSH
+	items := p.list("ssh")
+	for _, it := range items {
+		id, paths, _ := strings.Cut(it.text, "=")
+		s := SSH{ID: id}
+		if s.ID == "" {
+			s.ID = defaultAgent
+		}
+		if paths != "" {
+			s.Paths = strings.Split(paths, ",")
+		}
+		switch problem := p.checkSSH(s); {
+		case problem != nil:
+			p.report("ssh", it.line, problem.What, problem.Hint)
+		case slices.ContainsFunc(all, func(other SSH) bool { return other.ID == s.ID }):
+			p.report("ssh", it.line, "agent "+quoted(s.ID)+" is given twice", "give one of them another id")
+		default:
+			all = append(all, s)
+		}
+	}
+	if git, err := gitutil.ParseURL(context); len(items) == 0 && err == nil && git.Scheme == gitutil.SSHProtocol {
+		if problem := p.checkAgent(); problem != nil {
+			p.report("context", 0, "the repository is read over ssh, and "+problem.What, problem.Hint)
+		}
+		all = []SSH{{ID: defaultAgent}}
+	}
+	return all
+}
+
+// checkSSH finds out beforehand what BuildKit's client would refuse (sshprovider in
+// v0.33.1): one socket, or any number of keys without passphrases.
+func (p *parser) checkSSH(s SSH) *Problem {
+	if !agentID.MatchString(s.ID) {
+		return &Problem{What: "expected default, id or id=path", Hint: `put quotes around several paths: "id=a,b"`}
+	}
+	if len(s.Paths) == 0 {
+		return p.checkAgent()
+	}
+	sockets := 0
+	for _, path := range s.Paths {
+		info, err := os.Stat(locate(p.dir, path))
+		switch {
+		case err != nil && strings.HasPrefix(path, "~"):
+			return &Problem{What: "no key or socket at " + quoted(path), Hint: "write the whole path: ~ stands for itself"}
+		case err != nil:
+			return &Problem{What: "no key or socket at " + quoted(path), Hint: "relative paths start from the working directory"}
+		case info.Mode()&os.ModeSocket != 0:
+			sockets++
+		default:
+			if problem := p.checkKey(path); problem != nil {
+				return problem
+			}
+		}
+	}
+	if sockets > 0 && len(s.Paths) > 1 {
+		return &Problem{What: "an agent's socket stands beside other paths", Hint: "give it an id of its own"}
+	}
+	return nil
+}
+
+// checkAgent looks for the agent of SSH_AUTH_SOCK.
+func (p *parser) checkAgent() *Problem {
+	const hint = "start an agent before this step, or name a key: default=path"
+	socket := p.env["SSH_AUTH_SOCK"]
+	if socket == "" {
+		return &Problem{What: "there is no agent: SSH_AUTH_SOCK is not set", Hint: hint}
+	}
+	if _, err := os.Stat(locate(p.dir, socket)); err != nil {
+		return &Problem{What: "there is no agent where SSH_AUTH_SOCK says", Hint: hint}
+	}
+	return nil
+}
+
+const maxKey = 100 << 10 // bytes of a key that BuildKit's client reads
+
+func (p *parser) checkKey(path string) *Problem {
+	f, err := os.Open(locate(p.dir, path))
+	if err != nil {
+		return unreadable
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxKey))
+	if err != nil {
+		return unreadable
+	}
+	var locked *ssh.PassphraseMissingError
+	switch _, err := ssh.ParseRawPrivateKey(content); {
+	case errors.As(err, &locked):
+		return &Problem{What: quoted(path) + " is a key with a passphrase", Hint: "add it to an agent, and give that"}
+	case err != nil:
+		return &Problem{What: quoted(path) + " is not a private key"}
+	}
+	return nil
+}
