@@ -332,6 +332,7 @@ func TestVerbatim(t *testing.T) {
 	sources, destinations, inline := backends.Verbatim(
 		lines("type=registry,ref=ghcr.io/o/app:main", "type=gha,scope=x,token=canary"),
 		lines("type=s3,bucket=b,secret_access_key=canary,ignore-error=false", "inline", "type=local,dest=/c,ignore-error=true"),
+		backends.Options{},
 	)
 	if !inline {
 		t.Error("the inline cache is not seen")

@@ -28,7 +28,7 @@ type objectCache struct {
 const credentialsTimeout = 5 * time.Second
 
 // SecretVariables are the variables of the environment that hold credentials of stores.
-var SecretVariables = []string{"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+var SecretVariables = []string{"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "ACTIONS_RUNTIME_TOKEN", "GITHUB_TOKEN"}
 
 // folder is a prefix with a slash at its end, unless it is empty.
 func folder(prefix string) string {

@@ -42,69 +42,66 @@ func (d *destination) head(w http.ResponseWriter, r *http.Request, blob digest.D
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "exports are not read back")
 		return
 	}
-	size, lacking := d.ask(r.Context(), blob)
-	if len(lacking) > 0 || size < 0 {
-		d.remember(blob, answer{size, lacking})
+	a := d.ask(r.Context(), blob)
+	if len(a.lacking) > 0 || !a.there {
+		d.remember(blob, a)
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "not in every store")
 		return
 	}
-	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	if a.size != backends.UnknownSize {
+		w.Header().Set("Content-Length", strconv.FormatInt(a.size, 10))
+	}
 	w.Header().Set("Docker-Content-Digest", blob.String())
 }
 
 // answer is what the stores said of a blob.
 type answer struct {
-	size    int64 // -1 where no store has it
+	there   bool  // a store has it
+	size    int64 // there; may be [backends.UnknownSize]
 	lacking []int // the indexes of the stores to send it to
 }
 
-// lacking asks the stores for a blob. An upload follows upon BuildKit's own question, so
-// that the answer to that serves for both.
-func (d *destination) lacking(ctx context.Context, blob digest.Digest) (size int64, lacking []int) {
+// lacking asks which stores are to be sent a blob. An upload follows upon BuildKit's own
+// question, so that the answer to that serves for both.
+func (d *destination) lacking(ctx context.Context, blob digest.Digest) []int {
 	d.mu.Lock()
 	a, ok := d.asked[blob]
 	delete(d.asked, blob)
 	d.mu.Unlock()
 	if !ok {
-		a.size, a.lacking = d.ask(ctx, blob)
+		a = d.ask(ctx, blob)
 	}
-	return a.size, slices.DeleteFunc(a.lacking, func(i int) bool { return d.why(i) != nil })
+	return slices.DeleteFunc(a.lacking, func(i int) bool { return d.why(i) != nil })
 }
 
 // ask asks all stores at once, and leaves out from then on those that fail.
-func (d *destination) ask(ctx context.Context, blob digest.Digest) (size int64, lacking []int) {
-	sizes := make([]int64, len(d.stores))
+func (d *destination) ask(ctx context.Context, blob digest.Digest) answer {
+	sizes := make([]map[digest.Digest]int64, len(d.stores))
 	var wg sync.WaitGroup
 	for i, store := range d.stores {
-		wg.Go(func() { sizes[i] = d.sizeIn(ctx, i, store, blob) })
+		if d.why(i) != nil {
+			continue
+		}
+		wg.Go(func() {
+			var err error
+			if sizes[i], err = store.Stat(ctx, []digest.Digest{blob}); err != nil {
+				d.drop(i, err)
+			}
+		})
 	}
 	wg.Wait()
-	size = -1
-	for i, n := range sizes {
+	a := answer{size: backends.UnknownSize}
+	for i := range d.stores {
+		size, ok := sizes[i][blob]
 		switch {
 		case d.why(i) != nil:
-		case n < 0 || d.lost(blob):
-			lacking = append(lacking, i)
+		case !ok || d.lost(blob):
+			a.lacking = append(a.lacking, i)
 		default:
-			size = n
+			a.there, a.size = true, max(a.size, size)
 		}
 	}
-	return size, lacking
-}
-
-// sizeIn is the blob's size in one store, -1 where it is not.
-func (d *destination) sizeIn(ctx context.Context, i int, store backends.Store, blob digest.Digest) int64 {
-	if d.why(i) != nil {
-		return -1
-	}
-	sizes, err := store.Stat(ctx, []digest.Digest{blob})
-	if err != nil {
-		d.drop(i, err)
-	}
-	if n, ok := sizes[blob]; ok {
-		return n
-	}
-	return -1
+	return a
 }
 
 func (d *destination) remember(blob digest.Digest, a answer) {
@@ -138,7 +135,7 @@ func (g *Gateway) startUpload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if mount, err := digest.Parse(r.URL.Query().Get("mount")); err == nil {
-		if size, lacking := d.ask(r.Context(), mount); size >= 0 && len(lacking) == 0 {
+		if a := d.ask(r.Context(), mount); a.there && len(a.lacking) == 0 {
 			created(w, fmt.Sprintf("/v2/%s/blobs/%s", repo, mount), mount)
 			return
 		}
@@ -186,7 +183,7 @@ func noStoreLeft(w http.ResponseWriter, err error) {
 // put streams one body into several stores. It fails when the body is not what it
 // should be, which is no store's fault, and when no store is left.
 func (d *destination) put(ctx context.Context, desc ocispecs.Descriptor, body io.Reader) error {
-	_, lacking := d.lacking(ctx, desc.Digest)
+	lacking := d.lacking(ctx, desc.Digest)
 	pipes := make([]*io.PipeWriter, len(lacking))
 	outcome := make([]error, len(lacking))
 	var wg sync.WaitGroup

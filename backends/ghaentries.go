@@ -1,0 +1,251 @@
+package backends
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	digest "github.com/opencontainers/go-digest"
+	actionscache "github.com/tonistiigi/go-actions-cache"
+)
+
+// entries is the service of a GHA cache: its objects are entries, which never change.
+type entries struct {
+	*GHA
+	list sync.Once
+	keys map[string]struct{} // of all blobs that the token reaches; nil when nobody lists them
+}
+
+func (e *entries) at(key string) string { return "cache entry " + key }
+
+// head tells whether there is an entry. The service says nothing of its size.
+func (e *entries) head(ctx context.Context, key string) (int64, error) {
+	e.list.Do(func() { e.keys = e.listKeys(ctx) })
+	// GitHub's lists may lag behind, so that only what is in one is certain.
+	if _, ok := e.keys[key]; ok {
+		return UnknownSize, nil
+	}
+	entry, err := e.lookUp(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	e.found.Store(key, entry)
+	return UnknownSize, nil
+}
+
+// listKeys is nil where the user gave no token for it, or it could not be had.
+func (e *entries) listKeys(ctx context.Context) map[string]struct{} {
+	if e.rest == nil || e.cache == nil {
+		return nil
+	}
+	keys, err := e.cache.AllKeys(ctx, e.rest, blobPrefix)
+	if err != nil {
+		return nil
+	}
+	return keys
+}
+
+// lookUp finds an entry by its whole key. Services do not tell capitals from small letters.
+func (e *entries) lookUp(ctx context.Context, key string) (*actionscache.Entry, error) {
+	entry, err := e.load(ctx, key)
+	if err == nil && !strings.EqualFold(entry.Key, key) {
+		return nil, ErrAbsent
+	}
+	return entry, err
+}
+
+// load finds the newest entry whose key begins so, or [ErrAbsent].
+func (e *entries) load(ctx context.Context, prefix string) (*actionscache.Entry, error) {
+	if e.err != nil {
+		return nil, e.err
+	}
+	select {
+	case e.lookups <- struct{}{}:
+		defer func() { <-e.lookups }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	entry, err := e.cache.Load(ctx, prefix)
+	if err != nil {
+		return nil, plainly(err)
+	}
+	if entry == nil {
+		return nil, ErrAbsent
+	}
+	return entry, nil
+}
+
+// get streams an entry. One that was looked up before is not looked up again.
+func (e *entries) get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
+	var entry *actionscache.Entry
+	if found, ok := e.found.LoadAndDelete(key); ok {
+		entry = found.(*actionscache.Entry)
+	} else {
+		var err error
+		if entry, err = e.lookUp(ctx, key); err != nil {
+			return nil, nil, err
+		}
+	}
+	body, err := download(ctx, entry, offset)
+	return body, nil, err
+}
+
+// put makes an entry.
+func (e *entries) put(ctx context.Context, key string, content []byte, _ map[string]string) error {
+	return e.save(ctx, key, actionscache.NewBlob(content))
+}
+
+func (e *entries) upload(ctx context.Context, key string, body io.Reader, size int64) error {
+	return e.save(ctx, key, &stream{from: body, size: size})
+}
+
+// save makes an entry, unless there is one with that key: then another build is about to
+// end it, or has.
+func (e *entries) save(ctx context.Context, key string, content actionscache.Blob) error {
+	if e.err != nil {
+		return e.err
+	}
+	err := e.cache.Save(ctx, key, content)
+	if errors.Is(err, os.ErrExist) {
+		return e.await(ctx, key)
+	}
+	return plainly(err)
+}
+
+// How long another build may take for an entry that it has begun, and how often it is
+// asked for. Nobody sees whether that build is still at it.
+const (
+	awaitFor   = time.Minute
+	awaitEvery = 2 * time.Second
+)
+
+// await waits for an entry to be there, since an index must not name a blob that is not.
+func (e *entries) await(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, awaitFor, fmt.Errorf("another build began it, and did not end within %s", awaitFor))
+	defer cancel()
+	tick := time.NewTicker(awaitEvery)
+	defer tick.Stop()
+	for {
+		if _, err := e.lookUp(ctx, key); !errors.Is(err, ErrAbsent) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// version is one of a mutable entry's.
+type version struct {
+	number  int // 0: there is none
+	content digest.Digest
+}
+
+// last is the newest version of a mutable entry that was seen, and whether one was looked for.
+func (c *GHA) last(key string) (version, bool) {
+	v, ok := c.seen.Load(key)
+	if !ok {
+		return version{}, false
+	}
+	return v.(version), true
+}
+
+func (c *GHA) saw(key string, v version) { c.seen.Store(key, v) }
+
+// newest is the newest version of a mutable entry, as BuildKit keeps its index: a series
+// of entries <key>#<n>. There is none with the number 0.
+func (e *entries) newest(ctx context.Context, key string) (*actionscache.Entry, int, error) {
+	entry, err := e.load(ctx, key+"#")
+	if err != nil {
+		return nil, 0, err
+	}
+	number, err := strconv.Atoi(entry.Key[strings.LastIndex(entry.Key, "#")+1:])
+	if err != nil || number < 1 {
+		return nil, 0, fmt.Errorf("%q is no version of it", entry.Key)
+	}
+	return entry, number, nil
+}
+
+// replaceTries is how many other builds may write an index at the same time.
+const replaceTries = 10
+
+// replace makes the next version after the one with a number. If another build has made,
+// or has begun, that version, the one after it: the last one counts.
+func (e *entries) replace(ctx context.Context, key string, number int, content []byte) (int, error) {
+	if e.err != nil {
+		return 0, e.err
+	}
+	for range replaceTries {
+		number++
+		err := e.cache.Save(ctx, key+"#"+strconv.Itoa(number), actionscache.NewBlob(content))
+		if !errors.Is(err, os.ErrExist) {
+			return number, plainly(err)
+		}
+	}
+	return 0, fmt.Errorf("the last %d versions of it were all begun by others", replaceTries)
+}
+
+// download opens an entry's content at an offset.
+func download(ctx context.Context, entry *actionscache.Entry, offset int64) (io.ReadCloser, error) {
+	d := &downloaded{ReaderAtCloser: entry.Download(ctx), offset: offset}
+	// Reading nothing opens the connection, so that an error comes now.
+	if _, err := d.ReadAt(nil, offset); err != nil && !errors.Is(err, io.EOF) {
+		return nil, plainly(err)
+	}
+	return d, nil
+}
+
+// downloaded reads an entry from its offset to its end.
+type downloaded struct {
+	actionscache.ReaderAtCloser
+	offset int64
+}
+
+func (d *downloaded) Read(p []byte) (int, error) {
+	n, err := d.ReadAt(p, d.offset)
+	d.offset += int64(n)
+	if n > 0 && errors.Is(err, io.EOF) {
+		return n, nil
+	}
+	return n, plainly(err)
+}
+
+// query is that of a URL in a message. The service's own URLs carry signatures there.
+var query = regexp.MustCompile(`\?[^\s"']*`)
+
+// plainError is an error in fewer words, without the queries of URLs.
+type plainError struct {
+	text string
+	err  error
+}
+
+func (e *plainError) Error() string { return e.text }
+func (e *plainError) Unwrap() error { return e.err }
+
+// plainly says in one line what the service, or Azure's storage behind it, answered. An
+// entry whose content is gone is absent.
+func plainly(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	text := err.Error()
+	var storage *azcore.ResponseError
+	if errors.As(err, &storage) {
+		if storage.StatusCode == http.StatusNotFound && storage.ErrorCode == "BlobNotFound" {
+			return ErrAbsent
+		}
+		text = fmt.Sprintf("its storage answered %d %s", storage.StatusCode, storage.ErrorCode)
+	}
+	return &plainError{query.ReplaceAllString(text, "?…"), err}
+}
