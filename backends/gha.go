@@ -34,6 +34,7 @@ type GHA struct {
 
 	cache   *actionscache.Cache   // nil when the token is no good
 	err     error                 // why it is not
+	http    *http.Client          // for what lies at entries' URLs
 	rest    *actionscache.RestAPI // lists the keys of entries; nil: they are looked up one by one
 	lookups chan struct{}         // one for each look-up that may be under way
 	found   sync.Map              // entries that were looked up, by key, for the one who opens them
@@ -81,8 +82,9 @@ func newGHA(p *problems, attrs map[string]string, o Options) Backend {
 func (c *GHA) connect(r runner, timeout time.Duration) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = lookupsAtOnce // else a batch's connections are closed after it
+	c.http = &http.Client{Transport: transport}
 	options := actionscache.Opt{
-		Client: &http.Client{Transport: transport}, Timeout: timeout,
+		Client: c.http, Timeout: timeout,
 		BackoffPool: &actionscache.BackoffPool{}, UserAgent: "warmlayer",
 	}
 	if c.cache, c.err = actionscache.New(r.token, r.url, r.v2, options); c.err != nil {
@@ -172,9 +174,12 @@ func (c *GHA) ref(n scope.Name) (ref string, reached bool) {
 	return "", false
 }
 
+// blind reports whether the cache is written by one who may not read it.
+func (c *GHA) blind() bool { return c.mode == "write-only" }
+
 // withholds says why a scope is not read, "" when it may be.
 func (c *GHA) withholds(n scope.Name) string {
-	if c.mode == "none" || c.mode == "write-only" {
+	if c.mode == "none" || c.blind() {
 		return "not read: ACTIONS_CACHE_MODE=" + c.mode
 	}
 	if _, reached := c.ref(n); !reached {

@@ -27,8 +27,12 @@ type entries struct {
 
 func (e *entries) at(key string) string { return "cache entry " + key }
 
-// head tells whether there is an entry. The service says nothing of its size.
+// head tells whether there is an entry. The service says nothing of its size. Who may
+// only write finds out by trying.
 func (e *entries) head(ctx context.Context, key string) (int64, error) {
+	if e.blind() {
+		return 0, ErrAbsent
+	}
 	e.list.Do(func() { e.keys = e.listKeys(ctx) })
 	// GitHub's lists may lag behind, so that only what is in one is certain.
 	if _, ok := e.keys[key]; ok {
@@ -86,16 +90,18 @@ func (e *entries) load(ctx context.Context, prefix string) (*actionscache.Entry,
 
 // get streams an entry. One that was looked up before is not looked up again.
 func (e *entries) get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
-	var entry *actionscache.Entry
-	if found, ok := e.found.LoadAndDelete(key); ok {
-		entry = found.(*actionscache.Entry)
-	} else {
-		var err error
+	var err error
+	found, looked := e.found.LoadAndDelete(key)
+	entry, _ := found.(*actionscache.Entry)
+	if !looked {
 		if entry, err = e.lookUp(ctx, key); err != nil {
 			return nil, nil, err
 		}
 	}
-	body, err := download(ctx, entry, offset)
+	body, err := e.download(ctx, entry.URL, offset)
+	if errors.Is(err, errExpired) && looked {
+		return e.get(ctx, key, offset)
+	}
 	return body, nil, err
 }
 
@@ -115,10 +121,13 @@ func (e *entries) save(ctx context.Context, key string, content actionscache.Blo
 		return e.err
 	}
 	err := e.cache.Save(ctx, key, content)
-	if errors.Is(err, os.ErrExist) {
-		return e.await(ctx, key)
+	switch {
+	case !errors.Is(err, os.ErrExist):
+		return plainly(err)
+	case e.blind():
+		return nil
 	}
-	return plainly(err)
+	return e.await(ctx, key)
 }
 
 // How long another build may take for an entry that it has begun, and how often it is
@@ -196,29 +205,47 @@ func (e *entries) replace(ctx context.Context, key string, number int, content [
 	return 0, fmt.Errorf("the last %d versions of it were all begun by others", replaceTries)
 }
 
-// download opens an entry's content at an offset.
-func download(ctx context.Context, entry *actionscache.Entry, offset int64) (io.ReadCloser, error) {
-	d := &downloaded{ReaderAtCloser: entry.Download(ctx), offset: offset}
-	// Reading nothing opens the connection, so that an error comes now.
-	if _, err := d.ReadAt(nil, offset); err != nil && !errors.Is(err, io.EOF) {
-		return nil, plainly(err)
-	}
-	return d, nil
-}
+// errExpired says that a URL is refused: signed ones hold for some minutes.
+var errExpired = errors.New("its storage refuses the URL")
 
-// downloaded reads an entry from its offset to its end.
-type downloaded struct {
-	actionscache.ReaderAtCloser
-	offset int64
-}
+// downloadTries is how often a storage is asked that has a fault of its own.
+const downloadTries = 3
 
-func (d *downloaded) Read(p []byte) (int, error) {
-	n, err := d.ReadAt(p, d.offset)
-	d.offset += int64(n)
-	if n > 0 && errors.Is(err, io.EOF) {
-		return n, nil
+// download streams what lies at an entry's URL from an offset. The library's own way
+// connects anew for every read that does not begin at 0.
+func (e *entries) download(ctx context.Context, url string, offset int64) (io.ReadCloser, error) {
+	for try := 1; ; try++ {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return nil, plainly(err)
+		}
+		want := http.StatusOK
+		if offset > 0 {
+			request.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+			want = http.StatusPartialContent
+		}
+		answer, err := e.http.Do(request)
+		if err != nil {
+			return nil, plainly(err)
+		}
+		if answer.StatusCode == want {
+			return answer.Body, nil
+		}
+		answer.Body.Close()
+		switch {
+		case answer.StatusCode == http.StatusNotFound:
+			return nil, ErrAbsent
+		case answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusUnauthorized:
+			return nil, errExpired
+		case answer.StatusCode < 500 || try == downloadTries:
+			return nil, fmt.Errorf("its storage answers %s", answer.Status)
+		}
+		select {
+		case <-time.After(time.Duration(try) * time.Second):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
-	return n, plainly(err)
 }
 
 // query is that of a URL in a message. The service's own URLs carry signatures there.
@@ -233,18 +260,14 @@ type plainError struct {
 func (e *plainError) Error() string { return e.text }
 func (e *plainError) Unwrap() error { return e.err }
 
-// plainly says in one line what the service, or Azure's storage behind it, answered. An
-// entry whose content is gone is absent.
+// plainly says in one line what the service, or Azure's storage behind it, answered.
 func plainly(err error) error {
-	if err == nil || errors.Is(err, io.EOF) {
-		return err
+	if err == nil {
+		return nil
 	}
 	text := err.Error()
 	var storage *azcore.ResponseError
 	if errors.As(err, &storage) {
-		if storage.StatusCode == http.StatusNotFound && storage.ErrorCode == "BlobNotFound" {
-			return ErrAbsent
-		}
 		text = fmt.Sprintf("its storage answered %d %s", storage.StatusCode, storage.ErrorCode)
 	}
 	return &plainError{query.ReplaceAllString(text, "?…"), err}

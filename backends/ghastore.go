@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
-	actionscache "github.com/tonistiigi/go-actions-cache"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/warmlayer/warmlayer/scope"
@@ -76,16 +76,7 @@ func (s *ghaStore) readNewest(ctx context.Context, key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	content, err := readSmall(ctx, entry)
-	if err != nil {
-		return nil, err
-	}
-	s.entries.saw(key, version{number, digest.FromBytes(content)})
-	return content, nil
-}
-
-func readSmall(ctx context.Context, entry *actionscache.Entry) ([]byte, error) {
-	body, err := download(ctx, entry, 0)
+	body, err := s.entries.download(ctx, entry.URL, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +85,11 @@ func readSmall(ctx context.Context, entry *actionscache.Entry) ([]byte, error) {
 	if err == nil && len(content) > maxObjectDocument {
 		err = fmt.Errorf("it is larger than %d bytes", maxObjectDocument)
 	}
-	return content, err
+	if err != nil {
+		return nil, err
+	}
+	s.entries.saw(key, version{number, digest.FromBytes(content)})
+	return content, nil
 }
 
 // parseRecordEntry is as lenient as parseRecord, but for the index: a record of another
@@ -142,7 +137,11 @@ func (s *ghaStore) write(ctx context.Context, key string, content []byte) error 
 }
 
 // lastNumber is that of the newest version: as it was read, or else the service is asked.
+// For those who may not ask it is the time, which nobody counts up to.
 func (s *ghaStore) lastNumber(ctx context.Context, key string) (int, error) {
+	if s.entries.blind() {
+		return int(time.Now().Unix()), nil
+	}
 	if last, ok := s.entries.last(key); ok {
 		return last.number, nil
 	}

@@ -43,9 +43,7 @@ hint: did you mean "inline"?`},
 		{lines: []string{"nonne"}, want: `cache: line 1: type "nonne" is unknown
 hint: did you mean "none"?`},
 		{lines: []string{"type=azblob,container=c"}, want: `cache: line 1: type "azblob" is unknown
-hint: known are auto, inline, local, none, registry, s3`},
-		{lines: []string{"gha"}, want: `cache: line 1: type "gha" is unknown
-hint: known are auto, inline, local, none, registry, s3`},
+hint: known are auto, gha, inline, local, none, registry, s3`},
 
 		{lines: []string{registry + ",mod=max"}, want: `cache: line 1: type=registry: attribute "mod" is unknown
 hint: did you mean "mode"?`},
@@ -184,8 +182,8 @@ hint: leave out none, or all others`},
 hint: give one of min, max
 cache: line 1: type=registry: ref=ghcr.io/O/x is not a repository
 hint: repositories are lower-case: ref=ghcr.io/o/x
-cache: line 2: type "gha" is unknown
-hint: known are auto, inline, local, none, registry, s3
+cache: line 2: type=gha: there is no token
+hint: this cache is there for jobs on runners of GitHub, Gitea and Forgejo; elsewhere use type=registry or another
 cache: line 3: type=registry: attribute "mod" is unknown
 hint: did you mean "mode"?`},
 	}

@@ -235,7 +235,11 @@ func (c *connector) annotate(ctx context.Context, cache backends.Keeper, options
 		store = gated.Destination()
 	}
 	m, err := store.Manifest(ctx, c.plan.Write)
-	if err != nil {
+	var withheld backends.Withheld
+	switch {
+	case errors.As(err, &withheld):
+		return nil // who may not read what was written must do without
+	case err != nil:
 		return fmt.Errorf("attach the scope's record: %w", err)
 	}
 	if e.Manifest != "" && m.Descriptor().Digest != e.Manifest {

@@ -43,6 +43,9 @@ type cacheEntry struct {
 	ended             bool // before that it is there for nobody
 }
 
+// Repository is the one whose cache it is.
+const Repository = "owner/app"
+
 // NewActionsCache is a service without any entry, on an empty container.
 func NewActionsCache(blobs *container.Client) *ActionsCache {
 	return &ActionsCache{blobs: blobs, secret: []byte(rand.Text())}
@@ -128,7 +131,7 @@ type call struct {
 // ServeHTTP implements [http.Handler].
 func (s *ActionsCache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	const service = "/twirp/github.actions.results.api.v1.CacheService/"
-	if strings.HasSuffix(r.URL.Path, "/actions/caches") {
+	if r.URL.Path == "/repos/"+Repository+"/actions/caches" {
 		s.list(w, r)
 		return
 	}

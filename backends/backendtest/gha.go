@@ -34,8 +34,23 @@ func StartGHA(t testing.TB) GHA {
 // Env is what a runner of github.com passes to a container action, as far as it matters.
 func (g GHA) Env(token string) map[string]string {
 	return map[string]string{
-		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_API_URL": g.URL, "GITHUB_REPOSITORY": "owner/app",
+		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_API_URL": g.URL, "GITHUB_REPOSITORY": Repository,
 		"ACTIONS_RESULTS_URL": g.URL + "/", "ACTIONS_CACHE_URL": "http://127.0.0.1:1/", "ACTIONS_RUNTIME_TOKEN": token,
+	}
+}
+
+// Lose deletes the contents of the entries that begin so, and leaves the entries.
+func (g GHA) Lose(t testing.TB, prefix string) {
+	t.Helper()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, e := range g.entries {
+		if !strings.HasPrefix(e.key, prefix) {
+			continue
+		}
+		if _, err := g.blobs.NewBlobClient(e.blob).Delete(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
