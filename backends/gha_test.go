@@ -7,7 +7,6 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/backends/backendtest"
-	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -41,11 +40,7 @@ func TestGHARefuses(t *testing.T) {
 	at := func(builder string, attrs map[string]string) backends.Options {
 		return backends.Options{Getenv: here.Getenv, Builder: builder, Attrs: attrs}
 	}
-	tests := []struct {
-		line string
-		o    backends.Options
-		want string // of each problem, after "cache: line 1: type=gha: "
-	}{
+	refuses(t, "gha", []refusal{
 		{line: "gha", o: here},
 		{line: "gha", want: `there is no token
 hint: this cache is there for jobs on runners of GitHub, Gitea and Forgejo; elsewhere use type=registry or another`},
@@ -91,20 +86,7 @@ hint: leave it out, or use builder=embedded`},
 hint: leave it out, or use builder=embedded`},
 		{line: "gha", o: at("tcp://build.example:1234", nil), want: `the token would go to the builder over plain tcp://
 hint: reach the builder through ssh:// or unix://, or use another cache`},
-	}
-	for _, test := range tests {
-		t.Run(test.line+" "+test.o.Builder, func(t *testing.T) {
-			t.Parallel()
-			_, problems := backends.New(lines(test.line), test.o)
-			got := ""
-			if len(problems) > 0 {
-				got = strings.ReplaceAll(inputs.Problems(problems).Error(), "cache: line 1: type=gha: ", "")
-			}
-			if got != test.want {
-				t.Errorf("got\n%s\nwant\n%s", got, test.want)
-			}
-		})
-	}
+	})
 }
 
 func TestGHATwice(t *testing.T) {

@@ -268,7 +268,7 @@ func plainly(err error) error {
 	text := err.Error()
 	var storage *azcore.ResponseError
 	if errors.As(err, &storage) {
-		text = fmt.Sprintf("its storage answered %d %s", storage.StatusCode, storage.ErrorCode)
+		text = "its storage answers " + azureError(storage).Error()
 	}
 	return &plainError{query.ReplaceAllString(text, "?…"), err}
 }

@@ -74,6 +74,8 @@ func newBackend(p *problems, line inputs.Cache, o Options) Backend {
 		return newInline(p, attrs, o)
 	case "s3":
 		return newS3(p, attrs, o)
+	case "azblob":
+		return newAzblob(p, attrs, o)
 	case "gha":
 		return newGHA(p, attrs, o)
 	default:
@@ -202,6 +204,8 @@ func twice(caches []Backend) []inputs.Problem {
 			place = "local " + c.dest + " " + c.prefix
 		case *S3:
 			place = strings.Join([]string{"s3", c.endpoint, c.bucket, c.source.manifests}, " ")
+		case *Azblob:
+			place = strings.Join([]string{"azblob", c.url, c.container, c.source.manifests}, " ")
 		case *GHA:
 			place = strings.Join([]string{"gha", c.url, c.base}, " ")
 		}

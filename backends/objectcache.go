@@ -24,11 +24,16 @@ type objectCache struct {
 }
 
 // credentialsTimeout bounds the search for credentials that are not in the line, part
-// of which asks the network.
-const credentialsTimeout = 5 * time.Second
+// of which asks the network. It ends before a probe usually does, so that what is wrong
+// is said rather than "no answer".
+const credentialsTimeout = 4 * time.Second
 
 // SecretVariables are the variables of the environment that hold credentials of stores.
-var SecretVariables = []string{"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "ACTIONS_RUNTIME_TOKEN", "GITHUB_TOKEN"}
+var SecretVariables = []string{
+	"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+	"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET",
+	"ACTIONS_RUNTIME_TOKEN", "GITHUB_TOKEN",
+}
 
 // folder is a prefix with a slash at its end, unless it is empty.
 func folder(prefix string) string {

@@ -49,8 +49,9 @@ const statObjects = 32
 // what is imported of it is bounded by MaxConfig.
 const maxObjectDocument = 16 << 20
 
-// partSize is that of a part of a large upload. S3 takes none that is smaller, Azure
-// writes none of 4 MiB and less at full speed; each of those under way lies in memory.
+// partSize is that of a part of a large upload, each of which lies in memory while it is
+// under way. S3 takes none that is smaller; Azure writes none of 4 MiB and less at full
+// speed (Microsoft, "Scalability and performance targets for Blob storage").
 const partSize = 5 << 20
 
 // partsAtOnce are the parts of one blob under way. BuildKit sends four blobs at once

@@ -1,11 +1,9 @@
 package backends_test
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/inputs"
 )
 
 func TestS3Refuses(t *testing.T) {
@@ -13,11 +11,7 @@ func TestS3Refuses(t *testing.T) {
 	const s3 = "type=s3,bucket=b,region=r"
 	const pair = ",access_key_id=canary-id,secret_access_key=canary-secret"
 	remote := backends.Options{Builder: "ssh://build.example"}
-	tests := []struct {
-		line string
-		o    backends.Options
-		want string // of each problem, after "cache: line 1: type=s3: "
-	}{
+	refuses(t, "s3", []refusal{
 		{line: "s3", want: `bucket is missing
 hint: say where: type=s3,bucket=my-cache,region=eu-central-1, or set AWS_BUCKET
 region is missing
@@ -80,20 +74,7 @@ hint: leave it out, or use builder=embedded`},
 		{line: s3, o: backends.Options{Builder: "tcp://build.example:1234"}},
 		{line: s3 + pair, o: backends.Options{Builder: "tcp://build.example:1234"}, want: `credentials would go to the builder over plain tcp://
 hint: reach the builder through ssh:// or unix://, or leave them out and give the builder credentials of its own`},
-	}
-	for _, test := range tests {
-		t.Run(test.line+" "+test.o.Builder, func(t *testing.T) {
-			t.Parallel()
-			_, problems := backends.New(lines(test.line), test.o)
-			got := ""
-			if len(problems) > 0 {
-				got = strings.ReplaceAll(inputs.Problems(problems).Error(), "cache: line 1: type=s3: ", "")
-			}
-			if got != test.want {
-				t.Errorf("got\n%s\nwant\n%s", got, test.want)
-			}
-		})
-	}
+	})
 }
 
 func TestS3Twice(t *testing.T) {
@@ -111,19 +92,5 @@ func TestS3Environment(t *testing.T) {
 	c := backend(t, backends.Options{Getenv: func(name string) string { return env[name] }}, "s3")
 	if got := attrsText(c.Imports(plan("b-main"))[0].Attrs); got != " bucket=b name=b-main region=r" {
 		t.Errorf("attributes%s", got)
-	}
-}
-
-// On a remote builder nothing is said of a compression that BuildKit does not do.
-func TestS3RemoteOptions(t *testing.T) {
-	t.Parallel()
-	for builder, want := range map[string]string{
-		"":            " compression=zstd image-manifest=true mode=max oci-mediatypes=true",
-		"ssh://there": " mode=max",
-	} {
-		c := backend(t, backends.Options{Builder: builder}, "type=s3,bucket=b,region=r").(backends.Gated)
-		if got := attrsText(c.Options()); got != want {
-			t.Errorf("builder %q: options%s, want%s", builder, got, want)
-		}
 	}
 }

@@ -2,6 +2,7 @@ package backendtest
 
 import (
 	"encoding/base64"
+	"net/http"
 	"os/exec"
 	"slices"
 	"strings"
@@ -24,23 +25,33 @@ type Azblob struct {
 // StartAzblob starts a server and stops it at the test's end.
 func StartAzblob(t testing.TB) Azblob {
 	t.Helper()
+	return startAzblob(t, "http://", nil)
+}
+
+// startAzblob starts one with further flags; a nil client stands for the SDK's own.
+func startAzblob(t testing.TB, scheme string, client *http.Client, flags ...string) Azblob {
+	t.Helper()
 	program, err := exec.LookPath("azurite-blob")
 	Need(t, "azblob", err)
 	address := freeAddress(t)
 	host, port, _ := strings.Cut(address, ":")
 	a := Azblob{
-		Service: "http://" + address + "/account", Account: "account", Container: "cache",
+		Service: scheme + address + "/account", Account: "account", Container: "cache",
 		Secret: base64.StdEncoding.EncodeToString([]byte("canary-58d02e-of-the-account")),
 	}
-	cmd := exec.Command(program, "--blobHost", host, "--blobPort", port,
-		"--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent")
+	cmd := exec.Command(program, append([]string{"--blobHost", host, "--blobPort", port,
+		"--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"}, flags...)...)
 	cmd.Env = append(cmd.Environ(), "AZURITE_ACCOUNTS="+a.Account+":"+a.Secret)
 	start(t, cmd, func() bool { return listens(address) })
 	credential, err := azblob.NewSharedKeyCredential(a.Account, a.Secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Client, err = azblob.NewClientWithSharedKeyCredential(a.Service, credential, nil); err != nil {
+	options := &azblob.ClientOptions{}
+	if client != nil {
+		options.Transport = client
+	}
+	if a.Client, err = azblob.NewClientWithSharedKeyCredential(a.Service, credential, options); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.Client.CreateContainer(t.Context(), a.Container, nil); err != nil {
@@ -49,17 +60,40 @@ func StartAzblob(t testing.TB) Azblob {
 	return a
 }
 
-// Line is the container as a cache line, with further attributes: ",prefix=app".
+// Line implements [ObjectServer].
 func (a Azblob) Line(attrs string) string {
 	return a.Place() + ",secret_access_key=" + a.Secret + attrs
 }
 
-// Place is the container as a cache line without credentials.
+// Place implements [ObjectServer].
 func (a Azblob) Place() string {
 	return "type=azblob,account_url=" + a.Service + ",account_name=" + a.Account + ",container=" + a.Container
 }
 
-// Objects are the container's blobs under a prefix, each with its version: "manifests/b-main 0x8DC…".
+// Denied implements [ObjectServer].
+func (a Azblob) Denied() string {
+	a.Secret = base64.StdEncoding.EncodeToString([]byte("canary-of-nobody"))
+	return a.Line("")
+}
+
+// Elsewhere implements [ObjectServer].
+func (a Azblob) Elsewhere() string {
+	a.Container = "other"
+	return a.Line("")
+}
+
+// At implements [ObjectServer].
+func (a Azblob) At(address string) string {
+	a.Service = "http://" + address + "/" + a.Account
+	return a.Line("")
+}
+
+// Address implements [ObjectServer].
+func (a Azblob) Address() string {
+	return strings.TrimSuffix(strings.TrimPrefix(a.Service, "http://"), "/"+a.Account)
+}
+
+// Objects implements [ObjectServer].
 func (a Azblob) Objects(t testing.TB, prefix string) []string {
 	t.Helper()
 	var all []string
@@ -77,10 +111,18 @@ func (a Azblob) Objects(t testing.TB, prefix string) []string {
 	return all
 }
 
-// Remove deletes a blob.
-func (a Azblob) Remove(t testing.TB, name string) {
+// Write implements [ObjectServer].
+func (a Azblob) Write(t testing.TB, key, content string) {
 	t.Helper()
-	if _, err := a.Client.DeleteBlob(t.Context(), a.Container, name, nil); err != nil {
+	if _, err := a.Client.UploadBuffer(t.Context(), a.Container, key, []byte(content), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Remove implements [ObjectServer].
+func (a Azblob) Remove(t testing.TB, key string) {
+	t.Helper()
+	if _, err := a.Client.DeleteBlob(t.Context(), a.Container, key, nil); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -25,6 +25,8 @@ func TestConformance(t *testing.T) {
 		{"local on a remote builder", backendtest.Harness{New: localPlace, Remote: true, Eager: true}},
 		{"s3", backendtest.Harness{New: s3Place, Object: true}},
 		{"s3 on a remote builder", backendtest.Harness{New: s3Place, Object: true, Gzip: true, Remote: true}},
+		{"azblob", backendtest.Harness{New: azblobPlace, Object: true}},
+		{"azblob on a remote builder", backendtest.Harness{New: azblobPlace, Object: true, Gzip: true, Remote: true}},
 		{"gha v1", backendtest.Harness{New: gha1Place, Object: true}},
 		{"gha v1 on a remote builder", backendtest.Harness{New: gha1Place, Object: true, Gzip: true, Remote: true}},
 		{"gha v2", backendtest.Harness{New: ghaPlace, Object: true}},
@@ -76,6 +78,17 @@ func s3Place(t *testing.T) backendtest.Place {
 	server := backendtest.StartS3(t)
 	return backendtest.Place{
 		Line: server.Line(",prefix=team/app,name=web"), Image: backendtest.StartRegistry(t).Host + "/app",
+		Key:   server.Secret,
+		Names: func(t testing.TB) []string { return server.Objects(t, "team/app/") },
+	}
+}
+
+// azblobPlace is a container of a server of its own, and a registry for the images. Its
+// prefix is one that BuildKit, which joins paths, writes as team/app.
+func azblobPlace(t *testing.T) backendtest.Place {
+	server := backendtest.StartAzblob(t)
+	return backendtest.Place{
+		Line: server.Line(",prefix=team//app/,name=web"), Image: backendtest.StartRegistry(t).Host + "/app",
 		Key:   server.Secret,
 		Names: func(t testing.TB) []string { return server.Objects(t, "team/app/") },
 	}

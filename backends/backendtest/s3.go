@@ -44,18 +44,51 @@ func StartS3(t testing.TB) S3 {
 // region is the one that the server takes signatures for.
 const region = "us-east-1"
 
-// Line is the bucket as a cache line, with further attributes: ",prefix=app/".
-func (s S3) Line(attrs string) string { return s.Place() + s.Keys() + attrs }
+// Line implements [ObjectServer].
+func (s S3) Line(attrs string) string {
+	return s.Place() + ",access_key_id=" + s.Key + ",secret_access_key=" + s.Secret + attrs
+}
 
-// Place is the bucket as a cache line without credentials.
+// Place implements [ObjectServer].
 func (s S3) Place() string {
 	return "type=s3,bucket=" + s.Bucket + ",region=" + region + ",endpoint_url=" + s.Endpoint + ",use_path_style=true"
 }
 
-// Keys are the attributes that hold the credentials.
-func (s S3) Keys() string { return ",access_key_id=" + s.Key + ",secret_access_key=" + s.Secret }
+// Denied implements [ObjectServer].
+func (s S3) Denied() string {
+	return s.Place() + ",access_key_id=" + s.Key + ",secret_access_key=canary-of-nobody"
+}
 
-// Objects are the bucket's objects under a prefix, each with the tag of its content: "manifests/b-main 9a0364…".
+// Elsewhere implements [ObjectServer].
+func (s S3) Elsewhere() string {
+	s.Bucket = "other"
+	return s.Line("")
+}
+
+// At implements [ObjectServer]. It makes no second try.
+func (s S3) At(address string) string {
+	s.Endpoint = "http://" + address
+	return s.Line(",retry_max_attempts=1")
+}
+
+// Address implements [ObjectServer].
+func (s S3) Address() string { return strings.TrimPrefix(s.Endpoint, "http://") }
+
+// Uploads are those that were begun and have not come to their end.
+func (s S3) Uploads(t testing.TB) []string {
+	t.Helper()
+	all, err := s.Client.ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: &s.Bucket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for _, u := range all.Uploads {
+		keys = append(keys, *u.Key)
+	}
+	return keys
+}
+
+// Objects implements [ObjectServer].
 func (s S3) Objects(t testing.TB, prefix string) []string {
 	t.Helper()
 	var all []string
@@ -73,7 +106,15 @@ func (s S3) Objects(t testing.TB, prefix string) []string {
 	return all
 }
 
-// Remove deletes an object.
+// Write implements [ObjectServer].
+func (s S3) Write(t testing.TB, key, content string) {
+	t.Helper()
+	if _, err := s.Client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &s.Bucket, Key: &key, Body: strings.NewReader(content)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Remove implements [ObjectServer].
 func (s S3) Remove(t testing.TB, key string) {
 	t.Helper()
 	if _, err := s.Client.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &s.Bucket, Key: &key}); err != nil {

@@ -14,14 +14,14 @@ import (
 
 // Six scopes cost two round trips: for all manifests, and then for all of their blobs.
 // One after another, they would cost twelve.
-func TestS3ReadsAtOnce(t *testing.T) {
-	t.Parallel()
-	server := backendtest.StartS3(t)
+func TestObjectsReadAtOnce(t *testing.T) { onEachServer(t, objectsReadAtOnce) }
+
+func objectsReadAtOnce(t *testing.T, server backendtest.ObjectServer) {
 	var contents []string
 	for i := range 20 {
 		contents = append(contents, fmt.Sprint("layer ", i))
 	}
-	store, c := bucket(t, server.Line("")), newCache(t, imageManifest, contents...)
+	store, c := objects(t, server.Line("")), newCache(t, imageManifest, contents...)
 	c.put(t, store)
 	var p scope.Plan
 	for i := range 6 {
@@ -31,8 +31,8 @@ func TestS3ReadsAtOnce(t *testing.T) {
 		}
 	}
 	const roundTrip = 200 * time.Millisecond
-	far := backendtest.Delay(t, strings.TrimPrefix(server.Endpoint, "http://"), roundTrip)
-	keeper := backend(t, backends.Options{}, strings.Replace(server.Line(""), server.Endpoint, "http://"+far, 1)).(backends.Keeper)
+	far := backendtest.Delay(t, server.Address(), roundTrip)
+	keeper := backend(t, backends.Options{}, server.At(far)).(backends.Keeper)
 	began := time.Now()
 	for _, s := range backends.Read(t.Context(), []backends.Keeper{keeper}, p, time.Minute) {
 		if s.State != backends.Loaded {
@@ -47,15 +47,15 @@ func TestS3ReadsAtOnce(t *testing.T) {
 }
 
 // A server that says nothing delays a build for as long as a probe may last.
-func TestS3Silent(t *testing.T) {
-	t.Parallel()
+func TestObjectsSilent(t *testing.T) { onEachServer(t, objectsSilent) }
+
+func objectsSilent(t *testing.T, server backendtest.ObjectServer) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	line := "type=s3,bucket=b,region=r,access_key_id=k,secret_access_key=s,use_path_style=true,endpoint_url=http://" + l.Addr().String()
-	keeper := backend(t, backends.Options{}, line).(backends.Keeper)
+	keeper := backend(t, backends.Options{}, server.At(l.Addr().String())).(backends.Keeper)
 	s := backends.Read(t.Context(), []backends.Keeper{keeper}, plan("b-main"), 50*time.Millisecond)[0]
 	if s.State != backends.Failed || !strings.Contains(s.Err.Error(), "no answer within 50ms") {
 		t.Errorf("state %s, error %v", s.State, s.Err)

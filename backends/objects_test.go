@@ -1,0 +1,288 @@
+package backends_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// plan reads and writes one scope.
+func plan(n scope.Name) scope.Plan { return scope.Plan{Write: n, Read: []scope.Source{{Name: n}}} }
+
+// objects is the place that a cache in a store of objects is written to.
+func objects(t testing.TB, line string) backends.Store {
+	t.Helper()
+	return backend(t, backends.Options{}, line).(backends.Gated).Destination()
+}
+
+// onEachServer runs a test on a new server for each store of objects.
+func onEachServer(t *testing.T, test func(*testing.T, backendtest.ObjectServer)) {
+	t.Parallel()
+	for kind, start := range backendtest.ObjectServers {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			test(t, start(t))
+		})
+	}
+}
+
+func TestObjectsStore(t *testing.T) { onEachServer(t, objectsStore) }
+
+func objectsStore(t *testing.T, server backendtest.ObjectServer) {
+	line := server.Line(",prefix=a b+c/ä,name=web")
+	store, c := objects(t, line), newCache(t, imageManifest, "one", "two")
+	c.put(t, store)
+	m, err := c.WithRecord(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.PutManifest(t.Context(), "b-main", m); err != nil {
+		t.Fatal(err)
+	}
+	got, err := backend(t, backends.Options{}, line).(backends.Keeper).Scopes().Manifest(t.Context(), "b-main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Record != record || len(got.Layers) != 2 || got.Inline == nil {
+		t.Errorf("record %+v, layers %v", got.Record, got.Layers)
+	}
+	for i, content := range []string{"one", "two"} {
+		if d := got.Layers[i]; read(t, store, d.Digest, 0) != content || read(t, store, d.Digest, 1) != content[1:] {
+			t.Errorf("layer %d is not %q", i, content)
+		}
+	}
+	sources := backends.Read(t.Context(), []backends.Keeper{backend(t, backends.Options{}, line).(backends.Keeper)}, plan("b-main"), time.Minute)
+	if s := sources[0]; s.State != backends.Loaded || !bytes.Equal(s.Config, got.Inline) {
+		t.Errorf("state %s, error %v", s.State, s.Err)
+	}
+	// The config is no blob here.
+	var keys []string
+	for _, o := range server.Objects(t, "") {
+		keys = append(keys, o[:strings.LastIndex(o, " ")])
+	}
+	want := []string{"a b+c/ä/manifests/web-b-main"}
+	for _, l := range got.Layers {
+		want = append(want, "a b+c/ä/blobs/"+l.Digest.String())
+	}
+	if slices.Sort(want); !slices.Equal(keys, want) {
+		t.Errorf("objects %q, want %q", keys, want)
+	}
+}
+
+// A record that is attached to what BuildKit wrote by itself does not change it.
+func TestObjectsAnnotate(t *testing.T) { onEachServer(t, objectsAnnotate) }
+
+func objectsAnnotate(t *testing.T, server backendtest.ObjectServer) {
+	store, c := objects(t, server.Line("")), newCache(t, imageManifest, "one")
+	c.put(t, store)
+	if err := store.PutManifest(t.Context(), "b-main", c.Manifest); err != nil {
+		t.Fatal(err)
+	}
+	before, err := store.Manifest(t.Context(), "b-main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before.Record != (backends.Record{}) {
+		t.Errorf("nobody wrote the record %+v", before.Record)
+	}
+	m, err := before.WithRecord(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.PutManifest(t.Context(), "b-main", m); err != nil {
+		t.Fatal(err)
+	}
+	after, err := store.Manifest(t.Context(), "b-main")
+	if err != nil || after.Record != record || !bytes.Equal(before.Inline, after.Inline) {
+		t.Errorf("record %+v, config %s, error %v", after.Record, after.Inline, err)
+	}
+}
+
+// Only a missing object is absent, and a container that the first write makes;
+// everything else has failed.
+func TestObjectsAbsent(t *testing.T) { onEachServer(t, objectsAbsent) }
+
+func objectsAbsent(t *testing.T, server backendtest.ObjectServer) {
+	d := digest.FromString("nothing")
+	absent := objects(t, server.Line(""))
+	if _, err := absent.Manifest(t.Context(), "b-main"); !errors.Is(err, backends.ErrAbsent) {
+		t.Errorf("a missing manifest: %v", err)
+	}
+	if _, err := absent.Open(t.Context(), d, 0); !errors.Is(err, backends.ErrAbsent) {
+		t.Errorf("a missing blob: %v", err)
+	}
+	if sizes, err := absent.Stat(t.Context(), []digest.Digest{d}); err != nil || len(sizes) != 0 {
+		t.Errorf("sizes %v, error %v", sizes, err)
+	}
+	failed := map[string]string{server.Denied(): "SignatureDoesNotMatch", server.At("127.0.0.1:1"): "connection refused"}
+	switch s := server.(type) {
+	case backendtest.S3:
+		failed[s.Place()+",access_key_id=nobody,secret_access_key=canary"] = "access key"
+		failed[s.Elsewhere()] = "NoSuchBucket"
+	case backendtest.Azblob:
+		failed[s.Denied()] = "AuthorizationFailure"
+	}
+	for line, want := range failed {
+		store := objects(t, line)
+		var eg errgroup.Group
+		for what, ask := range map[string]func() error{
+			"manifest": func() error { _, err := store.Manifest(t.Context(), "b-main"); return err },
+			"open":     func() error { _, err := store.Open(t.Context(), d, 0); return err },
+			"put": func() error {
+				return store.Put(t.Context(), ocispecs.Descriptor{Digest: d, Size: 7}, strings.NewReader("nothing"))
+			},
+		} {
+			eg.Go(func() error {
+				err := ask()
+				if err == nil || errors.Is(err, backends.ErrAbsent) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {
+					t.Errorf("%s: %v, want %s", what, err, want)
+				}
+				return nil
+			})
+		}
+		_ = eg.Wait()
+	}
+}
+
+// Contents that are not what they should be leave nothing behind, in one part or in many.
+func TestObjectsPutChecks(t *testing.T) { onEachServer(t, objectsPutChecks) }
+
+func objectsPutChecks(t *testing.T, server backendtest.ObjectServer) {
+	store := objects(t, server.Line(""))
+	for _, size := range []int{0, 1, 1 << 20, 5 << 20, 5<<20 + 1, 17 << 20} {
+		content := make([]byte, size)
+		rand.Read(content)
+		desc := ocispecs.Descriptor{Digest: digest.FromBytes(content), Size: int64(size)}
+		other := desc
+		other.Digest = digest.FromString("other")
+		short := desc
+		short.Size++
+		broken := io.MultiReader(bytes.NewReader(content), iotest.ErrReader(errors.New("the sender left")))
+		for what, err := range map[string]error{
+			"other": store.Put(t.Context(), other, bytes.NewReader(content)),
+			"short": store.Put(t.Context(), short, bytes.NewReader(content)),
+			"long":  store.Put(t.Context(), desc, io.MultiReader(bytes.NewReader(content), strings.NewReader("more"))),
+			"left":  store.Put(t.Context(), desc, broken),
+		} {
+			if err == nil {
+				t.Errorf("%d bytes, %s: stored", size, what)
+			}
+		}
+		if left := server.Objects(t, ""); len(left) > 0 {
+			t.Fatalf("%d bytes: %v is left", size, left)
+		}
+		if err := store.Put(t.Context(), desc, bytes.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+		if read(t, store, desc.Digest, 0) != string(content) {
+			t.Errorf("%d bytes came back as others", size)
+		}
+		sizes, err := store.Stat(t.Context(), []digest.Digest{desc.Digest, other.Digest})
+		if err != nil || len(sizes) != 1 || sizes[desc.Digest] != desc.Size {
+			t.Errorf("sizes %v, error %v", sizes, err)
+		}
+		server.Remove(t, "blobs/"+desc.Digest.String())
+	}
+	noneLeft(t, server)
+}
+
+func TestObjectsPutCancelled(t *testing.T) { onEachServer(t, objectsPutCancelled) }
+
+func objectsPutCancelled(t *testing.T, server backendtest.ObjectServer) {
+	store := objects(t, server.Line(""))
+	ctx, cancel := context.WithCancel(t.Context())
+	content := make([]byte, 12<<20)
+	desc := ocispecs.Descriptor{Digest: digest.FromBytes(content), Size: int64(len(content))}
+	body := io.MultiReader(bytes.NewReader(content[:11<<20]), readerFunc(func([]byte) (int, error) {
+		cancel()
+		return 0, context.Cause(ctx)
+	}))
+	if err := store.Put(ctx, desc, body); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	noneLeft(t, server)
+}
+
+// noneLeft looks for uploads that were begun and wait for their end. Azure lists none.
+func noneLeft(t *testing.T, server backendtest.ObjectServer) {
+	t.Helper()
+	if s3, ok := server.(backendtest.S3); ok && len(s3.Uploads(t)) > 0 {
+		t.Errorf("uploads left open: %v", s3.Uploads(t))
+	}
+	if left := server.Objects(t, ""); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// Prefixes and names that begin alike, or try to lead elsewhere, share nothing.
+func TestObjectsIsolation(t *testing.T) { onEachServer(t, objectsIsolation) }
+
+func objectsIsolation(t *testing.T, server backendtest.ObjectServer) {
+	c := newCache(t, imageManifest, "one")
+	places := []string{"", ",prefix=a", ",prefix=a/b", ",prefix=ab", ",prefix=a,name=b", ",name=a", ",prefix=a,manifests_prefix=b", ",prefix=blobs", ",prefix=manifests"}
+	for i, place := range places {
+		store := objects(t, server.Line(place))
+		if _, err := store.Manifest(t.Context(), "b-main"); !errors.Is(err, backends.ErrAbsent) {
+			t.Errorf("%q sees another place's cache: %v", place, err)
+		}
+		c.put(t, store)
+		mine := record
+		mine.Commit = fmt.Sprint(i)
+		m, err := c.WithRecord(mine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.PutManifest(t.Context(), "b-main", m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, place := range places {
+		m, err := objects(t, server.Line(place)).Manifest(t.Context(), "b-main")
+		if err != nil || m.Record.Commit != fmt.Sprint(i) {
+			t.Errorf("%q: record %+v, error %v", place, m.Record, err)
+		}
+	}
+}
+
+// A manifest that is damaged, and one that names a blob that is gone, are no caches.
+func TestObjectsDamaged(t *testing.T) { onEachServer(t, objectsDamaged) }
+
+func objectsDamaged(t *testing.T, server backendtest.ObjectServer) {
+	keeper := backend(t, backends.Options{}, server.Line("")).(backends.Keeper)
+	state := func() backends.Source {
+		return backends.Read(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]
+	}
+	store, c := objects(t, server.Line("")), newCache(t, imageManifest, "one", "two")
+	c.put(t, store)
+	if err := store.PutManifest(t.Context(), "b-main", c.Manifest); err != nil {
+		t.Fatal(err)
+	}
+	server.Remove(t, "blobs/"+c.Layers[1].Digest.String())
+	if s := state(); s.State != backends.Failed || !strings.Contains(s.Err.Error(), "1 of 2 blobs are gone") {
+		t.Errorf("state %s, error %v", s.State, s.Err)
+	}
+	server.Write(t, "manifests/b-main", `{"layers":[`)
+	if s := state(); s.State != backends.Failed || !strings.Contains(s.Err.Error(), "parse cache config") {
+		t.Errorf("state %s, error %v", s.State, s.Err)
+	}
+}
