@@ -56,7 +56,7 @@ var Fields = []Field{
 	{Name: "pull", Kind: Bool, Default: "false", Help: "Look for newer base images, even where the builder has them."},
 	{Name: "secrets", Kind: Lines, Secret: true, Help: "Secrets for `RUN --mount=type=secret`, one `id=value` a line; quote a value of several lines."},
 
-	{Name: "cache", Kind: Entries, Default: "auto", Help: "Caches, one a line, without the branch: `type=registry,ref=ghcr.io/owner/app`, likewise `local`, `s3`, `azblob`, or a bare `inline`, `local`, `auto`, `none`. Beside `cache-from` or `cache-to`, unset means `none`."},
+	{Name: "cache", Kind: Entries, Default: "auto", Help: "Caches, one a line, without the branch: `type=registry,ref=ghcr.io/owner/app`, likewise `local`, `s3`, `azblob`, or a bare `gha`, `inline`, `local`, `auto`, `none`. Beside `cache-from` or `cache-to`, unset means `none`."},
 	{Name: "cache-from", Kind: Entries, Help: "Caches to read as BuildKit does, passed on verbatim: no branch is added."},
 	{Name: "cache-to", Kind: Entries, Help: "Caches to write as BuildKit does, passed on verbatim: no branch is added."},
 	{Name: "cache-key", Unset: "derived from Dockerfile, context, target and platforms", Help: "Identity of this image among those that share a cache."},
