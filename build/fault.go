@@ -56,11 +56,11 @@ func (b *run) guilty(ctx context.Context, err error, imports, open []gateway.Imp
 	if len(found) == 0 {
 		return suspects
 	}
-	return slices.Concat(found, joined(found, imports))
+	return slices.Concat(found, joined(found, imports, err))
 }
 
 // joined are the innocent sources of imports that cannot be had without a guilty one.
-func joined(guilty []fault, imports []gateway.Import) []fault {
+func joined(guilty []fault, imports []gateway.Import, err error) []fault {
 	blamed := func(s *backends.Source) bool {
 		return slices.ContainsFunc(guilty, func(f fault) bool { return f.source == s })
 	}
@@ -71,7 +71,7 @@ func joined(guilty []fault, imports []gateway.Import) []fault {
 		}
 		for _, s := range i.Sources {
 			if !blamed(s) {
-				found = append(found, fault{s, errors.New("BuildKit reads it only together with a scope that is broken")})
+				found = append(found, fault{s, fmt.Errorf("BuildKit reads it only together with a scope that is broken: %w", err)})
 			}
 		}
 	}
