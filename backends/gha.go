@@ -40,7 +40,7 @@ type GHA struct {
 	found   sync.Map              // entries that were looked up, by key, for the one who opens them
 	seen    sync.Map              // the newest versions of mutable entries that were seen, by key
 
-	source, destination *ghaStore
+	source, destination *ghaStore // instead of objectCache's
 }
 
 // ghaAttrs are those of BuildKit's gha cache, beside the ones of every export.
@@ -55,7 +55,8 @@ const (
 	defaultTimeout = 10 * time.Minute // for waiting until the service takes requests again
 )
 
-// lookupsAtOnce bounds the look-ups under way. GitHub lets a repository make 1500 a minute.
+// lookupsAtOnce bounds the look-ups under way, of which GitHub lets a repository make only so
+// many a minute.
 const lookupsAtOnce = 16
 
 func newGHA(p *problems, attrs map[string]string, o Options) Backend {
@@ -87,6 +88,7 @@ func (c *GHA) connect(r runner, timeout time.Duration) {
 		Client: c.http, Timeout: timeout,
 		BackoffPool: &actionscache.BackoffPool{}, UserAgent: "warmlayer",
 	}
+	// What is said of a token holds no part of it.
 	if c.cache, c.err = actionscache.New(r.token, r.url, r.v2, options); c.err != nil {
 		c.err = fmt.Errorf("the runner's token is no good: %w", c.err)
 	}

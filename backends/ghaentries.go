@@ -78,14 +78,34 @@ func (e *entries) load(ctx context.Context, prefix string) (*actionscache.Entry,
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	entry, err := e.cache.Load(ctx, prefix)
-	if err != nil {
-		return nil, plainly(err)
+	for try := 1; ; try++ {
+		entry, err := e.cache.Load(ctx, prefix)
+		var answer actionscache.HTTPError
+		switch {
+		case err == nil && entry == nil:
+			return nil, ErrAbsent
+		case err == nil:
+			return entry, nil
+		case !errors.As(err, &answer) || answer.StatusCode < 500 || try == readTries:
+			return nil, plainly(err)
+		}
+		if err := pause(ctx, try); err != nil {
+			return nil, err
+		}
 	}
-	if entry == nil {
-		return nil, ErrAbsent
+}
+
+// readTries is how often the service, or its storage, is asked that has a fault of its own.
+const readTries = 3
+
+// pause waits before the next try, longer each time.
+func pause(ctx context.Context, try int) error {
+	select {
+	case <-time.After(time.Duration(try) * time.Second):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return entry, nil
 }
 
 // get streams an entry. One that was looked up before is not looked up again.
@@ -208,9 +228,6 @@ func (e *entries) replace(ctx context.Context, key string, number int, content [
 // errExpired says that a URL is refused: signed ones hold for some minutes.
 var errExpired = errors.New("its storage refuses the URL")
 
-// downloadTries is how often a storage is asked that has a fault of its own.
-const downloadTries = 3
-
 // download streams what lies at an entry's URL from an offset. The library's own way
 // connects anew for every read that does not begin at 0.
 func (e *entries) download(ctx context.Context, url string, offset int64) (io.ReadCloser, error) {
@@ -237,13 +254,11 @@ func (e *entries) download(ctx context.Context, url string, offset int64) (io.Re
 			return nil, ErrAbsent
 		case answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusUnauthorized:
 			return nil, errExpired
-		case answer.StatusCode < 500 || try == downloadTries:
+		case answer.StatusCode < 500 || try == readTries:
 			return nil, fmt.Errorf("its storage answers %s", answer.Status)
 		}
-		select {
-		case <-time.After(time.Duration(try) * time.Second):
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		if err := pause(ctx, try); err != nil {
+			return nil, err
 		}
 	}
 }

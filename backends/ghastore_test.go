@@ -276,6 +276,15 @@ func TestGHABusy(t *testing.T) {
 	if took := time.Since(began); took < 3*wait {
 		t.Errorf("three waits of %s took %s", wait, took)
 	}
+	server.Down(2)
+	if _, err := store.Manifest(t.Context(), "b-main"); err != nil {
+		t.Errorf("a fault that passes: %v", err)
+	}
+	server.Down(100)
+	if _, err := store.Manifest(t.Context(), "b-main"); err == nil || errors.Is(err, backends.ErrAbsent) || !strings.Contains(err.Error(), "unavailable") {
+		t.Errorf("a fault that stays: %v", err)
+	}
+	server.Down(0)
 	server.Busy(100, time.Minute)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

@@ -32,6 +32,7 @@ type ActionsCache struct {
 	mu         sync.Mutex
 	entries    []*cacheEntry // in the order in which they were begun
 	requests   []string      // the calls that were made: "CreateCacheEntry buildkit-blob-1-…"
+	down       int           // answers "unavailable" that are still to be given
 	busy       int           // answers "too many requests" that are still to be given
 	retryAfter time.Duration
 }
@@ -86,6 +87,13 @@ func (s *ActionsCache) Busy(calls int, retryAfter time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy, s.retryAfter = calls, retryAfter
+}
+
+// Down lets the next calls fail by no fault of the client.
+func (s *ActionsCache) Down(calls int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = calls
 }
 
 // Requests are the calls that were made since the last time, each with its key.
@@ -149,6 +157,11 @@ func (s *ActionsCache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, method+" "+c.Key)
+	if s.down > 0 {
+		s.down--
+		refuseCall(w, http.StatusServiceUnavailable, "unavailable", "out of order")
+		return
+	}
 	if s.busy > 0 {
 		s.busy--
 		w.Header().Set("Retry-After", strconv.Itoa(int(s.retryAfter.Seconds())))
