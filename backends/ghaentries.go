@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,11 +47,16 @@ func (e *entries) head(ctx context.Context, key string) (int64, error) {
 	return UnknownSize, nil
 }
 
+// listFor bounds the listing, so that a probe has time left to look up.
+const listFor = 3 * time.Second
+
 // listKeys is nil where the user gave no token for it, or it could not be had.
 func (e *entries) listKeys(ctx context.Context) map[string]struct{} {
 	if e.rest == nil || e.cache == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, listFor)
+	defer cancel()
 	keys, err := e.cache.AllKeys(ctx, e.rest, blobPrefix)
 	if err != nil {
 		return nil
@@ -127,25 +133,26 @@ func (e *entries) get(ctx context.Context, key string, offset int64) (io.ReadClo
 
 // put makes an entry.
 func (e *entries) put(ctx context.Context, key string, content []byte, _ map[string]string) error {
-	return e.save(ctx, key, actionscache.NewBlob(content))
+	return e.save(ctx, key, actionscache.NewBlob(content), bytes.NewReader(nil))
 }
 
 func (e *entries) upload(ctx context.Context, key string, body io.Reader, size int64) error {
-	return e.save(ctx, key, &stream{from: body, size: size})
+	return e.save(ctx, key, &stream{from: body, size: size}, body)
 }
 
 // save makes an entry, unless there is one with that key: then another build is about to
-// end it, or has.
-func (e *entries) save(ctx context.Context, key string, content actionscache.Blob) error {
+// end it, or has. Or another cache of this one, which gets the same body at the same
+// speed: what is left of it is read all the same.
+func (e *entries) save(ctx context.Context, key string, content actionscache.Blob, body io.Reader) error {
 	if e.err != nil {
 		return e.err
 	}
 	err := e.cache.Save(ctx, key, content)
-	switch {
-	case !errors.Is(err, os.ErrExist):
+	if !errors.Is(err, os.ErrExist) {
 		return plainly(err)
-	case e.blind():
-		return nil
+	}
+	if _, err := io.Copy(io.Discard, body); err != nil || e.blind() {
+		return err
 	}
 	return e.await(ctx, key)
 }
@@ -154,7 +161,7 @@ func (e *entries) save(ctx context.Context, key string, content actionscache.Blo
 // asked for. Nobody sees whether that build is still at it.
 const (
 	awaitFor   = time.Minute
-	awaitEvery = 2 * time.Second
+	awaitEvery = time.Second
 )
 
 // await waits for an entry to be there, since an index must not name a blob that is not.

@@ -273,6 +273,30 @@ func TestGHABusy(t *testing.T) {
 	}
 }
 
+// Several caches are written at once, and the one that must not be is left out alone.
+func TestGHABesideOthers(t *testing.T) {
+	t.Parallel()
+	j, bucket := newJob(t), backendtest.StartS3(t)
+	j.args = []string{"--cache", "type=registry,ref=" + j.image, "--cache", bucket.Line(""), "--cache", "type=gha,scope=second"}
+	outcomes := func(r backendtest.Report) string {
+		var all []string
+		for _, e := range r.Exports {
+			all = append(all, e.Cache+" "+e.Outcome)
+		}
+		slices.Sort(all)
+		return strings.Join(all, ", ")
+	}
+	others := ", registry " + j.image + " written, s3 cache written"
+	if got, want := outcomes(j.start(t).Report), "gha buildkit written, gha second written"+others; got != want {
+		t.Errorf("exports %s, want %s", got, want)
+	}
+	j.token = j.server.Token("", "refs/heads/main")
+	backendtest.Write(t, filepath.Join(j.app, "site", "index.txt"), "Changed\n")
+	if got, want := outcomes(j.start(t).Report), "gha buildkit skipped, gha second skipped"+others; got != want {
+		t.Errorf("exports %s, want %s", got, want)
+	}
+}
+
 // Entries of the user's own work with what the runner passes on, as with buildx.
 func TestGHAVerbatim(t *testing.T) {
 	t.Parallel()
