@@ -181,6 +181,16 @@ func (s *step) entries() (imports, exports []entry) {
 	return imports, exports
 }
 
+// refusal says why a scope is not written to a cache, "" when it is or was not to be.
+func (s *step) refusal(c backends.Backend) string {
+	if limited, ok := c.(backends.Limited); ok && s.plan.Write != "" {
+		if why := limited.Refuses(s.plan); why != "" {
+			return " (not written: " + why + ")"
+		}
+	}
+	return ""
+}
+
 func (s *step) planText() string {
 	var b strings.Builder
 	write := string(s.plan.Write)
@@ -192,7 +202,7 @@ func (s *step) planText() string {
 		fmt.Fprintf(&b, "reads   %s (%s)\n", source.Name, source.Why)
 	}
 	for _, c := range s.caches {
-		fmt.Fprintf(&b, "cache   %s\n", c)
+		fmt.Fprintf(&b, "cache   %s%s\n", c, s.refusal(c))
 	}
 	verbatim := func(label string, caches []inputs.Cache) {
 		for _, c := range caches {

@@ -27,8 +27,9 @@ var rooms = map[string][]string{
 	"report":   {"inputs", "scope", "backends", "build"},
 	"":         {"inputs", "scope", "backends", "gateway", "builder", "build", "report"},
 
-	"inputs/generate":      {"inputs"},
-	"backends/backendtest": {"inputs", "scope", "backends"}, // for tests alone
+	"inputs/generate":                {"inputs"},
+	"backends/backendtest":           {"inputs", "scope", "backends"}, // for tests alone
+	"backends/backendtest/ghaserver": {"backends/backendtest"},
 }
 
 // goPackage is what the tests use of go list's description of a package.

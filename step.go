@@ -112,7 +112,7 @@ func (s *step) solveWith(ctx context.Context, b *builder.Builder, sources []back
 		request.Auth, request.Lost = g.Auth(request.Auth), g.Lost
 	}
 	request.Caches = gateway.Connect(s.caches, sources, s.plan, s.record(), g)
-	from, to, inline := backends.Verbatim(s.inputs.CacheFrom, s.inputs.CacheTo)
+	from, to, inline := backends.Verbatim(s.inputs.CacheFrom, s.inputs.CacheTo, backends.Options{Getenv: s.env.get, Builder: s.builder().Remote()})
 	request.Sources = append(sources, from...)
 	request.Caches.Destinations = append(request.Caches.Destinations, to...)
 	request.Caches.Inline = request.Caches.Inline || inline

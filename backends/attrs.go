@@ -37,6 +37,7 @@ var kinds = map[string][]attr{
 	"inline":   {{"ref", notEmpty}, {"registry.insecure", isBool}, {"mode", oneOf("min", "max")}, {"ignore-error", isBool}},
 	"s3":       append(slices.Clone(s3Attrs), exportAttrs...),
 	"azblob":   append(slices.Clone(azblobAttrs), exportAttrs...),
+	"gha":      append(slices.Clone(ghaAttrs), exportAttrs...),
 	"auto":     nil,
 	"none":     nil,
 }

@@ -48,7 +48,8 @@ type Scopes interface {
 	Manifest(context.Context, scope.Name) (Manifest, error)
 	// PutManifest makes m the named scope's cache. Its blobs are already in the store.
 	PutManifest(context.Context, scope.Name, Manifest) error
-	// Stat returns the sizes in bytes of those blobs that the store has; absent ones are left out.
+	// Stat returns the sizes in bytes of those blobs that the store has; absent ones are left
+	// out. A store that does not say gives [UnknownSize].
 	Stat(context.Context, []digest.Digest) (map[digest.Digest]int64, error)
 	// Open streams a blob from the byte at offset. A blob that is not there is [ErrAbsent].
 	Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error)
@@ -85,6 +86,14 @@ type Gated interface {
 	Options() map[string]string
 }
 
+// Limited is a backend whose credentials may allow less than a plan wants.
+type Limited interface {
+	Backend
+	// Refuses says why the plan's scope is not written there, as a phrase: "the runner's
+	// token may only read". It is "" when the scope may be written.
+	Refuses(scope.Plan) string
+}
+
 // importEach is one entry for each scope that the plan reads.
 func importEach(p scope.Plan, kind string, attrs func(scope.Name) map[string]string) []client.CacheOptionsEntry {
 	var entries []client.CacheOptionsEntry
@@ -112,3 +121,14 @@ func Forced(caches []Backend) bool {
 
 // ErrAbsent says that a scope or a blob is certainly not in the store.
 var ErrAbsent = errors.New("absent")
+
+// Withheld says why a scope is not to be read, be it there or not. It is an [ErrAbsent].
+type Withheld string
+
+func (w Withheld) Error() string { return string(w) }
+
+// Is implements the interface that errors.Is asks for.
+func (w Withheld) Is(target error) bool { return target == ErrAbsent }
+
+// UnknownSize is that of a blob which a store has without saying how large it is.
+const UnknownSize int64 = -1

@@ -25,8 +25,8 @@ type Options struct {
 
 // New turns the lines of the cache input into backends and reports everything
 // that is wrong with them, before anything is started. "none" gives no backend;
-// "auto" gives a registry cache beside the first image when there is one, and a
-// local one otherwise.
+// "auto" gives a registry cache beside the first image when there is one, else GitHub's
+// own in a job that has it, else a local one.
 func New(lines []inputs.Cache, o Options) ([]Backend, []inputs.Problem) {
 	if o.Keychain == nil {
 		o.Keychain = authn.NewMultiKeychain()
@@ -76,6 +76,8 @@ func newBackend(p *problems, line inputs.Cache, o Options) Backend {
 		return newS3(p, attrs, o)
 	case "azblob":
 		return newAzblob(p, attrs, o)
+	case "gha":
+		return newGHA(p, attrs, o)
 	default:
 		return newLocal(p, attrs, o)
 	}
@@ -87,6 +89,9 @@ func automatic(o Options) (string, map[string]string) {
 		if tag, err := name.NewTag(o.Images[0]); err == nil {
 			return "registry", map[string]string{"ref": tag.Context().Name()}
 		}
+	}
+	if ghaRunner(nil, o.Getenv).usable(o) {
+		return "gha", nil
 	}
 	return "local", nil // in o.CacheDir
 }
@@ -201,6 +206,8 @@ func twice(caches []Backend) []inputs.Problem {
 			place = strings.Join([]string{"s3", c.endpoint, c.bucket, c.source.manifests}, " ")
 		case *Azblob:
 			place = strings.Join([]string{"azblob", c.url, c.container, c.source.manifests}, " ")
+		case *GHA:
+			place = strings.Join([]string{"gha", c.url, c.base}, " ")
 		}
 		if seen[place] {
 			found = append(found, inputs.Problem{Input: "cache", What: fmt.Sprintf("%s is there twice", c), Hint: "leave one of the lines out: the second would overwrite what the first wrote"})

@@ -42,8 +42,8 @@ hint: did you mean "local"?`},
 hint: did you mean "inline"?`},
 		{lines: []string{"nonne"}, want: `cache: line 1: type "nonne" is unknown
 hint: did you mean "none"?`},
-		{lines: []string{"gha"}, want: `cache: line 1: type "gha" is unknown
-hint: known are auto, azblob, inline, local, none, registry, s3`},
+		{lines: []string{"tape"}, want: `cache: line 1: type "tape" is unknown
+hint: known are auto, azblob, gha, inline, local, none, registry, s3`},
 
 		{lines: []string{registry + ",mod=max"}, want: `cache: line 1: type=registry: attribute "mod" is unknown
 hint: did you mean "mode"?`},
@@ -182,8 +182,8 @@ hint: leave out none, or all others`},
 hint: give one of min, max
 cache: line 1: type=registry: ref=ghcr.io/O/x is not a repository
 hint: repositories are lower-case: ref=ghcr.io/o/x
-cache: line 2: type "gha" is unknown
-hint: known are auto, azblob, inline, local, none, registry, s3
+cache: line 2: type=gha: there is no token
+hint: this cache is there for jobs on runners of GitHub, Gitea and Forgejo; elsewhere use type=registry or another
 cache: line 3: type=registry: attribute "mod" is unknown
 hint: did you mean "mode"?`},
 	}
@@ -270,7 +270,7 @@ func TestLineBeatsInput(t *testing.T) {
 func TestFreshAttributes(t *testing.T) {
 	t.Parallel()
 	plan := scope.Plan{Write: "b-main", Read: []scope.Source{{Name: "b-main"}}}
-	for _, line := range []string{"type=registry,ref=ghcr.io/o/cache", "inline", "type=local,dest=/c", "type=s3,bucket=b,region=r"} {
+	for _, line := range []string{"type=registry,ref=ghcr.io/o/cache", "inline", "type=local,dest=/c", "type=s3,bucket=b,region=r", "type=gha,token=t,url=https://cache.example"} {
 		c := backend(t, pushed, line)
 		for range 2 {
 			for _, e := range append(c.Imports(plan), c.Exports(plan)...) {
@@ -292,7 +292,7 @@ func TestFreshAttributes(t *testing.T) {
 func TestStrict(t *testing.T) {
 	t.Parallel()
 	for attr, want := range map[string]bool{"": false, ",ignore-error=true": false, ",ignore-error=false": true, ",ignore-error=0": true} {
-		for _, line := range []string{"type=registry,ref=ghcr.io/o/cache", "type=inline,ref=ghcr.io/o/app", "type=local,dest=/c", "type=s3,bucket=b,region=r"} {
+		for _, line := range []string{"type=registry,ref=ghcr.io/o/cache", "type=inline,ref=ghcr.io/o/app", "type=local,dest=/c", "type=s3,bucket=b,region=r", "type=gha,token=t,url=https://cache.example"} {
 			if got := backend(t, pushed, line+attr).Strict(); got != want {
 				t.Errorf("%s%s: strict is %t", line, attr, got)
 			}
@@ -330,6 +330,7 @@ func TestVerbatim(t *testing.T) {
 	sources, destinations, inline := backends.Verbatim(
 		lines("type=registry,ref=ghcr.io/o/app:main", "type=gha,scope=x,token=canary"),
 		lines("type=s3,bucket=b,secret_access_key=canary,ignore-error=false", "inline", "type=local,dest=/c,ignore-error=true"),
+		backends.Options{},
 	)
 	if !inline {
 		t.Error("the inline cache is not seen")

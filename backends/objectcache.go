@@ -32,6 +32,7 @@ const credentialsTimeout = 4 * time.Second
 var SecretVariables = []string{
 	"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
 	"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET",
+	"ACTIONS_RUNTIME_TOKEN", "GITHUB_TOKEN",
 }
 
 // folder is a prefix with a slash at its end, unless it is empty.

@@ -21,7 +21,7 @@ import (
 type service interface {
 	// at is a key's place for people: "s3://bucket/manifests/b-main".
 	at(key string) string
-	// head is the size of an object in bytes.
+	// head is the size of an object in bytes, or [UnknownSize].
 	head(ctx context.Context, key string) (int64, error)
 	// get streams an object from the byte at offset, and hands out its metadata.
 	get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error)

@@ -75,6 +75,8 @@ type Destination struct {
 	Commit func(context.Context, Exported) []error
 	// Strict reports, for each of Caches, whether a failure fails the step.
 	Strict []bool
+	// Refused says why nothing is sent; nil when it is.
+	Refused error
 }
 
 // Read looks up every scope of the plan in every cache that can be read, in
@@ -175,7 +177,7 @@ func checkWhole(ctx context.Context, store Scopes, m Manifest) error {
 	return nil
 }
 
-// Missing are those of the blobs that the store lacks, or has in another size.
+// Missing are those of the blobs that the store lacks, or has in another size than it should.
 func Missing(ctx context.Context, store Scopes, descs []ocispecs.Descriptor) ([]digest.Digest, error) {
 	if len(descs) == 0 {
 		return nil, nil
@@ -190,7 +192,7 @@ func Missing(ctx context.Context, store Scopes, descs []ocispecs.Descriptor) ([]
 	}
 	var missing []digest.Digest
 	for _, d := range descs {
-		if size, ok := sizes[d.Digest]; !ok || size != d.Size {
+		if size, ok := sizes[d.Digest]; !ok || size != d.Size && size != UnknownSize {
 			missing = append(missing, d.Digest)
 		}
 	}

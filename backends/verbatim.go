@@ -2,6 +2,7 @@ package backends
 
 import (
 	"maps"
+	"strings"
 
 	"github.com/moby/buildkit/client"
 
@@ -10,17 +11,19 @@ import (
 
 // Verbatim passes the caches of cache-from and cache-to on as they are: no branch
 // is added, nothing is read beforehand, and what BuildKit does with them it does.
+// GitHub's cache gets what is not given from the runner, as buildx does (v0.37.0,
+// build/opt.go, addGithubToken), but for a builder that is reached over plain tcp://.
 // An inline cache is a property of the build; inline reports whether there is one.
-func Verbatim(from, to []inputs.Cache) (sources []Source, destinations []Destination, inline bool) {
+func Verbatim(from, to []inputs.Cache, o Options) (sources []Source, destinations []Destination, inline bool) {
 	for _, c := range from {
-		sources = append(sources, Source{State: Absent, Entry: verbatim(c)})
+		sources = append(sources, Source{State: Absent, Entry: verbatim(c, o)})
 	}
 	for _, c := range to {
 		if c.Type == "inline" {
 			inline = true
 			continue
 		}
-		entry := verbatim(c)
+		entry := verbatim(c, o)
 		// BuildKit would swallow the error that the report is to show.
 		delete(entry.Attrs, "ignore-error")
 		destinations = append(destinations, Destination{
@@ -32,10 +35,16 @@ func Verbatim(from, to []inputs.Cache) (sources []Source, destinations []Destina
 	return sources, destinations, inline
 }
 
-func verbatim(c inputs.Cache) client.CacheOptionsEntry {
+func verbatim(c inputs.Cache, o Options) client.CacheOptionsEntry {
 	attrs := maps.Clone(c.Attrs)
 	if attrs == nil {
 		attrs = map[string]string{}
+	}
+	if c.Type == "gha" && o.Getenv != nil && !strings.HasPrefix(o.Builder, "tcp://") {
+		given := maps.Clone(attrs)
+		maps.Copy(attrs, ghaRunner(attrs, o.Getenv).entry(attrs))
+		maps.Copy(attrs, given)
+		maps.DeleteFunc(attrs, func(_, v string) bool { return v == "" })
 	}
 	return client.CacheOptionsEntry{Type: c.Type, Attrs: attrs}
 }

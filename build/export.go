@@ -33,10 +33,17 @@ type exports struct {
 
 func newExports(b *run, m mounts, imports []gateway.Import, w *watch) *exports {
 	n := len(b.Caches.Destinations)
-	return &exports{
+	x := &exports{
 		run: b, mounts: m, imports: imports, watch: w,
 		results: make([][]Export, n), sent: make([]*client.SolveResponse, n),
 	}
+	for i, d := range b.Caches.Destinations {
+		if d.Refused != nil {
+			x.results[i] = outcomes(d)
+			x.settle(i, Skipped, d.Refused)
+		}
+	}
+	return x
 }
 
 // errChanged says that an export would have run steps: it is about other inputs
@@ -133,7 +140,7 @@ func (x *exports) wait(ctx context.Context) []Export {
 		case x.results[i] == nil:
 			x.results[i] = outcomes(d)
 			x.settle(i, Skipped, errors.New("the build failed"))
-		case x.results[i][0].Outcome == Unchanged:
+		case x.results[i][0].Outcome != "": // unchanged, or refused
 		default:
 			x.commit(ctx, i, d)
 		}

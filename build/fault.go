@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
 	digest "github.com/opencontainers/go-digest"
@@ -54,6 +55,25 @@ func (b *run) guilty(ctx context.Context, err error, imports, open []gateway.Imp
 	}
 	if len(found) == 0 {
 		return suspects
+	}
+	return slices.Concat(found, joined(found, imports, err))
+}
+
+// joined are the innocent sources of imports that cannot be had without a guilty one.
+func joined(guilty []fault, imports []gateway.Import, err error) []fault {
+	blamed := func(s *backends.Source) bool {
+		return slices.ContainsFunc(guilty, func(f fault) bool { return f.source == s })
+	}
+	var found []fault
+	for _, i := range imports {
+		if !i.Joint || !slices.ContainsFunc(i.Sources, blamed) {
+			continue
+		}
+		for _, s := range i.Sources {
+			if !blamed(s) {
+				found = append(found, fault{s, fmt.Errorf("BuildKit reads it only together with a scope that is broken: %w", err)})
+			}
+		}
 	}
 	return found
 }

@@ -69,6 +69,7 @@ func TestGuilty(t *testing.T) {
 		lost      []digest.Digest // by the gateway
 		brokenOff []digest.Digest
 		open      []int // imports that have not ended
+		joint     bool  // the first import's scopes
 		want      string
 	}{
 		{name: "no error", lost: []digest.Digest{blobA}},
@@ -78,6 +79,8 @@ func TestGuilty(t *testing.T) {
 		{name: "a blob of two", err: lost, want: "own main"},
 		{name: "a blob of one", err: errors.New(blobC.String()), want: "other"},
 		{name: "a blob that nobody has named", err: errors.New(digest.FromString("d").String()), want: "verbatim"},
+		{name: "a blob of one of two that BuildKit reads together", err: errors.New(blobB.String()), joint: true, want: "main own"},
+		{name: "a blob of neither", err: errors.New(blobC.String()), joint: true, want: "other"},
 		{name: "the gateway's loss", err: errors.New("unexpected EOF"), lost: []digest.Digest{blobB}, want: "main"},
 		{name: "a transfer that broke off", err: errors.New("unexpected EOF"), brokenOff: []digest.Digest{blobB}, want: "main"},
 		{name: "a stall", err: errStalls, brokenOff: []digest.Digest{blobC}, want: "other"},
@@ -88,7 +91,7 @@ func TestGuilty(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := sources()
-			imports := []gateway.Import{{Sources: s[:2]}, {Sources: s[2:3]}, {Sources: s[3:]}}
+			imports := []gateway.Import{{Sources: s[:2], Joint: test.joint}, {Sources: s[2:3]}, {Sources: s[3:]}}
 			var open []gateway.Import
 			for _, i := range test.open {
 				open = append(open, imports[i])

@@ -36,7 +36,7 @@ func (j Join) Push(ctx context.Context) (ocispecs.Descriptor, error) {
 		}
 		tags[i] = tag
 	}
-	index := joined{Index: ocispecs.Index{
+	index := pushedIndex{Index: ocispecs.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageIndex,
 		Manifests: []ocispecs.Descriptor{}, Annotations: j.Annotations,
 	}}
@@ -102,11 +102,11 @@ func (j Join) remote(ctx context.Context) []remote.Option {
 	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(j.Keychain)}
 }
 
-// joined is an index as go-containerregistry puts it.
-type joined struct{ ocispecs.Index }
+// pushedIndex is an index as go-containerregistry puts it.
+type pushedIndex struct{ ocispecs.Index }
 
 // RawManifest implements [remote.Taggable].
-func (j joined) RawManifest() ([]byte, error) { return json.MarshalIndent(j.Index, "", "  ") }
+func (j pushedIndex) RawManifest() ([]byte, error) { return json.MarshalIndent(j.Index, "", "  ") }
 
 // MediaType tells go-containerregistry what is put.
-func (j joined) MediaType() (types.MediaType, error) { return types.MediaType(j.Index.MediaType), nil }
+func (j pushedIndex) MediaType() (types.MediaType, error) { return types.MediaType(j.Index.MediaType), nil }

@@ -27,6 +27,7 @@ type Caches struct {
 type Import struct {
 	Entry   client.CacheOptionsEntry
 	Sources []*backends.Source
+	Joint   bool // BuildKit reads all of the sources or none
 }
 
 // Connect decides how BuildKit reaches each cache. With a gateway, which only a
@@ -54,6 +55,10 @@ func Connect(caches []backends.Backend, sources []backends.Source, plan scope.Pl
 	}
 	var groups []*group
 	for _, cache := range caches {
+		if d, refused := c.refused(cache); refused {
+			out.Destinations = append(out.Destinations, d)
+			continue
+		}
 		switch cache := cache.(type) {
 		case *backends.Inline:
 			out.Inline = true
@@ -87,13 +92,13 @@ func (c Caches) Imports(ctx context.Context, sources []backends.Source) ([]Impor
 		s := &sources[i]
 		switch {
 		case s.From == nil && s.State != backends.Failed:
-			imports = append(imports, Import{s.Entry, []*backends.Source{s}})
-		case s.From == nil, s.State == backends.Absent, errors.Is(s.Err, backends.ErrGone):
-		case c.gateway == nil:
-			imports = append(imports, native(s))
-		case s.State == backends.Loaded:
+			imports = append(imports, Import{Entry: s.Entry, Sources: []*backends.Source{s}})
+		case s.From != nil && s.State == backends.Loaded:
 			loaded = append(loaded, s)
 		}
+	}
+	if c.gateway == nil {
+		return append(imports, natives(sources)...), nil
 	}
 	if len(loaded) == 0 {
 		return imports, nil
@@ -106,13 +111,38 @@ func (c Caches) Imports(ctx context.Context, sources []backends.Source) ([]Impor
 		return imports, err
 	}
 	entry := client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": c.gateway.addSource(merged)}}
-	return append(imports, Import{entry, loaded}), nil
+	return append(imports, Import{Entry: entry, Sources: loaded}), nil
 }
 
 // native is the source's own entry.
 func native(s *backends.Source) Import {
 	one := scope.Plan{Read: []scope.Source{s.Source}}
-	return Import{s.From.Imports(one)[0], []*backends.Source{s}}
+	return Import{Entry: s.From.Imports(one)[0], Sources: []*backends.Source{s}, Joint: true}
+}
+
+// natives are the entries of sources that BuildKit reads itself. One entry may stand for
+// several of a cache's scopes, and then BuildKit reads all or none of them.
+func natives(sources []backends.Source) []Import {
+	var imports, spoilt []Import
+	for i := range sources {
+		s := &sources[i]
+		if s.From == nil || s.State == backends.Absent {
+			continue
+		}
+		one := native(s)
+		if errors.Is(s.Err, backends.ErrGone) {
+			spoilt = append(spoilt, one)
+		} else if n := slices.IndexFunc(imports, one.same); n >= 0 {
+			imports[n].Sources = append(imports[n].Sources, s)
+		} else {
+			imports = append(imports, one)
+		}
+	}
+	return slices.DeleteFunc(imports, func(i Import) bool { return slices.ContainsFunc(spoilt, i.same) })
+}
+
+func (i Import) same(other Import) bool {
+	return i.Entry.Type == other.Entry.Type && maps.Equal(i.Entry.Attrs, other.Entry.Attrs)
 }
 
 type connector struct {
@@ -128,6 +158,18 @@ type connector struct {
 type group struct {
 	options map[string]string
 	caches  []backends.Gated
+}
+
+// refused is the destination of a cache that must not be written.
+func (c *connector) refused(cache backends.Backend) (d backends.Destination, refused bool) {
+	limited, ok := cache.(backends.Limited)
+	if !ok {
+		return d, false
+	}
+	why := limited.Refuses(c.plan)
+	return backends.Destination{
+		Name: c.plan.Write, Caches: []string{cache.String()}, Strict: []bool{cache.Strict()}, Refused: errors.New(why),
+	}, why != ""
 }
 
 // join adds a cache to the group with its export options, or begins one.
@@ -201,7 +243,11 @@ func (c *connector) annotate(ctx context.Context, cache backends.Keeper, options
 		store = gated.Destination()
 	}
 	m, err := store.Manifest(ctx, c.plan.Write)
-	if err != nil {
+	var withheld backends.Withheld
+	switch {
+	case errors.As(err, &withheld):
+		return nil // who may not read what was written must do without
+	case err != nil:
 		return fmt.Errorf("attach the scope's record: %w", err)
 	}
 	if e.Manifest != "" && m.Descriptor().Digest != e.Manifest {

@@ -60,6 +60,16 @@ func TestImports(t *testing.T) {
 		s.State = state
 		return s
 	}
+	// Two scopes of one entry, as GitHub's cache has them.
+	github := real(t, nil, "type=gha,token=t,url=https://cache.example").(backends.Keeper)
+	onGitHub := func(n scope.Name) backends.Source {
+		s := app.loaded(t, shelf, n)
+		s.From = github
+		return s
+	}
+	gone := as(backends.Failed, onGitHub("b-main"))
+	gone.Err = backends.ErrGone
+	const oneEntry = "gha scope=buildkit token=t url=https://cache.example version=1:"
 	verbatim := backends.Source{State: backends.Absent, Entry: client.CacheOptionsEntry{Type: "gha", Attrs: map[string]string{"scope": "mine"}}}
 	for _, test := range []struct {
 		name         string
@@ -85,6 +95,12 @@ func TestImports(t *testing.T) {
 		{"failed and absent ones", []backends.Source{as(backends.Failed, inRegistry("b-feature")), as(backends.Absent, inRegistry("b-main"))},
 			"",
 			"registry ref=ghcr.io/o/app:cache-b-feature: b-feature\n"},
+		{"two of one entry", []backends.Source{onGitHub("b-feature"), as(backends.Failed, onGitHub("b-main"))},
+			"registry ref=HOST/s0:scopes: b-feature\n",
+			oneEntry + " b-feature b-main\n"},
+		{"one of two is not whole", []backends.Source{onGitHub("b-feature"), gone},
+			"registry ref=HOST/s0:scopes: b-feature\n",
+			""},
 		{"the user's own", []backends.Source{verbatim, as(backends.Failed, verbatim), onShelf("b-main")},
 			"gha scope=mine: \nregistry ref=HOST/s0:scopes: b-main\n",
 			"gha scope=mine: \nshelf name=b-main: b-main\n"},
@@ -104,6 +120,31 @@ func TestImports(t *testing.T) {
 		})
 	}
 }
+
+// A cache that must not be written has a destination that says why.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	const why = "the runner's token may only read"
+	open, limited := &gated{store: newStore(), name: "open"}, &limited{gated{store: newStore(), name: "shut"}, why}
+	for _, g := range []*gateway.Gateway{listen(t), nil} {
+		got := gateway.Connect([]backends.Backend{open, limited}, nil, writeMain, backends.Record{}, g).Destinations
+		slices.SortFunc(got, func(a, b backends.Destination) int { return strings.Compare(a.Caches[0], b.Caches[0]) })
+		if len(got) != 2 || got[0].Refused != nil || got[1].Refused == nil || got[1].Refused.Error() != why || got[1].Name != "b-main" {
+			t.Errorf("destinations %+v", got)
+		}
+		if nothing := gateway.Connect([]backends.Backend{limited}, nil, scope.Plan{}, backends.Record{}, g).Destinations; len(nothing) != 0 {
+			t.Errorf("nothing is to be written, and refused is %+v", nothing)
+		}
+	}
+}
+
+// limited is a cache that is not to be written.
+type limited struct {
+	gated
+	why string
+}
+
+func (l *limited) Refuses(scope.Plan) string { return l.why }
 
 // Caches that take the same export take it together.
 func TestDestinations(t *testing.T) {

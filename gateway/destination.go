@@ -29,15 +29,15 @@ const smallAtOnce = 16
 // out from then on, and the others go on.
 type destination struct {
 	stores   []backends.Store
-	lost     func(digest.Digest) bool // a store may have such a blob, and it is no good
-	expected []digest.Digest          // those of the caches that were read: most of what is exported
-	first    sync.Once                // asks for the expected ones, all at once
-	small    errgroup.Group           // small blobs under way
-	ctx      context.Context          // of the gateway, for what goes on after a request
+	lost     func(digest.Digest) bool  // a store may have such a blob, and it is no good
+	expected []digest.Digest           // those of the caches that were read: most of what is exported
+	first    sync.Once                 // asks for the expected ones, all at once
+	known    []map[digest.Digest]int64 // then: for each store, the sizes of those that it has
+	small    errgroup.Group            // small blobs under way
+	ctx      context.Context           // of the gateway, for what goes on after a request
 
 	mu       sync.Mutex
-	failed   []error                   // for each store, why it was left out
-	known    []map[digest.Digest]int64 // for each store, the sizes of the expected blobs that it has
+	failed   []error // for each store, why it was left out
 	asked    map[digest.Digest]answer
 	manifest *backends.Manifest // what BuildKit sent, not yet in any store
 }
@@ -53,83 +53,61 @@ func newDestination(ctx context.Context, stores []backends.Store, expected []dig
 
 // answer is what the stores said of a blob.
 type answer struct {
-	size    int64 // -1 where no store has it
+	there   bool  // a store has it
+	size    int64 // there; may be [backends.UnknownSize]
 	lacking []int // the indexes of the stores to send it to
 }
 
-// lacking asks the stores for a blob. An upload follows upon BuildKit's own question, so
-// that the answer to that serves for both.
-func (d *destination) lacking(ctx context.Context, blob digest.Digest) (size int64, lacking []int) {
+// lacking asks which stores are to be sent a blob. An upload follows upon BuildKit's own
+// question, so that the answer to that serves for both.
+func (d *destination) lacking(ctx context.Context, blob digest.Digest) []int {
 	d.mu.Lock()
 	a, ok := d.asked[blob]
 	delete(d.asked, blob)
 	d.mu.Unlock()
 	if !ok {
-		a.size, a.lacking = d.ask(ctx, blob)
+		a = d.ask(ctx, blob)
 	}
-	return a.size, slices.DeleteFunc(a.lacking, func(i int) bool { return d.why(i) != nil })
+	return slices.DeleteFunc(a.lacking, func(i int) bool { return d.why(i) != nil })
 }
 
 // ask asks all stores at once, and leaves out from then on those that fail.
-func (d *destination) ask(ctx context.Context, blob digest.Digest) (size int64, lacking []int) {
-	d.first.Do(func() { d.askExpected(ctx) })
-	sizes := make([]int64, len(d.stores))
-	var wg sync.WaitGroup
-	for i := range d.stores {
-		wg.Go(func() { sizes[i] = d.sizeIn(ctx, i, blob) })
+func (d *destination) ask(ctx context.Context, blob digest.Digest) answer {
+	d.first.Do(func() { d.stat(ctx, d.expected, d.known) })
+	sizes := d.known
+	if !slices.Contains(d.expected, blob) {
+		sizes = make([]map[digest.Digest]int64, len(d.stores))
+		d.stat(ctx, []digest.Digest{blob}, sizes)
 	}
-	wg.Wait()
-	size = -1
-	for i, n := range sizes {
+	a := answer{size: backends.UnknownSize}
+	for i := range d.stores {
+		size, ok := sizes[i][blob]
 		switch {
 		case d.why(i) != nil:
-		case n < 0 || d.lost(blob):
-			lacking = append(lacking, i)
+		case !ok || d.lost(blob):
+			a.lacking = append(a.lacking, i)
 		default:
-			size = n
+			a.there, a.size = true, max(a.size, size)
 		}
 	}
-	return size, lacking
+	return a
 }
 
-// askExpected asks each store once for all the blobs of the caches that were read.
-func (d *destination) askExpected(ctx context.Context) {
-	if len(d.expected) == 0 {
-		return
-	}
+// stat asks each store for blobs, and keeps their sizes in its place.
+func (d *destination) stat(ctx context.Context, blobs []digest.Digest, sizes []map[digest.Digest]int64) {
 	var wg sync.WaitGroup
 	for i, store := range d.stores {
+		if len(blobs) == 0 || d.why(i) != nil {
+			continue
+		}
 		wg.Go(func() {
-			sizes, err := store.Stat(ctx, d.expected)
-			if err != nil {
+			var err error
+			if sizes[i], err = store.Stat(ctx, blobs); err != nil {
 				d.drop(i, err)
 			}
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.known[i] = sizes
 		})
 	}
 	wg.Wait()
-}
-
-// sizeIn is the blob's size in one store, -1 where it is not.
-func (d *destination) sizeIn(ctx context.Context, i int, blob digest.Digest) int64 {
-	if d.why(i) != nil {
-		return -1
-	}
-	d.mu.Lock()
-	sizes := d.known[i]
-	d.mu.Unlock()
-	if !slices.Contains(d.expected, blob) {
-		var err error
-		if sizes, err = d.stores[i].Stat(ctx, []digest.Digest{blob}); err != nil {
-			d.drop(i, err)
-		}
-	}
-	if n, ok := sizes[blob]; ok {
-		return n
-	}
-	return -1
 }
 
 func (d *destination) remember(blob digest.Digest, a answer) {
@@ -172,7 +150,7 @@ func (d *destination) put(ctx context.Context, desc ocispecs.Descriptor, body io
 
 // send streams one body into several stores.
 func (d *destination) send(ctx context.Context, desc ocispecs.Descriptor, body io.Reader) error {
-	_, lacking := d.lacking(ctx, desc.Digest)
+	lacking := d.lacking(ctx, desc.Digest)
 	pipes := make([]*io.PipeWriter, len(lacking))
 	outcome := make([]error, len(lacking))
 	var wg sync.WaitGroup

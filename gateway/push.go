@@ -32,13 +32,15 @@ func (d *destination) head(w http.ResponseWriter, r *http.Request, blob digest.D
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "configs are always taken")
 		return
 	}
-	size, lacking := d.ask(r.Context(), blob)
-	if len(lacking) > 0 || size < 0 {
-		d.remember(blob, answer{size, lacking})
+	a := d.ask(r.Context(), blob)
+	if len(a.lacking) > 0 || !a.there {
+		d.remember(blob, a)
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "not in every store")
 		return
 	}
-	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	if a.size != backends.UnknownSize {
+		w.Header().Set("Content-Length", strconv.FormatInt(a.size, 10))
+	}
 	w.Header().Set("Docker-Content-Digest", blob.String())
 }
 
@@ -52,7 +54,7 @@ func (g *Gateway) startUpload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if mount, err := digest.Parse(r.URL.Query().Get("mount")); err == nil {
-		if size, lacking := d.ask(r.Context(), mount); size >= 0 && len(lacking) == 0 {
+		if a := d.ask(r.Context(), mount); a.there && len(a.lacking) == 0 {
 			created(w, fmt.Sprintf("/v2/%s/blobs/%s", repo, mount), mount)
 			return
 		}

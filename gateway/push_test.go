@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -120,6 +121,43 @@ func TestPush(t *testing.T) {
 		t.Errorf("an empty blob: %v, %v", sizes, err)
 	}
 }
+
+// silent is a store that does not tell sizes.
+type silent struct{ *store }
+
+func (s silent) Stat(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
+	sizes, err := s.store.Stat(ctx, digests)
+	for d := range sizes {
+		sizes[d] = backends.UnknownSize
+	}
+	return sizes, err
+}
+
+// A blob of unknown size is there all the same.
+func TestPushUnknownSize(t *testing.T) {
+	t.Parallel()
+	quiet, plain := newStore(), newStore()
+	g := listen(t)
+	caches := []backends.Backend{&gated{store: plain, name: "plain"}, &quietly{gated{store: quiet, name: "quiet"}}}
+	gateway.Connect(caches, nil, writeMain, backends.Record{}, g)
+	quiet.add("", "one")
+	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 404 {
+		t.Errorf("in one store of two: %+v", a)
+	}
+	plain.add("", "one")
+	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 200 || a.header.Get("Content-Length") != "3" {
+		t.Errorf("in both stores: %+v", a)
+	}
+	gateway.Connect(caches[1:], nil, writeMain, backends.Record{}, g)
+	if a := ask(t, g, "HEAD", blobURL("d1", one), nil); a.status != 200 || a.header.Get("Content-Length") != "" || a.header.Get("Docker-Content-Digest") != one.String() {
+		t.Errorf("in the store that does not say: %+v", a)
+	}
+}
+
+// quietly is a cache in a silent store.
+type quietly struct{ gated }
+
+func (q *quietly) Destination() backends.Store { return silent{q.store} }
 
 func TestPushRefuses(t *testing.T) {
 	t.Parallel()

@@ -76,7 +76,7 @@ var Fields = []Field{
 	{Name: "shm-size", Kind: Size, Unset: "BuildKit's", Help: "Size of `/dev/shm` in `RUN`, such as `64m` or `1g`."},
 	{Name: "ulimit", Kind: Lines, Help: "Limits of `RUN`, one `name=soft:hard` a line, such as `nofile=1024:2048`."},
 
-	{Name: "cache", Kind: Entries, Default: "auto", Help: "Caches, one a line, without the branch: `type=registry,ref=ghcr.io/owner/app`, likewise `local`, `s3`, `azblob`, or a bare `inline`, `local`, `auto`, `none`. Beside `cache-from` or `cache-to`, unset means `none`."},
+	{Name: "cache", Kind: Entries, Default: "auto", Help: "Caches, one a line, without the branch: `type=registry,ref=ghcr.io/owner/app`, likewise `local`, `s3`, `azblob`, or a bare `gha`, `inline`, `local`, `auto`, `none`. Beside `cache-from` or `cache-to`, unset means `none`."},
 	{Name: "cache-from", Kind: Entries, Help: "Caches to read as BuildKit does, passed on verbatim: no branch is added."},
 	{Name: "cache-to", Kind: Entries, Help: "Caches to write as BuildKit does, passed on verbatim: no branch is added."},
 	{Name: "cache-key", Unset: "derived from Dockerfile, context, target and platforms", Help: "Identity of this image among those that share a cache."},

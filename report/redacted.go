@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/build"
 )
 
@@ -22,8 +23,12 @@ func (r Report) redacted(redact func(string) string) Report {
 		}
 	}
 	hideError := func(err error) error {
-		if err == nil {
+		var withheld backends.Withheld
+		switch {
+		case err == nil:
 			return nil
+		case errors.As(err, &withheld): // which is shown where others are not
+			return backends.Withheld(redact(string(withheld)))
 		}
 		return errors.New(redact(err.Error()))
 	}

@@ -20,6 +20,7 @@ package report
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -118,12 +119,14 @@ func (r Report) outcome() build.Outcome {
 	return build.Skipped
 }
 
-// reason says why a source could not be read. That one is absent needs no reason.
+// reason says why a source could not be read, or was not to be. That one is absent needs
+// no other reason.
 func reason(s build.Source) string {
-	if s.State != backends.Failed {
-		return ""
+	var withheld backends.Withheld
+	if s.State == backends.Failed || errors.As(s.Err, &withheld) {
+		return message(s.Err)
 	}
-	return message(s.Err)
+	return ""
 }
 
 // message is the text of an error, "" for nil.

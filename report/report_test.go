@@ -82,6 +82,12 @@ func reports() map[string]Report {
 			r.Result.Exports = nil
 			r.Result.Steps = steps(true, true, false)
 		}),
+		"withheld": with(func(r *Report) {
+			withheld := own(backends.Absent)
+			withheld.Err = backends.Withheld("not read: ACTIONS_CACHE_MODE=none")
+			r.Result.Sources = []build.Source{withheld}
+			r.Result.Exports = []build.Export{{Cache: cache, Name: ownName, Outcome: build.Skipped, Err: errors.New("ACTIONS_CACHE_MODE=none")}}
+		}),
 		"several": with(func(r *Report) {
 			r.Result.Sources = []build.Source{
 				own(backends.Loaded),

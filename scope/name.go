@@ -26,6 +26,31 @@ const (
 	hashLength  = 10 // hexadecimal digits after a slug
 )
 
+// RefName is the name, for an image without a key, of a full Git ref: refs/heads/main is
+// b-main, refs/pull/7/merge pr-7 and refs/tags/v1 t-v1. Of any other ref it is "".
+func RefName(ref string) Name {
+	if branch, ok := strings.CutPrefix(ref, "refs/heads/"); ok && branch != "" {
+		return branchName(branch, "")
+	}
+	if tag, ok := strings.CutPrefix(ref, "refs/tags/"); ok && tag != "" {
+		return tagName(tag, "")
+	}
+	pull, _ := strings.CutPrefix(ref, "refs/pull/")
+	if number, ok := strings.CutSuffix(pull, "/merge"); ok {
+		if n, err := strconv.Atoi(number); err == nil && n > 0 {
+			return pullRequestName(n, "")
+		}
+	}
+	return ""
+}
+
+// Cut separates the ref's part of a name from the key's, which is "" without one:
+// b-main.worker is b-main and worker.
+func (n Name) Cut() (ref Name, key string) {
+	before, key, _ := strings.Cut(string(n), ".")
+	return Name(before), key
+}
+
 func branchName(branch, key string) Name { return newName("b-", Slug(branch), key) }
 
 func tagName(tag, key string) Name { return newName("t-", Slug(tag), key) }

@@ -96,6 +96,33 @@ func TestNamesAreDistinct(t *testing.T) {
 	}
 }
 
+// TestRefName: a full ref has the name that a build of it has.
+func TestRefName(t *testing.T) {
+	t.Parallel()
+	for ref, want := range map[string]Name{
+		"refs/heads/main": "b-main", "refs/heads/feature/a": branchName("feature/a", ""), "refs/heads/refs/tags/v1": branchName("refs/tags/v1", ""),
+		"refs/tags/v1": "t-v1", "refs/tags/v1.4.0": tagName("v1.4.0", ""),
+		"refs/pull/7/merge": "pr-7", "refs/pull/7/head": "", "refs/pull/0/merge": "", "refs/pull/-7/merge": "", "refs/pull//merge": "", "refs/pull/x/merge": "",
+		"refs/heads/": "", "refs/tags/": "", "refs/notes/x": "", "main": "", "": "", "pr-7": "",
+	} {
+		if got := RefName(ref); got != want {
+			t.Errorf("%s is %q, want %q", ref, got, want)
+		}
+	}
+}
+
+func TestCut(t *testing.T) {
+	t.Parallel()
+	for _, key := range []string{"", "web", "a.b", "Services/Web"} {
+		for _, name := range []Name{branchName("main", key), branchName("release/1.4", key), tagName("v1.4.0", key), pullRequestName(7, key)} {
+			ref, rest := name.Cut()
+			if key == "" && (ref != name || rest != "") || key != "" && (rest != Slug(key) || string(ref)+"."+rest != string(name)) {
+				t.Errorf("%s is %q and %q", name, ref, rest)
+			}
+		}
+	}
+}
+
 func TestSlugStaysInBudget(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 300)

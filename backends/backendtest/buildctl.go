@@ -115,7 +115,10 @@ func backend(t testing.TB, p Place) backends.Backend {
 			line.Attrs[pair.Key] = pair.Value
 		}
 	}
-	caches, problems := backends.New([]inputs.Cache{line}, backends.Options{Images: []string{p.Image + ":v1"}})
+	caches, problems := backends.New([]inputs.Cache{line}, backends.Options{
+		Images: []string{p.Image + ":v1"},
+		Getenv: func(name string) string { return p.env("")[name] },
+	})
 	if len(problems) > 0 {
 		t.Fatal(inputs.Problems(problems))
 	}

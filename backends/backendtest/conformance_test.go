@@ -27,6 +27,10 @@ func TestConformance(t *testing.T) {
 		{"s3 on a remote builder", backendtest.Harness{New: s3Place, Object: true, Gzip: true, Remote: true}},
 		{"azblob", backendtest.Harness{New: azblobPlace, Object: true}},
 		{"azblob on a remote builder", backendtest.Harness{New: azblobPlace, Object: true, Gzip: true, Remote: true}},
+		{"gha v1", backendtest.Harness{New: gha1Place, Object: true}},
+		{"gha v1 on a remote builder", backendtest.Harness{New: gha1Place, Object: true, Gzip: true, Remote: true}},
+		{"gha v2", backendtest.Harness{New: ghaPlace, Object: true}},
+		{"gha v2 on a remote builder", backendtest.Harness{New: ghaPlace, Object: true, Gzip: true, Remote: true}},
 	}
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) { backendtest.Run(t, way.harness) })
@@ -87,5 +91,37 @@ func azblobPlace(t *testing.T) backendtest.Place {
 		Line: server.Line(",prefix=team//app/,name=web"), Image: backendtest.StartRegistry(t).Host + "/app",
 		Key:   server.Secret,
 		Names: func(t testing.TB) []string { return server.Objects(t, "team/app/") },
+	}
+}
+
+// ghaPlace is a repository on a github.com of its own. The token of a branch's build writes
+// the branch, and reads it and main.
+func ghaPlace(t *testing.T) backendtest.Place {
+	server := backendtest.StartGHA(t)
+	refs := []string{"refs/heads/main"}
+	tokens := map[string]string{"main": server.Token(refs[0])}
+	env := func(branch string) map[string]string {
+		if branch == "" {
+			return server.Env(server.Token(refs[0], refs[1:]...))
+		}
+		if tokens[branch] == "" {
+			refs = append(refs, "refs/heads/"+branch)
+			tokens[branch] = server.Token("refs/heads/"+branch, refs[0])
+		}
+		return server.Env(tokens[branch])
+	}
+	return backendtest.Place{
+		Line: "type=gha", Image: backendtest.StartRegistry(t).Host + "/app", Key: tokens["main"], Env: env,
+		Names: func(testing.TB) []string { return server.Entries("") },
+	}
+}
+
+// gha1Place is a runner's own cache, which knows no branches.
+func gha1Place(t *testing.T) backendtest.Place {
+	server := backendtest.StartGHA1(t)
+	return backendtest.Place{
+		Line: "type=gha,scope=team", Image: backendtest.StartRegistry(t).Host + "/app", Key: server.Token(),
+		Env:   func(string) map[string]string { return server.Env() },
+		Names: server.Files,
 	}
 }

@@ -89,7 +89,9 @@ func start(t testing.TB, cmd *exec.Cmd, ready func() bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Stdout, cmd.Stderr = log, log
+	if cmd.Stderr = log; cmd.Stdout == nil {
+		cmd.Stdout = log
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

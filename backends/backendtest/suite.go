@@ -42,8 +42,18 @@ type Place struct {
 	Line  string   // the cache line: "type=local,dest=/tmp/x"
 	Image string   // where images may be pushed: "127.0.0.1:5001/app"
 	Args  []string // further flags that the place needs
-	Key   string   // the credential that stands in Line, "" for none
+	Key   string   // the credential that stands in Line or Env, "" for none
 	Names func(t testing.TB) []string
+	// Env is what a job for a branch finds in its environment; for the branch "", a job of
+	// main's that may look at everything. A nil Env is an empty one.
+	Env func(branch string) map[string]string
+}
+
+func (p Place) env(branch string) map[string]string {
+	if p.Env == nil {
+		return nil
+	}
+	return p.Env(branch)
 }
 
 // Run runs the whole suite.
@@ -86,7 +96,7 @@ type suite struct{ h Harness }
 // run builds an app into a place, on a builder that knows nothing.
 func (s suite) run(t *testing.T, p Place, app, branch string, args ...string) Invocation {
 	t.Helper()
-	r := Invocation{Dir: app, Branch: branch, Args: slices.Concat(p.Args, args)}
+	r := Invocation{Dir: app, Branch: branch, Args: slices.Concat(p.Args, args), Env: p.env(branch)}
 	if !slices.Contains(args, "--cache") {
 		r.Args = append(r.Args, "--cache", p.Line)
 	}

@@ -1,0 +1,153 @@
+package backends
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// blobPrefix stands before the digest in the key of a blob's entry.
+const blobPrefix = "buildkit-blob-1-"
+
+// ghaStore is a GHA cache as a store: blobs are entries, and for each scope there are two
+// that change, the index and the record of who wrote it.
+type ghaStore struct {
+	*objects
+	entries *entries
+}
+
+func (c *GHA) store() *ghaStore {
+	e := &entries{GHA: c}
+	return &ghaStore{&objects{service: e, blobs: blobPrefix}, e}
+}
+
+// recordEntry is the content of a record's entry. The index that it vouches for is named,
+// since other tools replace that one alone.
+type recordEntry struct {
+	Index       digest.Digest     `json:"index"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+func recordKey(index string) string { return "warmlayer-record-" + strings.TrimPrefix(index, "index-") }
+
+// Manifest implements [Scopes]. Index and record are read at once; one without the other
+// is a cache all the same.
+func (s *ghaStore) Manifest(ctx context.Context, n scope.Name) (Manifest, error) {
+	if why := s.entries.withholds(n); why != "" {
+		return Manifest{}, Withheld(why)
+	}
+	key := s.entries.indexKey(n)
+	var index, note []byte
+	eg, egCtx := errgroup.WithContext(ctx)
+	eg.Go(func() (err error) {
+		index, err = s.readNewest(egCtx, key)
+		return err
+	})
+	eg.Go(func() error {
+		note, _ = s.readNewest(egCtx, recordKey(key))
+		return nil
+	})
+	err := eg.Wait()
+	if err != nil {
+		return Manifest{}, s.fault("read", key, err)
+	}
+	m, err := configManifest(index, parseRecordEntry(note, index))
+	if err != nil {
+		return Manifest{}, s.fault("read", key, err)
+	}
+	return m, nil
+}
+
+// readNewest reads the newest version of a small entry, and remembers which it is.
+func (s *ghaStore) readNewest(ctx context.Context, key string) ([]byte, error) {
+	entry, number, err := s.entries.newest(ctx, key)
+	if errors.Is(err, ErrAbsent) {
+		s.entries.saw(key, version{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	body, err := s.entries.download(ctx, entry.URL, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	content, err := io.ReadAll(io.LimitReader(body, maxObjectDocument+1))
+	if err == nil && len(content) > maxObjectDocument {
+		err = fmt.Errorf("it is larger than %d bytes", maxObjectDocument)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.entries.saw(key, version{number, digest.FromBytes(content)})
+	return content, nil
+}
+
+// parseRecordEntry is as lenient as parseRecord, but for the index: a record of another
+// one says nothing of this.
+func parseRecordEntry(content, index []byte) Record {
+	var e recordEntry
+	if json.Unmarshal(content, &e) != nil || e.Index != digest.FromBytes(index) {
+		return Record{}
+	}
+	return parseRecord(e.Annotations)
+}
+
+// PutManifest implements [Scopes]. An index that BuildKit wrote stays; only its record is added.
+func (s *ghaStore) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
+	key := s.entries.indexKey(n)
+	index, err := s.annotated(ctx, m)
+	if err != nil {
+		return s.fault("write", key, err)
+	}
+	eg, egCtx := errgroup.WithContext(ctx)
+	if last, _ := s.entries.last(key); m.Inline == nil || last.content != digest.FromBytes(index) {
+		eg.Go(func() error { return s.write(egCtx, key, index) })
+	}
+	if m.Record != (Record{}) {
+		note, err := json.Marshal(recordEntry{digest.FromBytes(index), m.Record.annotations()})
+		if err != nil {
+			return s.fault("write", recordKey(key), err)
+		}
+		eg.Go(func() error { return s.write(egCtx, recordKey(key), note) })
+	}
+	return eg.Wait()
+}
+
+// write makes a new version of an entry, after the newest.
+func (s *ghaStore) write(ctx context.Context, key string, content []byte) error {
+	number, err := s.lastNumber(ctx, key)
+	if err == nil {
+		number, err = s.entries.replace(ctx, key, number, content)
+	}
+	if err != nil {
+		return s.fault("write", key, err)
+	}
+	s.entries.saw(key, version{number, digest.FromBytes(content)})
+	return nil
+}
+
+// lastNumber is that of the newest version: as it was read, or else the service is asked.
+// For those who may not ask it is the time, which nobody counts up to.
+func (s *ghaStore) lastNumber(ctx context.Context, key string) (int, error) {
+	if s.entries.blind() {
+		return int(time.Now().Unix()), nil
+	}
+	if last, ok := s.entries.last(key); ok {
+		return last.number, nil
+	}
+	_, number, err := s.entries.newest(ctx, key)
+	if errors.Is(err, ErrAbsent) {
+		return 0, nil
+	}
+	return number, err
+}
