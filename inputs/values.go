@@ -71,9 +71,9 @@ func resolved(path string) string {
 	}
 	rest := ""
 	for {
-		real, err := filepath.EvalSymlinks(path)
+		found, err := filepath.EvalSymlinks(path)
 		if err == nil || filepath.Dir(path) == path {
-			return filepath.Join(cmp.Or(real, path), rest)
+			return filepath.Join(cmp.Or(found, path), rest)
 		}
 		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
 	}

@@ -2,6 +2,7 @@ package inputs
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/distribution/reference"
 )
@@ -49,6 +50,9 @@ func (p *parser) verbatimPlace(input string, c Cache, images []string) {
 func (p *parser) verbatimRef(c Cache, images []string) {
 	named, problem := imageName(c.Attrs["ref"])
 	switch {
+	case problem != nil && !strings.Contains(c.Attrs["ref"], "/"):
+		// A lone word may be a piece of a credential.
+		p.report("cache-to", c.Line, "ref is not the name of an image", "write it like ghcr.io/owner/app:cache")
 	case problem != nil:
 		p.report("cache-to", c.Line, "ref: "+problem.What, problem.Hint)
 	case slices.Contains(images, reference.TagNameOnly(named).String()):

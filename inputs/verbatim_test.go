@@ -24,6 +24,7 @@ func TestVerbatimCaches(t *testing.T) {
 		"INPUT_CACHE-TO=type=registry,ref=o/a,oci-mediatypes=0,image-manifest=1":      "cache-to: line 1: image-manifest needs OCI media types\nhint: remove oci-mediatypes",
 		"INPUT_CACHE-TO=type=registry":                                                "cache-to: line 1: ref is missing\nhint: add ref= and its value",
 		"INPUT_CACHE-TO=r.example/O/a":                                                "cache-to: line 1: ref: \"r.example/O/a\" has upper-case letters in its repository\nhint: write \"r.example/o/a\"",
+		"INPUT_CACHE-TO=Hunter2":                                                      "cache-to: line 1: ref is not the name of an image\nhint: write it like ghcr.io/owner/app:cache",
 		"INPUT_CACHE-TO=r.example/o/app:v1":                                           "cache-to: line 1: ref \"r.example/o/app:v1\" is where an image is pushed\nhint: give the cache another tag",
 		"INPUT_CACHE-TO=type=s3,bucket=b,use_path_style=maybe":                        "cache-to: line 1: use_path_style: \"maybe\" is neither true nor false",
 		"INPUT_CACHE-TO=type=s3,compression=zstd":                                     "cache-to: line 1: attribute \"compression\" is unknown",
