@@ -32,6 +32,10 @@ var objectStores = []struct {
 		a.Service = delayed(b, a.Service)
 		return a.Line("")
 	}},
+	{"gha", func(b *testing.B) string {
+		g := backendtest.StartGHABehind(b, func(url string) string { return delayed(b, url) })
+		return "type=gha,version=2,url_v2=" + g.URL + "/,token=" + g.Token("refs/heads/main")
+	}},
 }
 
 func delayed(b *testing.B, url string) string {
@@ -135,15 +139,23 @@ func toolchain(b *testing.B) string {
 }
 
 func (s *sides) buildctl() {
-	cache := s.line + ",mode=max,name=theirs-" + s.scope
+	cache := s.line + ",mode=max," + s.named("theirs")
 	backendtest.Buildctl(s.b, backendtest.StartBuildkitd(s.b), s.app, "--import-cache", cache, "--export-cache", cache,
 		"--output", "type=image,push=true,name="+s.image+":theirs")
 }
 
 func (s *sides) warmlayer() {
 	backendtest.Invocation{Dir: s.app, Branch: "main", Args: []string{
-		"--tags", s.image + ":ours", "--push", "--cache", s.line + ",name=ours-" + s.scope,
+		"--tags", s.image + ":ours", "--push", "--cache", s.line + "," + s.named("ours"),
 	}}.Build(s.b)
+}
+
+// named is the attribute that keeps the two sides, and the rounds, apart.
+func (s *sides) named(side string) string {
+	if strings.HasPrefix(s.line, "type=gha") {
+		return "scope=" + side + "-" + s.scope
+	}
+	return "name=" + side + "-" + s.scope
 }
 
 func (s *sides) edit() {

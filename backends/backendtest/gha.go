@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	actionscache "github.com/tonistiigi/go-actions-cache"
 )
 
@@ -23,11 +24,26 @@ type GHA struct {
 // StartGHA starts a server and stops it at the test's end.
 func StartGHA(t testing.TB) GHA {
 	t.Helper()
+	return StartGHABehind(t, func(url string) string { return url })
+}
+
+// StartGHABehind starts a server whose clients reach it, and its storage, by other
+// addresses than its own: those of a proxy.
+func StartGHABehind(t testing.TB, proxy func(url string) string) GHA {
+	t.Helper()
 	storage := StartAzblob(t)
-	g := GHA{ActionsCache: NewActionsCache(storage.Client.ServiceClient().NewContainerClient(storage.Container))}
+	credential, err := container.NewSharedKeyCredential(storage.Account, storage.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs, err := container.NewClientWithSharedKeyCredential(proxy(storage.Service)+"/"+storage.Container, credential, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := GHA{ActionsCache: NewActionsCache(blobs)}
 	server := httptest.NewServer(g)
 	t.Cleanup(server.Close)
-	g.URL = server.URL
+	g.URL = proxy(server.URL)
 	return g
 }
 
