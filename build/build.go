@@ -62,7 +62,7 @@ type Request struct {
 func Run(ctx context.Context, req Request) (Result, error) {
 	q, err := asked(req.Inputs)
 	if err != nil {
-		return Result{}, fmt.Errorf("read call: %w", err)
+		return Result{}, err
 	}
 	display, err := progressui.NewDisplay(req.Progress, progressui.DisplayMode(req.Inputs.Progress))
 	if err != nil {

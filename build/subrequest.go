@@ -33,9 +33,12 @@ type question struct {
 // "check", "outline,format=json", "check,ignorestatus=true".
 func asked(in inputs.Values) (question, error) {
 	q := question{status: true}
+	if in.Call == "" {
+		return q, nil
+	}
 	fields, err := csvvalue.Fields(in.Call, nil)
-	if in.Call == "" || err != nil {
-		return q, err
+	if err != nil {
+		return q, fmt.Errorf("read call: %w", err)
 	}
 	for _, field := range fields {
 		key, value, pair := strings.Cut(field, "=")
