@@ -101,12 +101,13 @@ func isTrue(text string) bool {
 	return err == nil && b
 }
 
-// entitlements are what the build may do that a daemon must allow. That of buildx's own
-// is no matter of BuildKit.
-func (b *run) entitlements() []string {
-	allowed := slices.DeleteFunc(slices.Clone(b.Inputs.Allow), func(e string) bool { return e == "buildx.local.delete" })
+// Entitlements are what the build may do that a daemon must allow: those of the inputs,
+// and network.host for steps on the host's network. That of docker buildx's own is no
+// matter of BuildKit.
+func Entitlements(in inputs.Values) []string {
+	allowed := slices.DeleteFunc(slices.Clone(in.Allow), func(e string) bool { return e == "buildx.local.delete" })
 	host := entitlements.EntitlementNetworkHost.String()
-	if b.Inputs.Network == "host" && !slices.Contains(allowed, host) {
+	if in.Network == "host" && !slices.Contains(allowed, host) {
 		allowed = append(allowed, host)
 	}
 	return allowed

@@ -74,11 +74,11 @@ func Run(ctx context.Context, req Request) (Result, error) {
 		_, err := display.UpdateFrom(context.WithoutCancel(ctx), b.display)
 		shown <- err
 	}()
-	ctx, end := context.WithCancel(ctx)
+	building, end := context.WithCancel(ctx)
 	if q.name != "" {
-		err = b.call(ctx, q)
+		err = b.call(building, q)
 	} else {
-		err = b.build(ctx)
+		err = b.build(building)
 	}
 	end()
 	b.loads.Wait()

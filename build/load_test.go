@@ -1,6 +1,7 @@
 package build
 
 import (
+	"archive/tar"
 	"context"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,13 +117,7 @@ func TestCannotLoad(t *testing.T) {
 // TestLoadFails: the engine refuses the image, at once or in the middle of it.
 func TestLoadFails(t *testing.T) {
 	t.Parallel()
-	socket := strings.TrimPrefix(backendtest.StartDockerd(t), "unix://")
-	through := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "engine"}) },
-		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		}},
-	}
+	address := backendtest.StartDockerd(t)
 	for name, answer := range map[string]http.HandlerFunc{
 		"at once": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -136,16 +132,63 @@ func TestLoadFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			full := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if strings.HasSuffix(r.URL.Path, "/images/load") {
-					answer(w, r)
-					return
-				}
-				through.ServeHTTP(w, r)
-			}))
-			t.Cleanup(full.Close)
-			r := loadRequest(t, Engine{Host: "tcp://" + full.Listener.Addr().String()})
+			r := loadRequest(t, inFront(t, address, map[string]http.HandlerFunc{"/images/load": answer}))
 			r.fails(t, "load image into engine: ", "no space left on device")
 		})
 	}
+}
+
+// TestLoadIndex: an engine whose images are in containerd's store gets an OCI layout, which
+// may hold an index, and calls the image by its digest. Debian's engine has no such store,
+// so that part of it is played.
+func TestLoadIndex(t *testing.T) {
+	t.Parallel()
+	var files []string
+	e := inFront(t, backendtest.StartDockerd(t), map[string]http.HandlerFunc{
+		"/info": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]]}`)
+		},
+		"/images/load": func(w http.ResponseWriter, r *http.Request) {
+			archive := tar.NewReader(r.Body)
+			for h, err := archive.Next(); err == nil; h, err = archive.Next() {
+				files = append(files, h.Name)
+			}
+			_, _ = io.WriteString(w, `{"stream":"Loaded image: shop:v1"}`)
+		},
+	})
+	r := loadRequest(t, e)
+	r.Inputs.Attests = map[string]string{"provenance": "mode=max"}
+	result := r.must(t)
+	if !slices.Contains(files, "index.json") || slices.Contains(files, "manifest.json") {
+		t.Errorf("loaded are %v", files)
+	}
+	if result.ImageID != result.Digest || result.Digest == "" {
+		t.Errorf("image %s, its ID %s", result.Digest, result.ImageID)
+	}
+	r.Inputs.Attests = nil
+	if result := r.must(t); result.ImageID != result.Digest || result.ImageID.String() == result.Metadata["containerimage.config.digest"] {
+		t.Errorf("image %s, its ID %s", result.Digest, result.ImageID)
+	}
+}
+
+// inFront stands in front of an engine, and gives answers of its own to some requests.
+func inFront(t *testing.T, address string, answers map[string]http.HandlerFunc) Engine {
+	t.Helper()
+	through := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "engine"}) },
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", strings.TrimPrefix(address, "unix://"))
+		}},
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for path, answer := range answers {
+			if strings.HasSuffix(r.URL.Path, path) {
+				answer(w, r)
+				return
+			}
+		}
+		through.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return Engine{Host: "tcp://" + server.Listener.Addr().String()}
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	slsa1 "github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/v1"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	provenance "github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	digest "github.com/opencontainers/go-digest"
@@ -103,7 +102,7 @@ func (b *run) provenance(ctx context.Context, ref string) (map[string]string, er
 // 0.2 that buildx gives it, without what is long unless that is wanted.
 func (b *run) addProvenance(ctx context.Context, to map[string]string, key string, r *controlapi.BuildResultInfo) error {
 	i := slices.IndexFunc(r.Attestations, func(d *controlapi.Descriptor) bool {
-		return d.MediaType == "application/vnd.in-toto+json" && strings.HasPrefix(predicate(d), "https://slsa.dev/provenance/")
+		return d.MediaType == "application/vnd.in-toto+json" && strings.HasPrefix(predicate(d), slsa)
 	})
 	if i < 0 {
 		return nil
@@ -114,7 +113,7 @@ func (b *run) addProvenance(ctx context.Context, to map[string]string, key strin
 		return fmt.Errorf("read provenance: %w", err)
 	}
 	var p *provenance.ProvenancePredicateSLSA02
-	if predicate(d) == slsa1.PredicateSLSAProvenance {
+	if predicate(d) == slsa+"v1" {
 		var newer *provenance.ProvenancePredicateSLSA1
 		if err = json.Unmarshal(text, &newer); err == nil {
 			p = newer.ConvertToSLSA02()
@@ -131,5 +130,8 @@ func (b *run) addProvenance(ctx context.Context, to map[string]string, key strin
 	to[key] = encode(p)
 	return nil
 }
+
+// slsa begins the types of provenance.
+const slsa = "https://slsa.dev/provenance/"
 
 func predicate(d *controlapi.Descriptor) string { return d.Annotations["in-toto.io/predicate-type"] }

@@ -17,7 +17,6 @@ import (
 	"github.com/moby/buildkit/frontend/subrequests/targets"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/tonistiigi/go-csvvalue"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/warmlayer/warmlayer/inputs"
 )
@@ -146,7 +145,7 @@ func (b *run) lintAnswer(w io.Writer, text []byte) (found, err error) {
 		if s == nil {
 			return nil
 		}
-		s = proto.CloneOf(s)
+		s = s.CloneVT()
 		s.Filename = b.place(s, nil).File
 		return s
 	}
