@@ -50,9 +50,9 @@ func (s *step) build(ctx context.Context) int {
 	}
 	out, answer := s.redactor.Writer(s.stderr), s.redactor.Writer(s.stdout)
 	_, err = io.WriteString(answer, result.Answer)
-	err = errors.Join(err, answer.Close(), r.Console(out), out.Close())
+	err = errors.Join(err, answer.Close(), s.annotate(r), r.Console(out), out.Close())
 	code := s.exitCode(ctx, r)
-	if err := errors.Join(err, s.annotate(r), r.Publish(s.places(), s.redactor.String)); err != nil {
+	if err := errors.Join(err, r.Publish(s.places(), s.redactor.String)); err != nil {
 		fmt.Fprintln(s.stderr, s.redactor.String("report: "+err.Error()))
 		code = max(code, exitBuild)
 	}
