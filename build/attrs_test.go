@@ -1,6 +1,7 @@
 package build
 
 import (
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	policy "github.com/moby/buildkit/sourcepolicy/pb"
 
 	"github.com/warmlayer/warmlayer/backends/backendtest"
@@ -16,8 +19,7 @@ import (
 )
 
 // facts is what a step sees of its surroundings.
-const facts = `ARG HTTP_PROXY FTP_PROXY http_proxy
-RUN { cat /etc/hosts; echo "nofile $(ulimit -Sn):$(ulimit -Hn)"; echo "shm $(df -k /dev/shm | awk 'NR==2 {print $2}')"; \
+const facts = `RUN { cat /etc/hosts; echo "nofile $(ulimit -Sn):$(ulimit -Hn)"; echo "shm $(df -k /dev/shm | awk 'NR==2 {print $2}')"; \
   echo "interfaces $(awk -F: 'NR>2 {print $1}' /proc/net/dev | tr -d ' ' | sort | tr '\n' ' ')"; env; } > /facts
 FROM scratch
 COPY --from=base /facts /
@@ -44,10 +46,6 @@ func TestWhatStepsSee(t *testing.T) {
 		{"network none", func(r *Request) { r.Inputs.Network = "none" }, "interfaces lo \n"},
 		{"network host", func(r *Request) { r.Inputs.Network = "host" }, "interfaces " + interfaces(t) + "\n"},
 		{"proxy of the config", func(r *Request) { r.Proxies = map[string]string{"FTP_PROXY": "http://config:1"} }, "FTP_PROXY=http://config:1\n"},
-		{"proxy of the user", func(r *Request) {
-			r.Proxies = map[string]string{"HTTP_PROXY": "http://config:1", "http_proxy": "http://config:2"}
-			r.Inputs.BuildArgs = []inputs.Pair{{Key: "http_proxy", Value: "http://user:3"}}
-		}, "http_proxy=http://user:3\n"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -58,10 +56,22 @@ func TestWhatStepsSee(t *testing.T) {
 			if !strings.Contains(got, test.want) {
 				t.Errorf("a step sees\n%swant\n%s", got, test.want)
 			}
-			if test.name == "proxy of the user" && strings.Contains(got, "config") {
-				t.Errorf("a proxy of the config came through:\n%s", got)
-			}
 		})
+	}
+}
+
+// TestProxies: one that the user gives, in whatever case, takes the place of the config's.
+func TestProxies(t *testing.T) {
+	t.Parallel()
+	b := run{Request: Request{
+		Proxies: map[string]string{"HTTP_PROXY": "config", "http_proxy": "config", "NO_PROXY": "config"},
+		Inputs:  inputs.Values{BuildArgs: []inputs.Pair{{Key: "Http_Proxy", Value: "user"}, {Key: "A", Value: "b"}}},
+	}}
+	got := map[string]string{}
+	b.setBuildArgs(got)
+	want := map[string]string{"build-arg:Http_Proxy": "user", "build-arg:A": "b", "build-arg:NO_PROXY": "config"}
+	if !maps.Equal(got, want) {
+		t.Errorf("attributes %v, want %v", got, want)
 	}
 }
 
@@ -160,4 +170,48 @@ RUN echo second > /second
 			t.Errorf("%s: cached %t", s.Name, s.Cached)
 		}
 	}
+}
+
+// TestBuildArgsWithMeaning: two that are more than the Dockerfile's.
+func TestBuildArgsWithMeaning(t *testing.T) {
+	t.Parallel()
+	r := request(t, backendtest.StartBuildkitd(t), app(t, "FROM base\nRUN true\n"))
+	image := backendtest.StartRegistry(t).Host + "/app"
+	r.pushes(image + ":plain")
+	r.must(t)
+	if config := imageConfig(t, image+":plain"); strings.Contains(config, "moby.buildkit.cache.v0") {
+		t.Error("an inline cache that was not asked for")
+	}
+	r.Inputs.Outputs = nil
+	r.pushes(image + ":inline")
+	r.Inputs.BuildArgs = []inputs.Pair{{Key: "BUILDKIT_INLINE_CACHE", Value: "1"}}
+	r.must(t)
+	if config := imageConfig(t, image+":inline"); !strings.Contains(config, "moby.buildkit.cache.v0") {
+		t.Errorf("no inline cache in %s", config)
+	}
+	r.Inputs.Outputs = nil
+	r.pushes(image + ":multi")
+	r.Inputs.BuildArgs = []inputs.Pair{{Key: "BUILDKIT_MULTI_PLATFORM", Value: "true"}}
+	r.must(t)
+	if m := index(t, image+":multi"); len(m.Manifests) != 1 {
+		t.Errorf("index %+v", m)
+	}
+}
+
+// imageConfig is that of an image that was pushed.
+func imageConfig(t *testing.T, image string) string {
+	t.Helper()
+	ref, err := name.ParseReference(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := remote.Image(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := found.RawConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(config)
 }

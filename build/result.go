@@ -2,6 +2,7 @@ package build
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,7 +73,10 @@ func (r *Result) phase(name string, seconds float64) {
 func (b *run) take(response *client.SolveResponse, w *watch, began time.Time) {
 	b.result.Steps, b.result.Warnings, b.result.Failure = w.steps(), nil, nil
 	for _, warning := range w.warnings {
-		b.result.Warnings = append(b.result.Warnings, b.warning(warning))
+		// Each platform has its own.
+		if w := b.warning(warning); !slices.Contains(b.result.Warnings, w) {
+			b.result.Warnings = append(b.result.Warnings, w)
+		}
 	}
 	existed := w.layersAt(time.Now())
 	b.result.phase("build", existed.Sub(began).Seconds())

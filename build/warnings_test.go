@@ -27,7 +27,7 @@ func TestWarnings(t *testing.T) {
 		Place:  Place{File: "deploy/Image", Line: 3, EndLine: 4},
 	}
 	for _, call := range []string{"build", "check,ignorestatus=1"} {
-		r.Inputs.Call = call
+		r.Inputs.Call, r.Inputs.Platforms = call, []string{"linux/amd64", "linux/arm64"}
 		if got := r.must(t).Warnings; len(got) != 1 || got[0] != want {
 			t.Errorf("%s: warnings %+v\nwant %+v", call, got, want)
 		}
