@@ -92,10 +92,7 @@ func scopeOptions(in inputs.Values) scope.Options {
 // cacheOptions are what the caches depend on besides their lines. It reads the
 // credentials that docker login left.
 func (s *step) cacheOptions() (backends.Options, error) {
-	dir := s.env.get("DOCKER_CONFIG")
-	if dir == "" {
-		dir = filepath.Join(s.env.get("HOME"), ".docker")
-	}
+	dir := s.dockerDir()
 	docker, err := config.Load(dir)
 	if err != nil {
 		return backends.Options{}, fmt.Errorf("read docker config in %s: %w", dir, err)
@@ -109,6 +106,14 @@ func (s *step) cacheOptions() (backends.Options, error) {
 		Keychain: backends.Keychain{ConfigFile: docker}, CacheDir: s.cacheDir(),
 		Getenv: s.env.get, Builder: s.builder().Remote(),
 	}, nil
+}
+
+// dockerDir is where the docker program keeps its config.
+func (s *step) dockerDir() string {
+	if dir := s.env.get("DOCKER_CONFIG"); dir != "" {
+		return dir
+	}
+	return filepath.Join(s.env.get("HOME"), ".docker")
 }
 
 func (s *step) builder() builder.Options {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,9 +48,11 @@ func (s *step) build(ctx context.Context) int {
 		Version: version(), Plan: s.plan, Builder: address, Result: result, Err: err,
 		Warnings: s.warnings(), Seconds: time.Since(began).Seconds(),
 	}
-	out := s.redactor.Writer(s.stderr)
+	out, answer := s.redactor.Writer(s.stderr), s.redactor.Writer(s.stdout)
+	_, err = io.WriteString(answer, result.Answer)
+	err = errors.Join(err, answer.Close(), s.annotate(r), r.Console(out), out.Close())
 	code := s.exitCode(ctx, r)
-	if err := errors.Join(r.Console(out), r.Publish(s.places(), s.redactor.String), out.Close()); err != nil {
+	if err := errors.Join(err, r.Publish(s.places(), s.redactor.String)); err != nil {
 		fmt.Fprintln(s.stderr, s.redactor.String("report: "+err.Error()))
 		code = max(code, exitBuild)
 	}
@@ -57,7 +61,7 @@ func (s *step) build(ctx context.Context) int {
 
 // warnings are about what was asked for.
 func (s *step) warnings() []string {
-	if len(s.inputs.Outputs) > 0 || s.inputs.CacheOnly {
+	if len(s.inputs.Outputs) > 0 || s.inputs.CacheOnly || s.asks() {
 		return s.plan.Warnings
 	}
 	return append(slices.Clip(s.plan.Warnings), "no outputs: the result stays in the builder; set push or outputs, or outputs: type=cacheonly")
@@ -76,7 +80,9 @@ func (s *step) solve(ctx context.Context) (build.Result, string, error) {
 		return err
 	})
 	eg.Go(func() error {
-		sources = backends.Read(startCtx, keepers(s.caches), s.plan, s.inputs.ProbeTimeout)
+		if !s.asks() {
+			sources = backends.Read(startCtx, keepers(s.caches), s.plan, s.inputs.ProbeTimeout)
+		}
 		read = time.Since(began)
 		return nil
 	})
@@ -100,6 +106,7 @@ func (s *step) solveWith(ctx context.Context, b *builder.Builder, sources []back
 		Inputs: s.inputs, Builder: b, Exclude: s.exclude(),
 		Auth:     authprovider.LoadAuthConfig(s.docker),
 		Progress: s.redactor.Terminal(s.stderr), Stdout: s.stdout,
+		Engine: s.engine(), Proxies: s.proxies(),
 	}
 	var g *gateway.Gateway
 	if b.Ours {
@@ -166,6 +173,30 @@ func keepers(caches []backends.Backend) []backends.Keeper {
 	return out
 }
 
+// engine is where the docker program finds the container engine.
+func (s *step) engine() build.Engine {
+	e := build.Engine{
+		Host: s.env.get("DOCKER_HOST"), Context: s.env.get("DOCKER_CONTEXT"), ConfigDir: s.dockerDir(),
+		Verify: s.env.get("DOCKER_TLS_VERIFY") != "",
+	}
+	if e.Context == "" {
+		e.Context = s.docker.CurrentContext
+	}
+	if e.Verify || s.env.get("DOCKER_TLS") != "" {
+		e.CertDir = cmp.Or(s.env.get("DOCKER_CERT_PATH"), e.ConfigDir)
+	}
+	return e
+}
+
+// proxies are those that the Docker config has for the engine, or for any.
+func (s *step) proxies() map[string]string {
+	proxies := map[string]string{}
+	for name, value := range s.docker.ParseProxyConfig(s.engine().Address(), nil) {
+		proxies[name] = *value
+	}
+	return proxies
+}
+
 // exclude are the directories that would change a context by being in it.
 func (s *step) exclude() []string {
 	var dirs []string
@@ -202,10 +233,24 @@ func (s *step) ci() string {
 }
 
 func (s *step) places() report.Places {
-	return report.Places{
-		Dir: s.reportDir(), GitHubOutput: s.env.get("GITHUB_OUTPUT"), StepSummary: s.env.get("GITHUB_STEP_SUMMARY"),
+	p := report.Places{Dir: s.reportDir(), GitHubOutput: s.env.get("GITHUB_OUTPUT")}
+	if s.inputs.Summary {
+		p.StepSummary = s.env.get("GITHUB_STEP_SUMMARY")
 	}
+	return p
 }
+
+// annotate points GitHub at the lines of the Dockerfile that the report is about.
+func (s *step) annotate(r report.Report) error {
+	if s.plan.Facts.CI != "github" {
+		return nil
+	}
+	// Standard output may be an archive.
+	return r.Annotations(s.stderr, s.inputs.Annotate, s.redactor.String)
+}
+
+// asks tells whether the frontend is asked about the Dockerfile, and nothing is built.
+func (s *step) asks() bool { return s.inputs.Call != "" && s.inputs.Call != "build" }
 
 // exitCode: a cancelled build, a failed one, a cache that was not allowed to fail.
 func (s *step) exitCode(ctx context.Context, r report.Report) int {

@@ -15,13 +15,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/util/progress/progressui"
@@ -47,65 +45,25 @@ type Request struct {
 	Auth authprovider.AuthConfigProvider
 	// Lost lists the cached blobs that could not be handed out; nil where nobody watches.
 	Lost func() []digest.Digest
+	// Engine is where an output of type docker without a destination goes.
+	Engine Engine
+	// Proxies are build arguments from the Docker config: HTTP_PROXY and the like. One
+	// that the inputs have too, in whatever case, gives way.
+	Proxies map[string]string
 	// Progress shows the build; its mode is that of the input.
 	Progress io.Writer
 	// Stdout takes the outputs with dest=-.
 	Stdout io.Writer
 }
 
-// Result is what came of a build, filled as far as it came.
-type Result struct {
-	Digest   digest.Digest     // the image or index; "" when none was made
-	ImageID  digest.Digest     // its config; "" for an index
-	Metadata map[string]string // BuildKit's exporter response, as it came
-	Steps    []Step            // in the order in which they began
-	Warnings []string          // BuildKit's, such as those of Dockerfile checks
-	Sources  []Source
-	Exports  []Export
-	Phases   []Phase
-	Retried  string // why the build ran twice; "" when it did not
-}
-
-// Source is one place that was read.
-type Source struct {
-	Cache string // "registry ghcr.io/o/app"
-	Name  string // the scope's; "" for an entry of cache-from
-	Why   string // "default branch"
-	State backends.State
-	Err   error // nil when loaded
-}
-
-// Outcome is what became of an export to one cache.
-type Outcome string
-
-// An export is unchanged when the cache holds the same already, and skipped when
-// there was nothing to write, or writing it would have been wrong.
-const (
-	Written   Outcome = "written"
-	Unchanged Outcome = "unchanged"
-	Skipped   Outcome = "skipped"
-	Broken    Outcome = "failed"
-)
-
-// Export is what became of one cache that was to be written.
-type Export struct {
-	Cache   string
-	Name    string // the scope's; "" for an entry of cache-to
-	Outcome Outcome
-	Err     error // why it failed, or was skipped
-	Strict  bool  // a failure fails the step
-	Seconds float64
-}
-
-// Phase is a part of the time that passed. Phases may overlap.
-type Phase struct {
-	Name    string // "build", "push", "export cache"
-	Seconds float64
-}
-
 // Run builds, once more without the caches that broke it where a cache did, and
 // exports the cache. The error is the build's; what befell caches is in the result.
+// With Inputs.Call it asks the frontend instead; what a check finds is an error then.
 func Run(ctx context.Context, req Request) (Result, error) {
+	q, err := asked(req.Inputs)
+	if err != nil {
+		return Result{}, err
+	}
 	display, err := progressui.NewDisplay(req.Progress, progressui.DisplayMode(req.Inputs.Progress))
 	if err != nil {
 		return Result{}, fmt.Errorf("show progress: %w", err)
@@ -116,7 +74,14 @@ func Run(ctx context.Context, req Request) (Result, error) {
 		_, err := display.UpdateFrom(context.WithoutCancel(ctx), b.display)
 		shown <- err
 	}()
-	err = b.build(ctx)
+	building, end := context.WithCancel(ctx)
+	if q.name != "" {
+		err = b.call(building, q)
+	} else {
+		err = b.build(building)
+	}
+	end()
+	b.loads.Wait()
 	close(b.display)
 	return b.result, errors.Join(err, <-shown)
 }
@@ -127,12 +92,14 @@ type run struct {
 	key     string // what the sessions of this build share, so that solves join
 	display chan *client.SolveStatus
 	broken  []backends.Source // those that broke the first attempt
+	indexes bool              // the image goes into an engine that calls it by its digest
+	loads   sync.WaitGroup    // images on their way into engines
 	result  Result
 }
 
 // build makes the first attempt and, if it has to be, the second.
 func (b *run) build(ctx context.Context) error {
-	mounts, err := b.mounts()
+	mounts, err := b.mounts(ctx)
 	if err != nil {
 		return err
 	}
@@ -201,8 +168,8 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 		defer context.AfterFunc(solving, func() { _ = end() })()
 	}
 	a := b.target(m, imports)
-	a.exports, a.noCache, a.show = b.outputs(m), b.Inputs.NoCache, b.display
-	if b.Caches.Inline {
+	a.exports, a.noCache, a.show = b.outputs(m), true, b.display
+	if b.Caches.Inline || inlineCache(b.Inputs) {
 		a.cacheExports = []client.CacheOptionsEntry{{Type: "inline", Attrs: map[string]string{}}}
 	}
 	watch := newWatch(a.session)
@@ -230,7 +197,10 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 	}
 	b.take(response, watch, began)
 	if err == nil {
-		exports.made = made(response)
+		b.describe(ctx, a.ref, watch)
+		exports.made = b.made(ctx, response)
+	} else {
+		b.result.Failure = b.failure(err, watch)
 	}
 	open := watch.settle(imports, a.imports)
 	guilty := b.guilty(ctx, err, imports, open, watch.brokenOff())
@@ -251,43 +221,6 @@ func (b *run) finish(ctx context.Context, x *exports, err error, again bool) {
 	if x.seconds > 0 {
 		b.result.phase("export cache", x.seconds)
 	}
-}
-
-func (r *Result) phase(name string, seconds float64) {
-	r.Phases = append(r.Phases, Phase{Name: name, Seconds: seconds})
-}
-
-// take keeps what the build solve said, and BuildKit's answer where there is one.
-func (b *run) take(response *client.SolveResponse, w *watch, began time.Time) {
-	b.result.Steps, b.result.Warnings = w.steps(), w.warnings
-	existed := w.layersAt(time.Now())
-	b.result.phase("build", existed.Sub(began).Seconds())
-	if w.pushed() {
-		b.result.phase("push", time.Since(existed).Seconds())
-	}
-	if response == nil {
-		return
-	}
-	b.result.Metadata = maps.Clone(response.ExporterResponse)
-	if !holdsImage(b.Inputs.Outputs) {
-		// It was made for the cache's sake, and nobody can get it.
-		maps.DeleteFunc(b.result.Metadata, func(k, _ string) bool { return strings.HasPrefix(k, "containerimage.") })
-	}
-	b.result.Digest = digest.Digest(b.result.Metadata[exptypes.ExporterImageDigestKey])
-	b.result.ImageID = digest.Digest(b.result.Metadata[exptypes.ExporterImageConfigDigestKey])
-}
-
-// made names what the build solve made. The config of an image covers its layers
-// and their times, which a cache keeps; an index covers its images.
-func made(response *client.SolveResponse) backends.Exported {
-	e := backends.Exported{
-		Content: response.ExporterResponse[exptypes.ExporterImageConfigDigestKey],
-		Image:   digest.Digest(response.ExporterResponse[exptypes.ExporterImageDigestKey]),
-	}
-	if e.Content == "" {
-		e.Content = e.Image.String()
-	}
-	return e
 }
 
 // manifestOf is the digest of the cache manifest that an export solve sent, "" for none.

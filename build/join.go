@@ -109,4 +109,6 @@ type pushedIndex struct{ ocispecs.Index }
 func (j pushedIndex) RawManifest() ([]byte, error) { return json.MarshalIndent(j.Index, "", "  ") }
 
 // MediaType tells go-containerregistry what is put.
-func (j pushedIndex) MediaType() (types.MediaType, error) { return types.MediaType(j.Index.MediaType), nil }
+func (j pushedIndex) MediaType() (types.MediaType, error) {
+	return types.MediaType(j.Index.MediaType), nil
+}

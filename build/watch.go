@@ -44,7 +44,7 @@ type watch struct {
 	order    []digest.Digest
 	begins   int       // how often the exporter's vertex began
 	existed  time.Time // when layers was closed
-	warnings []string
+	warnings []*client.VertexWarning
 	fetches  map[digest.Digest]int64 // bytes of each layer that is under way, or broke off
 	moved    time.Time               // when one of them got further, by the daemon's clock
 	within   time.Duration
@@ -61,7 +61,11 @@ type vertex struct {
 	cached    bool
 	completed bool
 	err       string
+	log       []byte // the end of what it wrote
 }
+
+// maxLog is how many bytes of each step's log are kept.
+const maxLog = 4 << 10
 
 func newWatch(s *session.Session) *watch {
 	return &watch{
@@ -108,8 +112,12 @@ func (w *watch) update(s *client.SolveStatus) {
 	for _, status := range s.Statuses {
 		w.status(status)
 	}
-	for _, warning := range s.Warnings {
-		w.warnings = append(w.warnings, string(warning.Short))
+	w.warnings = append(w.warnings, s.Warnings...)
+	for _, l := range s.Logs {
+		if v := w.vertices[l.Vertex]; v != nil {
+			v.log = append(v.log, l.Data...)
+			v.log = v.log[max(0, len(v.log)-maxLog):]
+		}
 	}
 }
 
@@ -256,6 +264,21 @@ func (w *watch) saw(d digest.Digest, started time.Time) bool {
 	defer w.mu.Unlock()
 	v := w.vertices[d]
 	return v != nil && !v.first.IsZero() && !started.After(v.started)
+}
+
+// said is a step's name, and the last lines that it wrote.
+func (w *watch) said(d digest.Digest) (name, log string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v := w.vertices[d]
+	if v == nil {
+		return "", ""
+	}
+	log = string(v.log)
+	if len(log) == maxLog {
+		_, log, _ = strings.Cut(log, "\n") // half a secret would not be known as one
+	}
+	return v.name, log
 }
 
 // importing begins the names of the vertices that import caches

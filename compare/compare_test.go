@@ -59,7 +59,7 @@ func TestInputs(t *testing.T) {
 	program, err := exec.LookPath("buildx")
 	backendtest.Need(t, "buildx", err)
 	b := both{
-		daemon:   backendtest.StartBuildkitd(t, "network.host", "security.insecure"),
+		daemon:   backendtest.StartBuildkitd(t, "--allow-insecure-entitlement=network.host", "--allow-insecure-entitlement=security.insecure"),
 		registry: backendtest.StartRegistry(t).Host, config: t.TempDir(),
 	}
 	create := exec.Command(program, "create", "--name", "here", "--driver", "remote", b.daemon)

@@ -28,6 +28,8 @@ type document struct {
 	Phases   []documentPhase  `json:"phases"`
 	Retried  string           `json:"retried"`
 	Warnings []string         `json:"warnings"`
+	Checks   []documentCheck  `json:"checks"`
+	Failure  documentFailure  `json:"failure"`
 	Seconds  float64          `json:"seconds"`
 }
 
@@ -62,6 +64,25 @@ type documentExport struct {
 	Seconds float64       `json:"seconds"`
 }
 
+type documentPlace struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	EndLine int    `json:"end-line"`
+}
+
+type documentCheck struct {
+	Text   string `json:"text"`
+	Detail string `json:"detail"`
+	URL    string `json:"url"`
+	documentPlace
+}
+
+type documentFailure struct {
+	Step string `json:"step"`
+	Log  string `json:"log"`
+	documentPlace
+}
+
 type documentPhase struct {
 	Name    string  `json:"name"`
 	Seconds float64 `json:"seconds"`
@@ -77,7 +98,13 @@ type documentPhase struct {
 //	 "sources":  [{"cache","name","why","state","error"}],
 //	 "exports":  [{"cache","name","outcome","error","seconds"}],
 //	 "phases":   [{"name","seconds"}],
-//	 "retried", "warnings":[], "seconds"}
+//	 "retried", "warnings":[],
+//	 "checks":   [{"text","detail","url","file","line","end-line"}],
+//	 "failure":  {"step","log","file","line","end-line"},
+//	 "seconds"}
+//
+// Checks are those of the warnings that are BuildKit's; the failure is where in the
+// Dockerfile the build failed, with the end of the step's log.
 //
 // Every key is always there. A string that does not apply is "", a list may be empty,
 // the ratio is that of the output cache-hit-ratio as a number, 0 without steps. In later
@@ -89,7 +116,7 @@ func (r Report) JSON() ([]byte, error) {
 		Steps:   []documentStep{},
 		Cache:   documentCache{Hits: r.hits(), Steps: len(r.Result.Steps), Ratio: json.Number(r.ratio()), FirstMiss: r.firstMiss()},
 		Sources: r.sources(), Exports: []documentExport{}, Phases: []documentPhase{},
-		Retried: r.Result.Retried, Warnings: list(r.warnings()), Seconds: r.Seconds,
+		Retried: r.Result.Retried, Warnings: list(r.warnings()), Checks: []documentCheck{}, Seconds: r.Seconds,
 	}
 	d.Plan.Read = list(d.Plan.Read)
 	for _, s := range r.Result.Steps {
@@ -100,6 +127,12 @@ func (r Report) JSON() ([]byte, error) {
 	}
 	for _, p := range r.Result.Phases {
 		d.Phases = append(d.Phases, documentPhase(p))
+	}
+	for _, w := range r.Result.Warnings {
+		d.Checks = append(d.Checks, documentCheck{w.Text, w.Detail, w.URL, documentPlace(w.Place)})
+	}
+	if f := r.Result.Failure; f != nil {
+		d.Failure = documentFailure{f.Step, tail(f.Log), documentPlace(f.Place)}
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"html"
+	"slices"
 	"strings"
+
+	"github.com/warmlayer/warmlayer/build"
 )
 
 // SummaryLimit is the size in bytes of the job summary that GitHub accepts from one
@@ -76,14 +79,30 @@ func (r Report) errorBlock() string {
 		return ""
 	}
 	var b strings.Builder
-	if step := r.failed(); step != "" {
-		b.WriteString("Failed step: " + code(step) + "\n\n")
+	f := r.Result.Failure
+	if f == nil {
+		f = &build.Failure{}
 	}
+	if step := r.failed(); step != "" {
+		b.WriteString("Failed step: " + code(step))
+		if f.Place.File != "" {
+			b.WriteString(", " + code(place(f.Place)))
+		}
+		b.WriteString("\n\n")
+	}
+	return b.String() + pre(r.Err.Error()) + pre(tail(f.Log))
+}
+
+// pre shows the lines of a text as they are, as many as fit; "" for none.
+func pre(text string) string {
 	var lines []string
-	for text := range strings.Lines(strings.TrimSpace(r.Err.Error())) {
+	for text := range strings.Lines(strings.TrimSpace(text)) {
 		lines = append(lines, html.EscapeString(short(text, 10*cellLimit))+"\n")
 	}
-	return b.String() + "<pre>\n" + fit(lines, errorLimit, "and %d more lines\n") + "</pre>\n\n"
+	if len(lines) == 0 {
+		return ""
+	}
+	return "<pre>\n" + fit(lines, errorLimit, "and %d more lines\n") + "</pre>\n\n"
 }
 
 func (r Report) sourceTable() string {
@@ -131,8 +150,16 @@ func (r Report) stepTable(limit int) string {
 
 func (r Report) warningList() string {
 	var items []string
-	for _, w := range r.warnings() {
-		items = append(items, "- ⚠️ "+code(w)+"\n")
+	for _, text := range r.warnings() {
+		item := "- ⚠️ " + code(text)
+		if i := slices.IndexFunc(r.Result.Warnings, func(w build.Warning) bool { return w.Text == text }); i >= 0 {
+			for _, more := range []string{place(r.Result.Warnings[i].Place), r.Result.Warnings[i].URL} {
+				if more != "" {
+					item += " " + code(more)
+				}
+			}
+		}
+		items = append(items, item+"\n")
 	}
 	if len(items) == 0 {
 		return ""

@@ -44,15 +44,21 @@ func (r Report) Outputs() []Output {
 func (r Report) metadata() map[string]any {
 	all := map[string]any{}
 	for key, value := range r.Result.Metadata {
-		all[key] = decoded(value)
+		all[key] = decoded(key, value)
 	}
 	return all
 }
 
+// plainJSON is the one key whose value is JSON, and not that in base64.
+const plainJSON = "result.json"
+
 // decoded is the object, or the list of objects, that a value holds in base64, or the
 // value itself: docker buildx v0.37.0, commands/build.go, decodeExporterResponse.
-func decoded(value string) any {
+func decoded(key, value string) any {
 	text, err := base64.StdEncoding.DecodeString(value)
+	if key == plainJSON {
+		text, err = []byte(value), nil
+	}
 	if err != nil {
 		return value
 	}

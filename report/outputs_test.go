@@ -89,9 +89,10 @@ func TestMetadata(t *testing.T) {
 		"word":                      "true", // valid base64, of no JSON
 		"number":                    encode("7"),
 		"empty":                     encode("{}"),
+		"result.json":               `{"warnings":[]}`,
 	}}}
 	want := `{"containerimage.descriptor":{"size":12345678901234567890,"mediaType":"a&b"},` +
-		`"containerimage.digest":"sha256:abc","empty":"e30=","list":[{"a":1}],"number":"Nw==","word":"true"}`
+		`"containerimage.digest":"sha256:abc","empty":"e30=","list":[{"a":1}],"number":"Nw==","result.json":{"warnings":[]},"word":"true"}`
 	if got := output(t, r, "metadata"); got != want {
 		t.Errorf("metadata %s\nwant     %s", got, want)
 	}

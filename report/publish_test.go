@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -118,7 +119,9 @@ func TestPublishHidesSecrets(t *testing.T) {
 	const canary = `ca"na\ry<&>|$1`
 	r := reports()["several"]
 	r.Builder, r.Err, r.Result.Retried, r.Plan.Why = canary, errors.New(canary), canary, canary
-	r.Warnings, r.Result.Warnings, r.Plan.Warnings = []string{canary}, []string{"x" + canary}, []string{canary}
+	r.Warnings, r.Plan.Warnings = []string{canary}, []string{canary}
+	r.Result.Warnings = []build.Warning{{Text: "x" + canary, Detail: canary, URL: canary, Place: build.Place{File: canary}}}
+	r.Result.Failure = &build.Failure{Place: build.Place{File: canary}, Step: canary, Log: canary}
 	r.Result.Steps = append(r.Result.Steps, build.Step{Name: canary, Error: canary})
 	r.Result.Sources = append(r.Result.Sources, build.Source{Cache: canary, Err: errors.New(canary)})
 	r.Result.Exports = append(r.Result.Exports, build.Export{Cache: canary, Err: errors.New(canary)})
@@ -130,7 +133,9 @@ func TestPublishHidesSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Result.Metadata = map[string]string{"image.name": canary, "provenance": base64.StdEncoding.EncodeToString(quoted)}
+	r.Result.Metadata = map[string]string{
+		"image.name": canary, "provenance": base64.StdEncoding.EncodeToString(quoted), "result.json": string(quoted),
+	}
 	before := compact(r.metadata())
 
 	tmp := t.TempDir()
@@ -140,7 +145,14 @@ func TestPublishHidesSecrets(t *testing.T) {
 	if err := r.Publish(p, hide); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"warmlayer.json", "warmlayer.md", "warmlayer.env", "output", "summary"} {
+	var commands bytes.Buffer
+	if err := r.Annotations(&commands, true, hide); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(tmp, "annotations"), commands.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"warmlayer.json", "warmlayer.md", "warmlayer.env", "output", "summary", "annotations"} {
 		text := read(t, tmp, file)
 		if strings.Contains(text, "na\\") || strings.Contains(text, "ry<") || strings.Contains(text, "ry&") || strings.Contains(text, "ry\\") {
 			t.Errorf("%s shows the secret:\n%s", file, text)

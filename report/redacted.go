@@ -36,15 +36,21 @@ func (r Report) redacted(redact func(string) string) Report {
 	r.Err = hideError(r.Err)
 	f := &r.Plan.Facts
 	hide(&f.Event, &f.Branch, &f.Base, &f.Default, &f.Tag, &f.Doubt, &f.Repo, &f.URL)
-	for _, texts := range []*[]string{&r.Warnings, &r.Plan.Warnings, &r.Result.Warnings} {
+	for _, texts := range []*[]string{&r.Warnings, &r.Plan.Warnings} {
 		*texts = each(*texts, func(t *string) { hide(t) })
+	}
+	r.Result.Warnings = each(r.Result.Warnings, func(w *build.Warning) { hide(&w.Text, &w.Detail, &w.URL, &w.Place.File) })
+	if r.Result.Failure != nil {
+		f := *r.Result.Failure
+		hide(&f.Place.File, &f.Step, &f.Log)
+		r.Result.Failure = &f
 	}
 	r.Result.Steps = each(r.Result.Steps, func(s *build.Step) { hide(&s.Name, &s.Error) })
 	r.Result.Sources = each(r.Result.Sources, func(s *build.Source) { hide(&s.Cache); s.Err = hideError(s.Err) })
 	r.Result.Exports = each(r.Result.Exports, func(e *build.Export) { hide(&e.Cache); e.Err = hideError(e.Err) })
 	r.Result.Metadata = maps.Clone(r.Result.Metadata)
 	for key, value := range r.Result.Metadata {
-		r.Result.Metadata[key] = hideMetadata(value, redact)
+		r.Result.Metadata[key] = hideMetadata(key, value, redact)
 	}
 	return r
 }
@@ -59,15 +65,19 @@ func each[T any](items []T, change func(*T)) []T {
 }
 
 // hideMetadata redacts one value of BuildKit's answer, in the form it came in.
-func hideMetadata(value string, redact func(string) string) string {
-	text, ok := decoded(value).(json.RawMessage)
+func hideMetadata(key, value string, redact func(string) string) string {
+	text, ok := decoded(key, value).(json.RawMessage)
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	var v any
 	if !ok || d.Decode(&v) != nil {
 		return redact(value)
 	}
-	return base64.StdEncoding.EncodeToString([]byte(compact(hideStrings(v, redact))))
+	hidden := compact(hideStrings(v, redact))
+	if key == plainJSON {
+		return hidden
+	}
+	return base64.StdEncoding.EncodeToString([]byte(hidden))
 }
 
 // hideStrings redacts every string of a JSON value but the keys.

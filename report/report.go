@@ -99,9 +99,14 @@ func (r Report) tags() []string {
 // warnings are all of them, each once.
 func (r Report) warnings() []string {
 	var all []string
-	for _, w := range slices.Concat(r.Warnings, r.Result.Warnings) {
+	for _, w := range r.Warnings {
 		if !slices.Contains(all, w) {
 			all = append(all, w)
+		}
+	}
+	for _, w := range r.Result.Warnings {
+		if !slices.Contains(all, w.Text) {
+			all = append(all, w.Text)
 		}
 	}
 	return all

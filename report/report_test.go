@@ -73,7 +73,12 @@ func reports() map[string]Report {
 		"cold": with(func(r *Report) {
 			r.Result.Sources = []build.Source{own(backends.Absent)}
 			r.Result.Steps = steps(false, false, false, false)
-			r.Result.Warnings = []string{"JSONArgsRecommended: JSON arguments recommended for CMD (line 7)"}
+			r.Result.Warnings = []build.Warning{{
+				Text:   "JSONArgsRecommended: JSON arguments recommended for CMD (line 7)",
+				Detail: "JSON arguments recommended for ENTRYPOINT/CMD to prevent unintended behavior related to OS signals",
+				URL:    "https://docs.docker.com/go/dockerfile/rule/json-args-recommended/",
+				Place:  build.Place{File: "app/Dockerfile", Line: 7, EndLine: 8},
+			}}
 			r.Seconds = 84.3
 		}),
 		"fork": with(func(r *Report) {
@@ -110,6 +115,10 @@ func reports() map[string]Report {
 			r.Result.Steps[1].Error = "context canceled"
 			r.Result.Steps[2].Error = `process "/bin/sh -c make" did not complete successfully: exit code: 2`
 			r.Result.Exports = []build.Export{{Cache: cache, Name: ownName, Outcome: build.Skipped, Err: errors.New("the build failed")}}
+			r.Result.Failure = &build.Failure{
+				Place: build.Place{File: "Dockerfile", Line: 4, EndLine: 4}, Step: r.Result.Steps[2].Name,
+				Log: "cc -o app app.c\napp.c:3: \x1b[31merror:\x1b[0m <stdio.h> 100% missing\n\nmake: *** [app] Error 1\n",
+			}
 			r.Err = errors.New(`failed to solve: process "/bin/sh -c make" did not complete successfully: exit code: 2`)
 		}),
 		"no-builder": with(func(r *Report) {
@@ -126,6 +135,8 @@ func reports() map[string]Report {
 			r.Result.Sources = []build.Source{{Cache: hostile, Name: hostile, Why: hostile, State: backends.Failed, Err: errors.New(hostile)}}
 			r.Result.Exports = []build.Export{{Cache: hostile, Name: hostile, Outcome: build.Broken, Err: errors.New(hostile)}}
 			r.Result.Metadata = map[string]string{"image.name": hostile}
+			r.Result.Warnings = []build.Warning{{Text: "x " + hostile, Detail: hostile, URL: hostile, Place: build.Place{File: hostile, Line: 1}}}
+			r.Result.Failure = &build.Failure{Place: build.Place{File: hostile, Line: 2, EndLine: 3}, Step: hostile, Log: hostile}
 			r.Warnings, r.Result.Retried, r.Err = []string{hostile}, hostile, errors.New(hostile)
 		}),
 	}
@@ -138,9 +149,10 @@ func TestForms(t *testing.T) {
 	for name, r := range reports() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var console, dotenv bytes.Buffer
+			var console, dotenv, annotations bytes.Buffer
+			as := func(s string) string { return s }
 			document, err := r.JSON()
-			if err := errors.Join(err, r.Console(&console), Dotenv(&dotenv, r.Outputs())); err != nil {
+			if err := errors.Join(err, r.Console(&console), Dotenv(&dotenv, r.Outputs()), r.Annotations(&annotations, true, as)); err != nil {
 				t.Fatal(err)
 			}
 			got := txtar.Archive{Files: []txtar.File{
@@ -148,6 +160,7 @@ func TestForms(t *testing.T) {
 				{Name: "warmlayer.md", Data: []byte(r.Markdown())},
 				{Name: "warmlayer.json", Data: document},
 				{Name: "warmlayer.env", Data: dotenv.Bytes()},
+				{Name: "annotations", Data: annotations.Bytes()},
 			}}
 			golden(t, filepath.Join("testdata", name+".txtar"), &got)
 		})

@@ -19,9 +19,8 @@ import (
 )
 
 // StartBuildkitd starts a daemon that knows nothing yet, and returns its address.
-// It is one that warmlayer did not start, as a remote one is, and allows the
-// entitlements: "network.host".
-func StartBuildkitd(t testing.TB, entitlements ...string) string {
+// It is one that warmlayer did not start, as a remote one is. The flags are further ones.
+func StartBuildkitd(t testing.TB, flags ...string) string {
 	t.Helper()
 	program, err := exec.LookPath("buildkitd")
 	Need(t, "buildkitd", err)
@@ -29,9 +28,7 @@ func StartBuildkitd(t testing.TB, entitlements ...string) string {
 	address := "unix://" + filepath.Join(dir, "buildkitd.sock")
 	cmd := exec.Command(program, "--config=/dev/null", "--root="+dir, "--addr="+address,
 		"--otel-socket-path="+filepath.Join(dir, "otel.sock"), "--oci-worker-gc=false", "--containerd-worker=false")
-	for _, e := range entitlements {
-		cmd.Args = append(cmd.Args, "--allow-insecure-entitlement="+e)
-	}
+	cmd.Args = append(cmd.Args, flags...)
 	// In a mount namespace of its own, so that no mount is left behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	cmd = inNamespace(cmd)
