@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,11 +91,12 @@ func (b *run) connect(ctx context.Context, name string) (*engine, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	place, err := b.Engine.endpoint(name)
-	var options []engineclient.Opt
-	if err == nil {
-		options, err = place.ClientOpts()
+	if err != nil {
+		return nil, fmt.Errorf("load: find container engine: %w\n"+
+			"hint: docker context ls lists the contexts; an engine without one is named by DOCKER_HOST, its certificates by DOCKER_CERT_PATH", err)
 	}
 	e := &engine{show: b.display}
+	options, err := place.ClientOpts()
 	if err == nil {
 		e.Client, err = engineclient.New(options...)
 	}
@@ -103,12 +105,9 @@ func (b *run) connect(ctx context.Context, name string) (*engine, error) {
 		info, err = e.Info(ctx, engineclient.InfoOptions{})
 	}
 	if err != nil {
-		where := place.Host
-		if where == "" {
-			where = engineclient.DefaultDockerHost
-		}
 		return nil, fmt.Errorf("load: no container engine answers at %s: %w\n"+
-			"hint: set DOCKER_HOST to the engine's address, or push the image or write it to a file: outputs: type=docker,dest=image.tar", where, err)
+			"hint: set DOCKER_HOST to the engine's address, or push the image or write it to a file: outputs: type=docker,dest=image.tar",
+			cmp.Or(place.Host, engineclient.DefaultDockerHost), err)
 	}
 	e.indexes = slices.Contains(info.Info.DriverStatus, [2]string{"driver-type", "io.containerd.snapshotter.v1"})
 	return e, nil

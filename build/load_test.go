@@ -89,18 +89,16 @@ func TestCannotLoad(t *testing.T) {
 	tests := []struct {
 		name   string
 		engine Engine
-		change func(*Request)
 		words  []string
 	}{
-		{"no engine", Engine{Host: nowhere}, func(*Request) {}, []string{"load: no container engine answers at " + nowhere + ": ", "\nhint: set DOCKER_HOST"}},
-		{"no such context", Engine{Context: "away", ConfigDir: t.TempDir()}, func(*Request) {}, []string{"load: no container engine answers", `"away"`}},
-		{"no certificates", Engine{Host: "tcp://127.0.0.1:1", CertDir: t.TempDir(), Verify: true}, func(*Request) {}, []string{"load: no container engine answers at tcp://127.0.0.1:1: ", "ca.pem"}},
+		{"no engine", Engine{Host: nowhere}, []string{"load: no container engine answers at " + nowhere + ": ", "\nhint: set DOCKER_HOST"}},
+		{"no such context", Engine{Context: "away", ConfigDir: t.TempDir()}, []string{"load: find container engine: ", `"away"`, "\nhint: "}},
+		{"no certificates", Engine{Host: "tcp://127.0.0.1:1", CertDir: t.TempDir(), Verify: true}, []string{"load: find container engine: ", "ca.pem", "\nhint: "}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			r := loadRequest(t, test.engine)
-			test.change(&r)
 			if steps := r.fails(t, test.words...).Steps; len(steps) > 0 {
 				t.Errorf("steps ran first: %v", steps)
 			}

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -106,7 +107,7 @@ func serveAgent(t *testing.T, key ed25519.PrivateKey) string {
 			}
 			go func() {
 				defer conn.Close()
-				if err := agent.ServeAgent(keys, conn); err != nil && err != io.EOF {
+				if err := agent.ServeAgent(keys, conn); err != nil && !errors.Is(err, io.EOF) {
 					t.Log(err)
 				}
 			}()
