@@ -250,7 +250,7 @@ func (s *step) annotate(r report.Report) error {
 }
 
 // asks tells whether the frontend is asked about the Dockerfile, and nothing is built.
-func (s *step) asks() bool { return s.inputs.Call != "" && s.inputs.Call != "build" }
+func (s *step) asks() bool { return s.inputs.Call != "" }
 
 // exitCode: a cancelled build, a failed one, a cache that was not allowed to fail.
 func (s *step) exitCode(ctx context.Context, r report.Report) int {

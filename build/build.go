@@ -60,10 +60,6 @@ type Request struct {
 // exports the cache. The error is the build's; what befell caches is in the result.
 // With Inputs.Call it asks the frontend instead; what a check finds is an error then.
 func Run(ctx context.Context, req Request) (Result, error) {
-	q, err := asked(req.Inputs)
-	if err != nil {
-		return Result{}, err
-	}
 	display, err := progressui.NewDisplay(req.Progress, progressui.DisplayMode(req.Inputs.Progress))
 	if err != nil {
 		return Result{}, fmt.Errorf("show progress: %w", err)
@@ -75,8 +71,8 @@ func Run(ctx context.Context, req Request) (Result, error) {
 		shown <- err
 	}()
 	building, end := context.WithCancel(ctx)
-	if q.name != "" {
-		err = b.call(building, q)
+	if req.Inputs.Call != "" {
+		err = b.call(building)
 	} else {
 		err = b.build(building)
 	}
@@ -226,7 +222,7 @@ func (b *run) finish(ctx context.Context, x *exports, err error, again bool) {
 // manifestOf is the digest of the cache manifest that an export solve sent, "" for none.
 func manifestOf(response *client.SolveResponse) digest.Digest {
 	var desc ocispecs.Descriptor
-	if json.Unmarshal([]byte(response.ExporterResponse["cache.manifest"]), &desc) != nil {
+	if json.Unmarshal([]byte(response.ExporterResponse[keyCacheManifest]), &desc) != nil {
 		return ""
 	}
 	return desc.Digest

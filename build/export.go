@@ -186,6 +186,7 @@ func (x *exports) commit(ctx context.Context, i int, d backends.Destination) {
 		return
 	}
 	x.settle(i, Written, nil)
+	x.tell(i, d)
 	if d.Commit == nil {
 		return
 	}
@@ -195,5 +196,16 @@ func (x *exports) commit(ctx context.Context, i int, d backends.Destination) {
 		if err != nil {
 			x.results[i][n].Outcome, x.results[i][n].Err = Broken, err
 		}
+	}
+}
+
+// tell adds what BuildKit answered of a cache of the user's own to the metadata, where
+// it is when cache and image are exported by one solve.
+func (x *exports) tell(i int, d backends.Destination) {
+	if d.Name != "" || x.sent[i] == nil {
+		return
+	}
+	if manifest := x.sent[i].ExporterResponse[keyCacheManifest]; manifest != "" {
+		x.run.result.Metadata[keyCacheManifest] = manifest
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	controlapi "github.com/moby/buildkit/api/services/control"
+	"github.com/moby/buildkit/client"
 	provenance "github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -26,6 +27,9 @@ const (
 	keyProvenance = "buildx.build.provenance"
 	keyWarnings   = "buildx.build.warnings"
 )
+
+// keyCacheManifest is BuildKit's, of the cache that a solve has exported.
+const keyCacheManifest = "cache.manifest"
 
 // lookupTimeout bounds what is asked of the daemon about a build that has ended.
 const lookupTimeout = 10 * time.Second
@@ -43,8 +47,23 @@ func (b *run) describe(ctx context.Context, ref string, w *watch) {
 		}
 	}
 	if b.Inputs.MetadataWarnings && len(w.warnings) > 0 {
-		metadata[keyWarnings] = encode(w.warnings)
+		metadata[keyWarnings] = encode(plain(w.warnings))
 	}
+}
+
+// plain are warnings without the definition of how the Dockerfile was sent, which
+// docker buildx leaves out too.
+func plain(warnings []*client.VertexWarning) []*client.VertexWarning {
+	all := make([]*client.VertexWarning, len(warnings))
+	for i, w := range warnings {
+		one := *w
+		if one.SourceInfo != nil {
+			one.SourceInfo = one.SourceInfo.CloneVT()
+			one.SourceInfo.Definition = nil
+		}
+		all[i] = &one
+	}
+	return all
 }
 
 // recordName is the build's name in buildx's form, builder/node/ref, of which the ref is

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	gw "github.com/moby/buildkit/frontend/gateway/client"
@@ -16,53 +15,19 @@ import (
 	"github.com/moby/buildkit/frontend/subrequests/outline"
 	"github.com/moby/buildkit/frontend/subrequests/targets"
 	"github.com/moby/buildkit/solver/pb"
-	"github.com/tonistiigi/go-csvvalue"
-
-	"github.com/warmlayer/warmlayer/inputs"
 )
 
-// question is what the frontend is asked instead of building.
-type question struct {
-	name   string // lint, outline or targets; "": nothing
-	json   bool   // the answer is to be JSON
-	status bool   // what a check finds makes the step fail
-}
-
-// asked reads the input, in docker buildx's words (v0.37.0, util/buildflags/callfunc.go):
-// "check", "outline,format=json", "check,ignorestatus=true".
-func asked(in inputs.Values) (question, error) {
-	q := question{status: true}
-	if in.Call == "" {
-		return q, nil
+// question is BuildKit's name of what the frontend is asked (frontend/subrequests).
+func question(call string) string {
+	if call == "check" {
+		return "lint"
 	}
-	fields, err := csvvalue.Fields(in.Call, nil)
-	if err != nil {
-		return q, fmt.Errorf("read call: %w", err)
-	}
-	for _, field := range fields {
-		key, value, pair := strings.Cut(field, "=")
-		switch {
-		case key == "format" && pair:
-			q.json = value == "json"
-		case key == "ignorestatus" && pair:
-			q.status = !isTrue(value)
-		default:
-			q.name = field
-		}
-	}
-	switch q.name {
-	case "build":
-		q.name = ""
-	case "check":
-		q.name = "lint"
-	}
-	return q, nil
+	return call
 }
 
 // call asks the frontend. There are no outputs and no caches. What a check finds are
 // warnings, and an error as well.
-func (b *run) call(ctx context.Context, q question) error {
-	b.Inputs.Outputs = nil
+func (b *run) call(ctx context.Context) error {
 	m, err := b.mounts(ctx)
 	if err != nil {
 		return err
@@ -71,24 +36,24 @@ func (b *run) call(ctx context.Context, q question) error {
 	t := b.target(m, nil)
 	watch := newWatch(t.session)
 	t.watch, t.show, t.internal = watch.update, b.display, true
-	answer, err := b.ask(ctx, t, q)
+	answer, err := b.ask(ctx, t)
 	if err != nil {
 		b.result.Failure = b.failure(err, watch)
 		return err
 	}
 	b.result.Metadata = answer
-	return b.answer(q, answer)
+	return b.answer(answer)
 }
 
 // ask is a solve whose result is the frontend's answer: result.json, result.txt,
 // result.statuscode and version (BuildKit v0.33.1, frontend/subrequests).
-func (b *run) ask(ctx context.Context, t target, q question) (map[string]string, error) {
+func (b *run) ask(ctx context.Context, t target) (map[string]string, error) {
 	opt, err := b.options(t)
 	if err != nil {
 		return nil, err
 	}
 	request := gw.SolveRequest{Frontend: frontend(opt.FrontendAttrs), FrontendOpt: maps.Clone(opt.FrontendAttrs)}
-	request.FrontendOpt["requestid"] = "frontend." + q.name
+	request.FrontendOpt["requestid"] = "frontend." + question(b.Inputs.Call)
 	answer := map[string]string{}
 	statuses, done := t.follow()
 	_, err = b.Builder.Client.Build(ctx, opt, "warmlayer", func(ctx context.Context, c gw.Client) (*gw.Result, error) {
@@ -106,12 +71,12 @@ func (b *run) ask(ctx context.Context, t target, q question) (map[string]string,
 }
 
 // answer keeps the answer, in words unless JSON was wanted.
-func (b *run) answer(q question, answer map[string]string) error {
+func (b *run) answer(answer map[string]string) error {
 	text := []byte(answer["result.json"])
 	var said bytes.Buffer
 	var found, err error
-	switch q.name {
-	case "lint":
+	switch b.Inputs.Call {
+	case "check":
 		found, err = b.lintAnswer(&said, text)
 	case "outline":
 		err = outline.PrintOutline(text, &said)
@@ -122,10 +87,10 @@ func (b *run) answer(q question, answer map[string]string) error {
 		return fmt.Errorf("read answer to %s: %w", b.Inputs.Call, err)
 	}
 	b.result.Answer = said.String()
-	if q.json {
+	if b.Inputs.CallFormat == "json" {
 		b.result.Answer = answer["result.json"] + "\n"
 	}
-	if !q.status {
+	if b.Inputs.CallIgnoreStatus {
 		return nil
 	}
 	return found

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/warmlayer/warmlayer/backends/backendtest"
-	"github.com/warmlayer/warmlayer/inputs"
 )
 
 // TestCall: what the frontend answers about a Dockerfile.
@@ -37,8 +36,9 @@ func TestCall(t *testing.T) {
 		t.Run(test.call, func(t *testing.T) {
 			t.Parallel()
 			r := request(t, daemon, app(t, test.dockerfile))
-			r.Inputs.Call = test.call
-			r.pushes("127.0.0.1:1/not:pushed")
+			name, options, _ := strings.Cut(test.call, ",")
+			r.Inputs.Call, r.Inputs.CallFormat = name, strings.TrimPrefix(options, "format=")
+			r.Inputs.CallIgnoreStatus = options == "ignorestatus=true"
 			result, err := Run(t.Context(), r)
 			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("error %v, want %q", err, test.err)
@@ -58,16 +58,5 @@ func TestCall(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestBuildIsNoCall: the input's word for no question.
-func TestBuildIsNoCall(t *testing.T) {
-	t.Parallel()
-	if q, err := asked(inputs.Values{Call: "build"}); err != nil || q.name != "" {
-		t.Errorf("%+v, %v", q, err)
-	}
-	if _, err := asked(inputs.Values{Call: `"check`}); err == nil {
-		t.Error("an open quote is no error")
 	}
 }

@@ -52,7 +52,7 @@ func (v Values) cannotAnnotate(o Output, key exptypes.AnnotationKey) *Problem {
 	index := key.Type == exptypes.AnnotationIndex || key.Type == exptypes.AnnotationIndexDescriptor
 	switch {
 	case index && !v.isIndex(o):
-		return &Problem{What: "an image of one platform has no index", Hint: "leave " + key.Type + " out, or set provenance to mode=max, which adds one"}
+		return &Problem{What: "an image of one platform has no index", Hint: "leave " + key.Type + " out, or keep the default provenance, which adds one"}
 	case docker && key.Type != "" && key.Type != exptypes.AnnotationManifest:
 		return &Problem{What: key.Type + " needs OCI media types", Hint: "remove oci-mediatypes from outputs"}
 	}
@@ -60,12 +60,16 @@ func (v Values) cannotAnnotate(o Output, key exptypes.AnnotationKey) *Problem {
 }
 
 // isIndex tells whether an image is going to be an index: of several platforms, or of
-// one beside attestations.
+// one beside attestations. Those that are inline only are in images, and in archives
+// where that is asked for (exporter/containerimage/export.go, exporter/oci).
 func (v Values) isIndex(o Output) bool {
 	if len(v.Platforms) > 1 || v.switchedOn(multiPlatformArg) {
 		return true
 	}
-	forced := isTrue(o.Attrs["attestation-inline"])
+	forced := o.Type == "image"
+	if given := o.Attrs["attestation-inline"]; given != "" {
+		forced = isTrue(given)
+	}
 	for _, attrs := range v.Attests {
 		if forced || !slices.Contains(strings.Split(attrs, ","), "inline-only=true") {
 			return true

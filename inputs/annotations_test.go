@@ -28,10 +28,12 @@ func TestAnnotations(t *testing.T) {
 		{annotations: "a=b", environ: []string{"INPUT_OUTPUTS=out\ntype=docker"}, want: attrs{"annotation.a": "b"}},
 		{annotations: "a=b", environ: []string{"INPUT_OUTPUTS=type=image,annotation.a=c"}, want: attrs{"annotation.a": "b"}},
 		{annotations: "a=b\nmanifest:c=d", environ: docker, want: attrs{"oci-mediatypes": "false", "annotation.a": "b", "annotation-manifest.c": "d"}},
+		{annotations: "index:a=b", environ: image, want: attrs{"annotation-index.a": "b"}},
 		{annotations: "index:a=b"}, // nothing is pushed for a pull request
 
 		{annotations: "a=b", environ: []string{"INPUT_OUTPUTS=out"}, problems: "annotations: no output is an image that could have them\nhint: add an output of type image or oci"},
-		{annotations: "index:a=b", environ: image, problems: "annotations: line 1: an image of one platform has no index\nhint: leave index out, or set provenance to mode=max, which adds one"},
+		{annotations: "index:a=b", environ: []string{"INPUT_OUTPUTS=type=oci,dest=x"}, problems: "annotations: line 1: an image of one platform has no index\nhint: leave index out, or keep the default provenance, which adds one"},
+		{annotations: "index:a=b", environ: append(image, "INPUT_PROVENANCE=false"), problems: "annotations: line 1: an image of one platform has no index\nhint: leave index out, or keep the default provenance, which adds one"},
 		{annotations: "a=b\nmanifest-descriptor:a=b", environ: docker, problems: "annotations: line 2: manifest-descriptor needs OCI media types\nhint: remove oci-mediatypes from outputs"},
 		{annotations: "a", environ: image, problems: "annotations: line 1: expected key=value\nhint: write it like key=value or index,manifest:key=value"},
 		{annotations: "a b=c", environ: image, problems: "annotations: line 1: expected key=value\nhint: write it like key=value or index,manifest:key=value"},
