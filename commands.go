@@ -103,7 +103,7 @@ func (s *step) cacheOptions() (backends.Options, error) {
 	}
 	return backends.Options{
 		Attrs: s.inputs.CacheAttrs, Images: s.inputs.Pushed(),
-		Keychain: backends.Keychain{ConfigFile: docker}, CacheDir: s.cacheDir(),
+		Keychain: s.keychain(), CacheDir: s.cacheDir(),
 		Getenv: s.env.get, Builder: s.builder().Remote(),
 	}, nil
 }
@@ -173,9 +173,11 @@ func (s *step) entries() (imports, exports []entry) {
 			*to = append(*to, entry{e.Type, e.Attrs})
 		}
 	}
-	for _, c := range s.caches {
-		list(&imports, c.Imports(s.plan))
-		list(&exports, c.Exports(s.plan))
+	for _, part := range s.parts() {
+		for _, c := range part.caches {
+			list(&imports, c.Imports(part.plan))
+			list(&exports, c.Exports(part.plan))
+		}
 	}
 	for _, c := range s.inputs.CacheFrom {
 		imports = append(imports, entry{c.Type, c.Attrs})

@@ -19,7 +19,6 @@ import (
 	"runtime/debug"
 	"syscall"
 
-	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/report"
 	"github.com/warmlayer/warmlayer/scope"
@@ -61,18 +60,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr *os.File) i
 	redactor := report.NewRedactor(in.Sensitive())
 	s := step{inputs: in, env: environment(environ), redactor: redactor, stdout: stdout, stderr: stderr}
 
-	facts := scope.Detect(s.env.get, os.ReadFile)
-	s.plan = scope.New(facts, scopeOptions(in))
-	options, err := s.cacheOptions()
-	if err != nil {
-		problems = append(problems, inputs.Problem{What: err.Error(), Hint: "mend the file, or set DOCKER_CONFIG to another directory"})
-	}
-	caches, found := backends.New(in.Caches, options)
-	s.caches = caches
-	if problems = append(problems, found...); len(problems) > 0 {
+	if problems = append(problems, s.derive(scope.Detect(s.env.get, os.ReadFile))...); len(problems) > 0 {
 		return explain(redactor.Writer(stderr), problems)
 	}
-	s.guard()
 	if command == "plan" {
 		return s.printPlan(redactor.Writer(stdout), asJSON)
 	}

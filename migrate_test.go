@@ -167,11 +167,7 @@ func (c checkout) run(t *testing.T, branch string, with, matrix map[string]strin
 		}
 		env["INPUT_"+strings.ToUpper(name)] = c.replace.Replace(value)
 	}
-	build := backendtest.Invocation{Dir: c.dir, Env: env}
-	if with["builder"] != "" {
-		build.Args = []string{"--builder", env["INPUT_BUILDER"]}
-	}
-	out := build.Start(t)
+	out := backendtest.Invocation{Dir: c.dir, Env: env}.Start(t)
 	if out.Code != 0 || strings.Contains(out.Text+out.Files, "${{") {
 		t.Fatalf("exit code %d:\n%s", out.Code, out.Text)
 	}

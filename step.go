@@ -38,12 +38,37 @@ type step struct {
 	redactor *report.Redactor
 	stdout   *os.File
 	stderr   *os.File
+
+	nodes    []*step        // one for each of several builders; nil for one
+	progress io.WriteCloser // where one of these shows its build; nil: stderr
+}
+
+// derive finds what follows from the inputs and from what is known of the run: who
+// reads and writes, and in which caches. The problems are all that is wrong with these.
+func (s *step) derive(facts scope.Facts) []inputs.Problem {
+	s.plan = scope.New(facts, scopeOptions(s.inputs))
+	options, err := s.cacheOptions()
+	if err != nil {
+		return []inputs.Problem{{What: err.Error(), Hint: "mend the file, or set DOCKER_CONFIG to another directory"}}
+	}
+	if len(s.inputs.Nodes) > 0 {
+		return s.split(facts)
+	}
+	var problems []inputs.Problem
+	if s.caches, problems = backends.New(s.inputs.Caches, options); len(problems) == 0 {
+		s.guard()
+	}
+	return problems
 }
 
 // build is the straight line from a builder to the report.
 func (s *step) build(ctx context.Context) int {
 	began := time.Now()
-	result, address, err := s.solve(ctx)
+	solve := s.solve
+	if len(s.nodes) > 0 {
+		solve = s.solveNodes
+	}
+	result, address, err := solve(ctx)
 	r := report.Report{
 		Version: version(), Plan: s.plan, Builder: address, Result: result, Err: err,
 		Warnings: s.warnings(), Seconds: time.Since(began).Seconds(),
@@ -105,7 +130,7 @@ func (s *step) solveWith(ctx context.Context, b *builder.Builder, sources []back
 	request := build.Request{
 		Inputs: s.inputs, Builder: b, Exclude: s.exclude(),
 		Auth:     authprovider.LoadAuthConfig(s.docker),
-		Progress: s.redactor.Terminal(s.stderr), Stdout: s.stdout,
+		Progress: s.display(), Stdout: s.stdout,
 		Engine: s.engine(), Proxies: s.proxies(),
 	}
 	var g *gateway.Gateway
@@ -126,6 +151,14 @@ func (s *step) solveWith(ctx context.Context, b *builder.Builder, sources []back
 	return build.Run(ctx, request)
 }
 
+// display is where progress is shown.
+func (s *step) display() io.Writer {
+	if s.progress != nil {
+		return s.progress
+	}
+	return s.redactor.Terminal(s.stderr)
+}
+
 // guard leaves out the caches whose credentials BuildKit would hand to a frontend that
 // a stranger has chosen: on a builder that runs already the entries are native ones, and
 // those of cache-from and cache-to are native everywhere.
@@ -142,10 +175,11 @@ func (s *step) guard() {
 			"cache %s is left out: %s would see its credentials, and this run is not trusted (%s)", place, frontend, s.plan.Facts.Doubt))
 	}
 	exposed := func(c inputs.Cache) bool {
-		if c.Credentials() {
+		carries := c.Credentials() || c.Type == "gha" // which gets the runner's token
+		if carries {
 			leave(backends.Label(client.CacheOptionsEntry{Type: c.Type, Attrs: c.Attrs}))
 		}
-		return c.Credentials()
+		return carries
 	}
 	s.inputs.CacheFrom = slices.DeleteFunc(s.inputs.CacheFrom, exposed)
 	s.inputs.CacheTo = slices.DeleteFunc(s.inputs.CacheTo, exposed)

@@ -88,13 +88,13 @@ func (r *Registry) tag(n scope.Name) name.Tag { return r.repo.Tag(r.prefix + str
 func (r *Registry) remote(ctx context.Context) []remote.Option {
 	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(r.keychain)}
 	if r.insecure {
-		options = append(options, remote.WithTransport(insecureTransport))
+		options = append(options, remote.WithTransport(InsecureTransport))
 	}
 	return options
 }
 
-// insecureTransport believes any certificate, which is what registry.insecure asks for.
-var insecureTransport = func() http.RoundTripper {
+// InsecureTransport believes any certificate, which is what registry.insecure asks for.
+var InsecureTransport = func() http.RoundTripper {
 	t := remote.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // asked for by the user
 	return t

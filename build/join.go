@@ -14,6 +14,8 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/warmlayer/warmlayer/backends"
 )
 
 // Join is one index of images that several builders have pushed by digest.
@@ -22,6 +24,7 @@ type Join struct {
 	Parts       []digest.Digest   // images, or indexes with attestations, in every name's repository
 	Annotations map[string]string // of the index
 	Docker      bool              // Docker's media type instead of OCI's
+	Insecure    bool              // the registries may speak plain HTTP, or have a certificate that nobody vouches for
 	Keychain    authn.Keychain
 }
 
@@ -30,7 +33,7 @@ type Join struct {
 func (j Join) Push(ctx context.Context) (ocispecs.Descriptor, error) {
 	tags := make([]name.Tag, len(j.Names))
 	for i, n := range j.Names {
-		tag, err := name.NewTag(n)
+		tag, err := name.NewTag(n, j.naming()...)
 		if err != nil {
 			return ocispecs.Descriptor{}, fmt.Errorf("join images: %w", err)
 		}
@@ -98,8 +101,19 @@ func (j Join) manifests(ctx context.Context, part name.Digest) ([]ocispecs.Descr
 	}}, nil
 }
 
+func (j Join) naming() []name.Option {
+	if j.Insecure {
+		return []name.Option{name.Insecure}
+	}
+	return nil
+}
+
 func (j Join) remote(ctx context.Context) []remote.Option {
-	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(j.Keychain)}
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(j.Keychain)}
+	if j.Insecure {
+		options = append(options, remote.WithTransport(backends.InsecureTransport))
+	}
+	return options
 }
 
 // pushedIndex is an index as go-containerregistry puts it.

@@ -138,11 +138,12 @@ func (p *parser) values() Values {
 		MetadataWarnings:   p.envBool("BUILDX_METADATA_WARNINGS", p.onGitHub()),
 		ReportDir:          p.value("report-dir"),
 	}
+	v.Builder, v.Nodes = p.builders()
 	p.readSources(&v)
 	p.readRun(&v)
 	p.readResult(&v)
 	p.readCaches(&v)
-	p.readBuilders(&v)
+	p.spread(&v)
 	return v
 }
 
@@ -175,6 +176,11 @@ func (p *parser) readResult(v *Values) {
 	tags := p.tags()
 	v.Tags = tagged(tags)
 	v.Platforms = p.platforms()
+	for _, n := range v.Nodes {
+		if _, given := p.settings["platforms"]; !given {
+			v.Platforms = append(v.Platforms, n.Platforms...)
+		}
+	}
 	v.Push, v.Load = p.bool("push"), p.bool("load")
 	v.Outputs = p.outputs(*v, tags)
 	attests, asked := p.attests(v.Outputs)

@@ -107,16 +107,11 @@ func (p *parser) address(line int, text string) string {
 	return ""
 }
 
-// readBuilders reads who builds. It comes last, since several builders cannot do all.
-func (p *parser) readBuilders(v *Values) {
-	address, nodes := p.builders()
-	v.Builder = address
-	p.spread(nodes, v)
-}
-
 // spread gives the wanted platforms to the nodes that build them, and checks that all
 // else can be had from several builders, whose images are joined into one.
-func (p *parser) spread(nodes []Node, v *Values) {
+func (p *parser) spread(v *Values) {
+	nodes := v.Nodes
+	v.Nodes = nil
 	var used []Node
 	for _, n := range nodes {
 		n.Platforms = slices.DeleteFunc(slices.Clone(n.Platforms), func(one string) bool {

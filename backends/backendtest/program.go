@@ -99,7 +99,7 @@ func (r Invocation) Build(t testing.TB) Report {
 }
 
 // Start runs the program to its end, whatever that is. Unless Args say otherwise,
-// its builder is an embedded one that knows nothing yet.
+// or Env's INPUT_BUILDER, its builder is an embedded one that knows nothing yet.
 func (r Invocation) Start(t testing.TB) Output {
 	t.Helper()
 	cmd, reports := r.Command(t)
@@ -136,7 +136,7 @@ func (r Invocation) Command(t testing.TB) (*exec.Cmd, string) {
 	if r.Branch != "" {
 		args = append(args, "--branch", r.Branch)
 	}
-	if !slices.Contains(r.Args, "--builder") {
+	if !slices.Contains(r.Args, "--builder") && r.Env["INPUT_BUILDER"] == "" {
 		args = append(args, "--builder", "embedded")
 	}
 	cmd := exec.Command(Program(t), append(args, r.Args...)...)
