@@ -26,6 +26,7 @@ import (
 type row struct {
 	name       string // the input, and what of it
 	dockerfile string // "": simple
+	context    string // "": DIR
 	files      map[string]string
 	env        map[string]string // of both
 	theirs     []string
@@ -53,6 +54,7 @@ type both struct {
 	daemon, registry string
 	config           string // buildx's
 	layout, agent    string // an OCI layout, and the socket of an SSH agent
+	git, engine      string // a repository of Git's own protocol, and the address of a container engine
 }
 
 func TestInputs(t *testing.T) {
@@ -111,7 +113,7 @@ func (b both) env(t *testing.T, more map[string]string) []string {
 	maps.Copy(env, more)
 	var all []string
 	for k, v := range env {
-		all = append(all, k+"="+strings.ReplaceAll(v, "AGENT", b.agent))
+		all = append(all, k+"="+strings.NewReplacer("AGENT", b.agent, "ENGINE", b.engine).Replace(v))
 	}
 	return all
 }
@@ -119,7 +121,7 @@ func (b both) env(t *testing.T, more map[string]string) []string {
 // placed are a row's flags with the places filled in.
 func (b both) placed(flags []string, image, dir, out string) []string {
 	replace := strings.NewReplacer("REGISTRY", b.registry, "IMAGE", image, "DIR", dir, "OUT", out,
-		"LAYOUT", b.layout, "AGENT", b.agent)
+		"LAYOUT", b.layout, "AGENT", b.agent, "GIT", b.git)
 	var all []string
 	for _, f := range flags {
 		all = append(all, replace.Replace(f))
@@ -145,7 +147,10 @@ func (b both) buildx(t *testing.T, program string, r row, dir string) run {
 		args = append(args, "--tag", result.image, "--push")
 	}
 	args = append(args, b.placed(r.theirs, result.image, dir, result.out)...)
-	result.run(t, dir, b.env(t, r.env), program, append(args, dir)...)
+	if r.context == "" {
+		r.context = dir
+	}
+	result.run(t, dir, b.env(t, r.env), program, append(args, b.placed([]string{r.context}, result.image, dir, result.out)...)...)
 	if content, err := os.ReadFile(metadata); err == nil {
 		result.decode(t, content)
 	}
@@ -169,7 +174,10 @@ func (b both) warmlayer(t *testing.T, r row, dir string) run {
 	if !r.stays {
 		args = append(args, "--tags", result.image, "--push")
 	}
-	result.run(t, dir, env, backendtest.Program(t), append(append(args, b.placed(flags, result.image, dir, result.out)...), dir)...)
+	if r.context == "" {
+		r.context = dir
+	}
+	result.run(t, dir, env, backendtest.Program(t), append(args, b.placed(append(flags, r.context), result.image, dir, result.out)...)...)
 	content, err := os.ReadFile(outputs)
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +223,7 @@ func (b *both) prepare(t *testing.T) {
 	backendtest.Write(t, filepath.Join(app, "Dockerfile"), simple)
 	layout := filepath.Join(t.TempDir(), "layout")
 	backendtest.Buildctl(t, b.daemon, app, "--output", "type=oci,tar=false,name=base:v1,dest="+layout)
-	b.layout, b.agent = layout, agent(t)
+	b.layout, b.agent, b.git, b.engine = layout, agent(t), gitServer(t, app), backendtest.StartDockerd(t)
 }
 
 // scanner speaks BuildKit's SBOM protocol (docs/attestations/sbom-protocol.md), and
@@ -246,4 +254,22 @@ func agent(t *testing.T) string {
 		}
 	}()
 	return socket
+}
+
+// gitServer serves a copy of a directory as the branch main of a repository.
+func gitServer(t *testing.T, dir string) string {
+	t.Helper()
+	base := t.TempDir()
+	repo := filepath.Join(base, "repo")
+	if err := os.CopyFS(repo, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"init", "-q", "-b", "main"}, {"add", "."}, {"-c", "user.name=a", "-c", "user.email=a@b.example", "commit", "-q", "-m", "first"},
+	} {
+		if out, err := exec.Command("git", append([]string{"-C", repo}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	return backendtest.StartGit(t, base) + "/repo"
 }

@@ -82,6 +82,8 @@ var imageRows = []row{
 
 // contextRows are inputs that say what is built from what.
 var contextRows = []row{
+	{name: "context by Git", context: "GIT#main"},
+	{name: "context in a directory of a repository", context: "GIT#main:site", theirs: flags("--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"), ours: flags("--build-args", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"), compare: sameFailure},
 	{name: "file", files: map[string]string{"other/Containerfile": simple + "LABEL other=1\n"}, theirs: flags("--file", "DIR/other/Containerfile")},
 	{
 		name: "build-contexts", dockerfile: simple + "COPY --from=directory note /\nCOPY --from=image hello /\nCOPY --from=layout hello /layout\n",
@@ -127,6 +129,13 @@ var resultRows = []row{
 	{name: "outputs docker", stays: true, env: epoch, theirs: flags("--output", "type=docker,dest=OUT", "--tag", "IMAGE"), ours: flags("--outputs", "type=docker,dest=OUT", "--tags", "IMAGE"), compare: sameFiles},
 	{name: "outputs cacheonly", stays: true, theirs: flags("--output", "type=cacheonly"), compare: sameMetadata},
 	{name: "several outputs", stays: true, theirs: flags("--output", "type=local,dest=OUT", "--output", "type=image,name=IMAGE,push=true", "--provenance=false"), compare: sameFiles},
+	{
+		name: "load", stays: true, env: map[string]string{"DOCKER_HOST": "ENGINE"}, theirs: flags("--load", "--tag", "loaded:v1", "--tag", "loaded:v2"),
+		ours: flags("--load", "--tags", "loaded:v1", "--tags", "loaded:v2"), compare: sameMetadata,
+	},
+	{
+		name: "load and push", env: map[string]string{"DOCKER_HOST": "ENGINE"}, theirs: flags("--load", "--provenance=false"),
+	},
 	{name: "call check", stays: true, dockerfile: unclean, theirs: flags("--call", "check"), compare: sameAnswer},
 	{name: "call check of a clean one", stays: true, theirs: flags("--call", "check"), compare: sameAnswer},
 	{name: "call check as JSON", stays: true, dockerfile: unclean, theirs: flags("--call", "check,format=json"), compare: sameAnswer},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -145,4 +146,18 @@ func listens(address string) bool {
 	}
 	conn.Close()
 	return true
+}
+
+// StartGit serves the repositories in a directory by Git's own protocol until the test's
+// end, and returns where: "git://127.0.0.1:9418".
+func StartGit(t testing.TB, dir string) string {
+	t.Helper()
+	address := freeAddress(t)
+	host, port, _ := strings.Cut(address, ":")
+	// Without its dashed name git would start the server as a child, which outlives it.
+	out, err := exec.Command("git", "--exec-path").Output()
+	Need(t, "git", err)
+	program := filepath.Join(strings.TrimSpace(string(out)), "git-daemon")
+	start(t, exec.Command(program, "--export-all", "--base-path="+dir, "--listen="+host, "--port="+port), func() bool { return listens(address) })
+	return "git://" + address
 }
