@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/builder"
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/login"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -89,23 +91,43 @@ func scopeOptions(in inputs.Values) scope.Options {
 	return o
 }
 
-// cacheOptions are what the caches depend on besides their lines. It reads the
-// credentials that docker login left.
-func (s *step) cacheOptions() (backends.Options, error) {
+// logIn reads the credentials that docker login left, and puts those of the inputs and of
+// the CI beside them.
+func (s *step) logIn() inputs.Problems {
 	dir := s.dockerDir()
+	var problems inputs.Problems
 	docker, err := config.Load(dir)
 	if err != nil {
-		return backends.Options{}, fmt.Errorf("read docker config in %s: %w", dir, err)
+		problems = append(problems, inputs.Problem{
+			What: fmt.Sprintf("read docker config in %s: %v", dir, err), Hint: "mend the file, or set DOCKER_CONFIG to another directory",
+		})
 	}
-	s.docker = docker
+	registries, found := login.New(login.Options{
+		Logins: s.inputs.Logins, Docker: docker, Getenv: s.env.get, GitHubToken: s.inputs.GitHubToken,
+		Doubt: s.doubt(), Redact: s.redactor.Add,
+	})
+	s.docker, s.registries = docker, registries
+	return append(problems, found...)
+}
+
+// doubt says why this run is not trusted, "" where it is.
+func (s *step) doubt() string {
+	if f := s.plan.Facts; !f.Trusted || f.Unlisted {
+		return cmp.Or(f.Doubt, "nothing says whose code it builds")
+	}
+	return ""
+}
+
+// cacheOptions are what the caches depend on besides their lines.
+func (s *step) cacheOptions() backends.Options {
 	for _, name := range backends.SecretVariables {
 		s.redactor.Add(s.env.get(name))
 	}
 	return backends.Options{
 		Attrs: s.inputs.CacheAttrs, Images: s.inputs.Pushed(),
-		Keychain: s.keychain(), CacheDir: s.cacheDir(),
-		Getenv: s.env.get, Builder: s.builder().Remote(),
-	}, nil
+		Keychain: s.registries, CacheDir: s.cacheDir(),
+		Getenv: s.env.get, Builder: s.builder().Remote(), BuilderTLS: s.inputs.BuilderTLS != inputs.TLS{},
+	}
 }
 
 // dockerDir is where the docker program keeps its config.
@@ -117,7 +139,21 @@ func (s *step) dockerDir() string {
 }
 
 func (s *step) builder() builder.Options {
-	return builder.Options{Address: s.inputs.Builder, Environ: s.env}
+	security, _ := s.inputs.BuilderTLS.Config() // inputs has checked it
+	o := builder.Options{
+		Address: s.inputs.Builder, Environ: s.env, TLS: security,
+		Flags: s.inputs.DaemonFlags, Config: s.inputs.DaemonConfig, Platforms: s.inputs.Platforms,
+	}
+	for _, e := range s.inputs.DaemonEnv {
+		o.Env = append(o.Env, e.Key+"="+e.Value)
+	}
+	for _, e := range s.inputs.Allow {
+		if strings.HasPrefix(e, "buildx.") {
+			continue // for the client
+		}
+		o.Entitlements = append(o.Entitlements, e)
+	}
+	return o
 }
 
 // cacheDir is this project's place in the user's cache: two projects on one

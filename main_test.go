@@ -21,11 +21,12 @@ var rooms = map[string][]string{
 	"inputs":   {},
 	"scope":    {},
 	"backends": {"inputs", "scope"},
+	"login":    {"inputs"},
 	"gateway":  {"backends", "scope"},
 	"builder":  {},
 	"build":    {"inputs", "backends", "gateway", "builder"},
 	"report":   {"inputs", "scope", "backends", "build"},
-	"":         {"inputs", "scope", "backends", "gateway", "builder", "build", "report"},
+	"":         {"inputs", "scope", "backends", "login", "gateway", "builder", "build", "report"},
 
 	"inputs/generate":                {"inputs"},
 	"backends/backendtest":           {"inputs", "scope", "backends"}, // for tests alone

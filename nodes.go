@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/build"
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/report"
@@ -92,7 +91,7 @@ func plainUnlessQuiet(progress string) string {
 // join pushes the index of all parts, and makes it the result's image.
 func (s *step) join(ctx context.Context, result *build.Result, parts []build.Result) error {
 	began := time.Now()
-	j := build.Join{Names: s.inputs.Pushed(), Annotations: s.inputs.IndexAnnotations(), Keychain: s.keychain()}
+	j := build.Join{Names: s.inputs.Pushed(), Annotations: s.inputs.IndexAnnotations(), Keychain: s.registries}
 	for _, o := range s.inputs.Outputs {
 		j.Docker = j.Docker || isFalse(o.Attrs["oci-mediatypes"])
 		j.Insecure = j.Insecure || isTrue(o.Attrs["registry.insecure"])
@@ -108,8 +107,6 @@ func (s *step) join(ctx context.Context, result *build.Result, parts []build.Res
 	result.Phases = append(result.Phases, build.Phase{Name: "join", Seconds: time.Since(began).Seconds()})
 	return nil
 }
-
-func (s *step) keychain() backends.Keychain { return backends.Keychain{ConfigFile: s.docker} }
 
 func isTrue(text string) bool  { b, err := strconv.ParseBool(text); return err == nil && b }
 func isFalse(text string) bool { b, err := strconv.ParseBool(text); return err == nil && !b }

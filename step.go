@@ -12,9 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
@@ -24,20 +24,22 @@ import (
 	"github.com/warmlayer/warmlayer/builder"
 	"github.com/warmlayer/warmlayer/gateway"
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/login"
 	"github.com/warmlayer/warmlayer/report"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
 // step is one run of the program, with its inputs understood.
 type step struct {
-	inputs   inputs.Values
-	env      environment
-	plan     scope.Plan
-	caches   []backends.Backend
-	docker   *configfile.ConfigFile
-	redactor *report.Redactor
-	stdout   *os.File
-	stderr   *os.File
+	inputs     inputs.Values
+	env        environment
+	plan       scope.Plan
+	caches     []backends.Backend
+	docker     *configfile.ConfigFile
+	registries *login.Registries
+	redactor   *report.Redactor
+	stdout     *os.File
+	stderr     *os.File
 
 	nodes    []*step        // one for each of several builders; nil for one
 	progress io.WriteCloser // where one of these shows its build; nil: stderr
@@ -46,16 +48,17 @@ type step struct {
 // derive finds what follows from the inputs and from what is known of the run: who
 // reads and writes, and in which caches. The problems are all that is wrong with these.
 func (s *step) derive(facts scope.Facts) []inputs.Problem {
+	var problems []inputs.Problem
 	s.plan = scope.New(facts, scopeOptions(s.inputs))
-	options, err := s.cacheOptions()
-	if err != nil {
-		return []inputs.Problem{{What: err.Error(), Hint: "mend the file, or set DOCKER_CONFIG to another directory"}}
+	if s.registries == nil {
+		problems = s.logIn()
 	}
 	if len(s.inputs.Nodes) > 0 {
-		return s.split(facts)
+		return append(problems, s.split(facts)...)
 	}
-	var problems []inputs.Problem
-	if s.caches, problems = backends.New(s.inputs.Caches, options); len(problems) == 0 {
+	caches, found := backends.New(s.inputs.Caches, s.cacheOptions())
+	s.caches = caches
+	if problems = append(problems, found...); len(problems) == 0 {
 		s.guard()
 	}
 	return problems
@@ -68,7 +71,7 @@ func (s *step) build(ctx context.Context) int {
 	if len(s.nodes) > 0 {
 		solve = s.solveNodes
 	}
-	result, address, err := solve(ctx)
+	result, address, err := s.privately(func() (build.Result, string, error) { return solve(ctx) })
 	r := report.Report{
 		Version: version(), Plan: s.plan, Builder: address, Result: result, Err: err,
 		Warnings: s.warnings(), Seconds: time.Since(began).Seconds(),
@@ -86,10 +89,24 @@ func (s *step) build(ctx context.Context) int {
 
 // warnings are about what was asked for.
 func (s *step) warnings() []string {
+	all := slices.Concat(s.plan.Warnings, s.registries.Warnings())
 	if len(s.inputs.Outputs) > 0 || s.inputs.CacheOnly || s.asks() {
-		return s.plan.Warnings
+		return all
 	}
-	return append(slices.Clip(s.plan.Warnings), "no outputs: the result stays in the builder; set push or outputs, or outputs: type=cacheonly")
+	return append(all, "no outputs: the result stays in the builder; set push or outputs, or outputs: type=cacheonly")
+}
+
+// privately makes BuildKit's auth provider keep its token seeds, of which it writes one
+// for each registry that it has credentials for (v0.33.1, session/auth/authprovider), out of
+// the user's Docker config.
+func (s *step) privately(run func() (build.Result, string, error)) (build.Result, string, error) {
+	dir, err := os.MkdirTemp(s.env.get("TMPDIR"), "warmlayer-tokens-")
+	if err != nil {
+		return build.Result{}, "", fmt.Errorf("make a private directory: %w", err)
+	}
+	config.SetDir(dir)
+	result, address, err := run()
+	return result, address, errors.Join(err, os.RemoveAll(dir))
 }
 
 // solve brings up the builder while the scopes are read, connects the two, and builds.
@@ -127,9 +144,12 @@ func (s *step) solve(ctx context.Context) (build.Result, string, error) {
 
 // solveWith builds on a builder that is up. A daemon of ours gets a gateway.
 func (s *step) solveWith(ctx context.Context, b *builder.Builder, sources []backends.Source) (result build.Result, err error) {
+	if err := s.checkPlatforms(b); err != nil {
+		return result, err
+	}
 	request := build.Request{
 		Inputs: s.inputs, Builder: b, Exclude: s.exclude(),
-		Auth:     authprovider.LoadAuthConfig(s.docker),
+		Auth:     s.registries.AuthConfig,
 		Progress: s.display(), Stdout: s.stdout,
 		Engine: s.engine(), Proxies: s.proxies(),
 	}
@@ -144,7 +164,7 @@ func (s *step) solveWith(ctx context.Context, b *builder.Builder, sources []back
 		request.Auth, request.Lost = g.Auth(request.Auth), g.Lost
 	}
 	request.Caches = gateway.Connect(s.caches, sources, s.plan, s.record(), g)
-	from, to, inline := backends.Verbatim(s.inputs.CacheFrom, s.inputs.CacheTo, backends.Options{Getenv: s.env.get, Builder: s.builder().Remote()})
+	from, to, inline := backends.Verbatim(s.inputs.CacheFrom, s.inputs.CacheTo, s.cacheOptions())
 	request.Sources = append(sources, from...)
 	request.Caches.Destinations = append(request.Caches.Destinations, to...)
 	request.Caches.Inline = request.Caches.Inline || inline
@@ -157,6 +177,36 @@ func (s *step) display() io.Writer {
 		return s.progress
 	}
 	return s.redactor.Terminal(s.stderr)
+}
+
+// checkPlatforms finds steps that are to run where nothing runs them. That is an error
+// only when the Dockerfile tells: a cross-compiling one needs no emulator.
+func (s *step) checkPlatforms(b *builder.Builder) error {
+	lacks := b.Lacks(s.inputs.Platforms)
+	if len(lacks) == 0 || s.asks() {
+		return nil
+	}
+	var runs, known bool
+	if !s.inputs.Remote && build.StrangeFrontend(s.inputs) == "" {
+		var contexts []string
+		for _, c := range s.inputs.BuildContexts {
+			contexts = append(contexts, c.Key)
+		}
+		file := s.inputs.File
+		if file == "" {
+			file = filepath.Join(s.inputs.Context, "Dockerfile")
+		}
+		if dockerfile, err := os.ReadFile(file); err == nil {
+			runs, known = builder.RunsOnTarget(dockerfile, s.inputs.Target, contexts)
+		}
+	}
+	switch err := b.NoEmulator(lacks); {
+	case runs:
+		return err
+	case !known:
+		s.plan.Warnings = append(s.plan.Warnings, "should "+err.What+": "+err.Hint)
+	}
+	return nil
 }
 
 // guard leaves out the caches whose credentials BuildKit would hand to a frontend that

@@ -87,8 +87,9 @@ hint: use compression=gzip, or oci-mediatypes=true`},
 		{line: azblob + ",compression=zstd", o: remote, want: `compression is not possible on a remote builder: BuildKit writes layers of azblob caches with gzip
 hint: leave it out, or use builder=embedded`},
 		{line: azblob, o: backends.Options{Builder: "tcp://build.example:1234"}},
+		{line: azblob + key, o: backends.Options{Builder: "tcp://build.example:1234", BuilderTLS: true}},
 		{line: azblob + key, o: backends.Options{Builder: "tcp://build.example:1234"}, want: `credentials would go to the builder over plain tcp://
-hint: reach the builder through ssh:// or unix://, or leave them out and give the builder credentials of its own`},
+hint: reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or leave them out and give the builder credentials of its own`},
 	})
 }
 

@@ -84,9 +84,16 @@ hint: give owner/name`},
 hint: leave it out, or use builder=embedded`},
 		{line: "gha", o: at("unix:///run/b.sock", map[string]string{"oci-mediatypes": "false"}), want: `oci-mediatypes is not possible on a remote builder: BuildKit writes layers of gha caches with gzip
 hint: leave it out, or use builder=embedded`},
+		{line: "gha", o: overTLS(at("tcp://build.example:1234", nil))},
 		{line: "gha", o: at("tcp://build.example:1234", nil), want: `the token would go to the builder over plain tcp://
-hint: reach the builder through ssh:// or unix://, or use another cache`},
+hint: reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or use another cache`},
 	})
+}
+
+// overTLS is the same builder with certificates.
+func overTLS(o backends.Options) backends.Options {
+	o.BuilderTLS = true
+	return o
 }
 
 func TestGHATwice(t *testing.T) {

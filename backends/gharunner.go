@@ -77,8 +77,8 @@ func (r runner) check(p *problems, attrs map[string]string, o Options) {
 	if r.ghtoken != "" && r.repository == "" {
 		p.add("give it: repository=owner/name", "ghtoken does nothing without repository")
 	}
-	if strings.HasPrefix(o.Builder, "tcp://") {
-		p.add("reach the builder through ssh:// or unix://, or use another cache", "the token would go to the builder over plain tcp://")
+	if o.plain() {
+		p.add("reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or use another cache", "the token would go to the builder over plain tcp://")
 	}
 }
 
@@ -99,7 +99,7 @@ func (r runner) entry(attrs map[string]string) map[string]string {
 
 // usable reports whether a job has this cache without anything being set up for it.
 func (r runner) usable(o Options) bool {
-	return r.token != "" && r.url != "" && o.Getenv("ACTIONS_CACHE_MODE") != "none" && !strings.HasPrefix(o.Builder, "tcp://")
+	return r.token != "" && r.url != "" && o.Getenv("ACTIONS_CACHE_MODE") != "none" && !o.plain()
 }
 
 // restTransport sends requests for api.github.com to the API that the runner names, and

@@ -21,7 +21,12 @@ type Options struct {
 	Getenv   func(string) string // the environment, for what BuildKit takes from it; nil for an empty one
 	Builder  string              // the address of a builder that runs already; "" for a daemon of ours
 	CacheDir string              // this project's own directory in the user's cache, for auto; "" when there is none
+
+	BuilderTLS bool // Builder at tcp:// is reached over TLS
 }
+
+// plain tells that whoever sees the network sees what is said to the builder.
+func (o Options) plain() bool { return strings.HasPrefix(o.Builder, "tcp://") && !o.BuilderTLS }
 
 // New turns the lines of the cache input into backends and reports everything
 // that is wrong with them, before anything is started. "none" gives no backend;

@@ -54,8 +54,8 @@ func (c *objectCache) nativeOnly(p *problems, attrs map[string]string, o Options
 		}
 		delete(c.options, name)
 	}
-	if len(c.credentials) > 0 && strings.HasPrefix(o.Builder, "tcp://") {
-		p.add("reach the builder through ssh:// or unix://, or leave them out and give the builder credentials of its own",
+	if len(c.credentials) > 0 && o.plain() {
+		p.add("reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or leave them out and give the builder credentials of its own",
 			"credentials would go to the builder over plain tcp://")
 	}
 }

@@ -10,12 +10,10 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/docker/cli/cli/config"
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
@@ -167,17 +165,15 @@ func guarded(t testing.TB, registry backendtest.Registry, user, password string)
 	})
 }
 
-// dockerConfig is a Docker config with a password for one registry.
-func dockerConfig(t testing.TB, registry, user, password string) backends.Keychain {
-	t.Helper()
-	c, err := config.LoadFromReader(strings.NewReader(`{"auths":{"` + registry + `":{}}}`))
-	if err != nil {
-		t.Fatal(err)
+// password is the only one that is known, of one registry.
+type password struct{ registry, user, password string }
+
+// Resolve implements [authn.Keychain].
+func (p password) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	if target.RegistryStr() != p.registry {
+		return authn.Anonymous, nil
 	}
-	auth := c.AuthConfigs[registry]
-	auth.ServerAddress, auth.Username, auth.Password = registry, user, password
-	c.AuthConfigs[registry] = auth
-	return backends.Keychain{ConfigFile: c}
+	return &authn.Basic{Username: p.user, Password: p.password}, nil
 }
 
 func TestRegistryCredentials(t *testing.T) {
@@ -188,12 +184,12 @@ func TestRegistryCredentials(t *testing.T) {
 	c := newCache(t, imageManifest, "one")
 	c.push(t, registry.Host+"/o/app")
 	for name, test := range map[string]struct {
-		keychain backends.Keychain
+		keychain authn.Keychain
 		ok       bool
 	}{
-		"right":            {dockerConfig(t, host(server), "me", "secret"), true},
-		"wrong":            {dockerConfig(t, host(server), "me", "other"), false},
-		"another registry": {dockerConfig(t, "ghcr.io", "me", "secret"), false},
+		"right":            {password{host(server), "me", "secret"}, true},
+		"wrong":            {password{host(server), "me", "other"}, false},
+		"another registry": {password{"ghcr.io", "me", "secret"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -209,61 +205,6 @@ func TestRegistryCredentials(t *testing.T) {
 				t.Errorf("the password is in %v", err)
 			}
 		})
-	}
-}
-
-func TestKeychain(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct{ key, repo, want string }{
-		{"ghcr.io", "ghcr.io/o/app", "me:secret"},
-		{"ghcr.io", "quay.io/o/app", ":"},
-		{"https://index.docker.io/v1/", "docker.io/library/app", "me:secret"},
-		{"https://index.docker.io/v1/", "app", "me:secret"},
-		{"localhost:5000", "localhost:5000/app", "me:secret"},
-		{"localhost:5000", "localhost:5001/app", ":"},
-	} {
-		checkCredentials(t, dockerConfig(t, test.key, "me", "secret"), test.repo, test.want)
-	}
-}
-
-// checkCredentials wants user:password for a repository.
-func checkCredentials(t testing.TB, k backends.Keychain, ref, want string) {
-	t.Helper()
-	repo, err := name.NewRepository(ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found, err := k.Resolve(repo.Registry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	auth, err := found.Authorization()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := auth.Username + ":" + auth.Password; got != want {
-		t.Errorf("credentials for %s: %q, want %q", ref, got, want)
-	}
-}
-
-// Credential helpers know Docker Hub under the key that docker login uses, and no other.
-func TestKeychainHelper(t *testing.T) {
-	dir := t.TempDir()
-	const helper = `#!/bin/sh
-read -r server
-[ "$server" = https://index.docker.io/v1/ ] || { echo credentials not found in native keychain; exit 1; }
-echo '{"ServerURL":"https://index.docker.io/v1/","Username":"me","Secret":"secret"}'
-`
-	if err := os.WriteFile(filepath.Join(dir, "docker-credential-test"), []byte(helper), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	c, err := config.LoadFromReader(strings.NewReader(`{"credsStore":"test"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for host, want := range map[string]string{"docker.io": "me:secret", "ghcr.io": ":"} {
-		checkCredentials(t, backends.Keychain{ConfigFile: c}, host+"/library/app", want)
 	}
 }
 

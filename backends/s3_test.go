@@ -72,8 +72,9 @@ hint: leave it out, or use builder=embedded`},
 		{line: s3 + pair, o: remote},
 		{line: s3 + pair, o: backends.Options{Builder: "unix:///run/b.sock"}},
 		{line: s3, o: backends.Options{Builder: "tcp://build.example:1234"}},
+		{line: s3 + pair, o: backends.Options{Builder: "tcp://build.example:1234", BuilderTLS: true}},
 		{line: s3 + pair, o: backends.Options{Builder: "tcp://build.example:1234"}, want: `credentials would go to the builder over plain tcp://
-hint: reach the builder through ssh:// or unix://, or leave them out and give the builder credentials of its own`},
+hint: reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or leave them out and give the builder credentials of its own`},
 	})
 }
 

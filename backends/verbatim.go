@@ -2,7 +2,6 @@ package backends
 
 import (
 	"maps"
-	"strings"
 
 	"github.com/moby/buildkit/client"
 
@@ -40,7 +39,7 @@ func verbatim(c inputs.Cache, o Options) client.CacheOptionsEntry {
 	if attrs == nil {
 		attrs = map[string]string{}
 	}
-	if c.Type == "gha" && o.Getenv != nil && !strings.HasPrefix(o.Builder, "tcp://") {
+	if c.Type == "gha" && o.Getenv != nil && !o.plain() {
 		given := maps.Clone(attrs)
 		maps.Copy(attrs, ghaRunner(attrs, o.Getenv).entry(attrs))
 		maps.Copy(attrs, given)

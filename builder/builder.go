@@ -16,6 +16,7 @@ package builder
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
@@ -27,6 +28,8 @@ import (
 
 	"github.com/moby/buildkit/client"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	// Each of these teaches client.New one more scheme.
 	_ "github.com/moby/buildkit/client/connhelper/dockercontainer"
@@ -59,6 +62,30 @@ type Options struct {
 	// "" is TMPDIR, or /tmp. All that the daemon stores lies in it. A file system in
 	// memory (tmpfs) serves, and is faster.
 	TempDir string
+
+	// TLS is for an address with tcp://; nil is plain TCP. It names no server: that is
+	// the address's host.
+	TLS *tls.Config
+
+	// Entitlements are what a daemon of our own lets builds have that ask for it:
+	// "network.host", "security.insecure", "device", or "device=" and one of its devices.
+	Entitlements []string
+
+	// Flags are further ones for a daemon of our own, each with its value:
+	// "--oci-max-parallelism=2". They win over those that the package chooses.
+	Flags []string
+
+	// Config is the buildkitd.toml of a daemon of our own; "" is an empty one. Paths in
+	// it are absolute. What decides where the daemon lives and listens has no effect.
+	Config string
+
+	// Env are further variables of a daemon of our own, as in os.Environ.
+	Env []string
+
+	// Platforms are what the build is for: "linux/arm64". Where a daemon of our own cannot
+	// run the programs of one of them, it gets an emulator for the time that it lives,
+	// if QEMU's is on PATH and the system allows it. Builder.Platforms tells.
+	Platforms []string
 }
 
 // Remote is the address of the daemon that Open would connect to, and "" where it would
@@ -108,7 +135,7 @@ func Open(ctx context.Context, o Options) (*Builder, error) {
 	host := variable(o.Environ, "BUILDKIT_HOST")
 	switch address := o.Address; {
 	case (address == "" || address == "auto") && host != "":
-		return connect(ctx, host, " (from BUILDKIT_HOST)")
+		return connect(ctx, host, " (from BUILDKIT_HOST)", o.TLS)
 	case address == "" || address == "auto" || address == "embedded":
 		return embed(ctx, o, os.Geteuid() != 0)
 	case address == "rootless":
@@ -120,13 +147,13 @@ func Open(ctx context.Context, o Options) (*Builder, error) {
 		}
 		return embed(ctx, o, true)
 	default:
-		return connect(ctx, address, "")
+		return connect(ctx, address, "", o.TLS)
 	}
 }
 
 // connect returns a builder for a daemon that runs already. The origin of the
 // address is for the error message.
-func connect(ctx context.Context, address, origin string) (*Builder, error) {
+func connect(ctx context.Context, address, origin string, security *tls.Config) (*Builder, error) {
 	u, err := url.Parse(address)
 	if err != nil || !slices.Contains(schemes, u.Scheme) {
 		return nil, &Error{
@@ -136,14 +163,18 @@ func connect(ctx context.Context, address, origin string) (*Builder, error) {
 	}
 	answer, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	c, platforms, err := dial(answer, address)
+	var options []client.ClientOpt
+	if u.Scheme == "tcp" && security != nil {
+		options = append(options, client.WithGRPCDialOption(grpc.WithTransportCredentials(credentials.NewTLS(security))))
+	}
+	c, platforms, err := dial(answer, address, options...)
 	if err != nil && ctx.Err() != nil {
 		return nil, &Error{What: "connect to " + redacted(address), Err: context.Cause(ctx)}
 	}
 	if err != nil {
 		return nil, &Error{
 			What: fmt.Sprintf("no BuildKit answers at %s%s", redacted(address), origin),
-			Hint: "check that it runs and that you may connect, or use embedded to have one started",
+			Hint: connectHint(err, len(options) > 0),
 			Err:  err,
 		}
 	}
@@ -169,8 +200,8 @@ func embed(ctx context.Context, o Options, rootless bool) (*Builder, error) {
 
 // dial connects to address and returns what the daemon there can build for: an
 // answer that only a working daemon gives.
-func dial(ctx context.Context, address string) (*client.Client, []ocispecs.Platform, error) {
-	c, err := client.New(ctx, address)
+func dial(ctx context.Context, address string, options ...client.ClientOpt) (*client.Client, []ocispecs.Platform, error) {
+	c, err := client.New(ctx, address, options...)
 	if err != nil {
 		return nil, nil, err
 	}

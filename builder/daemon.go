@@ -17,6 +17,7 @@ import (
 
 const (
 	socketFile     = "buildkitd.sock"
+	configFile     = "buildkitd.toml"
 	rootlesskitDir = "rootlesskit"
 
 	// pollInterval is how often a starting daemon's socket is tried. Starting takes
@@ -31,18 +32,24 @@ const (
 // /proc has to show the new PID namespace. /run/runc is where runc of root keeps the
 // state of containers, for which BuildKit has no setting.
 const rootScript = `mount -t proc proc /proc &&
-mkdir -p /run/runc && mount -t tmpfs -o mode=700 runc /run/runc &&
-exec "$@"`
+mkdir -p /run/runc && mount -t tmpfs -o mode=700 runc /run/runc || exit
+`
+
+// execScript ends a script: its shell becomes the daemon.
+const execScript = `exec "$@"`
 
 // daemon is a buildkitd of our own: its private directory, how to start it, and the
 // process while there is one.
 type daemon struct {
 	dir     *directory
+	options Options
 	command []string
 	environ []string
 	attr    syscall.SysProcAttr // its namespaces
 	log     tail
 	process *process // nil before the first start
+
+	emulation string // a script that registers emulators; "": none
 
 	// removeAll is os.RemoveAll, or does as much for files of subordinate ids.
 	removeAll func(path string) error
@@ -52,9 +59,13 @@ type daemon struct {
 // have left, and makes the private directory.
 func newDaemon(o Options, rootless bool) (*daemon, error) {
 	path := searchPath(o.Environ)
+	emulators := findEmulators(path, o.Platforms)
 	needs := []string{"buildkitd", "runc", "sh", "mount"}
 	if rootless {
 		needs = []string{"buildkitd", "runc", "rootlesskit", "newuidmap", "newgidmap"}
+		if len(emulators) > 0 {
+			needs = append(needs, "sh", "mount")
+		}
 	}
 	found, err := locate(path, needs)
 	if err != nil {
@@ -64,7 +75,7 @@ func newDaemon(o Options, rootless bool) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{removeAll: os.RemoveAll}
+	d := &daemon{options: o, removeAll: os.RemoveAll}
 	if rootless {
 		d.removeAll = func(path string) error { return removeMapped(found["rootlesskit"], o.Environ, path) }
 	}
@@ -72,7 +83,13 @@ func newDaemon(o Options, rootless bool) (*daemon, error) {
 	if d.dir, err = newDirectory(parent); err != nil {
 		return nil, err
 	}
-	d.environ = daemonEnviron(o.Environ, d.dir.path)
+	d.environ = append(daemonEnviron(o.Environ, d.dir.path), o.Env...)
+	if err := os.WriteFile(d.dir.join(configFile), []byte(o.Config), 0o600); err != nil {
+		return nil, errors.Join(err, d.remove())
+	}
+	if len(emulators) > 0 {
+		d.emulation = d.registration(emulators)
+	}
 	if rootless {
 		d.commandRootless(found)
 	} else {
@@ -112,10 +129,11 @@ func tempDir(o Options) (string, error) {
 }
 
 // arguments returns buildkitd's arguments. All that has a default outside of the
-// private directory is named; an empty configuration replaces the machine's own.
+// private directory is named; a configuration, if only an empty one, replaces the
+// machine's own, and flags win over it.
 func (d *daemon) arguments() []string {
-	return []string{
-		"--config=" + os.DevNull,
+	arguments := []string{
+		"--config=" + d.dir.join(configFile),
 		"--root=" + d.dir.join("state"),
 		"--addr=" + d.address(),
 		"--otel-socket-path=" + d.dir.join("otel.sock"),
@@ -123,13 +141,20 @@ func (d *daemon) arguments() []string {
 		"--oci-worker=true",
 		"--oci-worker-gc=false", // the state does not live long enough
 	}
+	for _, entitlement := range d.options.Entitlements {
+		// The daemon allows devices as such; the build names them.
+		name, _, _ := strings.Cut(entitlement, "=")
+		arguments = append(arguments, "--allow-insecure-entitlement="+name)
+	}
+	return append(arguments, d.options.Flags...)
 }
 
 func (d *daemon) address() string { return "unix://" + d.dir.join(socketFile) }
 
 // commandRoot sets how to start the daemon as root.
 func (d *daemon) commandRoot(found map[string]string) {
-	d.command = append([]string{found["sh"], "-c", rootScript, "sh", found["buildkitd"]}, d.arguments()...)
+	script := rootScript + d.emulation + execScript
+	d.command = append([]string{found["sh"], "-c", script, "sh", found["buildkitd"]}, d.arguments()...)
 	d.attr = syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID,
 		// Unshared and not cloned: only then os/exec makes all mounts private, and the
@@ -149,6 +174,9 @@ func (d *daemon) commandRootless(found map[string]string) {
 		arguments = append(arguments, "--oci-worker-no-process-sandbox")
 	} else {
 		d.command = append(d.command, "--pidns")
+	}
+	if d.emulation != "" {
+		d.command = append(d.command, found["sh"], "-c", d.emulation+execScript, "sh")
 	}
 	d.command = append(append(d.command, found["buildkitd"]), arguments...)
 }
@@ -241,6 +269,9 @@ func (d *daemon) stop() error { return d.process.stop() }
 // remove removes the private directory, with patience: where RootlessKit stands
 // between us and a daemon that was killed, the last containers may still be ending.
 func (d *daemon) remove() error {
+	if d.emulation != "" {
+		unregister(d.dir)
+	}
 	deadline := time.Now().Add(killGrace)
 	for {
 		err := d.dir.remove(d.removeAll)

@@ -45,7 +45,7 @@ func newDirectory(parent string) (_ *directory, err error) {
 			Hint: "set TMPDIR to a directory with a shorter path",
 		}
 	}
-	for _, name := range []string{"tmp", "run"} {
+	for _, name := range []string{"tmp", "run", binfmtDir} {
 		if err := os.Mkdir(filepath.Join(path, name), 0o700); err != nil {
 			return nil, err
 		}
@@ -118,7 +118,9 @@ func sweep(parent string, removeAll func(path string) error) {
 			continue
 		}
 		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			_ = (&directory{path: path, lock: lock}).remove(removeAll)
+			stale := &directory{path: path, lock: lock}
+			unregister(stale)
+			_ = stale.remove(removeAll)
 		}
 		lock.Close()
 	}

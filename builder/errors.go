@@ -1,6 +1,9 @@
 package builder
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Error says why there is no builder, and what to do about it.
 type Error struct {
@@ -45,6 +48,30 @@ func redacted(address string) string {
 		return address
 	}
 	return scheme + "://" + user + ":***" + rest[at:]
+}
+
+// refusals are what is left of a daemon's word that it does not know our certificate: with
+// TLS 1.3 it comes after the first request, if that finds the connection still there.
+var refusals = []string{"certificate required", "bad certificate", "unknown certificate authority", "broken pipe", "connection reset"}
+
+// connectHint tells what to do about a connection, over TLS or not, that did not come
+// about. gRPC hands on the TLS library's words, not its errors.
+func connectHint(err error, secured bool) string {
+	text := err.Error()
+	has := func(part string) bool { return strings.Contains(text, part) }
+	switch {
+	case has("certificate signed by unknown authority"):
+		return "set builder-cacert to the authority of the builder's certificate"
+	case has("x509: certificate is"), has("x509: cannot validate"):
+		return "give the builder a certificate for the name that its address has"
+	case secured && slices.ContainsFunc(refusals, has):
+		return "set builder-cert and builder-key to a pair that the builder's authority has signed"
+	case has("first record does not look like a TLS handshake"):
+		return "the builder speaks no TLS: start it with --tlscert, --tlskey and --tlscacert, or leave the certificates out"
+	case has("error reading server preface"):
+		return "check that it is a BuildKit, and whether it wants TLS (builder-cacert, builder-cert, builder-key)"
+	}
+	return "check that it runs and that you may connect, or use embedded to have one started"
 }
 
 const (

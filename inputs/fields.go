@@ -17,6 +17,7 @@ const (
 	Words                // a list separated by commas or newlines
 	Lines                // a list separated by newlines; quotes join lines
 	Entries              // a list of BuildKit's CSV, one entry a line: type=local,dest=out
+	Block                // text of several lines, which is a document of its own
 )
 
 // List tells whether an input of this kind holds several values.
@@ -76,6 +77,11 @@ var Fields = []Field{
 	{Name: "shm-size", Kind: Size, Unset: "BuildKit's", Help: "Size of `/dev/shm` in `RUN`, such as `64m` or `1g`."},
 	{Name: "ulimit", Kind: Lines, Help: "Limits of `RUN`, one `name=soft:hard` a line, such as `nofile=1024:2048`."},
 
+	{Name: "registry", Unset: "`docker.io`", Help: "Registry that `username` and `password` are for."},
+	{Name: "username", Help: "User to log in as."},
+	{Name: "password", Kind: Block, Help: "Password or token of that user."},
+	{Name: "registry-auth", Kind: Block, Help: "Logins of several registries: a YAML list of `registry`, `username`, `password`, and where wanted `scope` and `ecr`."},
+
 	{Name: "cache", Kind: Entries, Default: "auto", Help: "Caches, one a line, without the branch: `type=registry,ref=ghcr.io/owner/app`, likewise `local`, `s3`, `azblob`, or a bare `gha`, `inline`, `local`, `auto`, `none`. Beside `cache-from` or `cache-to`, unset means `none`."},
 	{Name: "cache-from", Kind: Entries, Help: "Caches to read as BuildKit does, passed on verbatim: no branch is added."},
 	{Name: "cache-to", Kind: Entries, Help: "Caches to write as BuildKit does, passed on verbatim: no branch is added."},
@@ -99,6 +105,13 @@ var Fields = []Field{
 	{Name: "trusted", Kind: Bool, Unset: "detected", Help: "Whether this run may write caches."},
 
 	{Name: "builder", Kind: Lines, Default: "auto", Help: "BuildKit to use: `auto`, `embedded`, `rootless`, or an address: `unix://`, `tcp://`, `docker-container://`, `podman-container://`, `kube-pod://`, `ssh://`. Several, one a line, each with `;platforms=linux/arm64` after it."},
+	{Name: "driver-opts", Kind: Lines, Help: "Of the options of buildx's drivers those that a daemon of ours has: `env.NAME=value`, one a line."},
+	{Name: "buildkitd-flags", Kind: Lines, Help: "Further flags for a daemon of ours, such as `--debug`."},
+	{Name: "buildkitd-config", Help: "Path of a `buildkitd.toml` for a daemon of ours: mirrors, certificates, limits."},
+	{Name: "buildkitd-config-inline", Kind: Block, Help: "The same, as text."},
+	{Name: "builder-cacert", Kind: Block, Unset: "`$BUILDER_NODE_0_AUTH_TLS_CACERT`; with a certificate, the system's", Help: "Authority that vouches for a `tcp://` builder: PEM, or the path of a file."},
+	{Name: "builder-cert", Kind: Block, Unset: "`$BUILDER_NODE_0_AUTH_TLS_CERT`", Help: "Our certificate for that builder: PEM, or the path of a file."},
+	{Name: "builder-key", Kind: Block, Unset: "`$BUILDER_NODE_0_AUTH_TLS_KEY`", Help: "Key of that certificate: PEM, or the path of a file."},
 	{Name: "progress", Default: "auto", Choices: []string{"auto", "plain", "tty", "quiet"}, Help: "How progress is shown."},
 	{Name: "report-dir", Unset: "`$RUNNER_TEMP/warmlayer` on GitHub, `.warmlayer` in other CIs, none at a terminal", Help: "Directory for `warmlayer.json`, `warmlayer.md` and `warmlayer.env`."},
 }

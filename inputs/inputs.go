@@ -62,6 +62,8 @@ type Values struct {
 	CallFormat       string // of the answer: "", which is text, or json
 	CallIgnoreStatus bool   // what check finds does not fail the step
 
+	Logins []Login // of registry, username and password, or of registry-auth
+
 	Caches       []Cache           // to be scoped by branch
 	CacheFrom    []Cache           // verbatim
 	CacheTo      []Cache           // verbatim
@@ -77,9 +79,13 @@ type Values struct {
 	PullRequest                       int    // 0: detect it
 	Trusted                           *bool  // nil: detect it
 
-	Builder  string // auto, embedded, rootless, or an address; "" where there are Nodes
-	Nodes    []Node // several builders: see [Values.PerNode]
-	Progress string // auto, plain, tty or quiet
+	Builder      string   // auto, embedded, rootless, or an address; "" where there are Nodes
+	Nodes        []Node   // several builders: see [Values.PerNode]
+	BuilderTLS   TLS      // for builders at tcp://
+	DaemonFlags  []string // for a daemon of ours: as buildkitd v0.33.1 takes them, each with its value
+	DaemonConfig string   // the same: TOML, its paths absolute; "": none
+	DaemonEnv    []Pair   // the same: variables of driver-opts, in order
+	Progress     string   // auto, plain, tty or quiet
 
 	Summary            bool   // DOCKER_BUILD_SUMMARY: write GitHub's job summary
 	Annotate           bool   // DOCKER_BUILD_CHECKS_ANNOTATIONS: Dockerfile warnings become annotations
@@ -124,6 +130,8 @@ func (p *parser) values() Values {
 		NoCache: p.bool("no-cache"),
 		Pull:    p.bool("pull"),
 
+		Logins: p.logins(),
+
 		Branch:        p.value("branch"),
 		BaseBranch:    p.value("base-branch"),
 		DefaultBranch: p.value("default-branch"),
@@ -138,7 +146,7 @@ func (p *parser) values() Values {
 		MetadataWarnings:   p.envBool("BUILDX_METADATA_WARNINGS", p.onGitHub()),
 		ReportDir:          p.value("report-dir"),
 	}
-	v.Builder, v.Nodes = p.builders()
+	p.readBuilders(&v)
 	p.readSources(&v)
 	p.readRun(&v)
 	p.readResult(&v)

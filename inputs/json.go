@@ -52,6 +52,10 @@ func (p *parser) jsonSetting(f Field, from string, raw []byte) setting {
 		s.text = strings.TrimSpace(text)
 		return s
 	}
+	if f.Kind == Block {
+		s.text = string(raw) // JSON is YAML
+		return s
+	}
 	if !f.Kind.List() {
 		p.report(f.Name, 0, "one value is expected, not a list", "")
 		return s

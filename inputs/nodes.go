@@ -107,6 +107,15 @@ func (p *parser) address(line int, text string) string {
 	return ""
 }
 
+// readBuilders reads who builds, and how.
+func (p *parser) readBuilders(v *Values) {
+	v.Builder, v.Nodes = p.builders()
+	v.BuilderTLS = p.builderTLS()
+	v.DaemonFlags = p.daemonFlags()
+	v.DaemonConfig = p.daemonConfig()
+	v.DaemonEnv = p.driverOpts()
+}
+
 // spread gives the wanted platforms to the nodes that build them, and checks that all
 // else can be had from several builders, whose images are joined into one.
 func (p *parser) spread(v *Values) {

@@ -112,9 +112,10 @@ func (v Values) ReportDirectory(ci, runnerTemp string) string {
 }
 
 // Sensitive is every value that must not be shown: secrets, credentials among the
-// attributes of caches, and those in URLs. Register them before anything is printed.
+// attributes of caches, those in URLs, passwords and keys. Register them before anything
+// is printed.
 func (v Values) Sensitive() []string {
-	all := append(urlCredentials(v.Builder), v.GitHubToken)
+	all := append(urlCredentials(v.Builder), v.GitHubToken, v.BuilderTLS.Key)
 	for _, n := range v.Nodes {
 		all = append(all, urlCredentials(n.Address)...)
 	}
@@ -123,6 +124,12 @@ func (v Values) Sensitive() []string {
 	}
 	for _, s := range v.Secrets {
 		all = append(all, s.Value)
+	}
+	for _, l := range v.Logins {
+		all = append(all, l.Password)
+	}
+	for _, e := range v.DaemonEnv {
+		all = append(all, urlCredentials(e.Value)...)
 	}
 	for _, c := range slices.Concat(v.Caches, v.CacheFrom, v.CacheTo) {
 		for _, key := range sortedKeys(c.Attrs) {

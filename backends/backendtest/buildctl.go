@@ -22,18 +22,37 @@ import (
 // It is one that warmlayer did not start, as a remote one is. The flags are further ones.
 func StartBuildkitd(t testing.TB, flags ...string) string {
 	t.Helper()
-	program, err := exec.LookPath("buildkitd")
-	Need(t, "buildkitd", err)
 	dir := Temp(t)
 	address := "unix://" + filepath.Join(dir, "buildkitd.sock")
-	cmd := exec.Command(program, "--config=/dev/null", "--root="+dir, "--addr="+address,
-		"--otel-socket-path="+filepath.Join(dir, "otel.sock"), "--oci-worker-gc=false", "--containerd-worker=false")
-	cmd.Args = append(cmd.Args, flags...)
+	startBuildkitd(t, dir, address, append(flags, "--addr="+address)...)
+	return address
+}
+
+// StartBuildkitdTLS starts a daemon at tcp:// that shows a certificate, wants one of the
+// authority's from its clients, and returns its address. All are in PEM.
+func StartBuildkitdTLS(t testing.TB, authority []byte, cert, key []byte) string {
+	t.Helper()
+	dir := Temp(t)
+	address, private := "tcp://"+freeAddress(t), "unix://"+filepath.Join(dir, "buildkitd.sock")
+	for name, content := range map[string][]byte{"ca.pem": authority, "cert.pem": cert, "key.pem": key} {
+		Write(t, filepath.Join(dir, name), string(content))
+	}
+	startBuildkitd(t, dir, private, "--addr="+private, "--addr="+address, "--tlscacert="+filepath.Join(dir, "ca.pem"),
+		"--tlscert="+filepath.Join(dir, "cert.pem"), "--tlskey="+filepath.Join(dir, "key.pem"))
+	return address
+}
+
+// startBuildkitd returns once the daemon answers at an address.
+func startBuildkitd(t testing.TB, dir, address string, args ...string) {
+	t.Helper()
+	program, err := exec.LookPath("buildkitd")
+	Need(t, "buildkitd", err)
+	cmd := exec.Command(program, append(args, "--config=/dev/null", "--root="+dir,
+		"--otel-socket-path="+filepath.Join(dir, "otel.sock"), "--oci-worker-gc=false", "--containerd-worker=false")...)
 	// In a mount namespace of its own, so that no mount is left behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	cmd = inNamespace(cmd)
 	start(t, cmd, func() bool { return exec.Command("buildctl", "--addr", address, "debug", "workers").Run() == nil })
-	return address
 }
 
 // inNamespace gives the daemon a /proc of its own namespace, which runc needs.

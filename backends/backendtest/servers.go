@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 // patience bounds every wait for something that is about to happen.
@@ -59,13 +61,28 @@ type Registry struct {
 }
 
 // StartRegistry starts a registry and stops it at the test's end.
-func StartRegistry(t testing.TB) Registry {
+func StartRegistry(t testing.TB) Registry { return startRegistry(t, "") }
+
+// StartPrivateRegistry starts one that only a single user may pull from and push to.
+func StartPrivateRegistry(t testing.TB, user, password string) Registry {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := filepath.Join(t.TempDir(), "htpasswd")
+	Write(t, users, user+":"+string(hash)+"\n")
+	return startRegistry(t, fmt.Sprintf("auth: {htpasswd: {realm: test, path: %s}}\n", users))
+}
+
+// startRegistry starts a registry with some more lines in its configuration.
+func startRegistry(t testing.TB, more string) Registry {
 	t.Helper()
 	program, err := exec.LookPath("registry")
 	Need(t, "registry", err)
 	r := Registry{Host: freeAddress(t), Root: Temp(t)}
 	config := filepath.Join(t.TempDir(), "config.yml")
-	text := fmt.Sprintf(registryConfig, r.Root, r.Host)
+	text := fmt.Sprintf(registryConfig, r.Root, r.Host) + more
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -119,13 +136,14 @@ func start(t testing.TB, cmd *exec.Cmd, ready func() bool) {
 	})
 }
 
+// answers: a server is ready when it knows that it wants to know who asks.
 func answers(url string) bool {
 	response, err := http.Get(url)
 	if err != nil {
 		return false
 	}
 	response.Body.Close()
-	return response.StatusCode == http.StatusOK
+	return response.StatusCode == http.StatusOK || response.StatusCode == http.StatusUnauthorized
 }
 
 // freeAddress is one that nobody listened on a moment ago.

@@ -1,0 +1,108 @@
+package login
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/docker/cli/cli/config/configfile"
+	"github.com/docker/cli/cli/config/credentials"
+	"github.com/docker/cli/cli/config/types"
+
+	"github.com/warmlayer/warmlayer/inputs"
+)
+
+// The names of Docker Hub: what images call it, and the key that docker login uses.
+const (
+	hub    = "docker.io"
+	hubKey = "https://index.docker.io/v1/"
+)
+
+// canonical is the name by which images call a registry.
+func canonical(host string) string {
+	if slices.Contains([]string{"registry-1.docker.io", "index.docker.io", hubKey}, host) {
+		return hub
+	}
+	return strings.ToLower(host)
+}
+
+// fromDocker asks the Docker config or the credential helper that it names, as docker/cli
+// does (v29, cli/config/configfile), but never the process's environment: what stands
+// in DOCKER_AUTH_CONFIG is among the given ones of [Registries.addVariable].
+func (r *Registries) fromDocker(host string) (types.AuthConfig, error) {
+	key := host
+	if host == hub {
+		key = hubKey
+	}
+	if auth, ok := r.given[variableKey+key]; ok {
+		return auth, nil
+	}
+	store := credentials.NewFileStore(r.docker)
+	if helper := cmp.Or(r.docker.CredentialHelpers[key], r.docker.CredentialsStore); helper != "" {
+		store = credentials.NewNativeStore(r.docker, helper)
+	}
+	auth, err := store.Get(key)
+	if err != nil {
+		return types.AuthConfig{}, fmt.Errorf("find credentials of %s: %w", host, err)
+	}
+	return auth, nil
+}
+
+// variableKey stands before the hosts of DOCKER_AUTH_CONFIG.
+const variableKey = configfile.DockerEnvConfigKey + " "
+
+// addVariable reads DOCKER_AUTH_CONFIG, which GitLab's users set:
+//
+//	{"auths": {"registry.example:5000": {"auth": "<base64 of user:password>"}}}
+//
+// Unlike docker/cli it passes over what is beside "auth".
+func (r *Registries) addVariable(text string) inputs.Problems {
+	refused := func(what, hint string) inputs.Problems {
+		return inputs.Problems{{Input: configfile.DockerEnvConfigKey, What: what, Hint: hint}}
+	}
+	var document struct {
+		Auths map[string]struct{ Auth string }
+	}
+	if json.Unmarshal([]byte(text), &document) != nil {
+		return refused("this is not the JSON of a Docker config", `write {"auths": {"HOST": {"auth": "BASE64"}}}`)
+	}
+	for host, login := range document.Auths {
+		r.redact(login.Auth)
+		pair, err := base64.StdEncoding.DecodeString(login.Auth)
+		user, password, ok := strings.Cut(string(pair), ":")
+		if err != nil || !ok || user == "" {
+			return refused("auth of a registry is not user:password in base64", "")
+		}
+		r.redact(password)
+		if canonical(host) == hub {
+			host = hubKey
+		}
+		r.given[variableKey+host] = types.AuthConfig{Username: user, Password: password}
+	}
+	return nil
+}
+
+// byCI are the credentials that a CI hands to its jobs, by host: GitHub's token, only where
+// it is of github.com and no other server's, and GitLab's predefined variables
+// (docs.gitlab.com/ci/variables/predefined_variables).
+func byCI(getenv func(string) string, token string) map[string]types.AuthConfig {
+	given := map[string]types.AuthConfig{}
+	add := func(host, user, password string) {
+		if host != "" && user != "" && password != "" {
+			given[canonical(host)] = types.AuthConfig{Username: user, Password: password}
+		}
+	}
+	if server := getenv("GITHUB_SERVER_URL"); server == "" || server == "https://github.com" {
+		// The registry goes by the token, and wants some user.
+		add("ghcr.io", cmp.Or(getenv("GITHUB_ACTOR"), "x-access-token"), token)
+	}
+	add(getenv("CI_REGISTRY"), getenv("CI_REGISTRY_USER"), getenv("CI_REGISTRY_PASSWORD"))
+	proxy := getenv("CI_DEPENDENCY_PROXY_SERVER")
+	for _, host := range []string{proxy, strings.TrimSuffix(proxy, ":443")} { // as images name it, with or without
+		add(host, getenv("CI_DEPENDENCY_PROXY_USER"), getenv("CI_DEPENDENCY_PROXY_PASSWORD"))
+	}
+	return given
+}

@@ -1,0 +1,296 @@
+// Package login knows what each registry knows the user by.
+//
+// Credentials of a registry come from the first of these that has some:
+//
+//  1. the inputs registry, username and password, or registry-auth;
+//  2. the variable DOCKER_AUTH_CONFIG, and the user's Docker config with its credential
+//     helpers;
+//  3. what the CI hands to each job: GitHub's token for ghcr.io, GitLab's for its registry
+//     and its dependency proxy;
+//  4. the identity of the machine or the job in a cloud, for registries of that cloud.
+//
+// All of it stays in memory: no file is written, and nothing is asked for until a
+// registry is used.
+//
+//	registries, problems := login.New(login.Options{Logins: values.Logins, Docker: config})
+//	auth := authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
+//		AuthConfigProvider: registries.AuthConfig, // for BuildKit
+//	})
+//	image, err := remote.Image(tag, remote.WithAuthFromKeychain(registries)) // from here
+//
+// Of 3 and 4 an untrusted run has nothing: whoever wrote its Dockerfile could otherwise
+// pull what only the job may see, by naming it in FROM. What the workflow says in the
+// inputs, or leaves in the Docker config, is the workflow's own word and holds in every
+// run; a cloud's registry in registry-auth without a username asks for 4 there.
+package login
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/docker/cli/cli/config/configfile"
+	"github.com/docker/cli/cli/config/types"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/moby/buildkit/session/auth/authprovider"
+
+	"github.com/warmlayer/warmlayer/inputs"
+)
+
+// Options are where credentials come from.
+type Options struct {
+	Logins      []inputs.Login
+	Docker      *configfile.ConfigFile // nil: an empty one
+	Getenv      func(string) string    // the CI's variables; nil: an empty environment
+	GitHubToken string                 // "": none
+	Doubt       string                 // why the run is not trusted, as a phrase; "": it is
+	Redact      func(secret string)    // is told each credential before it is handed out; nil: nobody is
+
+	clouds clouds // tests put others in
+}
+
+// Registries hands out credentials. It may be used from several goroutines.
+type Registries struct {
+	logins []inputs.Login
+	docker *configfile.ConfigFile
+	given  map[string]types.AuthConfig // by the CI
+	clouds clouds
+	doubt  string
+	redact func(string)
+
+	mu       sync.Mutex
+	found    map[string]*entry
+	warnings []string
+}
+
+// entry is what was found for a registry, or is being looked for.
+type entry struct {
+	sync.Mutex
+	auth types.AuthConfig
+	at   time.Time
+}
+
+// New checks what must be known before any work: it asks nobody for anything.
+func New(o Options) (*Registries, inputs.Problems) {
+	if o.Docker == nil {
+		o.Docker = configfile.New("")
+	}
+	if o.Getenv == nil {
+		o.Getenv = func(string) string { return "" }
+	}
+	if o.Redact == nil {
+		o.Redact = func(string) {}
+	}
+	if o.clouds == nil {
+		o.clouds = machine(o.Getenv, nil)
+	}
+	r := &Registries{
+		logins: o.Logins, docker: o.Docker, clouds: o.clouds, doubt: o.Doubt, redact: o.Redact,
+		given: map[string]types.AuthConfig{}, found: map[string]*entry{},
+	}
+	if o.Doubt == "" {
+		r.given = byCI(o.Getenv, o.GitHubToken)
+	}
+	problems := r.checkLogins()
+	if text := o.Getenv(configfile.DockerEnvConfigKey); text != "" {
+		problems = append(problems, r.addVariable(text)...)
+	}
+	return r, problems
+}
+
+// checkLogins finds logins that have no credentials, and are for no registry where the
+// machine's identity would do.
+func (r *Registries) checkLogins() inputs.Problems {
+	var problems inputs.Problems
+	for _, l := range r.logins {
+		if _, ok := r.clouds.of(l.Registry); l.Username == "" && (!ok || l.ECR == "false") {
+			input := "registry"
+			if l.Line > 0 {
+				input = "registry-auth"
+			}
+			problems = append(problems, inputs.Problem{
+				Input: input, Line: l.Line, What: "username and password are missing",
+				Hint: "add both; only registries of AWS, Azure and Google know the machine by itself",
+			})
+		}
+	}
+	return problems
+}
+
+// Warnings are about credentials that could not be had.
+func (r *Registries) Warnings() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.warnings)
+}
+
+// fresh is how long credentials are not asked for again: BuildKit's rule, for tokens that
+// live for five minutes (v0.33.1, session/auth/authprovider).
+const fresh = 4*time.Minute + 50*time.Second
+
+// AuthConfig is BuildKit's [authprovider.AuthConfigProvider]: the host is the one that
+// is connected to, registry-1.docker.io for Docker Hub, and scopes are the
+// distribution's, "repository:owner/app:pull,push", or none where a registry takes
+// passwords.
+func (r *Registries) AuthConfig(ctx context.Context, host string, scopes []string, _ authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
+	repository, actions := parseScopes(scopes)
+	auth, err := r.credentials(ctx, canonical(host), repository, actions)
+	auth.ServerAddress = host
+	return auth, err
+}
+
+// Resolve is go-containerregistry's [authn.Keychain].
+func (r *Registries) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	return r.ResolveContext(context.Background(), target)
+}
+
+// ResolveContext is go-containerregistry's [authn.ContextKeychain].
+func (r *Registries) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
+	repository := ""
+	if repo, ok := target.(name.Repository); ok {
+		repository = repo.RepositoryStr()
+	}
+	auth, err := r.credentials(ctx, canonical(target.RegistryStr()), repository, nil)
+	if err != nil {
+		return nil, err
+	}
+	c := authn.AuthConfig{
+		Username: auth.Username, Password: auth.Password, Auth: auth.Auth,
+		IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken,
+	}
+	if c == (authn.AuthConfig{}) {
+		return authn.Anonymous, nil
+	}
+	return authn.FromConfig(c), nil
+}
+
+// hubBacked are registries that know the users of Docker Hub, as buildx has them
+// (v0.37.0, util/dockerutil/dockerconfig).
+var hubBacked = []string{"dhi.io", "registry.scout.docker.com"}
+
+// credentials are zero for a registry that is to be used anonymously.
+func (r *Registries) credentials(ctx context.Context, host, repository string, actions []string) (types.AuthConfig, error) {
+	if l, ok := bestLogin(r.logins, host, repository, actions); ok {
+		return r.remember(l.String(), func() (types.AuthConfig, error) { return r.explicit(ctx, l) })
+	}
+	auth, err := r.remember("host "+host, func() (types.AuthConfig, error) { return r.implicit(ctx, host) })
+	if err == nil && empty(auth) && slices.Contains(hubBacked, host) {
+		return r.credentials(ctx, hub, "", nil)
+	}
+	return auth, err
+}
+
+// remember looks for something once at a time, and again when it is not fresh.
+func (r *Registries) remember(key string, look func() (types.AuthConfig, error)) (types.AuthConfig, error) {
+	r.mu.Lock()
+	e := r.found[key]
+	if e == nil {
+		e = &entry{}
+		r.found[key] = e
+	}
+	r.mu.Unlock()
+	e.Lock()
+	defer e.Unlock()
+	if !e.at.IsZero() && time.Since(e.at) < fresh {
+		return e.auth, nil
+	}
+	auth, err := look()
+	if err != nil {
+		return types.AuthConfig{}, err
+	}
+	for _, secret := range []string{auth.Password, auth.IdentityToken, auth.RegistryToken, auth.Auth} {
+		if secret != "" {
+			r.redact(secret)
+		}
+	}
+	e.auth, e.at = auth, time.Now()
+	return auth, nil
+}
+
+// explicit are the credentials of an input.
+func (r *Registries) explicit(ctx context.Context, l inputs.Login) (types.AuthConfig, error) {
+	cloud, ok := r.clouds.of(l.Registry)
+	if l.Username == "" {
+		return r.identity(ctx, cloud, l.Registry, nil), nil
+	}
+	key := l.ECR == "true" || l.ECR == "auto" && ok && cloud.keys && l.Username != ecrUser
+	if ok && key {
+		return r.identity(ctx, cloud, l.Registry, &accessKey{l.Username, l.Password}), nil
+	}
+	return types.AuthConfig{Username: l.Username, Password: l.Password}, nil
+}
+
+// implicit are credentials that no input names.
+func (r *Registries) implicit(ctx context.Context, host string) (types.AuthConfig, error) {
+	auth, err := r.fromDocker(host)
+	if err != nil || !empty(auth) {
+		return auth, err
+	}
+	if auth, ok := r.given[host]; ok {
+		return auth, nil
+	}
+	cloud, ok := r.clouds.of(host)
+	switch {
+	case !ok:
+	case r.doubt != "":
+		if !cloud.open {
+			r.warn(host + " is used anonymously: this run is not trusted (" + r.doubt + "), and the machine's identity is not for it; name the registry in registry-auth to use it all the same")
+		}
+	default:
+		return r.identity(ctx, cloud, host, nil), nil
+	}
+	return types.AuthConfig{}, nil
+}
+
+func (r *Registries) warn(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Contains(r.warnings, text) {
+		r.warnings = append(r.warnings, text)
+	}
+}
+
+func empty(auth types.AuthConfig) bool {
+	return auth.Username == "" && auth.Password == "" && auth.Auth == "" && auth.IdentityToken == "" && auth.RegistryToken == ""
+}
+
+// bestLogin is the login for some actions on a repository: before all others one that is
+// for that repository, and of these one that is for these actions alone.
+func bestLogin(logins []inputs.Login, host, repository string, actions []string) (inputs.Login, bool) {
+	best, found := inputs.Login{}, false
+	rank := func(l inputs.Login) int {
+		n := len(l.Actions)
+		if l.Repository != "" {
+			n += 100
+		}
+		return n
+	}
+	for _, l := range logins {
+		fits := canonical(l.Registry) == host && (l.Repository == "" || l.Repository == repository)
+		for _, a := range l.Actions {
+			fits = fits && slices.Contains(actions, a)
+		}
+		if fits && (!found || rank(l) > rank(best)) {
+			best, found = l, true
+		}
+	}
+	return best, found
+}
+
+// parseScopes reads the one repository that scopes are about, and what is to be done
+// there; several, as for mounting a layer, are about none (as in buildx v0.37.0).
+func parseScopes(scopes []string) (repository string, actions []string) {
+	for _, s := range strings.Fields(strings.Join(scopes, " ")) {
+		kind, rest, _ := strings.Cut(s, ":")
+		at := strings.LastIndex(rest, ":")
+		if kind != "repository" || at < 0 || repository != "" && repository != rest[:at] {
+			return "", nil
+		}
+		repository = rest[:at]
+		actions = append(actions, strings.Split(rest[at+1:], ",")...)
+	}
+	return repository, actions
+}
