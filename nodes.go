@@ -30,11 +30,6 @@ func (s *step) split(facts scope.Facts) []inputs.Problem {
 				found = append(found, p)
 			}
 		}
-		for _, w := range node.plan.Warnings {
-			if !slices.Contains(s.plan.Warnings, w) {
-				s.plan.Warnings = append(s.plan.Warnings, w)
-			}
-		}
 		if node.plan.Write != "" {
 			written = append(written, string(node.plan.Write))
 		}

@@ -90,6 +90,13 @@ func (s *step) build(ctx context.Context) int {
 // warnings are about what was asked for.
 func (s *step) warnings() []string {
 	all := slices.Concat(s.plan.Warnings, s.registries.Warnings())
+	for _, part := range s.parts() {
+		for _, w := range part.plan.Warnings {
+			if !slices.Contains(all, w) {
+				all = append(all, w)
+			}
+		}
+	}
 	if len(s.inputs.Outputs) > 0 || s.inputs.CacheOnly || s.asks() {
 		return all
 	}
