@@ -39,6 +39,7 @@ func StartBuildkitdTLS(t testing.TB, authority []byte, cert, key []byte) string 
 	}
 	startBuildkitd(t, dir, private, "--addr="+private, "--addr="+address, "--tlscacert="+filepath.Join(dir, "ca.pem"),
 		"--tlscert="+filepath.Join(dir, "cert.pem"), "--tlskey="+filepath.Join(dir, "key.pem"))
+	Until(t, address, func() bool { return listens(strings.TrimPrefix(address, "tcp://")) })
 	return address
 }
 
