@@ -143,6 +143,7 @@ func TestLoadHangs(t *testing.T) {
 	e := inFront(t, backendtest.StartDockerd(t), map[string]http.HandlerFunc{
 		"/images/load": func(_ http.ResponseWriter, r *http.Request) {
 			cancel()
+			_, _ = io.Copy(io.Discard, r.Body)
 			<-r.Context().Done()
 		},
 	})
