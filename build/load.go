@@ -155,7 +155,10 @@ func (b *run) load(ctx context.Context, e *engine) *loading {
 	l := &loading{PipeWriter: w, done: make(chan struct{})}
 	b.loads.Go(func() {
 		defer close(l.done)
-		l.err = e.load(ctx, r)
+		defer context.AfterFunc(ctx, func() { r.CloseWithError(context.Cause(ctx)) })()
+		if l.err = e.load(ctx, r); l.err == nil {
+			_, l.err = io.Copy(io.Discard, r) // what follows the archive's end
+		}
 		r.CloseWithError(l.err)
 	})
 	return l
@@ -169,7 +172,8 @@ func (l *loading) Close() error {
 
 // load sends an archive to the engine, and shows how far the engine has come with it.
 func (e *engine) load(ctx context.Context, archive io.Reader) error {
-	result, err := e.ImageLoad(ctx, archive)
+	// The HTTP client would close a pipe when the engine stops reading, before it is known why.
+	result, err := e.ImageLoad(ctx, struct{ io.Reader }{archive})
 	if err != nil {
 		return fmt.Errorf("load image into engine: %w", err)
 	}

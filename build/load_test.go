@@ -136,6 +136,22 @@ func TestLoadFails(t *testing.T) {
 	}
 }
 
+// TestLoadHangs: an engine that does not go on is given up with the build.
+func TestLoadHangs(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	e := inFront(t, backendtest.StartDockerd(t), map[string]http.HandlerFunc{
+		"/images/load": func(_ http.ResponseWriter, r *http.Request) {
+			cancel()
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+		},
+	})
+	if _, err := Run(ctx, loadRequest(t, e)); err == nil {
+		t.Error("the build went well")
+	}
+}
+
 // TestLoadIndex: an engine whose images are in containerd's store gets an OCI layout, which
 // may hold an index, and calls the image by its digest. Debian's engine has no such store,
 // so that part of it is played.
