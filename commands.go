@@ -16,6 +16,7 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/build"
 	"github.com/warmlayer/warmlayer/builder"
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/login"
@@ -147,12 +148,7 @@ func (s *step) builder() builder.Options {
 	for _, e := range s.inputs.DaemonEnv {
 		o.Env = append(o.Env, e.Key+"="+e.Value)
 	}
-	for _, e := range s.inputs.Allow {
-		if strings.HasPrefix(e, "buildx.") {
-			continue // for the client
-		}
-		o.Entitlements = append(o.Entitlements, e)
-	}
+	o.Entitlements = build.Entitlements(s.inputs)
 	return o
 }
 
