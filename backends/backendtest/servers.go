@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -110,14 +111,22 @@ func start(t testing.TB, cmd *exec.Cmd, ready func() bool) {
 	if cmd.Stderr = log; cmd.Stdout == nil {
 		cmd.Stdout = log
 	}
-	if err := cmd.Start(); err != nil {
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		// Some are to end with the thread that started them (Pdeathsig), and threads end
+		// where a test locks one: this thread stays.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(ended)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // killed is how it is to end
+		}
+	}()
+	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = cmd.Wait() // killed is how it is to end
-	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // it may have ended by itself
 		<-ended
