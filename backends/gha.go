@@ -30,6 +30,7 @@ type GHA struct {
 	objectCache
 	base string // of BuildKit's scope
 	url  string // of the service
+	v2   bool
 	mode string // ACTIONS_CACHE_MODE: "read", "none", "write" or "write-only"; any other is no limit
 
 	cache   *actionscache.Cache   // nil when the token is no good
@@ -69,7 +70,7 @@ func newGHA(p *problems, attrs map[string]string, o Options) Backend {
 	r := ghaRunner(attrs, o.Getenv)
 	r.check(p, attrs, o)
 	c.nativeOnly(p, attrs, o)
-	c.url, c.given = r.url, r.entry(attrs)
+	c.url, c.v2, c.given = r.url, r.v2, r.entry(attrs)
 	timeout := defaultTimeout
 	if d, err := time.ParseDuration(attrs["timeout"]); err == nil {
 		timeout = d

@@ -210,6 +210,18 @@ func (e *entries) newest(ctx context.Context, key string) (*actionscache.Entry, 
 	if err != nil || number < 1 {
 		return nil, 0, fmt.Errorf("%q is no version of it", entry.Key)
 	}
+	for !e.v2 {
+		// Servers of version 1 keep the time in seconds (nektos/act v0.2.89,
+		// pkg/artifactcache): of two versions of one second either is the newest to them.
+		next, err := e.lookUp(ctx, key+"#"+strconv.Itoa(number+1))
+		if errors.Is(err, ErrAbsent) {
+			break
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		entry, number = next, number+1
+	}
 	return entry, number, nil
 }
 
