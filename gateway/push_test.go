@@ -70,18 +70,18 @@ func TestPushAsks(t *testing.T) {
 	layers := source.Manifest.Layers
 	g := listen(t)
 	gateway.Connect([]backends.Backend{shelf}, []backends.Source{source}, writeMain, backends.Record{}, g)
-	shelf.store.asked = nil
+	shelf.asked = nil
 	for _, l := range layers {
 		if a := ask(t, g, "HEAD", blobURL("d0", l.Digest), nil); a.status != 200 || a.header.Get("Content-Length") != fmt.Sprint(l.Size) {
 			t.Errorf("%s: %+v", l.Digest, a)
 		}
 	}
 	config := ask(t, g, "HEAD", blobURL("d0", one), nil, "Accept: "+cacheconfig.CacheConfigMediaTypeV0+", */*")
-	if config.status != 404 || len(shelf.store.asked) != 1 || len(shelf.store.asked[0]) != len(layers) {
-		t.Errorf("config %+v, asked %v", config, shelf.store.asked)
+	if config.status != 404 || len(shelf.asked) != 1 || len(shelf.asked[0]) != len(layers) {
+		t.Errorf("config %+v, asked %v", config, shelf.asked)
 	}
-	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 404 || len(shelf.store.asked) != 2 {
-		t.Errorf("another blob: %+v, asked %v", a, shelf.store.asked)
+	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 404 || len(shelf.asked) != 2 {
+		t.Errorf("another blob: %+v, asked %v", a, shelf.asked)
 	}
 }
 
