@@ -4,9 +4,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
-	"errors"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,27 +90,7 @@ func serveAgent(t *testing.T, key ed25519.PrivateKey) string {
 	if err := keys.Add(agent.AddedKey{PrivateKey: key}); err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(t.TempDir(), "agent.sock")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return // closed: the test is over
-			}
-			go func() {
-				defer conn.Close()
-				if err := agent.ServeAgent(keys, conn); err != nil && !errors.Is(err, io.EOF) {
-					t.Log(err)
-				}
-			}()
-		}
-	}()
-	return socket
+	return backendtest.StartSSHAgent(t, keys)
 }
 
 func TestAgentsOf(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -223,7 +222,7 @@ func (b *both) prepare(t *testing.T) {
 	backendtest.Write(t, filepath.Join(app, "Dockerfile"), simple)
 	layout := filepath.Join(t.TempDir(), "layout")
 	backendtest.Buildctl(t, b.daemon, app, "--output", "type=oci,tar=false,name=base:v1,dest="+layout)
-	b.layout, b.agent, b.git, b.engine = layout, agent(t), gitServer(t, app), backendtest.StartDockerd(t)
+	b.layout, b.agent, b.git, b.engine = layout, backendtest.StartSSHAgent(t, sshagent.NewKeyring()), gitServer(t, app), backendtest.StartDockerd(t)
 }
 
 // scanner speaks BuildKit's SBOM protocol (docs/attestations/sbom-protocol.md), and
@@ -231,30 +230,6 @@ func (b *both) prepare(t *testing.T) {
 const scanner = `#!/bin/sh
 echo '{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://spdx.dev/Document","predicate":{"name":"sbom"}}' > "$BUILDKIT_SCAN_DESTINATION/sbom.spdx.json"
 `
-
-// agent is the socket of an SSH agent without keys.
-func agent(t *testing.T) string {
-	t.Helper()
-	socket := filepath.Join(t.TempDir(), "agent")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return // closed: the test is over
-			}
-			go func() {
-				defer conn.Close()
-				_ = sshagent.ServeAgent(sshagent.NewKeyring(), conn) // until the client leaves
-			}()
-		}
-	}()
-	return socket
-}
 
 // gitServer serves a copy of a directory as the branch main of a repository.
 func gitServer(t *testing.T, dir string) string {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"golang.org/x/crypto/ssh/agent"
 )
 
 // patience bounds every wait for something that is about to happen.
@@ -187,4 +189,28 @@ func StartGit(t testing.TB, dir string) string {
 	program := filepath.Join(strings.TrimSpace(string(out)), "git-daemon")
 	start(t, exec.Command(program, "--export-all", "--base-path="+dir, "--listen="+host, "--port="+port), func() bool { return listens(address) })
 	return "git://" + address
+}
+
+// StartSSHAgent serves keys as an SSH agent until the test's end, and returns its socket.
+func StartSSHAgent(t testing.TB, keys agent.Agent) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "agent.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return // closed: the test is over
+			}
+			go func() {
+				defer conn.Close()
+				_ = agent.ServeAgent(keys, conn) // until the client leaves
+			}()
+		}
+	}()
+	return socket
 }

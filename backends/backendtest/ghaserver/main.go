@@ -78,14 +78,19 @@ func run(ctx context.Context, refs []string) error {
 
 // created makes the container as soon as somebody listens.
 func created(ctx context.Context, blobs *container.Client, address string) error {
-	for ctx.Err() == nil {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
 		conn, err := net.DialTimeout("tcp", address, time.Second)
 		if err == nil {
 			conn.Close()
 			_, err = blobs.Create(ctx, nil)
 			return err
 		}
-		time.Sleep(100 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
 	}
-	return ctx.Err()
 }
