@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
-
 	"golang.org/x/crypto/ssh/agent"
 )
 
