@@ -1,8 +1,9 @@
 # Everything that the targets need is built into bin/ or installed by .ci/setup.
 BIN     := $(CURDIR)/bin
 BUILDKIT = $(shell go list -m -f '{{.Version}}' github.com/moby/buildkit)
-REQUIRE := buildkitd,dockerd,rootless,registry,s3,azblob,gha,buildx,git,busybox,qemu
+REQUIRE := buildkitd,dockerd,rootless,registry,s3,azblob,gha,buildx,git,busybox,qemu,gitlab,bats,node,python
 SERVERS := testdata/servers
+GITLAB  := testdata/gitlab
 
 export PATH := $(BIN):$(PATH)
 
@@ -24,7 +25,7 @@ race: setup ## Run all tests under the race detector.
 lint: ## Check Go, workflows and shell scripts.
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2 run ./...
 	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
-	shellcheck $$(git ls-files '*.sh') .ci/run .ci/setup
+	shellcheck $$(git ls-files '*.sh') .ci/run .ci/setup hooks/command
 
 bench: setup ## Measure beside BuildKit's own client; ROUNDS=5 pairs each.
 	WARMLAYER_REQUIRE=$(REQUIRE) go test ./bench -run '^$$' -bench . -benchtime $(or $(ROUNDS),5)x -timeout 60m
@@ -35,17 +36,17 @@ generate: ## Write what is generated from inputs/fields.go.
 setup: tools ## Install and build all that demo, test and bench need.
 	.ci/setup
 
-tools: $(SERVERS)/node_modules/.package-lock.json
+tools: $(SERVERS)/node_modules/.package-lock.json $(GITLAB)/node_modules/.package-lock.json
 	go build -o $(BIN)/ .
 	go build -o $(BIN)/ -ldflags '-s -w -X github.com/moby/buildkit/version.Version=$(BUILDKIT)' tool
 	go build -C $(SERVERS) -o $(BIN)/ -ldflags '-s -w' tool
 	go build -C testdata/buildx -o $(BIN)/ -ldflags '-s -w' tool
 	ln -sf ../$(SERVERS)/node_modules/.bin/azurite-blob $(BIN)/
 
-# Servers that come from npm, by the digests of the lock file; no script of theirs runs.
-$(SERVERS)/node_modules/.package-lock.json: $(SERVERS)/package-lock.json
-	npm ci --prefix $(SERVERS) --ignore-scripts --no-audit --no-fund
+# What comes from npm, by the digests of the lock files; no script of theirs runs.
+%/node_modules/.package-lock.json: %/package-lock.json
+	npm ci --prefix $* --ignore-scripts --no-audit --no-fund
 	touch $@
 
 clean: ## Remove bin/ and what npm installed.
-	rm -rf $(BIN) $(SERVERS)/node_modules
+	rm -rf $(BIN) $(SERVERS)/node_modules $(GITLAB)/node_modules

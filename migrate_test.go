@@ -171,7 +171,8 @@ func (c checkout) run(t *testing.T, branch string, with, matrix map[string]strin
 	if out.Code != 0 || strings.Contains(out.Text+out.Files, "${{") {
 		t.Fatalf("exit code %d:\n%s", out.Code, out.Text)
 	}
-	if strings.Contains(out.Text+out.Files, "canary") {
+	shown := regexp.MustCompile(`(?m)^::add-mask::.*$`).ReplaceAllString(out.Text, "") // GitHub's runner takes them out
+	if strings.Contains(shown+out.Files, "canary") {
 		t.Errorf("a secret is in the output:\n%s", out.Text)
 	}
 	return out.Report

@@ -70,10 +70,14 @@ func (s *step) build(ctx context.Context) int {
 	if len(s.nodes) > 0 {
 		solve = s.solveNodes
 	}
+	unmasked := s.mask(ctx)
+	section := report.Section{CI: s.plan.Facts.CI, Title: "Build", Began: began}
+	fmt.Fprint(s.stderr, section.Begin())
 	result, address, err := s.privately(func() (build.Result, string, error) { return solve(ctx) })
+	fmt.Fprint(s.stderr, section.End(time.Now(), err != nil))
 	r := report.Report{
 		Version: version(), Plan: s.plan, Builder: address, Result: result, Err: err,
-		Warnings: s.warnings(), Seconds: time.Since(began).Seconds(),
+		Warnings: slices.Concat(s.warnings(), unmasked), Seconds: time.Since(began).Seconds(),
 	}
 	out, answer := s.redactor.Writer(s.stderr), s.redactor.Writer(s.stdout)
 	_, err = io.WriteString(answer, result.Answer)
@@ -83,6 +87,7 @@ func (s *step) build(ctx context.Context) int {
 		fmt.Fprintln(s.stderr, s.redactor.String("report: "+err.Error()))
 		code = max(code, exitBuild)
 	}
+	s.showOnBuildkite(ctx, r)
 	return code
 }
 
@@ -253,23 +258,6 @@ func (s *step) ci() string {
 		return ci
 	}
 	return ""
-}
-
-func (s *step) places() report.Places {
-	p := report.Places{Dir: s.reportDir(), GitHubOutput: s.env.get("GITHUB_OUTPUT")}
-	if s.inputs.Summary {
-		p.StepSummary = s.env.get("GITHUB_STEP_SUMMARY")
-	}
-	return p
-}
-
-// annotate points GitHub at the lines of the Dockerfile that the report is about.
-func (s *step) annotate(r report.Report) error {
-	if s.plan.Facts.CI != "github" {
-		return nil
-	}
-	// Standard output may be an archive.
-	return r.Annotations(s.stderr, s.inputs.Annotate, s.redactor.String)
 }
 
 // asks tells whether the frontend is asked about the Dockerfile, and nothing is built.

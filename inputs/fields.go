@@ -133,6 +133,10 @@ var StepOutputs = []StepOutput{
 	{"first-miss", "First step that was not cached."},
 }
 
+func isOutput(name string) bool {
+	return slices.ContainsFunc(StepOutputs, func(o StepOutput) bool { return o.Name == name })
+}
+
 // position is the place of an input in Fields, or -1.
 func position(name string) int {
 	return slices.IndexFunc(Fields, func(f Field) bool { return f.Name == name })

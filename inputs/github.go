@@ -134,5 +134,8 @@ func (p *parser) runURL() string {
 		p.env["BUILDKITE_BUILD_URL"], // Buildkite
 		p.env["CI_PIPELINE_URL"],     // Woodpecker
 		p.env["DRONE_BUILD_LINK"],    // Drone
+		p.env["CIRCLE_BUILD_URL"],
+		p.env["TRAVIS_BUILD_WEB_URL"],
+		p.env["BUILD_URL"], // Jenkins
 	)
 }

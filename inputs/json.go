@@ -10,6 +10,9 @@ import (
 	"strings"
 )
 
+// hookKeys are those of the plugin's configuration that its hook reads.
+var hookKeys = []string{"image", "pass", "volumes"}
+
 // readBuildkite reads the plugin's configuration, which Buildkite hands over as one
 // JSON object: {"tags": ["o/app"], "push": true, "cache": [{"type": "inline"}]}.
 func (p *parser) readBuildkite(text string) {
@@ -24,6 +27,9 @@ func (p *parser) readBuildkite(text string) {
 	source := map[string]setting{}
 	for _, key := range slices.Sorted(maps.Keys(object)) {
 		name := inputName(key)
+		if slices.Contains(hookKeys, name) {
+			continue
+		}
 		at := position(name)
 		if at < 0 {
 			if !isEmpty(object[key]) {

@@ -90,6 +90,9 @@ func (p *parser) readVariables(environ []string, prefix string) {
 		}
 		name := inputName(rest)
 		at := position(name)
+		if at < 0 && prefix == ownPrefix && isOutput(name) {
+			continue // an earlier job's, which GitLab hands on by the dotenv report
+		}
 		if at < 0 {
 			p.unknown(key, name, "")
 			continue

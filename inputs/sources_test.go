@@ -88,7 +88,7 @@ func TestHyphensAndUnderscores(t *testing.T) {
 
 func TestReservedVariables(t *testing.T) {
 	t.Parallel()
-	mustParse(t, nil, "WARMLAYER_REQUIRE=registry", "INPUT_ARGS=build", "INPUT_SBOM=", "PLUGIN_FOO= ")
+	mustParse(t, nil, "WARMLAYER_REQUIRE=registry", "INPUT_ARGS=build", "INPUT_SBOM=", "PLUGIN_FOO= ", "WARMLAYER_CACHE_HITS=3", "WARMLAYER_DIGEST=sha256:1")
 }
 
 func TestPluginLists(t *testing.T) {

@@ -2,8 +2,10 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/warmlayer/warmlayer/build"
@@ -12,32 +14,67 @@ import (
 // lastLines is how many lines of a failed step's log are shown with its failure.
 const lastLines = 20
 
-// Annotations writes GitHub's commands that show the Dockerfile's warnings, where those
-// are wanted, and the step that failed, at their lines:
+// Annotations writes the commands that show the Dockerfile's warnings, where those are
+// wanted, and the step that failed, at their lines. GitHub's, and Gitea's and Forgejo's, are
 //
 //	::warning file=Dockerfile,line=3,endLine=3,title=StageNameCasing::Stage name 'Base' should be lowercase
 //	::error file=app/Dockerfile,line=7,endLine=8,title=RUN make::exit code: 2%0Amake: no rule
 //
-// All that redact hides is hidden. What has no place in a file is left out. The form is
-// that of docs.github.com, "Workflow commands", and of its toolkit (packages/core/src/command.ts).
+// and Azure's
+//
+//	##vso[task.logissue type=warning;sourcepath=Dockerfile;linenumber=3;code=StageNameCasing]Stage name …
+//
+// Other CIs have none. All that redact hides is hidden. What has no place in a file is left
+// out. The forms are those of docs.github.com, "Workflow commands", with its toolkit
+// (packages/core/src/command.ts), and of learn.microsoft.com, "Logging commands".
 func (r Report) Annotations(w io.Writer, warnings bool, redact func(string) string) error {
-	r = r.redacted(redact)
-	var commands bytes.Buffer
-	if warnings {
-		for _, warning := range r.Result.Warnings {
-			title, text := rule(warning.Text)
-			annotation(&commands, "warning", warning.Place, title, text, warning.Detail, warning.URL)
-		}
+	write := note.github
+	switch r.Plan.Facts.CI {
+	case "github", "gitea", "forgejo":
+	case "azure":
+		write = note.azure
+	default:
+		return nil
 	}
-	if f := r.Result.Failure; f != nil {
-		title := short(f.Step, longestName)
-		if title == "" {
-			title = "Dockerfile"
-		}
-		annotation(&commands, "error", f.Place, title, message(r.Err), tail(f.Log))
+	var commands bytes.Buffer
+	for _, n := range r.redacted(redact).notes(warnings) {
+		write(n, &commands)
 	}
 	_, err := w.Write(commands.Bytes())
 	return err
+}
+
+// note is what is said about a place in a file.
+type note struct {
+	level string // "warning" or "error"
+	place build.Place
+	title string
+	texts []string // each of any number of lines
+}
+
+// notes are the warnings and the failure, where they have a place.
+func (r Report) notes(warnings bool) []note {
+	var all []note
+	if warnings {
+		for _, w := range r.Result.Warnings {
+			title, text := rule(w.Text)
+			all = append(all, note{"warning", w.Place, title, []string{text, w.Detail, w.URL}})
+		}
+	}
+	if f := r.Result.Failure; f != nil {
+		title := cmp.Or(short(f.Step, longestName), "Dockerfile")
+		all = append(all, note{"error", f.Place, title, []string{message(r.Err), tail(f.Log)}})
+	}
+	return slices.DeleteFunc(all, func(n note) bool { return n.place.File == "" })
+}
+
+// message is the lines that there are.
+func (n note) message() []string {
+	var lines []string
+	for _, text := range n.texts {
+		lines = append(lines, printable(text)...)
+	}
+	return lines
 }
 
 // rule parts a check's warning into the rule's name and the rest.
@@ -66,20 +103,13 @@ func printable(text string) []string {
 	return lines
 }
 
-// annotation writes one command. Its message is the texts that there are, each on a line.
-func annotation(w io.Writer, level string, p build.Place, title string, texts ...string) {
-	if p.File == "" {
-		return
+// github writes a note as GitHub's command.
+func (n note) github(w io.Writer) {
+	fmt.Fprintf(w, "::%s file=%s", n.level, propertyEscapes.Replace(line(n.place.File)))
+	if n.place.Line > 0 {
+		fmt.Fprintf(w, ",line=%d,endLine=%d", n.place.Line, max(n.place.Line, n.place.EndLine))
 	}
-	var message []string
-	for _, text := range texts {
-		message = append(message, printable(text)...)
-	}
-	fmt.Fprintf(w, "::%s file=%s", level, propertyEscapes.Replace(line(p.File)))
-	if p.Line > 0 {
-		fmt.Fprintf(w, ",line=%d,endLine=%d", p.Line, max(p.Line, p.EndLine))
-	}
-	fmt.Fprintf(w, ",title=%s::%s\n", propertyEscapes.Replace(line(title)), dataEscapes.Replace(strings.Join(message, "\n")))
+	fmt.Fprintf(w, ",title=%s::%s\n", propertyEscapes.Replace(line(n.title)), dataEscapes.Replace(strings.Join(n.message(), "\n")))
 }
 
 var (

@@ -126,8 +126,7 @@ func Dotenv(w io.Writer, outputs []Output) error {
 	size := 0
 	lines := make([]string, len(outputs))
 	for i, o := range outputs {
-		name := strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_"))
-		lines[i] = "WARMLAYER_" + name + "=" + strings.ReplaceAll(line(o.Value), "$", "$$") + "\n"
+		lines[i] = variable(o.Name) + "=" + strings.ReplaceAll(line(o.Value), "$", "$$") + "\n"
 		size += len(lines[i])
 	}
 	for size >= dotenvLimit {
@@ -137,4 +136,9 @@ func Dotenv(w io.Writer, outputs []Output) error {
 	}
 	_, err := io.WriteString(w, strings.Join(lines, ""))
 	return err
+}
+
+// variable is the name of the variable that hands an output on: "WARMLAYER_CACHE_HITS".
+func variable(output string) string {
+	return "WARMLAYER_" + strings.ToUpper(strings.ReplaceAll(output, "-", "_"))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 )
@@ -14,6 +15,8 @@ type Places struct {
 	Dir string
 	// GitHubOutput and StepSummary are GitHub's files of those names, to append to.
 	GitHubOutput, StepSummary string
+	// Azure is the log that an Azure agent reads, nil elsewhere.
+	Azure io.Writer
 }
 
 // Publish writes the report to every place, with all that redact hides hidden. A file in
@@ -39,6 +42,9 @@ func (r Report) Publish(p Places, redact func(string) string) error {
 	}
 	if p.StepSummary != "" {
 		errs = append(errs, appendTo(p.StepSummary, summary))
+	}
+	if p.Azure != nil {
+		errs = append(errs, publishAzure(p.Azure, p.Dir, outputs))
 	}
 	return errors.Join(errs...)
 }

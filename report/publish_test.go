@@ -139,20 +139,26 @@ func TestPublishHidesSecrets(t *testing.T) {
 	before := compact(r.metadata())
 
 	tmp := t.TempDir()
-	p := Places{Dir: tmp, GitHubOutput: filepath.Join(tmp, "output"), StepSummary: filepath.Join(tmp, "summary")}
+	var azure bytes.Buffer
+	p := Places{Dir: tmp, GitHubOutput: filepath.Join(tmp, "output"), StepSummary: filepath.Join(tmp, "summary"), Azure: &azure}
 	// This one knows no other form of the secret: none may be needed.
 	hide := func(s string) string { return strings.ReplaceAll(s, canary, mask) }
 	if err := r.Publish(p, hide); err != nil {
 		t.Fatal(err)
 	}
 	var commands bytes.Buffer
-	if err := r.Annotations(&commands, true, hide); err != nil {
+	for _, ci := range []string{"github", "azure"} {
+		if err := on(ci, r).Annotations(&commands, true, hide); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(tmp, "azure"), azure.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(tmp, "annotations"), commands.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"warmlayer.json", "warmlayer.md", "warmlayer.env", "output", "summary", "annotations"} {
+	for _, file := range []string{"warmlayer.json", "warmlayer.md", "warmlayer.env", "output", "summary", "azure", "annotations"} {
 		text := read(t, tmp, file)
 		if strings.Contains(text, "na\\") || strings.Contains(text, "ry<") || strings.Contains(text, "ry&") || strings.Contains(text, "ry\\") {
 			t.Errorf("%s shows the secret:\n%s", file, text)

@@ -149,10 +149,10 @@ func TestForms(t *testing.T) {
 	for name, r := range reports() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var console, dotenv, annotations bytes.Buffer
+			var console, dotenv, annotations, issues bytes.Buffer
 			as := func(s string) string { return s }
 			document, err := r.JSON()
-			if err := errors.Join(err, r.Console(&console), Dotenv(&dotenv, r.Outputs()), r.Annotations(&annotations, true, as)); err != nil {
+			if err := errors.Join(err, r.Console(&console), Dotenv(&dotenv, r.Outputs()), on("github", r).Annotations(&annotations, true, as), on("azure", r).Annotations(&issues, true, as)); err != nil {
 				t.Fatal(err)
 			}
 			got := txtar.Archive{Files: []txtar.File{
@@ -161,10 +161,17 @@ func TestForms(t *testing.T) {
 				{Name: "warmlayer.json", Data: document},
 				{Name: "warmlayer.env", Data: dotenv.Bytes()},
 				{Name: "annotations", Data: annotations.Bytes()},
+				{Name: "azure", Data: issues.Bytes()},
 			}}
 			golden(t, filepath.Join("testdata", name+".txtar"), &got)
 		})
 	}
+}
+
+// on is the report as another CI gets it.
+func on(ci string, r Report) Report {
+	r.Plan.Facts.CI = ci
+	return r
 }
 
 func golden(t *testing.T, file string, got *txtar.Archive) {

@@ -1,6 +1,7 @@
 package scope
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -18,10 +19,20 @@ var cis = []struct {
 	here  func(host) bool
 	facts func(host) Facts
 }{
+	{"forgejo", on("FORGEJO_ACTIONS"), gitea},
+	{"gitea", on("GITEA_ACTIONS"), gitea},
 	{"github", on("GITHUB_ACTIONS"), github},
+	{"woodpecker", onWoodpecker, woodpecker},
+	{"drone", on("DRONE"), drone},
 	{"gitlab", on("GITLAB_CI"), gitlab},
 	{"buildkite", on("BUILDKITE"), buildkite},
-	{"unknown", on("CI", "CONTINUOUS_INTEGRATION", "JENKINS_URL", "TF_BUILD", "CODEBUILD_BUILD_ID", "TEAMCITY_VERSION"), unknown},
+	{"circleci", on("CIRCLECI"), circleci},
+	{"azure", on("TF_BUILD"), azure},
+	{"bitbucket", on("BITBUCKET_BUILD_NUMBER"), bitbucket},
+	{"jenkins", on("JENKINS_URL"), jenkins},
+	{"travis", on("TRAVIS"), travis},
+	{"appveyor", on("APPVEYOR"), appveyor},
+	{"unknown", on("CI", "CONTINUOUS_INTEGRATION", "CODEBUILD_BUILD_ID", "TEAMCITY_VERSION"), unknown},
 }
 
 // Detect reads the facts from the environment and the files of a CI, and without one from the
@@ -73,11 +84,44 @@ func unknown(h host) Facts {
 
 const (
 	doubtFork    = "a fork's pull request"
+	doubtSilent  = "this CI does not say whether a pull request is a fork's; trusted: true overrides"
 	doubtNumber  = "a pull request whose number is not known"
 	doubtQueue   = "a merge queue's branch is temporary"
 	doubtRef     = "the CI names neither a branch nor a tag; trusted: true overrides"
 	doubtPayload = "a pull request whose origin is not known: the event payload cannot be read"
 )
+
+// byRef judges a build of one of the repository's own branches or tags.
+func (f *Facts) byRef() {
+	switch base := queueBase(f.Branch); {
+	case base != "": // a CI that builds every branch also builds those of GitHub's merge queue
+		f.Base, f.Queue, f.Doubt = base, true, doubtQueue
+	case f.Branch == "" && f.Tag == "":
+		f.Unlisted, f.Doubt = true, doubtRef
+	default:
+		f.Trusted = true
+	}
+}
+
+// byPull judges a pull request: doubt is "" where its code is this repository's own.
+func (f *Facts) byPull(number int, doubt string) {
+	f.PR = numberOrUnknown(number)
+	f.Trusted, f.Doubt = doubt == "", doubt
+}
+
+// byEvent gives up on an event that does not say whose code is built.
+func (f *Facts) byEvent() {
+	f.Unlisted = true
+	f.Doubt = fmt.Sprintf("event %s does not say whose code is built", printable(f.Event))
+}
+
+// foreign is the doubt about a pull request from one repository into another, "" when they are one.
+func foreign(from, into string) string {
+	if from == "" || from != into {
+		return doubtFork
+	}
+	return ""
+}
 
 // pullNumber parses a pull request's number, and is 0 for anything else.
 func pullNumber(s string) int {
@@ -86,6 +130,14 @@ func pullNumber(s string) int {
 		return 0
 	}
 	return int(n)
+}
+
+// numberOrUnknown is the number of what is known to be a pull request.
+func numberOrUnknown(n int) int {
+	if n <= 0 {
+		return UnknownPR
+	}
+	return n
 }
 
 // queueBase returns the branch that a GitHub merge queue's temporary branch is made for:

@@ -3,7 +3,6 @@ package scope
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"strings"
 )
 
@@ -44,7 +43,7 @@ func github(h host) Facts {
 		Base:   h.getenv("GITHUB_BASE_REF"),
 		Commit: h.getenv("GITHUB_SHA"),
 		Repo:   h.getenv("GITHUB_REPOSITORY"),
-		URL:    githubRun(h),
+		URL:    actionsRun(h, "GITHUB_RUN_ID"),
 	}
 	event, readable := readPayload(h)
 	f.Default = event.Repository.DefaultBranch
@@ -65,8 +64,7 @@ func github(h host) Facts {
 		githubPullRequest(&f, h, event, ref)
 		f.Trusted, f.Doubt = githubTrust(event, f.Repo, readable)
 	default:
-		f.Unlisted = true
-		f.Doubt = fmt.Sprintf("event %s does not say whose code is built", printable(f.Event))
+		f.byEvent()
 		githubUnlisted(&f, h, event, ref, readable)
 	}
 	return f
@@ -135,13 +133,6 @@ func githubTrust(event payload, repo string, readable bool) (bool, string) {
 	return true, ""
 }
 
-func numberOrUnknown(n int) int {
-	if n <= 0 {
-		return UnknownPR
-	}
-	return n
-}
-
 // githubRef is the full ref, put together from its parts where only those are set.
 func githubRef(h host) string {
 	ref, name := h.getenv("GITHUB_REF"), h.getenv("GITHUB_REF_NAME")
@@ -157,8 +148,9 @@ func githubRef(h host) string {
 	return ""
 }
 
-func githubRun(h host) string {
-	server, repo, run := h.getenv("GITHUB_SERVER_URL"), h.getenv("GITHUB_REPOSITORY"), h.getenv("GITHUB_RUN_ID")
+// actionsRun is the page of a run, which the variable called id numbers.
+func actionsRun(h host, id string) string {
+	server, repo, run := h.getenv("GITHUB_SERVER_URL"), h.getenv("GITHUB_REPOSITORY"), h.getenv(id)
 	if server == "" || repo == "" || run == "" {
 		return ""
 	}

@@ -25,7 +25,7 @@ package scope
 // Facts is what the CI told about a build. An empty string means unknown. The zero value
 // is a build nobody vouches for: it reads nothing and writes nothing.
 type Facts struct {
-	CI      string `json:"ci"`      // "github", "gitlab", "buildkite", "unknown", "git", or "" outside them all
+	CI      string `json:"ci"`      // "github" or another name of the table in detect.go, "unknown", "git", or "" outside them all
 	Event   string `json:"event"`   // what started the build, in the CI's own word: "push", "merge_request_event"
 	Branch  string `json:"branch"`  // built branch; of a pull request its head branch, a name that a fork can choose
 	Base    string `json:"base"`    // branch that a pull request or a merge queue merges into

@@ -1,5 +1,5 @@
-// Command generate writes the generated parts of README.md and action.yml, which
-// stand between marker comments, from the tables of package inputs. It takes the
+// Command generate writes the generated parts of README.md and of the packages for
+// CIs, action.yml, plugin.yml and templates/build.yml, which stand between marker comments, from the tables of package inputs. It takes the
 // repository's root as its argument, by default the working directory.
 //
 //	go run ./inputs/generate
@@ -24,6 +24,9 @@ func parts() []part {
 		{"README.md", "<!-- outputs:start -->", "<!-- outputs:end -->", inputs.OutputsTable()},
 		{"action.yml", "# inputs:start", "# inputs:end", inputs.ActionYAML()},
 		{"action.yml", "# outputs:start", "# outputs:end", inputs.OutputsYAML()},
+		{"templates/build.yml", "# inputs:start", "# inputs:end", inputs.GitLabInputs()},
+		{"templates/build.yml", "# variables:start", "# variables:end", inputs.GitLabVariables()},
+		{"plugin.yml", "# inputs:start", "# inputs:end", inputs.BuildkiteYAML()},
 	}
 }
 

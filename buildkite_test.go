@@ -1,0 +1,97 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/inputs"
+)
+
+func TestBuildkiteHook(t *testing.T) {
+	t.Parallel()
+	bats, err := exec.LookPath("bats")
+	backendtest.Need(t, "bats", err)
+	if said, err := exec.Command(bats, "testdata/buildkite/command.bats").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, said)
+	}
+}
+
+// What an agent makes of a plugin's configuration reaches the build: text, lists and
+// objects, in the plugin's own JSON.
+func TestBuildkitePlugin(t *testing.T) {
+	t.Parallel()
+	_, err := exec.LookPath("buildkitd")
+	backendtest.Need(t, "buildkitd", err)
+	hook, err := filepath.Abs("hooks/command")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry, app := backendtest.StartRegistry(t).Host, backendtest.App(t)
+	cmd := exec.Command(hook)
+	cmd.Dir = app
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(),
+		"BUILDKITE=true", "BUILDKITE_BRANCH=main", "BUILDKITE_PULL_REQUEST=false", "BUILDKITE_PIPELINE_DEFAULT_BRANCH=main",
+		"BUILDKITE_PLUGIN_NAME=WARMLAYER", "BUILDKITE_PLUGIN_WARMLAYER_IMAGE=none", "BUILDKITE_PLUGIN_WARMLAYER_PASS_0=TOKEN",
+		`BUILDKITE_PLUGIN_CONFIGURATION={"image": "none", "pass": ["TOKEN"], "progress": "plain", "builder": "embedded",` +
+			`"tags": ["` + registry + `/shop:one", "` + registry + `/shop:two"], "push": true,` +
+			`"labels": {"org.example.a": "x,y", "org.example.b": 2}, "cache": [{"type": "registry", "ref": "` + registry + `/cache"}, "inline"]}`,
+	}
+	said, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	for _, want := range []string{"\n+++ Report\nwarmlayer: b-main (branch main)\n", "/shop:one " + registry + "/shop:two\n", "written  b-main  registry"} {
+		if !strings.Contains(string(said), want) {
+			t.Errorf("the log has no %q:\n%s", want, said)
+		}
+	}
+}
+
+// The plugin's schema knows every input, and refuses what is none.
+func TestBuildkiteSchema(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("plugin.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plugin struct {
+		Name          string
+		Configuration struct {
+			Properties           map[string]map[string]any
+			AdditionalProperties *bool `yaml:"additionalProperties"`
+		}
+	}
+	if err := yaml.Unmarshal(content, &plugin); err != nil {
+		t.Fatal(err)
+	}
+	schema := plugin.Configuration
+	if plugin.Name != "warmlayer" || schema.AdditionalProperties == nil || *schema.AdditionalProperties {
+		t.Errorf("plugin %q, additional properties %v", plugin.Name, schema.AdditionalProperties)
+	}
+	for _, f := range inputs.Fields {
+		property := schema.Properties[f.Name]
+		if property["type"] == nil && property["anyOf"] == nil {
+			t.Errorf("%s has no type: %v", f.Name, property)
+		}
+		if enum, _ := property["enum"].([]any); len(enum) != len(f.Choices) {
+			t.Errorf("%s is one of %v, want %v", f.Name, enum, f.Choices)
+		}
+		delete(schema.Properties, f.Name)
+	}
+	var more []string
+	for name := range schema.Properties {
+		more = append(more, name)
+	}
+	slices.Sort(more)
+	if !slices.Equal(more, []string{"image", "pass", "volumes"}) {
+		t.Errorf("more properties: %q", more)
+	}
+}

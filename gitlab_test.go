@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/inputs"
+)
+
+// pipeline includes the component as a project does: from its own files, since no GitLab is
+// at hand to publish it.
+const pipeline = `
+stages: [images]
+include:
+  - local: templates/build.yml
+    inputs:
+      job: container
+      stage: images
+      privileged: true
+      tags: |
+        $REGISTRY/shop:one
+        $REGISTRY/shop:two
+      push: true
+      labels: note="quoted", and more
+      cache: type=registry,ref=$REGISTRY/shop
+      progress: plain
+`
+
+// project is a GitLab project with the pipeline, checked out on branch main.
+type project struct{ dir, home string }
+
+func newProject(t *testing.T) project {
+	t.Helper()
+	p := project{backendtest.App(t), t.TempDir()}
+	component, err := os.ReadFile("templates/build.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(p.dir, "templates"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	backendtest.Write(t, filepath.Join(p.dir, "templates", "build.yml"), string(component))
+	backendtest.Write(t, filepath.Join(p.dir, ".gitlab-ci.yml"), pipeline)
+	backendtest.Write(t, filepath.Join(p.dir, ".gitignore"), "/.gitlab-ci-local/\n/.warmlayer/\n")
+	p.git(t, "init", "--quiet", "--initial-branch=main")
+	p.git(t, "config", "user.name", "a")
+	p.git(t, "config", "user.email", "a@example.org")
+	p.git(t, "remote", "add", "origin", "git@gitlab.example:acme/shop.git")
+	p.git(t, "add", "--all")
+	p.git(t, "commit", "--quiet", "--message", "a shop")
+	p.git(t, "update-ref", "refs/remotes/origin/main", "main")
+	p.git(t, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
+	return p
+}
+
+func (p project) git(t *testing.T, args ...string) {
+	t.Helper()
+	p.run(t, "git", args...)
+}
+
+// run runs a program in the project, and returns what it said.
+func (p project) run(t *testing.T, program string, args ...string) (stdout, stderr string) {
+	t.Helper()
+	var out, say bytes.Buffer
+	cmd := exec.Command(program, args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, &out, &say
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.home, "GIT_CONFIG_NOSYSTEM=1"}
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s\n%s", program, err, out.String(), say.String())
+	}
+	return out.String(), say.String()
+}
+
+// job runs the component's job with more variables, and returns its log.
+func (p project) job(t *testing.T, runner string, variables ...string) string {
+	t.Helper()
+	// No image can be pulled here, so the shell runs the program, instead of a container.
+	args := []string{"container", "--force-shell-executor", "--no-color"}
+	for _, v := range append(variables, "GITLAB_CI=true") {
+		args = append(args, "--variable", v)
+	}
+	stdout, stderr := p.run(t, runner, args...) // sections are in the first, the job's errors in the second
+	return stdout + stderr
+}
+
+// gitlabRunner is gitlab-ci-local, which runs a pipeline's jobs on one machine.
+func gitlabRunner(t *testing.T) string {
+	t.Helper()
+	runner, err := filepath.Abs("testdata/gitlab/node_modules/.bin/gitlab-ci-local")
+	if err == nil {
+		_, err = exec.LookPath(runner)
+	}
+	backendtest.Need(t, "gitlab", err)
+	return runner
+}
+
+// The component's job builds on main, and on an empty builder finds everything in main's
+// cache for a merge request.
+func TestGitLabComponent(t *testing.T) {
+	t.Parallel()
+	runner := gitlabRunner(t)
+	_, err := exec.LookPath("buildkitd")
+	backendtest.Need(t, "buildkitd", err)
+	p := newProject(t)
+	registry := "REGISTRY=" + backendtest.StartRegistry(t).Host
+
+	log := p.job(t, runner, registry)
+	for _, want := range []string{" took ", "warmlayer: b-main (push to main)", "0 of 9 cached", "written  b-main"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log of main has no %q:\n%s", want, log)
+		}
+	}
+	p.git(t, "switch", "--quiet", "--create", "fix/login")
+	log = p.job(t, runner, registry, "CI_PIPELINE_SOURCE=merge_request_event",
+		"CI_MERGE_REQUEST_IID=12", "CI_MERGE_REQUEST_PROJECT_ID=7", "CI_MERGE_REQUEST_SOURCE_PROJECT_ID=7",
+		"CI_MERGE_REQUEST_SOURCE_BRANCH_NAME=fix/login", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME=main")
+	for _, want := range []string{"warmlayer: pr-12 (pull request 12)", "9 of 9 cached", "/shop:two"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log of the merge request has no %q:\n%s", want, log)
+		}
+	}
+	artifacts, err := filepath.Glob(filepath.Join(p.dir, ".gitlab-ci-local", "artifacts", "container", ".warmlayer", "*"))
+	if err != nil || len(artifacts) < 2 {
+		t.Errorf("artifacts %q, %v", artifacts, err)
+	}
+}
+
+// The job as GitLab understands it: rootless unless asked, with every input handed on.
+func TestGitLabJob(t *testing.T) {
+	t.Parallel()
+	runner := gitlabRunner(t)
+	p := newProject(t)
+	type job struct {
+		Image struct {
+			Name       string
+			Entrypoint []string
+			Docker     struct{ User string }
+		}
+		Variables map[string]string
+		Artifacts struct{ Reports struct{ Dotenv any } }
+	}
+	preview := func(ci string) job {
+		backendtest.Write(t, filepath.Join(p.dir, ".gitlab-ci.yml"), ci)
+		var jobs map[string]yaml.Node
+		expanded, _ := p.run(t, runner, "--preview")
+		if err := yaml.Unmarshal([]byte(expanded), &jobs); err != nil {
+			t.Fatal(err)
+		}
+		for name, node := range jobs {
+			if name != "container" && name != "warmlayer" {
+				continue
+			}
+			var j job
+			if err := node.Decode(&j); err != nil {
+				t.Fatal(err)
+			}
+			return j
+		}
+		t.Fatalf("no job in %v", jobs)
+		return job{}
+	}
+	root, rootless := preview(pipeline), preview("include: [{local: templates/build.yml}]\n")
+	if root.Variables["WARMLAYER_BUILDER"] != "embedded" || root.Image.Docker.User != "0:0" {
+		t.Errorf("privileged: %+v", root)
+	}
+	if got := root.Variables["WARMLAYER_TAGS"]; got != "$REGISTRY/shop:one\n$REGISTRY/shop:two\n" {
+		t.Errorf("tags %q", got)
+	}
+	if rootless.Variables["WARMLAYER_BUILDER"] != "rootless" || rootless.Image.Docker.User != "1000:1000" ||
+		!slices.Equal(rootless.Image.Entrypoint, []string{""}) || rootless.Artifacts.Reports.Dotenv == nil {
+		t.Errorf("rootless: %+v", rootless)
+	}
+	var environ []string
+	for name, value := range rootless.Variables {
+		environ = append(environ, name+"="+value)
+	}
+	if _, problems := inputs.Parse(nil, environ, p.dir); len(problems) > 0 {
+		text, _ := json.Marshal(problems)
+		t.Errorf("the component's defaults are no inputs: %s", text)
+	}
+}

@@ -1,0 +1,111 @@
+#!/usr/bin/env bats
+# The plugin's hook, with a docker that only notes its arguments, one a line. The
+# environment is what the agent gives a command hook: buildkite.com/docs/plugins/writing.
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+	hook="$BATS_TEST_DIRNAME/../../hooks/command"
+	dir=$(mktemp -d)
+	mkdir "$dir/bin" "$dir/checkout" "$dir/home"
+	printf '#!/bin/sh\nprintf "%%s\\n" "$@" > "%s/arguments"\n' "$dir" > "$dir/bin/docker"
+	chmod +x "$dir/bin/docker"
+	cd "$dir/checkout" || return 1
+}
+
+teardown() {
+	rm -rf "$dir"
+}
+
+# hook runs the hook with these variables and no others.
+hook() {
+	env -i PATH="$dir/bin:/usr/bin:/bin" HOME="$dir/home" BUILDKITE=true "$@" "$hook"
+}
+
+# given tells whether docker was given these arguments, one after the other.
+given() {
+	printf '%s\n' "$@" > "$dir/wanted"
+	awk 'NR == FNR { want[++n] = $0; next } { got[++m] = $0 }
+		END { for (i = 0; i + n <= m; i++) { for (j = 1; j <= n && got[i + j] == want[j]; j++); if (j > n) exit 0 } exit 1 }' \
+		"$dir/wanted" "$dir/arguments"
+}
+
+program() {
+	printf '#!/bin/sh\necho "$# arguments, $BUILDKITE_PLUGIN_CONFIGURATION"; exit 3\n' > "$dir/bin/warmlayer"
+	chmod +x "$dir/bin/warmlayer"
+}
+
+@test "the program is run where it is on PATH, and its exit code is the hook's" {
+	program
+	run hook BUILDKITE_PLUGIN_CONFIGURATION='{"push": true}'
+	[ "$status" -eq 3 ]
+	[ "$output" = '0 arguments, {"push": true}' ]
+	[ ! -e "$dir/arguments" ]
+}
+
+@test "without the program its image is run, in the checkout" {
+	run hook
+	[ "$status" -eq 0 ]
+	[ "$(head -n 1 "$dir/arguments")" = run ]
+	given --volume "$dir/checkout:$dir/checkout" --workdir "$dir/checkout"
+	[ "$(tail -n 1 "$dir/arguments")" = ghcr.io/warmlayer/warmlayer:latest ]
+}
+
+@test "an image that is named is run even beside the program" {
+	program
+	run hook BUILDKITE_PLUGIN_WARMLAYER_IMAGE=registry.example/warmlayer:1
+	[ "$status" -eq 0 ]
+	[ "$(tail -n 1 "$dir/arguments")" = registry.example/warmlayer:1 ]
+}
+
+@test "image none needs the program" {
+	run -127 hook BUILDKITE_PLUGIN_WARMLAYER_IMAGE=none
+	[ ! -e "$dir/arguments" ]
+}
+
+@test "the job's variables are handed on by name, whatever their values" {
+	run hook BUILDKITE_PLUGIN_CONFIGURATION='{"tags": ["a"]}' WARMLAYER_CACHE_KEY=web CI=true OTHER=x \
+		BUILDKITE_MESSAGE="two
+lines"
+	[ "$status" -eq 0 ]
+	given --env BUILDKITE_PLUGIN_CONFIGURATION
+	given --env WARMLAYER_CACHE_KEY
+	given --env BUILDKITE_MESSAGE
+	given --env CI
+	run ! given --env OTHER
+	run ! grep -q tags "$dir/arguments"
+}
+
+@test "pass and volumes are lists of any length" {
+	run hook
+	run ! given --env ''
+	run ! given --volume ''
+	run hook BUILDKITE_PLUGIN_WARMLAYER_PASS_0=AWS_PROFILE BUILDKITE_PLUGIN_WARMLAYER_PASS_1=TOKEN \
+		BUILDKITE_PLUGIN_WARMLAYER_VOLUMES_0="/var/cache/my app:/cache"
+	[ "$status" -eq 0 ]
+	given --env AWS_PROFILE
+	given --env TOKEN
+	given --volume "/var/cache/my app:/cache"
+	run hook BUILDKITE_PLUGIN_WARMLAYER_PASS='$(touch pwned)'
+	given --env '$(touch pwned)'
+	[ ! -e pwned ]
+}
+
+@test "docker's credentials are there, and not to be changed" {
+	run hook
+	run ! given --env DOCKER_CONFIG=/docker-config
+	mkdir "$dir/home/.docker"
+	echo '{}' > "$dir/home/.docker/config.json"
+	run hook
+	[ "$status" -eq 0 ]
+	given --volume "$dir/home/.docker:/docker-config:ro" --env DOCKER_CONFIG=/docker-config
+}
+
+@test "the agent is there for annotations, where it is on PATH" {
+	run hook
+	run ! grep -q buildkite-agent "$dir/arguments"
+	ln -s /bin/true "$dir/bin/buildkite-agent"
+	run hook
+	[ "$status" -eq 0 ]
+	given --volume "$dir/bin/buildkite-agent:/usr/local/bin/buildkite-agent:ro"
+}
