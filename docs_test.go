@@ -3,6 +3,7 @@ package main
 import (
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -170,6 +171,52 @@ func (k known) checkPage(t *testing.T, page string) {
 		if !slices.Contains(headings(string(contract)), anchor[1]) {
 			t.Errorf("environment.md has no heading for #%s", anchor[1])
 		}
+	}
+}
+
+var dockerRun = regexp.MustCompile(`(?m)^ *docker run .*\\\n(?:.*\\\n)*.*warmlayer/warmlayer:latest$`)
+
+// The way in which the pages hand variables on to a container gives docker the names of all
+// that begin with the CI's prefix, and no value.
+func TestVariablesIntoContainers(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob("docs/ci/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "docker"), []byte("#!/bin/sh\nprintf '%s\\n' \"$@\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, page := range append(pages, "docs/environment.md") {
+		content, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range dockerRun.FindAllString(string(content), -1) {
+			found++
+			cmd := exec.Command("sh", "-c", command)
+			cmd.Env = []string{
+				"PATH=" + bin + ":/usr/bin:/bin", "HOME=/root", "WARMLAYER_TAGS=a\nb c", "OTHER=canary",
+				"CIRCLE_BRANCH=canary $(id)", "CIRCLECI=true", "TF_BUILD=True", "BUILD_REASON=canary", "SYSTEM_JOBID=canary",
+			}
+			out, err := cmd.Output()
+			if err != nil || strings.Contains(string(out), "canary") || !strings.Contains(string(out), "\n--env\nWARMLAYER_TAGS\n") ||
+				!strings.HasSuffix(string(out), "\nghcr.io/warmlayer/warmlayer:latest\n") {
+				t.Errorf("%s: %v, docker gets\n%s", page, err, out)
+			}
+			for _, name := range cmd.Env[4:] {
+				name, _, _ = strings.Cut(name, "=")
+				prefix := regexp.MustCompile(`^[A-Z]+_|^CIRCLE`).FindString(name)
+				if strings.Contains(command, prefix) && !strings.Contains(string(out), "\n--env\n"+name+"\n") {
+					t.Errorf("%s: docker does not get %s:\n%s", page, name, out)
+				}
+			}
+		}
+	}
+	if found < 4 {
+		t.Errorf("%d commands run the image", found)
 	}
 }
 

@@ -130,7 +130,7 @@ func withLibraries(t *testing.T, program string) string {
 		}
 		content, err := os.ReadFile(path)
 		if err == nil {
-			err = os.WriteFile(place, content, 0o755) //nolint:gosec // a program
+			err = os.WriteFile(place, content, 0o755)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -9,7 +9,10 @@ import (
 // notInGitLab are the inputs that GitLab's component does not take: its inputs can be read
 // by all who may see a pipeline, so no secrets; the variant decides about the builder, and
 // the artifacts are where the report is.
-var notInGitLab = []string{"secrets", "github-token", "builder", "report-dir"}
+var notInGitLab = []string{
+	"secrets", "github-token", "password", "registry-auth", "builder-key",
+	"builder", "report-dir",
+}
 
 // GitLabInputs is the inputs of the GitLab component, indented to stand under "inputs:".
 // Where unset differs from every value, or the default is not a plain one, the input is text

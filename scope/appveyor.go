@@ -12,9 +12,9 @@ func appveyor(h host) Facts {
 		Repo:   h.getenv("APPVEYOR_REPO_NAME"),
 		URL:    appveyorRun(h),
 	}
-	if number := h.getenv("APPVEYOR_PULL_REQUEST_NUMBER"); number != "" {
+	if h.knows("APPVEYOR_PULL_REQUEST_NUMBER", "APPVEYOR_PULL_REQUEST_HEAD_REPO_NAME", "APPVEYOR_PULL_REQUEST_HEAD_REPO_BRANCH") {
 		f.Branch, f.Base = h.getenv("APPVEYOR_PULL_REQUEST_HEAD_REPO_BRANCH"), h.getenv("APPVEYOR_REPO_BRANCH")
-		f.byPull(pullNumber(number), foreign(h.getenv("APPVEYOR_PULL_REQUEST_HEAD_REPO_NAME"), f.Repo))
+		f.byPull(pullNumber(h.getenv("APPVEYOR_PULL_REQUEST_NUMBER")), foreign(h.getenv("APPVEYOR_PULL_REQUEST_HEAD_REPO_NAME"), f.Repo))
 		return f
 	}
 	if f.Tag == "" {

@@ -12,9 +12,9 @@ func bitbucket(h host) Facts {
 	if f.Repo != "" {
 		f.URL = "https://bitbucket.org/" + f.Repo + "/pipelines/results/" + h.getenv("BITBUCKET_BUILD_NUMBER")
 	}
-	if number := h.getenv("BITBUCKET_PR_ID"); number != "" {
+	if h.knows("BITBUCKET_PR_ID", "BITBUCKET_PR_DESTINATION_BRANCH") {
 		f.Base = h.getenv("BITBUCKET_PR_DESTINATION_BRANCH")
-		f.byPull(pullNumber(number), doubtSilent)
+		f.byPull(pullNumber(h.getenv("BITBUCKET_PR_ID")), doubtSilent)
 	} else {
 		f.byRef()
 	}

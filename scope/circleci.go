@@ -7,8 +7,8 @@ import (
 
 // circleci reads CircleCI, which knows neither the default branch nor a pull request's base:
 // both are inputs. It builds pushes, and names the pull request that a branch has by its URL,
-// https://github.com/acme/shop/pull/7. A fork's number has a variable of its own, and its
-// branch is pull/7.
+// https://github.com/acme/shop/pull/7. A fork's has variables of its own, and its branch is
+// pull/7.
 // https://circleci.com/docs/variables/
 func circleci(h host) Facts {
 	f := Facts{
@@ -18,11 +18,11 @@ func circleci(h host) Facts {
 		Repo:   repository(h.getenv("CIRCLE_REPOSITORY_URL")),
 		URL:    h.getenv("CIRCLE_BUILD_URL"),
 	}
-	number, page := h.getenv("CIRCLE_PR_NUMBER"), h.getenv("CIRCLE_PULL_REQUEST")
+	page := h.getenv("CIRCLE_PULL_REQUEST")
 	pull, isPull := strings.CutPrefix(f.Branch, "pull/")
 	switch {
-	case number != "":
-		f.byPull(pullNumber(number), doubtFork)
+	case h.knows("CIRCLE_PR_NUMBER", "CIRCLE_PR_USERNAME", "CIRCLE_PR_REPONAME"):
+		f.byPull(pullNumber(h.getenv("CIRCLE_PR_NUMBER")), doubtFork)
 	case isPull && f.Tag == "":
 		pull, _, _ = strings.Cut(pull, "/")
 		f.byPull(pullNumber(pull), doubtFork)

@@ -2,6 +2,7 @@ package scope
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -10,6 +11,12 @@ import (
 type host struct {
 	getenv   func(string) string
 	readFile func(string) ([]byte, error)
+}
+
+// knows reports whether one of the variables is set: a pull request is one even where its
+// number was not handed on to a container.
+func (h host) knows(names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return h.getenv(name) != "" })
 }
 
 // cis are the systems that are known, in the order in which they are looked for. Some set the

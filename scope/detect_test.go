@@ -55,6 +55,62 @@ func TestDetect(t *testing.T) {
 	}
 }
 
+// Of an environment that is a stranger's, any one variable may be missing, as in a container
+// that was handed only some: the build never gets to write a branch's cache.
+func TestDetectWithoutOneVariable(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*/pull-request*fork*.txtar")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("%d cases, %v", len(files), err)
+	}
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := newMachine(archive)
+		ci := Detect(whole.getenv, whole.readFile).CI
+		for missing := range whole.env {
+			m := newMachine(archive)
+			delete(m.env, missing)
+			facts := Detect(m.getenv, m.readFile)
+			if plan := New(facts, Options{}); facts.CI == ci && strings.HasPrefix(string(plan.Write), "b-") {
+				t.Errorf("%s without %s writes %s", file, missing, plan.Write)
+			}
+		}
+	}
+}
+
+// Of every captured environment: its CI is recognised, there is a doubt or trust, and no word
+// of the user's lets a pull request write a branch's cache.
+func TestDetectAll(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := newMachine(archive)
+		facts := Detect(m.getenv, m.readFile)
+		if ci := filepath.Base(filepath.Dir(file)); ci != "git" && facts.CI != ci {
+			t.Errorf("%s is taken for %q", file, facts.CI)
+		}
+		if facts.Trusted == (facts.Doubt != "") {
+			t.Errorf("%s: trusted %v, doubt %q", file, facts.Trusted, facts.Doubt)
+		}
+		for _, o := range []Options{{}, {Write: "always"}, {Trusted: yes()}, {Trusted: yes(), Write: "always"}} {
+			checkPlan(t, facts, o)
+			if plan := New(facts, o); facts.PR != 0 && strings.HasPrefix(string(plan.Write), "b-") {
+				t.Errorf("%s with %+v writes %s", file, o, plan.Write)
+			}
+		}
+	}
+}
+
 // section returns the archive's file of that name, added where it is missing.
 func section(archive *txtar.Archive, name string) *txtar.File {
 	for i := range archive.Files {

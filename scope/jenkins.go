@@ -1,14 +1,12 @@
 package scope
 
-import "cmp"
-
 // jenkins reads a multibranch project of Jenkins: other jobs name no branch that they vouch
 // for. The default branch is known only on itself, else it is an input.
 // https://www.jenkins.io/doc/book/pipeline/multibranch/, and the Branch API plugin's
 // BranchNameContributor: CHANGE_FORK is set for forks alone.
 func jenkins(h host) Facts {
 	f := Facts{
-		Branch: cmp.Or(h.getenv("CHANGE_BRANCH"), h.getenv("BRANCH_NAME")),
+		Branch: h.getenv("BRANCH_NAME"),
 		Tag:    h.getenv("TAG_NAME"),
 		Commit: h.getenv("GIT_COMMIT"),
 		Repo:   repository(h.getenv("GIT_URL")),
@@ -17,14 +15,14 @@ func jenkins(h host) Facts {
 	if h.getenv("BRANCH_IS_PRIMARY") == "true" {
 		f.Default = h.getenv("BRANCH_NAME")
 	}
-	switch number := h.getenv("CHANGE_ID"); {
-	case number != "":
+	switch {
+	case h.knows("CHANGE_ID", "CHANGE_BRANCH", "CHANGE_TARGET", "CHANGE_FORK"):
 		f.Branch, f.Base = h.getenv("CHANGE_BRANCH"), h.getenv("CHANGE_TARGET")
 		doubt := ""
 		if h.getenv("CHANGE_FORK") != "" {
 			doubt = doubtFork
 		}
-		f.byPull(pullNumber(number), doubt)
+		f.byPull(pullNumber(h.getenv("CHANGE_ID")), doubt)
 	case f.Tag != "":
 		f.Branch = "" // it holds the tag
 		f.byRef()
