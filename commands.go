@@ -25,7 +25,7 @@ import (
 
 // splitCommand takes the command word off; without one the command is build.
 func splitCommand(args []string) (string, []string) {
-	if len(args) > 0 && slices.Contains([]string{"build", "plan", "version", "help"}, args[0]) {
+	if len(args) > 0 && slices.Contains(slices.Concat([]string{"build", "plan", "version", "help"}, hidden), args[0]) {
 		return args[0], args[1:]
 	}
 	return "build", args
@@ -95,7 +95,7 @@ func scopeOptions(in inputs.Values) scope.Options {
 // logIn reads the credentials that docker login left, and puts those of the inputs and of
 // the CI beside them.
 func (s *step) logIn() inputs.Problems {
-	dir := s.dockerDir()
+	dir := s.env.dockerDir()
 	var problems inputs.Problems
 	docker, err := config.Load(dir)
 	if err != nil {
@@ -131,14 +131,6 @@ func (s *step) cacheOptions() backends.Options {
 	}
 }
 
-// dockerDir is where the docker program keeps its config.
-func (s *step) dockerDir() string {
-	if dir := s.env.get("DOCKER_CONFIG"); dir != "" {
-		return dir
-	}
-	return filepath.Join(s.env.get("HOME"), ".docker")
-}
-
 func (s *step) builder() builder.Options {
 	security, _ := s.inputs.BuilderTLS.Config() // inputs has checked it
 	o := builder.Options{
@@ -149,6 +141,12 @@ func (s *step) builder() builder.Options {
 		o.Env = append(o.Env, e.Key+"="+e.Value)
 	}
 	o.Entitlements = build.Entitlements(s.inputs)
+	o.Engine = s.engine()
+	o.ConfigFiles = s.inputs.DaemonFiles
+	o.Container = builder.Container{Image: s.inputs.Container.Image, Network: s.inputs.Container.Network, Resources: s.inputs.Container.Resources}
+	if s.self.Alone {
+		o.Container.Job, o.Container.Runner = s.env.job()
+	}
 	return o
 }
 

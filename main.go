@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/warmlayer/warmlayer/inputs"
@@ -43,22 +44,26 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the whole story: inputs, scope, caches, and then the command.
-func run(ctx context.Context, args, environ []string, stdout, stderr *os.File) int {
+func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.File) int {
 	command, args := splitCommand(args)
 	if code, done := simple(command, args, stdout, stderr); done {
 		return code
+	}
+	if slices.Contains(hidden, command) {
+		return contained(ctx, command, args, environ, stdin, stdout, stderr)
 	}
 	asJSON := false
 	if command == "plan" {
 		asJSON, args = cutFlag(args, "--json")
 	}
-	in, problems := inputs.Parse(args, environ, ".")
+	self := ownContainer(ctx, environ)
+	in, problems := inputs.ParseContained(args, environ, ".", mounts(self))
 	redactor := report.NewRedactor(in.Sensitive())
-	s := step{inputs: in, env: environment(environ), redactor: redactor, stdout: stdout, stderr: stderr}
+	s := step{inputs: in, env: environment(environ), self: self, redactor: redactor, stdout: stdout, stderr: stderr}
 
 	if problems = append(problems, s.derive(scope.Detect(s.env.get, os.ReadFile))...); len(problems) > 0 {
 		return explain(redactor.Writer(stderr), problems)

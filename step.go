@@ -1,11 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,6 +32,7 @@ import (
 type step struct {
 	inputs     inputs.Values
 	env        environment
+	self       builder.Self // the container that this is; the zero value where that is unknown
 	plan       scope.Plan
 	caches     []backends.Backend
 	docker     *configfile.ConfigFile
@@ -166,9 +167,11 @@ func (s *step) solveWith(ctx context.Context, b *builder.Builder, sources []back
 	}
 	var g *gateway.Gateway
 	if b.Ours {
-		if g, err = gateway.Listen(); err != nil {
+		var listener net.Listener
+		if listener, err = b.Listen(ctx); err != nil {
 			return result, err
 		}
+		g = gateway.Serve(listener)
 		defer func() { err = errors.Join(err, g.Close()) }()
 		_, password := g.Credentials()
 		s.redactor.Add(password)
@@ -202,19 +205,7 @@ func keepers(caches []backends.Backend) []backends.Keeper {
 }
 
 // engine is where the docker program finds the container engine.
-func (s *step) engine() build.Engine {
-	e := build.Engine{
-		Host: s.env.get("DOCKER_HOST"), Context: s.env.get("DOCKER_CONTEXT"), ConfigDir: s.dockerDir(),
-		Verify: s.env.get("DOCKER_TLS_VERIFY") != "",
-	}
-	if e.Context == "" {
-		e.Context = s.docker.CurrentContext
-	}
-	if e.Verify || s.env.get("DOCKER_TLS") != "" {
-		e.CertDir = cmp.Or(s.env.get("DOCKER_CERT_PATH"), e.ConfigDir)
-	}
-	return e
-}
+func (s *step) engine() builder.Engine { return s.env.engine(s.docker.CurrentContext) }
 
 // proxies are those that the Docker config has for the engine, or for any.
 func (s *step) proxies() map[string]string {

@@ -46,7 +46,7 @@ type Request struct {
 	// Lost lists the cached blobs that could not be handed out; nil where nobody watches.
 	Lost func() []digest.Digest
 	// Engine is where an output of type docker without a destination goes.
-	Engine Engine
+	Engine builder.Engine
 	// Proxies are build arguments from the Docker config: HTTP_PROXY and the like. One
 	// that the inputs have too, in whatever case, gives way.
 	Proxies map[string]string

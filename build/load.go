@@ -1,21 +1,16 @@
 package build
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	dockercontext "github.com/docker/cli/cli/context"
-	"github.com/docker/cli/cli/context/docker"
-	"github.com/docker/cli/cli/context/store"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/moby/api/types/jsonstream"
@@ -25,56 +20,7 @@ import (
 	"github.com/warmlayer/warmlayer/inputs"
 )
 
-// Engine says where the container engine is that images are loaded into, in the docker
-// program's terms. The zero value is the one on this machine's usual socket.
-type Engine struct {
-	Host      string // DOCKER_HOST: unix:///run/docker.sock, tcp://docker:2376, ssh://user@host; "": that of Context
-	Context   string // name of a docker context; "" and "default": none
-	ConfigDir string // the docker config's directory, which holds the contexts
-	CertDir   string // DOCKER_CERT_PATH: directory of ca.pem, cert.pem and key.pem for a Host with TLS; "": no TLS
-	Verify    bool   // DOCKER_TLS_VERIFY: the Host's certificate must be valid
-}
-
-// Address is the Host, or that of the context: what the docker config calls a proxy's
-// engine by. It is the usual socket where the context cannot be read.
-func (e Engine) Address() string {
-	if place, err := e.endpoint(""); err == nil && place.Host != "" {
-		return place.Host
-	}
-	return engineclient.DefaultDockerHost
-}
-
-// endpoint finds the engine, or that of a named context.
-func (e Engine) endpoint(name string) (docker.Endpoint, error) {
-	if name == "" && e.Host == "" {
-		name = e.Context
-	}
-	if name == "" || name == "default" {
-		place := docker.Endpoint{EndpointMeta: docker.EndpointMeta{Host: e.Host}}
-		if e.CertDir == "" {
-			return place, nil
-		}
-		file := func(name string) string { return filepath.Join(e.CertDir, name) }
-		var err error
-		place.SkipTLSVerify = !e.Verify
-		place.TLSData, err = dockercontext.TLSDataFromFiles(file("ca.pem"), file("cert.pem"), file("key.pem"))
-		return place, err
-	}
-	contexts := store.New(filepath.Join(e.ConfigDir, "contexts"), store.NewConfig(
-		func() any { return &map[string]any{} },
-		store.EndpointTypeGetter(docker.DockerEndpoint, func() any { return &docker.EndpointMeta{} })))
-	metadata, err := contexts.GetMetadata(name)
-	if err != nil {
-		return docker.Endpoint{}, err
-	}
-	place, err := docker.EndpointFromContext(metadata)
-	if err != nil {
-		return docker.Endpoint{}, err
-	}
-	return docker.WithTLSData(contexts, name, place)
-}
-
-// engine is an Engine that has answered.
+// engine is a builder.Engine that has answered.
 type engine struct {
 	*engineclient.Client
 	// indexes: its images are in containerd's store, which takes an index, and calls an
@@ -90,24 +36,17 @@ const connectTimeout = 20 * time.Second
 func (b *run) connect(ctx context.Context, name string) (*engine, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	place, err := b.Engine.endpoint(name)
+	c, host, err := b.Engine.Client(name)
 	if err != nil {
-		return nil, fmt.Errorf("load: find container engine: %w\n"+
+		return nil, fmt.Errorf("load: %w\n"+
 			"hint: docker context ls lists the contexts; an engine without one is named by DOCKER_HOST, its certificates by DOCKER_CERT_PATH", err)
 	}
-	e := &engine{show: b.display}
-	options, err := place.ClientOpts()
-	if err == nil {
-		e.Client, err = engineclient.New(options...)
-	}
-	var info engineclient.SystemInfoResult
-	if err == nil {
-		info, err = e.Info(ctx, engineclient.InfoOptions{})
-	}
+	e := &engine{Client: c, show: b.display}
+	info, err := e.Info(ctx, engineclient.InfoOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("load: no container engine answers at %s: %w\n"+
 			"hint: set DOCKER_HOST to the engine's address, or push the image or write it to a file: outputs: type=docker,dest=image.tar",
-			cmp.Or(place.Host, engineclient.DefaultDockerHost), err)
+			host, err)
 	}
 	e.indexes = slices.Contains(info.Info.DriverStatus, [2]string{"driver-type", "io.containerd.snapshotter.v1"})
 	return e, nil

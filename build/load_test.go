@@ -18,11 +18,12 @@ import (
 	"github.com/docker/cli/cli/context/store"
 
 	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/builder"
 	"github.com/warmlayer/warmlayer/inputs"
 )
 
 // loadRequest is a build that is loaded into an engine under two names.
-func loadRequest(t *testing.T, e Engine) Request {
+func loadRequest(t *testing.T, e builder.Engine) Request {
 	t.Helper()
 	r := request(t, backendtest.StartBuildkitd(t), app(t, "FROM base\nRUN echo built > /built\nLABEL a=b\n"))
 	r.Engine = e
@@ -34,7 +35,7 @@ func loadRequest(t *testing.T, e Engine) Request {
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	address := backendtest.StartDockerd(t)
-	r := loadRequest(t, Engine{Host: address})
+	r := loadRequest(t, builder.Engine{Host: address})
 	var shown strings.Builder
 	r.Progress = &shown
 	r.Inputs.Attests = map[string]string{"provenance": "mode=min,inline-only=true"}
@@ -67,7 +68,7 @@ func TestLoadByContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := Engine{Context: "away", ConfigDir: dir}
+	e := builder.Engine{Context: "away", ConfigDir: dir}
 	if got := e.Address(); got != address {
 		t.Errorf("address %s, want %s", got, address)
 	}
@@ -88,12 +89,12 @@ func TestCannotLoad(t *testing.T) {
 	nowhere := "unix://" + filepath.Join(t.TempDir(), "docker.sock")
 	tests := []struct {
 		name   string
-		engine Engine
+		engine builder.Engine
 		words  []string
 	}{
-		{"no engine", Engine{Host: nowhere}, []string{"load: no container engine answers at " + nowhere + ": ", "\nhint: set DOCKER_HOST"}},
-		{"no such context", Engine{Context: "away", ConfigDir: t.TempDir()}, []string{"load: find container engine: ", `"away"`, "\nhint: "}},
-		{"no certificates", Engine{Host: "tcp://127.0.0.1:1", CertDir: t.TempDir(), Verify: true}, []string{"load: find container engine: ", "ca.pem", "\nhint: "}},
+		{"no engine", builder.Engine{Host: nowhere}, []string{"load: no container engine answers at " + nowhere + ": ", "\nhint: set DOCKER_HOST"}},
+		{"no such context", builder.Engine{Context: "away", ConfigDir: t.TempDir()}, []string{"load: find container engine: ", `"away"`, "\nhint: "}},
+		{"no certificates", builder.Engine{Host: "tcp://127.0.0.1:1", CertDir: t.TempDir(), Verify: true}, []string{"load: find container engine: ", "ca.pem", "\nhint: "}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -106,7 +107,7 @@ func TestCannotLoad(t *testing.T) {
 	}
 	t.Run("an index", func(t *testing.T) {
 		t.Parallel()
-		r := loadRequest(t, Engine{Host: backendtest.StartDockerd(t)})
+		r := loadRequest(t, builder.Engine{Host: backendtest.StartDockerd(t)})
 		r.Inputs.Attests = map[string]string{"provenance": "mode=max"}
 		r.fails(t, "load: this engine takes an image of one platform without attestations\nhint: ")
 	})
@@ -186,7 +187,7 @@ func TestLoadIndex(t *testing.T) {
 }
 
 // inFront stands in front of an engine, and gives answers of its own to some requests.
-func inFront(t *testing.T, address string, answers map[string]http.HandlerFunc) Engine {
+func inFront(t *testing.T, address string, answers map[string]http.HandlerFunc) builder.Engine {
 	t.Helper()
 	through := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "engine"}) },
@@ -204,5 +205,5 @@ func inFront(t *testing.T, address string, answers map[string]http.HandlerFunc) 
 		through.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	return Engine{Host: "tcp://" + server.Listener.Addr().String()}
+	return builder.Engine{Host: "tcp://" + server.Listener.Addr().String()}
 }

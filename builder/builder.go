@@ -19,6 +19,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"slices"
@@ -43,9 +44,11 @@ import (
 type Options struct {
 	// Address is one of
 	//
-	//	auto, or ""  the BUILDKIT_HOST of Environ; without one, embedded
+	//	auto, or ""  the BUILDKIT_HOST of Environ; without one, container where this process
+	//	             is root of a container without the rights for embedded; else embedded
 	//	embedded     a daemon of our own; rootless unless this process is root
 	//	rootless     a daemon of our own, through RootlessKit, for users other than root
+	//	container    a daemon of our own in a container that Engine runs, beside ours
 	//	unix:///run/buildkit/buildkitd.sock, tcp://host:1234,
 	//	docker-container://name, podman-container://name, nerdctl-container://name,
 	//	kube-pod://pod?namespace=ns, ssh://user@host
@@ -82,6 +85,13 @@ type Options struct {
 	// Env are further variables of a daemon of our own, as in os.Environ.
 	Env []string
 
+	// ConfigFiles are the files and directories, by absolute paths, that Config names.
+	ConfigFiles []string
+
+	// Engine runs a daemon in a container, and Container is what that is given besides.
+	Engine    Engine
+	Container Container
+
 	// Platforms are what the build is for: "linux/arm64". Where a daemon of our own cannot
 	// run the programs of one of them, it gets an emulator for the time that it lives,
 	// if QEMU's is on PATH and the system allows it. Builder.Platforms tells.
@@ -94,7 +104,7 @@ func (o Options) Remote() string {
 	switch o.Address {
 	case "", "auto":
 		return variable(o.Environ, "BUILDKIT_HOST")
-	case "embedded", "rootless":
+	case "embedded", "rootless", "container":
 		return ""
 	}
 	return o.Address
@@ -105,12 +115,12 @@ type Builder struct {
 	// Client speaks to it. Restart replaces it.
 	Client *client.Client
 
-	// Ours tells a daemon that Open started. It shares our loopback interface, and
-	// reaches a registry on 127.0.0.1 over plain HTTP: what BuildKit does by itself
-	// for loopback addresses (util/resolver/resolver.go, v0.33.1).
+	// Ours tells a daemon that Open started. It reaches a registry that listens where
+	// Listen says over plain HTTP: what BuildKit does by itself for loopback addresses
+	// (util/resolver/resolver.go, v0.33.1).
 	Ours bool
 
-	// Address is "embedded", "rootless", or the address, without a password.
+	// Address is "embedded", "rootless", "container", or the address, without a password.
 	Address string
 
 	// Platforms are those that it can build for. The first is its own, which a build
@@ -118,7 +128,21 @@ type Builder struct {
 	Platforms []ocispecs.Platform
 
 	mu     sync.Mutex // Restart and Close take turns
-	daemon *daemon    // nil unless Ours
+	daemon instance   // nil unless Ours
+}
+
+// instance is a buildkitd of our own: a process, or a container.
+type instance interface {
+	// start returns once the daemon answers. When it fails, none runs.
+	start(ctx context.Context) (*client.Client, []ocispecs.Platform, error)
+	// kill ends it at once; start may follow, and finds its state.
+	kill() error
+	// close ends it and removes what it has left, unless it is kept for others.
+	close() error
+	// listen opens a port on its loopback interface.
+	listen(ctx context.Context) (net.Listener, error)
+	// words are the last that it has written.
+	words() string
 }
 
 // answerTimeout bounds the wait for a daemon's first answer. It is long because a
@@ -136,6 +160,11 @@ func Open(ctx context.Context, o Options) (*Builder, error) {
 	switch address := o.Address; {
 	case (address == "" || address == "auto") && host != "":
 		return connect(ctx, host, " (from BUILDKIT_HOST)", o.TLS)
+	case (address == "" || address == "auto") && needsContainer():
+		if b, err := contain(ctx, o); err == nil || ctx.Err() != nil {
+			return b, err
+		}
+		return embed(ctx, o, false) // whose error tells what else there is
 	case address == "" || address == "auto" || address == "embedded":
 		return embed(ctx, o, os.Geteuid() != 0)
 	case address == "rootless":
@@ -146,6 +175,8 @@ func Open(ctx context.Context, o Options) (*Builder, error) {
 			}
 		}
 		return embed(ctx, o, true)
+	case address == "container":
+		return contain(ctx, o)
 	default:
 		return connect(ctx, address, "", o.TLS)
 	}
@@ -158,7 +189,7 @@ func connect(ctx context.Context, address, origin string, security *tls.Config) 
 	if err != nil || !slices.Contains(schemes, u.Scheme) {
 		return nil, &Error{
 			What: fmt.Sprintf("%q%s is no address of a BuildKit", redacted(address), origin),
-			Hint: "use auto, embedded, rootless, or an address that starts with " + strings.Join(schemes, "://, ") + "://",
+			Hint: "use auto, embedded, rootless, container, or an address that starts with " + strings.Join(schemes, "://, ") + "://",
 		}
 	}
 	answer, cancel := context.WithTimeout(ctx, answerTimeout)
@@ -249,11 +280,12 @@ func (b *Builder) Log() string {
 	if b.daemon == nil {
 		return ""
 	}
-	return b.daemon.log.String()
+	return b.daemon.words()
 }
 
 // Close ends the connection. A daemon of ours it stops within about three seconds,
-// whatever that is doing, and removes all that it has left. Further calls do nothing.
+// whatever that is doing, and removes all that it has left, but for a container that
+// later steps of the job use. Further calls do nothing.
 func (b *Builder) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -262,5 +294,15 @@ func (b *Builder) Close() error {
 	if b.daemon == nil {
 		return nil
 	}
-	return errors.Join(b.daemon.stop(), b.daemon.remove())
+	return b.daemon.close()
+}
+
+// Listen opens a port of 127.0.0.1 where the daemon runs, which must be one of ours; the
+// listener's address is the one that the daemon knows. What connects there is accepted
+// here, also after a Restart.
+func (b *Builder) Listen(ctx context.Context) (net.Listener, error) {
+	if b.daemon == nil {
+		return nil, fmt.Errorf("listen beside %s: not a daemon of ours", b.Address)
+	}
+	return b.daemon.listen(ctx)
 }

@@ -128,25 +128,27 @@ func tempDir(o Options) (string, error) {
 	return "/tmp", nil
 }
 
-// arguments returns buildkitd's arguments. All that has a default outside of the
-// private directory is named; a configuration, if only an empty one, replaces the
-// machine's own, and flags win over it.
-func (d *daemon) arguments() []string {
+func (d *daemon) arguments() []string { return arguments(d.options, d.dir.join, d.address()) }
+
+// arguments returns buildkitd's arguments, for a daemon whose files are where join says.
+// All that has a default outside of these is named; a configuration, if only an empty
+// one, replaces the machine's own, and flags win over it.
+func arguments(o Options, join func(name string) string, address string) []string {
 	arguments := []string{
-		"--config=" + d.dir.join(configFile),
-		"--root=" + d.dir.join("state"),
-		"--addr=" + d.address(),
-		"--otel-socket-path=" + d.dir.join("otel.sock"),
+		"--config=" + join(configFile),
+		"--root=" + join("state"),
+		"--addr=" + address,
+		"--otel-socket-path=" + join("otel.sock"),
 		"--containerd-worker=false", // its state would stay in the machine's containerd
 		"--oci-worker=true",
 		"--oci-worker-gc=false", // the state does not live long enough
 	}
-	for _, entitlement := range d.options.Entitlements {
+	for _, entitlement := range o.Entitlements {
 		// The daemon allows devices as such; the build names them.
 		name, _, _ := strings.Cut(entitlement, "=")
 		arguments = append(arguments, "--allow-insecure-entitlement="+name)
 	}
-	return append(arguments, d.options.Flags...)
+	return append(arguments, o.Flags...)
 }
 
 func (d *daemon) address() string { return "unix://" + d.dir.join(socketFile) }
@@ -241,7 +243,7 @@ func (d *daemon) await(ctx context.Context) (*client.Client, []ocispecs.Platform
 	if ctx.Err() == nil && d.process.wait(killGrace) {
 		what, err = "buildkitd died at its start", d.process.err
 	}
-	log := d.log.last(logLines)
+	log := lastLines(d.log.String(), logLines)
 	return nil, nil, &Error{What: what, Hint: hintFor(log), Err: err, Log: log}
 }
 
@@ -263,8 +265,14 @@ func awaitSocket(ctx context.Context, socket string) error {
 	}
 }
 
-func (d *daemon) kill() error { return d.process.kill() }
-func (d *daemon) stop() error { return d.process.stop() }
+func (d *daemon) kill() error   { return d.process.kill() }
+func (d *daemon) words() string { return d.log.String() }
+func (d *daemon) close() error  { return errors.Join(d.process.stop(), d.remove()) }
+
+// listen: the daemon shares our loopback interface.
+func (d *daemon) listen(ctx context.Context) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+}
 
 // remove removes the private directory, with patience: where RootlessKit stands
 // between us and a daemon that was killed, the last containers may still be ending.

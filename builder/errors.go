@@ -87,6 +87,13 @@ const (
 	hintSubordinateIDs = "give this user subordinate ids, as root: " +
 		"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, " + hintAddress
 
+	hintEngine = "hand the engine's socket to this container (-v /var/run/docker.sock:/var/run/docker.sock) or set DOCKER_HOST; " +
+		"without an engine use builder=embedded in a container with --privileged, builder=rootless, or the address of a BuildKit that runs"
+
+	hintImage = "name the builder's image in driver-opts: image=, this program's own"
+
+	hintContainer = "let the engine run privileged containers, or ones with SYS_ADMIN, NET_ADMIN and no seccomp profile, " + hintAddress
+
 	hintNoName = "give this user id a name in /etc/passwd, and it subordinate ids in /etc/subuid and /etc/subgid, " + hintAddress
 )
 

@@ -121,8 +121,8 @@ func (t *tail) String() string {
 	return string(t.b)
 }
 
-// last returns the last n lines.
-func (t *tail) last(n int) string {
-	lines := strings.Split(strings.TrimRight(t.String(), "\n"), "\n")
+// lastLines are the last n lines of a text.
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

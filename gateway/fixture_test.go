@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -177,10 +178,11 @@ func real(t testing.TB, images []string, line string) backends.Backend {
 // listen starts a gateway for the test.
 func listen(t testing.TB) *gateway.Gateway {
 	t.Helper()
-	g, err := gateway.Listen()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	g := gateway.Serve(listener)
 	t.Cleanup(func() {
 		if err := g.Close(); err != nil {
 			t.Error(err)

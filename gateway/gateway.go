@@ -4,7 +4,8 @@
 // A build with a cache in a directory reads the scopes b-feature and b-main, merged
 // into one, through the repository s0, and writes b-feature through d0:
 //
-//	g, err := gateway.Listen()
+//	listener, err := builder.Listen(ctx) // on the loopback interface that the daemon has
+//	g := gateway.Serve(listener)
 //	defer g.Close()
 //	caches := gateway.Connect(backends, plan, record, g)
 //	imports := caches.Imports(ctx, sources) // registry ref=127.0.0.1:41235/s0:scopes
@@ -37,7 +38,7 @@ import (
 
 // Gateway serves the stores of one run. Its methods may be called concurrently.
 type Gateway struct {
-	// Host is where it listens: "127.0.0.1:41235".
+	// Host is where it listens, as BuildKit knows it: "127.0.0.1:41235".
 	Host     string
 	password string
 	server   *http.Server
@@ -54,12 +55,8 @@ type Gateway struct {
 // username goes with the password; BuildKit takes an empty one for anonymous.
 const username = "warmlayer"
 
-// Listen starts a gateway on a free port of 127.0.0.1, with no store yet.
-func Listen() (*Gateway, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("listen on loopback for the gateway: %w", err)
-	}
+// Serve starts a gateway, with no store yet, on a listener that it closes in the end.
+func Serve(listener net.Listener) *Gateway {
 	ctx, end := context.WithCancel(context.Background())
 	g := &Gateway{
 		ctx: ctx, end: end,
@@ -71,7 +68,7 @@ func Listen() (*Gateway, error) {
 	}
 	g.server = &http.Server{Handler: g.handler(), ReadHeaderTimeout: 10 * time.Second}
 	go func() { g.served <- g.server.Serve(listener) }()
-	return g, nil
+	return g
 }
 
 // Credentials are the user name and password that BuildKit presents. The password

@@ -31,6 +31,9 @@ func (p *parser) buildContexts() []Pair {
 		}
 		place, expanded := p.expand("build-contexts", it.line, place)
 		if problem == nil && expanded {
+			place, problem = p.placeOfContext(place)
+		}
+		if problem == nil && expanded {
 			problem = p.checkPlace(place)
 		}
 		if problem != nil {
@@ -55,6 +58,15 @@ func contextName(text string) (string, *Problem) {
 		return "", &Problem{What: quoted(text) + " is not the name of a context", Hint: "write a stage's name, or an image as FROM has it"}
 	}
 	return strings.TrimSuffix(reference.FamiliarString(named), ":latest"), nil
+}
+
+// placeOfContext is a context's place with its path, if it has one, as it is here.
+func (p *parser) placeOfContext(place string) (string, *Problem) {
+	if layout, ok := strings.CutPrefix(place, layoutPrefix); ok {
+		path, problem := p.place(layout)
+		return layoutPrefix + path, problem
+	}
+	return p.place(place)
 }
 
 // checkPlace looks for what can be looked for without a network.

@@ -89,7 +89,8 @@ func (p *parser) pem(name, variable string) string {
 		return text
 	}
 	if !strings.ContainsAny(text, "\r\n") {
-		if content, err := os.ReadFile(locate(p.dir, text)); err == nil {
+		file, _ := p.mounts.Here(text)
+		if content, err := os.ReadFile(locate(p.dir, file)); err == nil {
 			return string(content)
 		}
 	}
@@ -98,7 +99,7 @@ func (p *parser) pem(name, variable string) string {
 }
 
 // anyBuilder tells whether there is such an address among those of the builders; one
-// of a daemon that is started here is "embedded" or "rootless".
+// of a daemon that is started here is "embedded", "rootless" or "container".
 func (p *parser) anyBuilder(such func(address string) bool) bool {
 	return slices.ContainsFunc(p.list("builder"), func(it item) bool {
 		address, _, _ := strings.Cut(it.text, ";")
@@ -116,7 +117,9 @@ func (p *parser) ours(name string) bool {
 	if !given || s.text == "" && s.items == nil {
 		return false
 	}
-	if !p.anyBuilder(func(address string) bool { return address == "embedded" || address == "rootless" }) {
+	if !p.anyBuilder(func(address string) bool {
+		return address == "embedded" || address == "rootless" || address == "container"
+	}) {
 		p.report(name, 0, "it is for a daemon that is started here, and the builder runs already", "remove it, or use builder=embedded")
 		return false
 	}
@@ -200,47 +203,3 @@ func (p *parser) refuseFlag(line int, name string) {
 		p.report(input, line, "a flag is unknown", "buildkitd --help lists the flags")
 	}
 }
-
-// driverOptions are those of buildx's docker-container driver (v0.37.0,
-// driver/docker-container/factory.go) but for env., and what stands for them here.
-var driverOptions = map[string]string{
-	"image": "", "memory": "", "memory-swap": "", "cpu-period": "", "cpu-quota": "", "cpu-shares": "", "cpuset-cpus": "",
-	"cpuset-mems": "", "restart-policy": "", "allow-untrusted-image": "",
-	"network":            "remove it: a daemon that is started here has this machine's network",
-	"cgroup-parent":      "remove it; for RUN there is the input cgroup-parent",
-	"default-load":       "remove it and set load",
-	"provenance-add-gha": "remove it and set provenance",
-}
-
-// driverOpts reads the variables of driver-opts, and refuses all else: it is for a
-// builder in a container, which is not what is started here.
-func (p *parser) driverOpts() []Pair {
-	const input = "driver-opts"
-	if !p.ours(input) {
-		return nil
-	}
-	var env []Pair
-	for _, it := range p.list(input) {
-		name, value, ok := strings.Cut(it.text, "=")
-		variable, isEnv := strings.CutPrefix(name, "env.")
-		hint, known := driverOptions[name]
-		switch {
-		case isEnv && ok && variable != "":
-			env = append(env, Pair{variable, value})
-		case isEnv:
-			p.report(input, it.line, "expected env.NAME=value", "")
-		case known:
-			p.report(input, it.line, quoted(name)+" is for a builder in a container, and the one that is started here is a process",
-				cmp.Or(hint, "remove it, or start such a builder and set builder to docker-container://NAME"))
-		default:
-			p.report(input, it.line, attributeName(name)+" is unknown", didYouMean(name, append(sortedKeys(driverOptions), "env.NAME")))
-		}
-	}
-	if at := slices.IndexFunc(env, func(e Pair) bool { return slices.Contains(daemonVariables, e.Key) }); at >= 0 {
-		p.report(input, 0, quoted("env."+env[at].Key)+" would move the daemon out of its private directory", "remove it")
-	}
-	return env
-}
-
-// daemonVariables keep a daemon's files together.
-var daemonVariables = []string{"TMPDIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "USER", "NOTIFY_SOCKET"}

@@ -10,10 +10,13 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/moby/moby/api/types/container"
 )
 
 // parseIn reads inputs given as INPUT_ variables, in a directory.
@@ -46,6 +49,27 @@ func TestDaemonFlags(t *testing.T) {
 	}
 }
 
+func TestContainerOptions(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		opts    string
+		want    Container
+		problem string
+	}{
+		{"image=warmlayer:1\nnetwork=host", Container{Image: "warmlayer:1", Network: "host"}, ""},
+		{"memory=1g\nmemory-swap=-1\ncpu-quota=50000\ncpuset-cpus=0-3\ncgroup-parent=/ci", Container{Resources: container.Resources{
+			Memory: 1 << 30, MemorySwap: -1, CPUQuota: 50000, CpusetCpus: "0-3", CgroupParent: "/ci",
+		}}, ""},
+		{"memory=lots", Container{}, "driver-opts: line 1: \"lots\" is not what memory may be"},
+		{"image=", Container{}, "driver-opts: line 1: \"\" is not what image may be"},
+	} {
+		values, problem := parseIn(t.TempDir(), "INPUT_BUILDER=container", "INPUT_DRIVER-OPTS="+test.opts)
+		if problem != test.problem || problem == "" && !reflect.DeepEqual(values.Container, test.want) {
+			t.Errorf("%q: %+v\n%s", test.opts, values.Container, problem)
+		}
+	}
+}
+
 func TestDriverOpts(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -56,10 +80,11 @@ func TestDriverOpts(t *testing.T) {
 		{"env.A=1\nenv.B=x,y=z", []Pair{{"A", "1"}, {"B", "x,y=z"}}, ""},
 		{"env.A=", []Pair{{"A", ""}}, ""},
 		{"env.A", nil, "driver-opts: line 1: expected env.NAME=value"},
-		{"image=moby/buildkit:master", nil, "driver-opts: line 1: \"image\" is for a builder in a container, and the one that is started here is a process\n" +
-			"hint: remove it, or start such a builder and set builder to docker-container://NAME"},
-		{"network=host", nil, "driver-opts: line 1: \"network\" is for a builder in a container, and the one that is started here is a process\n" +
-			"hint: remove it: a daemon that is started here has this machine's network"},
+		{"image=moby/buildkit:master", nil, "driver-opts: line 1: \"image\" is for a builder in a container, and this one is a process\n" +
+			"hint: remove it, or set builder to container"},
+		{"network=host", nil, "driver-opts: line 1: \"network\" is for a builder in a container, and this one is a process\n" +
+			"hint: remove it, or set builder to container"},
+		{"default-load=true", nil, "driver-opts: line 1: \"default-load\" is none of ours\nhint: remove it and set load"},
 		{"memmory=1g", nil, "driver-opts: line 1: attribute \"memmory\" is unknown\nhint: did you mean \"memory\"?"},
 		{"env.TMPDIR=/x", []Pair{{"TMPDIR", "/x"}}, "driver-opts: \"env.TMPDIR\" would move the daemon out of its private directory\nhint: remove it"},
 	} {

@@ -27,7 +27,11 @@ func (p *parser) daemonConfig() string {
 		return ""
 	case file:
 		input = "buildkitd-config"
-		content, err := os.ReadFile(locate(p.dir, p.value(input)))
+		name, ok := p.here(input, 0, p.value(input))
+		if !ok {
+			return ""
+		}
+		content, err := os.ReadFile(locate(p.dir, name))
 		if err != nil {
 			p.report(input, 0, fileProblem(err), "paths start from the working directory")
 			return ""
@@ -135,6 +139,7 @@ func (p *parser) absolute(input, host string, table map[string]any, keys ...stri
 	found := false
 	path := func(key, name string) string {
 		found = true
+		name, _ = p.mounts.Here(name)
 		abs, err := filepath.Abs(locate(p.dir, name))
 		if err == nil {
 			_, err = os.Stat(abs)
@@ -142,6 +147,7 @@ func (p *parser) absolute(input, host string, table map[string]any, keys ...stri
 		if err != nil {
 			p.report(input, 0, "registry "+quoted(host)+": "+key+": "+fileProblem(err), "paths start from the working directory")
 		}
+		p.daemonFiles = append(p.daemonFiles, abs)
 		return abs
 	}
 	for _, key := range keys {

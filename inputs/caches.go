@@ -74,6 +74,7 @@ func (p *parser) entry(input string, it item) (Cache, bool) {
 	if e.Type == "" {
 		p.report(input, it.line, "the type is missing", "begin with type=")
 	}
+	p.placed(input, it.line, e.Type, e.Attrs)
 	return e, e.Type != ""
 }
 

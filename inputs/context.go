@@ -19,8 +19,11 @@ var httpURL = regexp.MustCompile(`^https?://`)
 // disk. As in buildx's build/opt.go, a directory of that name comes before a URL.
 func (p *parser) context() (context, file string, remote bool) {
 	context, ok := p.contextPlace()
-	file = p.value("file")
-	if !ok {
+	file, mounted := p.here("file", 0, p.value("file"))
+	if ok && !isRemote(context) {
+		context, ok = p.here("context", 0, context)
+	}
+	if !ok || !mounted {
 		return context, file, true
 	}
 	info, err := os.Stat(locate(p.dir, context))

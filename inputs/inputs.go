@@ -79,13 +79,15 @@ type Values struct {
 	PullRequest                       int    // 0: detect it
 	Trusted                           *bool  // nil: detect it
 
-	Builder      string   // auto, embedded, rootless, or an address; "" where there are Nodes
+	Builder      string   // auto, embedded, rootless, container, or an address; "" where there are Nodes
 	Nodes        []Node   // several builders: see [Values.PerNode]
 	BuilderTLS   TLS      // for builders at tcp://
 	DaemonFlags  []string // for a daemon of ours: as buildkitd v0.33.1 takes them, each with its value
 	DaemonConfig string   // the same: TOML, its paths absolute; "": none
-	DaemonEnv    []Pair   // the same: variables of driver-opts, in order
-	Progress     string   // auto, plain, tty or quiet
+	DaemonFiles  []string // files and directories that DaemonConfig names
+	DaemonEnv    []Pair   // as DaemonFlags: variables of driver-opts, in order
+	Container    Container
+	Progress     string // auto, plain, tty or quiet
 
 	Summary            bool   // DOCKER_BUILD_SUMMARY: write GitHub's job summary
 	Annotate           bool   // DOCKER_BUILD_CHECKS_ANNOTATIONS: Dockerfile warnings become annotations
@@ -100,7 +102,13 @@ type Values struct {
 // command, environ is as os.Environ gives it, and dir is the working directory: "."
 // outside tests. Where there are problems, values serve only to find more.
 func Parse(args, environ []string, dir string) (Values, Problems) {
-	p := &parser{dir: dir, env: map[string]string{}, settings: map[string]setting{}}
+	return ParseContained(args, environ, dir, Mounts{})
+}
+
+// ParseContained is Parse in a container. Of the values that name files those that are
+// the machine's paths become the container's.
+func ParseContained(args, environ []string, dir string, mounts Mounts) (Values, Problems) {
+	p := &parser{dir: dir, mounts: mounts, env: map[string]string{}, settings: map[string]setting{}}
 	for _, variable := range environ {
 		key, value, _ := strings.Cut(variable, "=")
 		p.env[key] = value
@@ -113,9 +121,12 @@ func Parse(args, environ []string, dir string) (Values, Problems) {
 
 type parser struct {
 	dir      string
+	mounts   Mounts
 	env      map[string]string
 	settings map[string]setting // by input, of the first source that has it
 	problems Problems
+
+	daemonFiles []string // found in the daemon's configuration
 }
 
 func (p *parser) report(input string, line int, what, hint string) {
@@ -144,8 +155,8 @@ func (p *parser) values() Values {
 		Annotate:           p.envBool("DOCKER_BUILD_CHECKS_ANNOTATIONS", true),
 		MetadataProvenance: p.metadataProvenance(),
 		MetadataWarnings:   p.envBool("BUILDX_METADATA_WARNINGS", p.onGitHub()),
-		ReportDir:          p.value("report-dir"),
 	}
+	v.ReportDir, _ = p.here("report-dir", 0, p.value("report-dir"))
 	p.readBuilders(&v)
 	p.readSources(&v)
 	p.readRun(&v)

@@ -13,7 +13,7 @@ import (
 // Node is one of several builders, and the platforms that it builds for.
 type Node struct {
 	Line      int    // in the input builder, from 1
-	Address   string // embedded, rootless, or an address
+	Address   string // embedded, rootless, container, or an address
 	Platforms []string
 }
 
@@ -82,7 +82,7 @@ func (p *parser) nodePlatforms(line int, attrs string) []string {
 
 // address checks one builder. It is "" where there is a problem.
 func (p *parser) address(line int, text string) string {
-	words := []string{"auto", "embedded", "rootless"}
+	words := []string{"auto", "embedded", "rootless", "container"}
 	if slices.Contains(words, text) {
 		return text
 	}
@@ -97,8 +97,8 @@ func (p *parser) address(line int, text string) string {
 			p.report("builder", line, "the address is not a URL", "")
 		}
 		return text
-	case text == "container" || text == "engine":
-		p.report("builder", line, quoted(text)+" is not available yet", "use auto, embedded, rootless, or the address of a BuildKit")
+	case text == "engine":
+		p.report("builder", line, quoted(text)+" is not available yet", "use auto, embedded, rootless, container, or the address of a BuildKit")
 	case Nearest(text, words) != "":
 		p.report("builder", line, quoted(text)+" is not a builder", didYouMean(text, words))
 	default:
@@ -113,7 +113,8 @@ func (p *parser) readBuilders(v *Values) {
 	v.BuilderTLS = p.builderTLS()
 	v.DaemonFlags = p.daemonFlags()
 	v.DaemonConfig = p.daemonConfig()
-	v.DaemonEnv = p.driverOpts()
+	v.DaemonFiles = p.daemonFiles
+	v.DaemonEnv = p.driverOpts(v)
 }
 
 // spread gives the wanted platforms to the nodes that build them, and checks that all

@@ -123,6 +123,7 @@ func (p *parser) output(it item) (Output, bool) {
 		if it.text == "-" {
 			o.Type = "tar"
 		}
+		o.Dest, _ = p.here("outputs", it.line, o.Dest)
 		return o, p.destination(o)
 	}
 	e, ok := p.entry("outputs", it)

@@ -128,6 +128,10 @@ func (p *parser) secretOfEnv(id, name string) (Secret, *Problem) {
 
 // secretOfFile is a file's content, up to one byte more than BuildKit takes.
 func (p *parser) secretOfFile(id, name string) (Secret, *Problem) {
+	name, problem := p.place(name)
+	if problem != nil { // which shows no name: a value that went wrong may be in its place
+		return Secret{}, &Problem{What: "the file is not mounted into this container", Hint: problem.Hint}
+	}
 	f, err := os.Open(locate(p.dir, name))
 	if errors.Is(err, os.ErrNotExist) {
 		return Secret{}, &Problem{What: "there is no such file", Hint: expectedSecrets["secret-files"].Hint}

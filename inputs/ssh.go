@@ -64,7 +64,12 @@ func (p *parser) checkSSH(s SSH) *Problem {
 		return p.checkAgent()
 	}
 	sockets := 0
-	for _, path := range s.Paths {
+	for i, path := range s.Paths {
+		path, problem := p.place(path)
+		s.Paths[i] = path
+		if problem != nil {
+			return problem
+		}
 		info, err := os.Stat(locate(p.dir, path))
 		switch {
 		case err != nil && strings.HasPrefix(path, "~"):
@@ -91,6 +96,9 @@ func (p *parser) checkAgent() *Problem {
 	socket := p.env["SSH_AUTH_SOCK"]
 	if socket == "" {
 		return &Problem{What: "there is no agent: SSH_AUTH_SOCK is not set", Hint: hint}
+	}
+	if _, mounted := p.mounts.Here(socket); !mounted {
+		return &Problem{What: "the agent's socket is not mounted into this container", Hint: "name a key instead: default=path"}
 	}
 	if _, err := os.Stat(locate(p.dir, socket)); err != nil {
 		return &Problem{What: "there is no agent where SSH_AUTH_SOCK says", Hint: hint}

@@ -176,6 +176,6 @@ func urlCredentials(text string) []string {
 	return found
 }
 
-func sortedKeys(attrs map[string]string) []string {
+func sortedKeys[V any](attrs map[string]V) []string {
 	return slices.Sorted(maps.Keys(attrs))
 }

@@ -1,0 +1,121 @@
+package backendtest
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/moby/moby/client"
+)
+
+// LoadOwnImage gives an engine an image with what a builder in a container needs, this
+// program first of all, as the released one has it but without Debian; it returns its name.
+func LoadOwnImage(t testing.TB, address string) string {
+	t.Helper()
+	const image = "warmlayer:test"
+	files := map[string]string{"usr/local/bin/warmlayer": Program(t)}
+	for _, part := range []string{"buildkitd", "runc", "busybox"} {
+		path, err := exec.LookPath(part)
+		if err != nil {
+			path, err = exec.LookPath("/usr/sbin/" + part)
+		}
+		Need(t, "buildkitd", err)
+		files["usr/local/bin/"+part] = path
+		for _, library := range libraries(path) {
+			files[strings.TrimPrefix(library, "/")] = library
+		}
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		r, w := io.Pipe()
+		go func() { w.CloseWithError(writeFiles(w, files)) }()
+		return r, nil
+	}, tarball.WithCompressionLevel(gzip.NoCompression))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := mutate.AppendLayers(empty.Image, layer)
+	if err == nil {
+		made, err = mutate.Config(made, v1.Config{Entrypoint: []string{"warmlayer"}, Env: []string{"PATH=/usr/local/bin:/bin"}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(tarball.Write(name.MustParseReference(image), made, w)) }()
+	loaded, err := Engine(t, address).ImageLoad(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer loaded.Close()
+	if said, err := io.ReadAll(loaded); err != nil || bytes.Contains(said, []byte("errorDetail")) {
+		t.Fatalf("load image: %v\n%s", err, said)
+	}
+	return image
+}
+
+// libraries are the shared ones of a program; none of a static one.
+func libraries(program string) []string {
+	out, err := exec.Command("ldd", program).Output()
+	if err != nil {
+		return nil
+	}
+	var all []string
+	for word := range strings.FieldsSeq(string(out)) {
+		if filepath.IsAbs(word) {
+			all = append(all, word)
+		}
+	}
+	return all
+}
+
+func writeFiles(to io.Writer, files map[string]string) error {
+	t := tar.NewWriter(to)
+	for _, target := range slices.Sorted(maps.Keys(files)) { // it is written twice, and has one digest
+		content, err := os.ReadFile(files[target])
+		if err != nil {
+			return err
+		}
+		if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: target, Mode: 0o755, Size: int64(len(content))}); err != nil {
+			return err
+		}
+		if _, err := t.Write(content); err != nil {
+			return err
+		}
+	}
+	for _, other := range []*tar.Header{
+		{Typeflag: tar.TypeSymlink, Name: "bin/sh", Linkname: "/usr/local/bin/busybox"},
+		{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777},
+	} {
+		if err := t.WriteHeader(other); err != nil {
+			return err
+		}
+	}
+	return t.Close()
+}
+
+// Containers lists those that an engine has, running or not.
+func Containers(t testing.TB, address string) []string {
+	t.Helper()
+	found, err := Engine(t, address).ContainerList(t.Context(), client.ContainerListOptions{All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, c := range found.Items {
+		names = append(names, c.ID)
+	}
+	return names
+}

@@ -1,0 +1,79 @@
+package builder
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+
+	dockercontext "github.com/docker/cli/cli/context"
+	"github.com/docker/cli/cli/context/docker"
+	"github.com/docker/cli/cli/context/store"
+	"github.com/moby/moby/client"
+)
+
+// Engine says where the container engine is, in the docker program's terms. The zero
+// value is the one on this machine's usual socket.
+type Engine struct {
+	Host      string // DOCKER_HOST: unix:///run/docker.sock, tcp://docker:2376, ssh://user@host; "": that of Context
+	Context   string // name of a docker context; "" and "default": none
+	ConfigDir string // the docker config's directory, which holds the contexts
+	CertDir   string // DOCKER_CERT_PATH: directory of ca.pem, cert.pem and key.pem for a Host with TLS; "": no TLS
+	Verify    bool   // DOCKER_TLS_VERIFY: the Host's certificate must be valid
+}
+
+// Address is the Host, or that of the context: what the docker config calls a proxy's
+// engine by. It is the usual socket where the context cannot be read.
+func (e Engine) Address() string {
+	if place, err := e.endpoint(""); err == nil && place.Host != "" {
+		return place.Host
+	}
+	return client.DefaultDockerHost
+}
+
+// Client speaks to the engine, or to that of a named context, at an address that it
+// returns too. Nothing is sent before the first request.
+func (e Engine) Client(name string) (*client.Client, string, error) {
+	place, err := e.endpoint(name)
+	var options []client.Opt
+	if err == nil {
+		options, err = place.ClientOpts()
+	}
+	var c *client.Client
+	if err == nil {
+		c, err = client.New(options...)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("find container engine: %w", err)
+	}
+	return c, cmp.Or(place.Host, client.DefaultDockerHost), nil
+}
+
+// endpoint finds the engine, or that of a named context.
+func (e Engine) endpoint(name string) (docker.Endpoint, error) {
+	if name == "" && e.Host == "" {
+		name = e.Context
+	}
+	if name == "" || name == "default" {
+		place := docker.Endpoint{EndpointMeta: docker.EndpointMeta{Host: e.Host}}
+		if e.CertDir == "" {
+			return place, nil
+		}
+		file := func(name string) string { return filepath.Join(e.CertDir, name) }
+		var err error
+		place.SkipTLSVerify = !e.Verify
+		place.TLSData, err = dockercontext.TLSDataFromFiles(file("ca.pem"), file("cert.pem"), file("key.pem"))
+		return place, err
+	}
+	contexts := store.New(filepath.Join(e.ConfigDir, "contexts"), store.NewConfig(
+		func() any { return &map[string]any{} },
+		store.EndpointTypeGetter(docker.DockerEndpoint, func() any { return &docker.EndpointMeta{} })))
+	metadata, err := contexts.GetMetadata(name)
+	if err != nil {
+		return docker.Endpoint{}, err
+	}
+	place, err := docker.EndpointFromContext(metadata)
+	if err != nil {
+		return docker.Endpoint{}, err
+	}
+	return docker.WithTLSData(contexts, name, place)
+}
