@@ -189,9 +189,9 @@ func sameAnswer(t *testing.T, theirs, ours run) {
 	}
 }
 
-// sourceOf is what differs in answers and warnings: how the session sent the Dockerfile,
-// and buildx's way of calling it by its whole path.
-var sourceOf = regexp.MustCompile(`(?s)"definition": ?\{.*?\}\s*\}\s*\}\s*\}|"vertex":"sha256:[0-9a-f]*"|/\S*/app/`)
+// sourceOf is what differs in answers, warnings and descriptors: how the session sent the
+// Dockerfile, buildx's way of calling it by its whole path, and the second of an export.
+var sourceOf = regexp.MustCompile(`(?s)"definition": ?\{.*?\}\s*\}\s*\}\s*\}|"org.opencontainers.image.created":"[^"]*"|"vertex":"sha256:[0-9a-f]*"|/\S*/app/`)
 
 // sameFailure wants both to refuse or fail.
 func sameFailure(t *testing.T, theirs, ours run) {

@@ -105,7 +105,7 @@ func StartGHA1(t testing.TB) GHA1 {
 // pkg/common/auth.go).
 func (g GHA1) Env() map[string]string {
 	return map[string]string{
-		"GITHUB_SERVER_URL": "https://git.example", "GITEA_ACTIONS": "true",
+		"GITHUB_SERVER_URL": "https://git.example",
 		"ACTIONS_CACHE_URL": g.URL, "ACTIONS_RUNTIME_TOKEN": g.Token(),
 	}
 }
