@@ -24,6 +24,19 @@ type action struct {
 	host   string
 }
 
+// newAction is the action of an image that the engine has, on the test app.
+func newAction(t *testing.T, host, image string) action {
+	t.Helper()
+	a := action{engine: backendtest.Engine(t, host), image: image, work: backendtest.Temp(t), host: host}
+	if err := os.MkdirAll(filepath.Join(a.work, "_temp", "_github_home"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(a.work, "app", "app"), os.DirFS(backendtest.App(t))); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
 // step runs a step of a job, and returns its exit code, what it said and its report.
 func (a action) step(t *testing.T, run string, command []string, inputs ...string) (int, string, backendtest.Report) {
 	t.Helper()
@@ -88,13 +101,7 @@ func TestAction(t *testing.T) {
 		t.Skip("an engine is started by root")
 	}
 	host := backendtest.StartDockerd(t)
-	a := action{engine: backendtest.Engine(t, host), image: backendtest.LoadOwnImage(t, host), work: backendtest.Temp(t), host: host}
-	if err := os.MkdirAll(filepath.Join(a.work, "_temp", "_github_home"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.CopyFS(filepath.Join(a.work, "app", "app"), os.DirFS(backendtest.App(t))); err != nil {
-		t.Fatal(err)
-	}
+	a := newAction(t, host, backendtest.LoadOwnImage(t, host))
 	inputs := []string{
 		"INPUT_CACHE=type=local,src=" + a.work + "/_temp/cache,dest=" + a.work + "/_temp/cache",
 		"INPUT_OUTPUTS=type=tar,dest=" + a.work + "/_temp/out.tar", "INPUT_PROGRESS=plain",

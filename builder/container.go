@@ -27,7 +27,7 @@ import (
 // one of the image that we run from, which is gone once the builder is closed.
 type Container struct {
 	Image     string              // name or ID, with this program, buildkitd and runc; "" is that of our own container
-	Network   string              // of the engine's; "" is its default
+	Network   string              // of the engine's; "" is that of our own container, with its image, else the default
 	Resources container.Resources // what it may use
 
 	// Job is the run of a CI's job that all its steps share the container in: it stays
@@ -57,6 +57,7 @@ type sibling struct {
 	engine  *engine.Client
 	options Options
 	image   string
+	network string
 	id      string
 	made    bool // by us, and nobody else knows it yet
 
@@ -91,7 +92,7 @@ func newSibling(ctx context.Context, o Options) (_ *sibling, err error) {
 	if err != nil {
 		return nil, &Error{What: "no container engine answers at " + cmp.Or(host, "DOCKER_HOST"), Hint: hintEngine, Err: err}
 	}
-	s := &sibling{engine: c, options: o, image: o.Container.Image}
+	s := &sibling{engine: c, options: o, image: o.Container.Image, network: o.Container.Network}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -102,7 +103,7 @@ func newSibling(ctx context.Context, o Options) (_ *sibling, err error) {
 		if err != nil {
 			return nil, err
 		}
-		s.image = self.Image
+		s.image, s.network = self.Image, cmp.Or(s.network, self.Network)
 	} else if err := s.pull(ctx); err != nil {
 		return nil, err
 	}
@@ -139,7 +140,7 @@ func (s *sibling) name() string {
 	if s.options.Container.Job == "" {
 		return ""
 	}
-	like, err := json.Marshal([]any{s.options.Container, s.image, s.command(), s.options.Env, s.options.Config})
+	like, err := json.Marshal([]any{s.options.Container, s.image, s.network, s.command(), s.options.Env, s.options.Config})
 	if err != nil {
 		panic(err) // it is plain data
 	}
@@ -214,7 +215,7 @@ func (s *sibling) config() *container.Config {
 func (s *sibling) host() *container.HostConfig {
 	c := s.options.Container
 	return &container.HostConfig{
-		NetworkMode: container.NetworkMode(c.Network),
+		NetworkMode: container.NetworkMode(s.network),
 		Resources:   c.Resources,
 		Tmpfs:       map[string]string{"/run": "mode=755"},
 		Mounts:      []mount.Mount{{Type: mount.TypeVolume, Target: stateDir}}, // without a name it goes with the container

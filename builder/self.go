@@ -17,10 +17,11 @@ import (
 
 // Self is the container that this process runs in, as its engine knows it.
 type Self struct {
-	ID     string
-	Image  string  // by ID
-	Mounts []Mount // without the engine's own files
-	Alone  bool    // this program is what the container runs: all that is not mounted is lost with us
+	ID      string
+	Image   string  // by ID
+	Mounts  []Mount // without the engine's own files
+	Network string  // the engine's name of the one that it is in; "" where it has another container's
+	Alone   bool    // this program is what the container runs: all that is not mounted is lost with us
 }
 
 // Mount is a directory or file of the engine's machine that the container has.
@@ -67,6 +68,9 @@ func needsContainer() bool {
 
 func describe(c container.InspectResponse) Self {
 	s := Self{ID: c.ID, Image: c.Image, Alone: path.Base(c.Path) == "warmlayer"}
+	if c.HostConfig != nil && !c.HostConfig.NetworkMode.IsContainer() {
+		s.Network = string(c.HostConfig.NetworkMode)
+	}
 	for _, m := range c.Mounts {
 		s.Mounts = append(s.Mounts, Mount{Source: m.Source, Target: m.Destination})
 	}

@@ -1,0 +1,111 @@
+package builder
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/storage"
+)
+
+const (
+	ours   = "4e1f0a57be6fb12cb1b9a2cd3e9e2d8b0f6c1ab6a4f2b2b9f7d5f3c2e1d0a9b8"
+	theirs = "99a0b1c2d3e4f5061728394a5b6c7d8e9f00112233445566778899aabbccddee"
+)
+
+func TestParseHabitat(t *testing.T) {
+	t.Parallel()
+	const overlay = "600 500 0:52 / / rw,relatime - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/A:/l/B,upperdir=/var/lib/docker/overlay2/x/diff,workdir=/w\n"
+	for _, test := range []struct {
+		name, cgroup, mounts string
+		want                 []string
+		upper                string
+	}{
+		{"docker, a cgroup namespace", "0::/\n", overlay +
+			"610 600 8:1 /var/lib/docker/containers/" + ours + "/resolv.conf /etc/resolv.conf rw - ext4 /dev/sda1 rw\n" +
+			"611 600 8:1 /var/lib/docker/containers/" + ours + "/hostname /etc/hostname rw - ext4 /dev/sda1 rw\n",
+			[]string{ours}, "/var/lib/docker/overlay2/x/diff"},
+		{"docker, cgroups of version 1, the network of another", "5:cpu:/docker/" + ours + "\n1:name=systemd:/docker/" + ours + "\n",
+			overlay + "611 600 8:1 /var/lib/docker/containers/" + theirs + "/hosts /etc/hosts rw - ext4 /dev/sda1 rw\n",
+			[]string{ours, theirs}, "/var/lib/docker/overlay2/x/diff"},
+		{"podman", "0::/\n", "700 600 0:40 /containers/overlay-containers/" + ours + "/userdata/.containerenv /run/.containerenv rw - tmpfs tmpfs rw\n",
+			[]string{ours}, ""},
+		{"systemd", "0::/system.slice/docker-" + ours + ".scope\n", "", []string{ours}, ""},
+		{"a machine with containers", "0::/user.slice\n", "30 1 8:1 / / rw - ext4 /dev/sda1 rw\n" +
+			"90 30 0:52 / /var/lib/docker/containers/" + theirs + "/mounts/shm rw - tmpfs shm rw\n", nil, ""},
+	} {
+		h := parseHabitat(strings.NewReader(test.cgroup), strings.NewReader(test.mounts), "host")
+		if !slices.Equal(h.ids, test.want) || h.upper != test.upper {
+			t.Errorf("%s: %v, %q", test.name, h.ids, h.upper)
+		}
+	}
+}
+
+func TestIsHabitat(t *testing.T) {
+	t.Parallel()
+	h := habitat{upper: "/x/diff", mount: []string{"/", "/work", "/etc/hosts"}}
+	running := func(upper string, mounts ...string) container.InspectResponse {
+		c := container.InspectResponse{State: &container.State{Running: true}}
+		if upper != "" {
+			c.GraphDriver = &storage.DriverData{Data: map[string]string{"UpperDir": upper}}
+		}
+		for _, m := range mounts {
+			c.Mounts = append(c.Mounts, container.MountPoint{Destination: m})
+		}
+		return c
+	}
+	for _, test := range []struct {
+		name string
+		c    container.InspectResponse
+		want bool
+	}{
+		{"its own layer", running("/x/diff"), true},
+		{"another's layer", running("/y/diff", "/work"), false},
+		{"no layer that is known, its mounts", running("", "/work"), true},
+		{"no layer that is known, other mounts", running("", "/data"), false},
+		{"one that has ended", container.InspectResponse{State: &container.State{}}, false},
+	} {
+		if got := h.is(test.c); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+}
+
+func TestIsLeftover(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	ago := func(d time.Duration) string { return now.Add(-d).Format(time.RFC3339Nano) }
+	mine := Container{Job: "run 2", Runner: "r"}
+	for _, test := range []struct {
+		name        string
+		job, runner string
+		started     time.Duration
+		running     bool
+		programs    []string
+		want        bool
+	}{
+		{"its maker is gone", "", "", time.Hour, true, nil, true},
+		{"its maker uses it", "", "", time.Hour, true, []string{"x"}, false},
+		{"its maker has not connected yet", "", "", time.Second, true, nil, false},
+		{"made a moment ago, not started", "", "", time.Second, false, nil, false},
+		{"made and never started", "", "", time.Hour, false, nil, true},
+		{"this job's", "run 2", "r", time.Hour, true, nil, false},
+		{"an earlier job's of this runner", "run 1", "r", time.Hour, true, nil, true},
+		{"another runner's", "run 1", "other", time.Hour, true, nil, false},
+		{"another runner's, for longer than a job may last", "run 1", "other", 6 * 24 * time.Hour, true, nil, true},
+		{"a job's that lasts that long, and works", "run 1", "other", 6 * 24 * time.Hour, true, []string{"x"}, false},
+	} {
+		c := container.InspectResponse{
+			Created: ago(test.started), ExecIDs: test.programs, State: &container.State{Running: test.running},
+			Config: &container.Config{Labels: map[string]string{labelJob: test.job, labelRunner: test.runner}},
+		}
+		if test.running {
+			c.State.StartedAt = ago(test.started)
+		}
+		if got := isLeftover(c, mine, now); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+}
