@@ -77,7 +77,7 @@ func TestRemote(t *testing.T) {
 
 func TestBadAddress(t *testing.T) {
 	t.Parallel()
-	const hint = "\nhint: use auto, embedded, rootless, or an address that starts with " +
+	const hint = "\nhint: use auto, embedded, rootless, container, or an address that starts with " +
 		"unix://, tcp://, docker-container://, podman-container://, nerdctl-container://, kube-pod://, ssh://"
 	for address, want := range map[string]string{
 		"embeded":                 `builder: "embeded" is no address of a BuildKit` + hint,
