@@ -1,13 +1,13 @@
 # Everything that the targets need is built into bin/ or installed by .ci/setup.
 BIN     := $(CURDIR)/bin
 BUILDKIT = $(shell go list -m -f '{{.Version}}' github.com/moby/buildkit)
-REQUIRE := buildkitd,dockerd,rootless,registry,s3,azblob,gha,buildx,git,busybox,qemu,gitlab,bats,node,python
+REQUIRE := buildkitd,dockerd,rootless,registry,s3,azblob,gha,buildx,git,busybox,qemu,gitlab,bats,node,python,image
 SERVERS := testdata/servers
 GITLAB  := testdata/gitlab
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo test race lint bench generate setup tools clean
+.PHONY: help demo test race lint bench generate image setup tools clean
 
 help: ## Show this list.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -33,6 +33,9 @@ bench: setup ## Measure beside BuildKit's own client; ROUNDS=5 pairs each.
 generate: ## Write what is generated from inputs/fields.go.
 	go generate ./...
 
+image: setup ## Build the image into this machine's engine, as warmlayer:dev.
+	warmlayer build --builder embedded --cache none --provenance=false --load --tags warmlayer:dev .
+
 setup: tools ## Install and build all that demo, test and bench need.
 	.ci/setup
 
@@ -48,5 +51,5 @@ tools: $(SERVERS)/node_modules/.package-lock.json $(GITLAB)/node_modules/.packag
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund
 	touch $@
 
-clean: ## Remove bin/ and what npm installed.
-	rm -rf $(BIN) $(SERVERS)/node_modules $(GITLAB)/node_modules
+clean: ## Remove bin/, what npm installed, and the base images of the image's test.
+	rm -rf $(BIN) $(SERVERS)/node_modules $(GITLAB)/node_modules /dev/shm/warmlayer-bases

@@ -63,8 +63,14 @@ const usage = `warmlayer builds a container image, and starts warm on every bran
 Exit codes: 0 ok, 1 the build failed, 2 bad input, 3 a cache failed that must not, 130 cancelled.
 `
 
-// version is the module's, as the Go toolchain stamps it.
+// release is the version that the image's build sets; "" elsewhere.
+var release string
+
+// version is the release's, or the module's as the Go toolchain stamps it.
 func version() string {
+	if release != "" {
+		return release
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version
 	}

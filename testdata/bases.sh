@@ -1,0 +1,40 @@
+#!/bin/sh
+# Writes what stands in for the base images of the Dockerfile, as tar files: Debian, from its
+# packages, and this machine's Go with the modules and the compiled packages that the image's
+# programs are made of: bases.sh DIR. What is there already is kept.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+mkdir -p "$1" && cd "$1"
+
+if [ ! -e debian.tar ]; then
+	# As the slim image leaves out what nobody reads there.
+	mmdebstrap --quiet --format=tar --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' \
+		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+		bookworm debian.tar.part
+	mv debian.tar.part debian.tar
+fi
+
+if [ ! -e golang.tar ]; then
+	programs=". github.com/moby/buildkit/cmd/buildkitd github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit"
+	export CGO_ENABLED=0 GOFLAGS='' GOCACHE="$1/gocache"
+	# shellcheck disable=SC2086 # a list of packages
+	cd "$root" && go build -o "$1/programs/" -trimpath -buildvcs=false -tags seccomp $programs
+	modules=$(go env GOMODCACHE)
+	# shellcheck disable=SC2086 # a list of packages
+	go list -deps -tags seccomp -f '{{with .Module}}{{.Dir}}{{end}}' $programs | sort -u | sed -n "s|^$modules/||p" > "$1/modules"
+	# What go.mod's graph is read from, and what the modules are checked by.
+	go list -m -f '{{.GoMod}}' all | sed -n "s|^$modules/\(cache/.*\)\.mod$|\1|p" | while read -r module; do
+		for kind in mod info ziphash; do
+			[ ! -e "$modules/$module.$kind" ] || echo "$module.$kind"
+		done
+	done >> "$1/modules"
+	printf '%s\n' GOPROXY=off GOFLAGS=-mod=mod GOSUMDB=off > "$1/env"
+	cd "$1"
+	tar -cf golang.tar.part --transform 's|^|usr/local/go/|' -C "$(go env GOROOT)" bin lib pkg src VERSION go.env
+	tar -rf golang.tar.part --transform 's|^|go/pkg/mod/|' -C "$modules" -T "$1/modules"
+	tar -rf golang.tar.part --transform 's|^gocache|root/.cache/go-build|' -C "$1" gocache
+	tar -rf golang.tar.part --transform 's|^|root/.config/go/|' -C "$1" env
+	rm -rf gocache programs modules env
+	mv golang.tar.part golang.tar
+fi
