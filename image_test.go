@@ -60,8 +60,8 @@ func pushBases(t *testing.T, registry string) (golang, debian string) {
 		push(registry+"/debian:1", []string{path}, "debian.tar")
 }
 
-// TestImage builds the image with the program itself, and then with a step and a builder
-// that run from it.
+// TestImage builds the image with the program itself, and then runs from it steps with their
+// builders, and the action in workflows.
 func TestImage(t *testing.T) {
 	if testing.Short() || os.Geteuid() != 0 {
 		t.Skip("it takes minutes, and root")
@@ -81,17 +81,25 @@ func TestImage(t *testing.T) {
 
 	host := backendtest.StartDockerd(t)
 	engine := backendtest.Engine(t, host)
-	pulled, err := engine.ImagePull(t.Context(), image, client.ImagePullOptions{})
-	if err == nil {
-		err = pulled.Wait(t.Context())
-	}
-	if err != nil {
-		t.Fatal(err)
+	for _, one := range []string{image, debian} {
+		pulled, err := engine.ImagePull(t.Context(), one, client.ImagePullOptions{})
+		if err == nil {
+			err = pulled.Wait(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	inspected, err := engine.ImageInspect(t.Context(), image)
 	if err != nil || inspected.Config.Labels["org.opencontainers.image.version"] != "v9.9.9" {
 		t.Errorf("labels: %v, %v", inspected.Config, err)
 	}
+	t.Run("step", func(t *testing.T) { runSteps(t, host, image) })
+	t.Run("act", func(t *testing.T) { runWorkflows(t, registry.Host, newRunner(t, host, debian, image)) })
+}
+
+// runSteps runs the step of a job from the image, and what is run at the job's end.
+func runSteps(t *testing.T, host, image string) {
 	a := newAction(t, host, image)
 	if code, said, _ := a.step(t, "1", []string{"version"}); code != 0 || said != "v9.9.9\n" {
 		t.Errorf("version: exit code %d: %s", code, said)
