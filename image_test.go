@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/warmlayer/warmlayer/backends/backendtest"
@@ -69,15 +70,12 @@ func TestImage(t *testing.T) {
 	registry := backendtest.StartRegistry(t)
 	golang, debian := pushBases(t, registry.Host)
 	image := registry.Host + "/warmlayer:v9.9.9"
-	root, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	backendtest.Invocation{Dir: root, Args: []string{
-		"--cache", "none", "--build-args", "GO=" + golang, "--build-args", "DEBIAN=" + debian,
-		"--build-args", "VERSION=v9.9.9", "--build-args", "SOURCE_DATE_EPOCH=1", "--platforms", "linux/" + runtime.GOARCH,
-		"--outputs", "type=image,push=true,rewrite-timestamp=true,name=" + image,
-	}}.Build(t)
+	made := buildImage(t, golang, debian, image)
+	t.Run("again", func(t *testing.T) {
+		if again := buildImage(t, golang, debian, registry.Host+"/warmlayer:again"); again != made {
+			t.Errorf("another build is %s, the first was %s", again, made)
+		}
+	})
 
 	host := backendtest.StartDockerd(t)
 	engine := backendtest.Engine(t, host)
@@ -95,7 +93,58 @@ func TestImage(t *testing.T) {
 		t.Errorf("labels: %v, %v", inspected.Config, err)
 	}
 	t.Run("step", func(t *testing.T) { runSteps(t, host, image) })
+	t.Run("rootless", func(t *testing.T) { runRootless(t, engine, image) })
 	t.Run("act", func(t *testing.T) { runWorkflows(t, registry.Host, newRunner(t, host, debian, image)) })
+}
+
+// buildImage builds and pushes the image as it is released, and returns the digest of what
+// this machine's platform runs. It is attested how it was made.
+func buildImage(t *testing.T, golang, debian, ref string) v1.Hash {
+	t.Helper()
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	backendtest.Invocation{Dir: root, Args: []string{
+		"--cache", "none", "--build-args", "GO=" + golang, "--build-args", "DEBIAN=" + debian,
+		"--build-args", "VERSION=v9.9.9", "--build-args", "SOURCE_DATE_EPOCH=1", "--platforms", "linux/" + runtime.GOARCH,
+		"--provenance", "mode=max", "--outputs", "type=image,push=true,rewrite-timestamp=true,name=" + ref,
+	}}.Build(t)
+	tag, err := name.ParseReference(ref)
+	var pushed v1.ImageIndex
+	if err == nil {
+		pushed, err = remote.Index(tag)
+	}
+	var manifest *v1.IndexManifest
+	if err == nil {
+		manifest, err = pushed.IndexManifest()
+	}
+	if err != nil || len(manifest.Manifests) != 2 {
+		t.Fatalf("%s: %+v, %v", ref, manifest, err)
+	}
+	of := manifest.Manifests[0].Digest
+	if subject := manifest.Manifests[1].Annotations["vnd.docker.reference.digest"]; subject != of.String() {
+		t.Errorf("what is attested is of %q, not of %s", subject, of)
+	}
+	return of
+}
+
+// runRootless runs a step as a user other than root, in a container without any rights.
+func runRootless(t *testing.T, engine *client.Client, image string) {
+	app := backendtest.App(t)
+	if err := os.Chmod(app, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	code, said := runContainer(t, engine, &container.Config{
+		Image: image, User: "1000:1000", WorkingDir: "/work", Env: []string{"HOME=/home/warmlayer"},
+		Cmd: []string{"build", "--cache=none", "--outputs=type=tar,dest=out.tar", "--progress=plain"},
+	}, &container.HostConfig{
+		NetworkMode: "host", Binds: []string{app + ":/work"},
+		SecurityOpt: []string{"seccomp=unconfined", "apparmor=unconfined"},
+	})
+	if archive, err := os.Stat(filepath.Join(app, "out.tar")); code != 0 || err != nil || archive.Size() == 0 {
+		t.Errorf("a build: exit code %d, output %v:\n%s", code, err, said)
+	}
 }
 
 // runSteps runs the step of a job from the image, and what is run at the job's end.
