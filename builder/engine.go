@@ -2,6 +2,8 @@ package builder
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -46,6 +48,21 @@ func (e Engine) Client(name string) (*client.Client, string, error) {
 		return nil, "", fmt.Errorf("find container engine: %w", err)
 	}
 	return c, cmp.Or(place.Host, client.DefaultDockerHost), nil
+}
+
+// dial is Client for an engine that answers. It is an *Error where none does.
+func (e Engine) dial(ctx context.Context, name string) (*client.Client, string, error) {
+	c, host, err := e.Client(name)
+	if err == nil {
+		_, err = c.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
+	}
+	if err != nil && c != nil {
+		err = errors.Join(err, c.Close())
+	}
+	if err != nil {
+		return nil, "", &Error{What: "no container engine answers at " + cmp.Or(host, "DOCKER_HOST"), Hint: hintEngine, Err: err}
+	}
+	return c, host, nil
 }
 
 // endpoint finds the engine, or that of a named context.

@@ -95,6 +95,8 @@ const (
 	hintEngine = "hand the engine's socket to this container (-v /var/run/docker.sock:/var/run/docker.sock) or set DOCKER_HOST; " +
 		"without an engine use builder=embedded in a container with --privileged, builder=rootless, or the address of a BuildKit that runs"
 
+	hintInContainer = "check that BuildKit runs there, and that buildctl is beside it, as in moby/buildkit: docker logs " // and its name
+
 	hintImage = "name the builder's image in driver-opts: image=, this program's own"
 
 	hintContainer = "let the engine run privileged containers, or ones with SYS_ADMIN, NET_ADMIN and no seccomp profile, " + hintAddress
