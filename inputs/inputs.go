@@ -126,6 +126,7 @@ type parser struct {
 	settings map[string]setting // by input, of the first source that has it
 	problems Problems
 
+	nodes       []Node   // of all builders
 	daemonFiles []string // found in the daemon's configuration
 }
 
