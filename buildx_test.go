@@ -42,6 +42,11 @@ func TestBuildxContainer(t *testing.T) {
 			t.Errorf("%s: exit code %d, builder %q\n%s", test.name, out.Code, out.Report.Builder, out.Text)
 		}
 	}
+	step := newAction(t, host, image)
+	code, said, report := step.step(t, "1", nil, "INPUT_BUILDER=ci", "INPUT_OUTPUTS=type=cacheonly", "INPUT_CACHE=none", "INPUT_PROGRESS=plain")
+	if code != 0 || report.Builder != address {
+		t.Errorf("a step in a container: exit code %d, builder %q\n%s", code, report.Builder, said)
+	}
 	out := run(map[string]string{"DOCKER_HOST": host}, "--builder", "cy")
 	want := "the engine at " + host + " has no container of a builder cy of buildx"
 	if out.Code != exitBuild || !strings.Contains(out.Text, want) || !strings.Contains(out.Text, "use one that it has (ci), start it") {
