@@ -82,7 +82,7 @@ func contain(ctx context.Context, o Options) (*Builder, error) {
 // newSibling finds the engine and the image, removes what others have left, and makes
 // the container if there is none to share.
 func newSibling(ctx context.Context, o Options) (_ *sibling, err error) {
-	c, _, err := o.Engine.dial(ctx, "")
+	c, _, err := o.Engine.dial(ctx, "", "")
 	if err != nil {
 		return nil, err
 	}

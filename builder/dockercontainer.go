@@ -31,11 +31,11 @@ func dialContainer(ctx context.Context, u *url.URL, e Engine) (*client.Client, [
 		}
 		place = ""
 	}
-	at, host, err := e.dial(ctx, place)
+	name := u.Hostname()
+	at, host, err := e.dial(ctx, place, "find container "+name+": ")
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	name := u.Hostname()
 	started, err := startContainer(ctx, at, name)
 	var c *client.Client
 	var platforms []ocispecs.Platform
@@ -94,7 +94,7 @@ var ofBuildx = regexp.MustCompile(`^/?buildx_buildkit_(.+)\d$`)
 func noContainer(ctx context.Context, at *engine.Client, host, name string) error {
 	asked := ofBuildx.FindStringSubmatch(name)
 	if asked == nil {
-		return &Error{What: "the engine at " + host + " has no container " + name, Hint: "docker ps --all lists those that it has"}
+		return &Error{What: "the engine at " + redacted(host) + " has no container " + name, Hint: "docker ps --all lists those that it has"}
 	}
 	list, err := at.ContainerList(ctx, engine.ContainerListOptions{All: true})
 	if err != nil {
@@ -112,5 +112,5 @@ func noContainer(ctx context.Context, at *engine.Client, host, name string) erro
 	if slices.Sort(others); len(others) > 0 {
 		hint = "use one that it has (" + strings.Join(others, ", ") + "), " + hint
 	}
-	return &Error{What: "the engine at " + host + " has no container of a builder " + asked[1] + " of buildx", Hint: hint}
+	return &Error{What: "the engine at " + redacted(host) + " has no container of a builder " + asked[1] + " of buildx", Hint: hint}
 }

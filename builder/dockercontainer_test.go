@@ -73,7 +73,7 @@ func TestDockerContainerErrors(t *testing.T) {
 	}
 	check("docker-container://buildx_buildkit_b10", absent, "start it (docker buildx inspect --bootstrap b1), or leave builder out")
 	check("docker-container://bk", "builder: the engine at HOST has no container bk", "docker ps --all")
-	check("docker-container://bk?context=unix%3A%2F%2F%2Fnowhere.sock", "builder: no container engine answers at unix:///nowhere.sock: ", "hand the engine's socket")
+	check("docker-container://bk?context=unix%3A%2F%2F%2Fnowhere.sock", "builder: find container bk: no container engine answers at unix:///nowhere.sock: ", "hand the engine's socket")
 
 	c := backendtest.Engine(t, host)
 	for name, env := range map[string]string{"buildx_buildkit_other0": "PATH=/usr/local/bin", "bare": "PATH=/nowhere"} {

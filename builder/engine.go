@@ -50,19 +50,20 @@ func (e Engine) Client(name string) (*client.Client, string, error) {
 	return c, cmp.Or(place.Host, client.DefaultDockerHost), nil
 }
 
-// dial is Client for an engine that answers. It is an *Error where none does.
-func (e Engine) dial(ctx context.Context, name string) (*client.Client, string, error) {
+// dial is Client for an engine that answers. It is an *Error where none does, for who
+// wants one: "find container x: ".
+func (e Engine) dial(ctx context.Context, name, who string) (*client.Client, string, error) {
 	c, host, err := e.Client(name)
 	if err == nil {
 		_, err = c.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
 	}
-	if err != nil && c != nil {
+	if err == nil {
+		return c, host, nil
+	}
+	if c != nil {
 		err = errors.Join(err, c.Close())
 	}
-	if err != nil {
-		return nil, "", &Error{What: "no container engine answers at " + cmp.Or(host, "DOCKER_HOST"), Hint: hintEngine, Err: err}
-	}
-	return c, host, nil
+	return nil, "", &Error{What: who + "no container engine answers at " + redacted(cmp.Or(host, "DOCKER_HOST")), Hint: hintEngine, Err: err}
 }
 
 // endpoint finds the engine, or that of a named context.

@@ -36,7 +36,7 @@ var buildxName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9._-]*$`)
 
 // named finds a builder that buildx has made: in its store or, where there is none, as the
 // container of the first node, which has a 0 after the builder's name. input is who names
-// it. The result is of no use where there is a problem.
+// it. Where there is a problem it is a node without an address.
 func (p *parser) named(input string, line int, name string) []Node {
 	store := p.buildxStore()
 	known := fileNames(store)
@@ -104,7 +104,7 @@ func readBuildx(file string) (buildxBuilder, error) {
 }
 
 // buildxNodes are those of a builder that are used: without platforms the first alone, as
-// in buildx (build/resolver/driver.go).
+// in buildx (build/resolver/driver.go). One with a problem has no address.
 func (p *parser) buildxNodes(input string, line int, b buildxBuilder) []Node {
 	if _, given := p.settings["platforms"]; !given {
 		b.Nodes = b.Nodes[:1]

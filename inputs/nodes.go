@@ -88,20 +88,18 @@ func (p *parser) nodePlatforms(line int, attrs string) []string {
 var builderWords = []string{"auto", "embedded", "rootless", "container"}
 
 // builder reads what one line of the input names: one BuildKit, or the nodes of a builder of
-// buildx's. Without an address in a problem's node there is nothing more to say about it.
+// buildx's. Where there is a problem it is a node without an address.
 func (p *parser) builder(line int, text string) []Node {
-	name, isAuto := p.env["BUILDX_BUILDER"], text == "auto" && p.env["BUILDKIT_HOST"] == ""
-	near := Nearest(text, builderWords)
 	switch {
-	case isAuto && name != "":
-		return p.named("BUILDX_BUILDER", 0, name)
+	case text == "auto" && p.env["BUILDKIT_HOST"] == "" && p.env["BUILDX_BUILDER"] != "":
+		return p.named("BUILDX_BUILDER", 0, p.env["BUILDX_BUILDER"])
 	case slices.Contains(builderWords, text):
 		return []Node{{Line: line, Address: text}}
 	case strings.Contains(text, "://"):
 		return []Node{{Line: line, Address: p.address("builder", line, text)}}
 	case text == "engine":
 		p.report("builder", line, quoted(text)+" is not available yet", "use auto, embedded, rootless, container, or the address of a BuildKit")
-	case near != "" && !slices.Contains(fileNames(p.buildxStore()), strings.ToLower(text)):
+	case Nearest(text, builderWords) != "" && !slices.Contains(fileNames(p.buildxStore()), strings.ToLower(text)):
 		p.report("builder", line, quoted(text)+" is not a builder", didYouMean(text, builderWords))
 	default:
 		return p.named("builder", line, text)
