@@ -12,9 +12,9 @@ import (
 	"github.com/warmlayer/warmlayer/backends/backendtest"
 )
 
-// workflow has the action as users name it, twice in a job, and steps that read what it has
+// twice has the action as users name it, twice in a job, and steps that read what it has
 // given. REGISTRY and CACHE are filled in.
-const workflow = `
+const twice = `
 name: image
 on:
   push:
@@ -107,7 +107,7 @@ func runWorkflows(t *testing.T, registry string, r runner) {
 	for name, cache := range map[string]string{"registry": "type=registry,ref=" + registry + "/app", "gha": "type=gha"} {
 		t.Run(name, func(t *testing.T) {
 			p := newProject(t, "https://github.com/acme/shop.git", map[string]string{
-				".github/workflows/image.yml": strings.NewReplacer("REGISTRY", registry, "CACHE", cache).Replace(workflow),
+				".github/workflows/image.yml": strings.NewReplacer("REGISTRY", registry, "CACHE", cache).Replace(twice),
 			})
 			for _, e := range []struct {
 				name, payload string
