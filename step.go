@@ -124,18 +124,22 @@ func (s *step) privately(run func() (build.Result, string, error)) (build.Result
 // solve brings up the builder while the scopes are read, connects the two, and builds.
 func (s *step) solve(ctx context.Context) (build.Result, string, error) {
 	began := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var b *builder.Builder
 	var sources []backends.Source
 	var started, read time.Duration
-	eg, startCtx := errgroup.WithContext(ctx)
+	var eg errgroup.Group
 	eg.Go(func() (err error) {
-		b, err = builder.Open(startCtx, s.builder())
+		if b, err = builder.Open(ctx, s.builder()); err != nil {
+			cancel()
+		}
 		started = time.Since(began)
 		return err
 	})
 	eg.Go(func() error {
 		if !s.asks() {
-			sources = backends.Read(startCtx, keepers(s.caches), s.plan, s.inputs.ProbeTimeout)
+			sources = backends.Read(ctx, keepers(s.caches), s.plan, s.inputs.ProbeTimeout)
 		}
 		read = time.Since(began)
 		return nil

@@ -2,6 +2,7 @@ package backends_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
 	digest "github.com/opencontainers/go-digest"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/scope"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -47,6 +50,15 @@ func backend(t testing.TB, o backends.Options, line string) backends.Backend {
 		t.Fatalf("%s: %d caches, problems:\n%v", line, len(caches), inputs.Problems(problems))
 	}
 	return caches[0]
+}
+
+// settled reads the scopes of a plan to the end.
+func settled(ctx context.Context, caches []backends.Keeper, p scope.Plan, timeout time.Duration) []backends.Source {
+	sources := backends.Read(ctx, caches, p, timeout)
+	for i := range sources {
+		sources[i].Settle()
+	}
+	return sources
 }
 
 // local is the place that a cache in dir is written to; more are further attributes.

@@ -75,7 +75,7 @@ func TestGHAStore(t *testing.T) {
 					t.Errorf("layer %d is not %q", i, content)
 				}
 			}
-			if s := backends.Read(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]; s.State != backends.Loaded {
+			if s := settled(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]; s.State != backends.Loaded {
 				t.Errorf("state %s, error %v", s.State, s.Err)
 			}
 			if _, err := store.Open(t.Context(), digest.FromString("nothing"), 0); !errors.Is(err, backends.ErrAbsent) {
@@ -315,7 +315,7 @@ func TestGHALists(t *testing.T) {
 		t.Helper()
 		server.Requests()
 		keeper := gha(t, env, ",ghtoken=any")
-		if s := backends.Read(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]; s.State != backends.Loaded {
+		if s := settled(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]; s.State != backends.Loaded {
 			t.Errorf("state %s, error %v", s.State, s.Err)
 		}
 		for _, r := range server.Requests() {
@@ -360,7 +360,7 @@ func TestGHAReadsAtOnce(t *testing.T) {
 	env["ACTIONS_RESULTS_URL"] = "http://" + backendtest.Delay(t, strings.TrimPrefix(server.URL, "http://"), roundTrip)
 	server.Requests()
 	began := time.Now()
-	for _, s := range backends.Read(t.Context(), []backends.Keeper{gha(t, env, "")}, p, time.Minute) {
+	for _, s := range settled(t.Context(), []backends.Keeper{gha(t, env, "")}, p, time.Minute) {
 		if s.State != backends.Loaded {
 			t.Errorf("%s: %v", s.Name, s.Err)
 		}

@@ -135,7 +135,7 @@ func TestInline(t *testing.T) {
 				t.Fatal(err)
 			}
 			plan := scope.Plan{Read: []scope.Source{{Name: n}}}
-			s := backends.Read(t.Context(), []backends.Keeper{c}, plan, time.Minute)[0]
+			s := settled(t.Context(), []backends.Keeper{c}, plan, time.Minute)[0]
 			if s.State != backends.Loaded || s.Manifest.Descriptor().Digest != test.image.Descriptor().Digest {
 				t.Fatalf("%s: %v, %s", s.State, s.Err, s.Manifest.Descriptor().Digest)
 			}
@@ -240,7 +240,7 @@ func TestInlineElsewhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		plan := scope.Plan{Read: []scope.Source{{Name: n}}}
-		if s := backends.Read(t.Context(), []backends.Keeper{c}, plan, time.Minute)[0]; s.State != backends.Loaded || s.Manifest.Descriptor().Digest != image.Descriptor().Digest {
+		if s := settled(t.Context(), []backends.Keeper{c}, plan, time.Minute)[0]; s.State != backends.Loaded || s.Manifest.Descriptor().Digest != image.Descriptor().Digest {
 			t.Errorf("%s: %v", s.State, s.Err)
 		}
 	}

@@ -328,7 +328,7 @@ func TestLayoutFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			keeper := backend(t, backends.Options{}, "type=local,dest="+dir).(backends.Keeper)
-			s := backends.Read(t.Context(), []backends.Keeper{keeper}, scope.Plan{Read: []scope.Source{{Name: "b-main"}}}, time.Minute)[0]
+			s := settled(t.Context(), []backends.Keeper{keeper}, scope.Plan{Read: []scope.Source{{Name: "b-main"}}}, time.Minute)[0]
 			if s.State != test.state || (s.Err == nil) != (test.state == backends.Loaded) {
 				t.Errorf("%s: %v", s.State, s.Err)
 			}

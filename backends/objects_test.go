@@ -67,7 +67,7 @@ func objectsStore(t *testing.T, server backendtest.ObjectServer) {
 			t.Errorf("layer %d is not %q", i, content)
 		}
 	}
-	sources := backends.Read(t.Context(), []backends.Keeper{backend(t, backends.Options{}, line).(backends.Keeper)}, plan("b-main"), time.Minute)
+	sources := settled(t.Context(), []backends.Keeper{backend(t, backends.Options{}, line).(backends.Keeper)}, plan("b-main"), time.Minute)
 	if s := sources[0]; s.State != backends.Loaded || !bytes.Equal(s.Config, got.Inline) {
 		t.Errorf("state %s, error %v", s.State, s.Err)
 	}
@@ -270,7 +270,7 @@ func TestObjectsDamaged(t *testing.T) { onEachServer(t, objectsDamaged) }
 func objectsDamaged(t *testing.T, server backendtest.ObjectServer) {
 	keeper := backend(t, backends.Options{}, server.Line("")).(backends.Keeper)
 	state := func() backends.Source {
-		return backends.Read(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]
+		return settled(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]
 	}
 	store, c := objects(t, server.Line("")), newCache(t, imageManifest, "one", "two")
 	c.put(t, store)

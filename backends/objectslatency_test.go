@@ -34,7 +34,7 @@ func objectsReadAtOnce(t *testing.T, server backendtest.ObjectServer) {
 	far := backendtest.Delay(t, server.Address(), roundTrip)
 	keeper := backend(t, backends.Options{}, server.At(far)).(backends.Keeper)
 	began := time.Now()
-	for _, s := range backends.Read(t.Context(), []backends.Keeper{keeper}, p, time.Minute) {
+	for _, s := range settled(t.Context(), []backends.Keeper{keeper}, p, time.Minute) {
 		if s.State != backends.Loaded {
 			t.Errorf("%s: %v", s.Name, s.Err)
 		}
@@ -56,7 +56,7 @@ func objectsSilent(t *testing.T, server backendtest.ObjectServer) {
 	}
 	defer l.Close()
 	keeper := backend(t, backends.Options{}, server.At(l.Addr().String())).(backends.Keeper)
-	s := backends.Read(t.Context(), []backends.Keeper{keeper}, plan("b-main"), 50*time.Millisecond)[0]
+	s := settled(t.Context(), []backends.Keeper{keeper}, plan("b-main"), 50*time.Millisecond)[0]
 	if s.State != backends.Failed || !strings.Contains(s.Err.Error(), "no answer within 50ms") {
 		t.Errorf("state %s, error %v", s.State, s.Err)
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -19,8 +18,8 @@ import (
 // State is what became of a source.
 type State string
 
-// A source is loaded when its cache was there and whole, absent when there was
-// certainly none, and failed in every other case.
+// A source is loaded when its cache was there and, once it is settled, whole; absent when
+// there was certainly none; and failed in every other case.
 const (
 	Loaded State = "loaded"
 	Absent State = "absent"
@@ -38,6 +37,8 @@ type Source struct {
 
 	// Entry is the import as the user wrote it, when From is nil.
 	Entry client.CacheOptionsEntry
+
+	whole func() error // waits for the answer whether all blobs are there; nil when nobody has asked
 }
 
 // String names the source's cache for people.
@@ -82,59 +83,73 @@ type Destination struct {
 // Read looks up every scope of the plan in every cache that can be read, in
 // parallel and for at most timeout altogether, and returns them nearest scope
 // first, caches in their order. A source that could not be read within the time
-// has failed.
+// has failed. Whether the blobs of those that are loaded are there is still being asked
+// then, until ctx or the time ends: [Source.Settle].
 func Read(ctx context.Context, caches []Keeper, plan scope.Plan, timeout time.Duration) []Source {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s (probe-timeout)", timeout))
-	defer cancel()
 	var sources []Source
 	for _, s := range plan.Read {
 		for _, c := range caches {
 			sources = append(sources, Source{Source: s, From: c})
 		}
 	}
-	var wg sync.WaitGroup
+	var loading, checking sync.WaitGroup
 	for i := range sources {
-		wg.Go(func() { sources[i].read(ctx) })
+		loading.Go(func() { sources[i].read(ctx, &checking) })
 	}
-	wg.Wait()
+	loading.Wait()
+	go func() {
+		checking.Wait()
+		cancel()
+	}()
 	return sources
 }
 
-func (s *Source) read(ctx context.Context) {
-	err := s.load(ctx, s.From.Scopes())
-	switch {
-	case err == nil:
-		s.State = Loaded
+// Settle waits until it is known whether a loaded cache is whole. Where it is not, the
+// source is no longer loaded.
+func (s *Source) Settle() {
+	if s.State == Loaded && s.whole != nil {
+		s.fail(s.whole())
+	}
+}
+
+// fail marks a source, unless there is no error.
+func (s *Source) fail(err error) {
+	if err == nil {
 		return
-	case errors.Is(err, ErrAbsent):
-		s.State, s.Err = Absent, err
-	case ctx.Err() != nil:
-		s.State, s.Err = Failed, context.Cause(ctx)
-	default:
-		s.State, s.Err = Failed, err
+	}
+	s.State, s.Err = Failed, err
+	if errors.Is(err, ErrAbsent) {
+		s.State = Absent
 	}
 	s.Manifest, s.Config = Manifest{}, nil
 }
 
-// load fetches the manifest, and then the config beside the question which blobs are there.
-func (s *Source) load(ctx context.Context, store Scopes) (err error) {
-	if s.Manifest, err = store.Manifest(ctx, s.Name); err != nil {
-		return err
-	}
-	if s.Manifest.Config.Digest == "" && s.Manifest.Inline == nil {
-		return errors.New("what is there is no cache")
-	}
-	eg, ctx := errgroup.WithContext(ctx)
-	eg.Go(func() error { return checkWhole(ctx, store, s.Manifest) })
-	eg.Go(func() (err error) {
-		if s.Manifest.Inline != nil {
-			s.Config = s.Manifest.Inline
-			return nil
+// read loads the cache, and has it checked meanwhile.
+func (s *Source) read(ctx context.Context, checking *sync.WaitGroup) {
+	timely := func(err error) error {
+		if err != nil && ctx.Err() != nil && !errors.Is(err, ErrAbsent) {
+			return context.Cause(ctx)
 		}
-		s.Config, err = readBlob(ctx, store, s.Manifest.Config)
 		return err
-	})
-	return eg.Wait()
+	}
+	s.State = Loaded
+	store := s.From.Scopes()
+	m, err := store.Manifest(ctx, s.Name)
+	if err == nil && m.Config.Digest == "" && m.Inline == nil {
+		err = errors.New("what is there is no cache")
+	}
+	if err != nil {
+		s.fail(timely(err))
+		return
+	}
+	checked := make(chan error, 1)
+	checking.Go(func() { checked <- timely(checkWhole(ctx, store, m)) })
+	s.Manifest, s.whole = m, sync.OnceValue(func() error { return <-checked })
+	if s.Config = m.Inline; s.Config == nil {
+		s.Config, err = readBlob(ctx, store, m.Config)
+		s.fail(timely(err))
+	}
 }
 
 // readBlob reads a small blob whole, and believes it only if it is what it should be.

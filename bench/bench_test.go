@@ -185,7 +185,7 @@ func BenchmarkMemory(b *testing.B) {
 	})
 	for _, store := range objectStores {
 		b.Run(store.name, func(b *testing.B) {
-			memory(b, backendtest.Invocation{Args: []string{"--cache", store.line(b)}})
+			memory(b, backendtest.Invocation{Args: []string{"--cache", store.open(b, roundTrip)("main")}})
 		})
 	}
 }

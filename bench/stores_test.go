@@ -16,29 +16,38 @@ import (
 // roundTrip is that to a store of objects in the same region, seen from a CI's machine.
 const roundTrip = 40 * time.Millisecond
 
+// lines writes an input: the cache as a run of a branch has it, which may read others' as well.
+type lines func(branch string, others ...string) string
+
 // objectStores are the caches for which BuildKit has a backend of its own that a
 // daemon of ours does not use. Each is an empty one behind a proxy that delays.
 var objectStores = []struct {
 	name string
-	line func(b *testing.B) string
+	open func(b *testing.B, roundTrip time.Duration) lines
 }{
-	{"s3", func(b *testing.B) string {
+	{"s3", func(b *testing.B, roundTrip time.Duration) lines {
 		s := backendtest.StartS3(b)
-		s.Endpoint = delayed(b, s.Endpoint)
-		return s.Line("")
+		s.Endpoint = delayed(b, s.Endpoint, roundTrip)
+		return func(string, ...string) string { return s.Line("") }
 	}},
-	{"azblob", func(b *testing.B) string {
+	{"azblob", func(b *testing.B, roundTrip time.Duration) lines {
 		a := backendtest.StartAzblob(b)
-		a.Service = delayed(b, a.Service)
-		return a.Line("")
+		a.Service = delayed(b, a.Service, roundTrip)
+		return func(string, ...string) string { return a.Line("") }
 	}},
-	{"gha", func(b *testing.B) string {
-		g := backendtest.StartGHABehind(b, func(url string) string { return delayed(b, url) })
-		return "type=gha,version=2,url_v2=" + g.URL + "/,token=" + g.Token("refs/heads/main")
+	{"gha", func(b *testing.B, roundTrip time.Duration) lines {
+		g := backendtest.StartGHABehind(b, func(url string) string { return delayed(b, url, roundTrip) })
+		return func(branch string, others ...string) string {
+			var refs []string
+			for _, one := range others {
+				refs = append(refs, "refs/heads/"+one)
+			}
+			return "type=gha,version=2,url_v2=" + g.URL + "/,token=" + g.Token("refs/heads/"+branch, refs...)
+		}
 	}},
 }
 
-func delayed(b *testing.B, url string) string {
+func delayed(b *testing.B, url string, roundTrip time.Duration) string {
 	b.Helper()
 	address, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
 	return strings.TrimSuffix("http://"+backendtest.Delay(b, address, roundTrip)+"/"+path, "/")
@@ -50,7 +59,7 @@ func delayed(b *testing.B, url string) string {
 func BenchmarkStores(b *testing.B) {
 	for _, store := range objectStores {
 		b.Run(store.name+"/cold", func(b *testing.B) {
-			s := newSides(b, store.line(b))
+			s := newSides(b, store.open(b, roundTrip)("main"))
 			for b.Loop() {
 				s.scope = rand.Text()
 				s.pairs.round(s.buildctl, s.warmlayer)
@@ -58,7 +67,7 @@ func BenchmarkStores(b *testing.B) {
 			s.pairs.report(b)
 		})
 		b.Run(store.name+"/code change", func(b *testing.B) {
-			s := newSides(b, store.line(b))
+			s := newSides(b, store.open(b, roundTrip)("main"))
 			s.buildctl()
 			s.warmlayer()
 			for b.Loop() {
@@ -68,7 +77,7 @@ func BenchmarkStores(b *testing.B) {
 			s.pairs.report(b)
 		})
 		b.Run(store.name+"/unchanged", func(b *testing.B) {
-			s := newSides(b, store.line(b))
+			s := newSides(b, store.open(b, roundTrip)("main"))
 			s.buildctl()
 			s.warmlayer()
 			for b.Loop() {

@@ -151,10 +151,7 @@ func asSource(s backends.Source) Source {
 func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 	b.result.Exports, b.result.Steps = nil, nil
 	began := time.Now()
-	imports, err := b.Caches.Imports(ctx, b.Sources)
-	if err != nil {
-		return nil, err
-	}
+	imports := b.Caches.Imports(ctx, b.Sources)
 	solving, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if b.Builder.Ours {
@@ -175,6 +172,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 	exports := newExports(b, m, imports, watch)
 	done := make(chan struct{})
 	var response *client.SolveResponse
+	var err error
 	go func() {
 		defer close(done)
 		response, err = b.solve(solving, a)
@@ -188,6 +186,9 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 	case <-done:
 	}
 	watch.stop()
+	for i := range imports {
+		imports[i].Settle()
+	}
 	if cause := context.Cause(solving); err != nil && ctx.Err() == nil && cause != nil {
 		err = cause
 	}

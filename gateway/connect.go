@@ -28,6 +28,16 @@ type Import struct {
 	Entry   client.CacheOptionsEntry
 	Sources []*backends.Source
 	Joint   bool // BuildKit reads all of the sources or none
+
+	merged *merged // nil unless it is one of the gateway's
+}
+
+// Settle waits until it is known which of the sources are whole, marks the others, and
+// leaves them out. BuildKit may import it before.
+func (i *Import) Settle() {
+	if i.merged != nil {
+		i.Sources = i.merged.settle()
+	}
 }
 
 // Connect decides how BuildKit reaches each cache. With a gateway, which only a
@@ -79,13 +89,13 @@ func Connect(caches []backends.Backend, sources []backends.Source, plan scope.Pl
 	return out
 }
 
-// Imports are what BuildKit is to import of the sources, which it may mark as failed.
-// A daemon of ours gets all that was loaded as one cache through the gateway; only
-// a lone cache in a registry stays where it is, so that its layers mount across the
-// registry's repositories. A remote builder gets native entries, and may reach what
-// we cannot, so that only what is certainly absent, or certainly not whole, is left
-// out. Entries of the user's own are passed on.
-func (c Caches) Imports(ctx context.Context, sources []backends.Source) ([]Import, error) {
+// Imports are what BuildKit is to import of the sources.
+// A daemon of ours gets all that was loaded as one cache through the gateway, which hands
+// it out once the sources are settled; only a lone cache in a registry stays where it is,
+// so that its layers mount across the registry's repositories. A remote builder gets native
+// entries, and may reach what we cannot, so that only what is certainly absent, or certainly
+// not whole, is left out. Entries of the user's own are passed on.
+func (c Caches) Imports(ctx context.Context, sources []backends.Source) []Import {
 	var imports []Import
 	var loaded []*backends.Source
 	for i := range sources {
@@ -98,20 +108,20 @@ func (c Caches) Imports(ctx context.Context, sources []backends.Source) ([]Impor
 		}
 	}
 	if c.gateway == nil {
-		return append(imports, natives(sources)...), nil
+		return append(imports, natives(sources)...)
 	}
 	if len(loaded) == 0 {
-		return imports, nil
+		return imports
 	}
 	if _, gated := loaded[0].From.(backends.Gated); len(loaded) == 1 && !gated {
-		return append(imports, native(loaded[0])), nil
+		if loaded[0].Settle(); loaded[0].State == backends.Loaded {
+			imports = append(imports, native(loaded[0]))
+		}
+		return imports
 	}
-	merged, loaded, err := merge(ctx, loaded)
-	if err != nil || len(loaded) == 0 {
-		return imports, err
-	}
-	entry := client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": c.gateway.addSource(merged)}}
-	return append(imports, Import{Entry: entry, Sources: loaded}), nil
+	m := merge(ctx, loaded)
+	entry := client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": c.gateway.addSource(m)}}
+	return append(imports, Import{Entry: entry, Sources: loaded, merged: m})
 }
 
 // native is the source's own entry.
@@ -126,7 +136,7 @@ func natives(sources []backends.Source) []Import {
 	var imports, spoilt []Import
 	for i := range sources {
 		s := &sources[i]
-		if s.From == nil || s.State == backends.Absent {
+		if s.Settle(); s.From == nil || s.State == backends.Absent {
 			continue
 		}
 		one := native(s)
@@ -269,8 +279,8 @@ func (c *connector) inline(cache *backends.Inline) backends.Destination {
 		Caches: []string{cache.String()},
 		Strict: []bool{cache.Strict()},
 		Unchanged: func(e backends.Exported) bool {
-			own, ok := c.own[cache]
-			return ok && own.State == backends.Loaded && own.Manifest.Descriptor().Digest == e.Image
+			own := c.read(cache)
+			return own.State == backends.Loaded && own.Manifest.Descriptor().Digest == e.Image
 		},
 		Commit: func(ctx context.Context, e backends.Exported) []error {
 			return []error{cache.Tag(ctx, c.plan.Write, e.Image.String())}
@@ -279,9 +289,16 @@ func (c *connector) inline(cache *backends.Inline) backends.Destination {
 }
 
 func (c *connector) unchanged(cache backends.Backend, options map[string]string, e backends.Exported) bool {
-	own, ok := c.own[cache]
-	return ok && own.State == backends.Loaded &&
+	own := c.read(cache)
+	return own.State == backends.Loaded &&
 		own.Manifest.Record.Unchanged(backends.ResultKey(options, e.Content), time.Now())
+}
+
+// read is a cache's own scope as it was read, and settled; the zero value when it was not.
+func (c *connector) read(cache backends.Backend) backends.Source {
+	own := c.own[cache]
+	own.Settle()
+	return own
 }
 
 func (c *connector) written(options map[string]string, e backends.Exported) backends.Record {

@@ -31,12 +31,9 @@ func entryText(e client.CacheOptionsEntry) string {
 
 func importsText(t testing.TB, c gateway.Caches, host string, sources []backends.Source) string {
 	t.Helper()
-	imports, err := c.Imports(t.Context(), sources)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var text strings.Builder
-	for _, i := range imports {
+	for _, i := range c.Imports(t.Context(), sources) {
+		i.Settle()
 		fmt.Fprintf(&text, "%s:", strings.ReplaceAll(entryText(i.Entry), host, "HOST"))
 		for _, s := range i.Sources {
 			fmt.Fprintf(&text, " %s", s.Name)

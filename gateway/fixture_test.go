@@ -34,6 +34,7 @@ type store struct {
 	openFault error
 	stream    func(context.Context) io.ReadCloser // instead of any blob
 	held      chan struct{}                       // holds up every Put until it is closed; nil: does not
+	unsure    chan struct{}                       // and so every Stat
 
 	mu     sync.Mutex
 	asked  [][]digest.Digest // of each Stat
@@ -63,6 +64,9 @@ func (s *store) PutManifest(_ context.Context, n scope.Name, m backends.Manifest
 }
 
 func (s *store) Stat(_ context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
+	if s.unsure != nil {
+		<-s.unsure
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked = append(s.asked, digests)

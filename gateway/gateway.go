@@ -47,7 +47,7 @@ type Gateway struct {
 	end      context.CancelFunc
 
 	mu           sync.Mutex
-	sources      map[string]*source // by repository, as are
+	sources      map[string]*merged // by repository, as are
 	destinations map[string]*destination
 	lost         []digest.Digest
 }
@@ -63,7 +63,7 @@ func Serve(listener net.Listener) *Gateway {
 		Host:         listener.Addr().String(),
 		password:     rand.Text(),
 		served:       make(chan error, 1),
-		sources:      map[string]*source{},
+		sources:      map[string]*merged{},
 		destinations: map[string]*destination{},
 	}
 	g.server = &http.Server{Handler: g.handler(), ReadHeaderTimeout: 10 * time.Second}
@@ -122,11 +122,11 @@ func (g *Gateway) isLost(d digest.Digest) bool {
 }
 
 // addSource opens a merged cache for reading, and returns the reference to import it by.
-func (g *Gateway) addSource(s *source) string {
+func (g *Gateway) addSource(m *merged) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	repo := fmt.Sprintf("s%d", len(g.sources))
-	g.sources[repo] = s
+	g.sources[repo] = m
 	return g.Host + "/" + repo + ":scopes"
 }
 

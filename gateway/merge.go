@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -28,6 +29,16 @@ type blob struct {
 	size  int64
 }
 
+// merged is what several sources become once they are settled.
+type merged struct {
+	sources []*backends.Source
+	done    chan struct{} // closed when the rest is there
+	out     *source
+	in      []cache                    // what it was made of
+	failed  map[*backends.Source]error // why others are not in it
+	err     error
+}
+
 // merge makes one cache of those of several scopes and stores. BuildKit must not
 // import them side by side: it tells the records of two caches apart by IDs that it
 // computes in the order of a Go map (v0.33.1, cache/remotecache/v1/chains.go,
@@ -36,30 +47,61 @@ type blob struct {
 // caches. With own and default branch both imported, up to every second build missed
 // steps that one of the two held (moby/buildkit#6418).
 //
-// It returns the sources that are in the merged cache. One that cannot be understood
-// fails alone, marked with the reason; so do the last ones, when all together are
+// One that cannot be understood fails alone; so do the last ones, when all together are
 // larger than what BuildKit imports.
-func merge(ctx context.Context, sources []*backends.Source) (*source, []*backends.Source, error) {
-	var caches []cache
-	for _, s := range sources {
+func merge(ctx context.Context, sources []*backends.Source) *merged {
+	m := &merged{sources: sources, done: make(chan struct{}), failed: map[*backends.Source]error{}}
+	go func() {
+		defer close(m.done)
+		m.merge(ctx)
+	}()
+	return m
+}
+
+func (m *merged) merge(ctx context.Context) {
+	for _, s := range m.sources {
 		c, err := parse(s)
 		if err != nil {
-			s.State, s.Err = backends.Failed, fmt.Errorf("its cache config cannot be read: %w", err)
+			m.failed[s] = err
 			continue
 		}
-		caches = append(caches, c)
+		m.in = append(m.in, c)
 	}
 	for {
-		out, err := mergeAll(ctx, caches)
-		if err != nil || len(out.config) <= backends.MaxConfig {
-			return out, sourcesOf(caches), err
+		m.out, m.err = mergeAll(ctx, m.in)
+		if m.err != nil || len(m.out.config) <= backends.MaxConfig {
+			return
 		}
-		last := len(caches) - 1
-		s := caches[last].Source
-		s.State = backends.Failed
-		s.Err = fmt.Errorf("merged with %d nearer caches it is larger than the %d bytes that BuildKit imports", last, backends.MaxConfig)
-		caches = caches[:last]
+		last := len(m.in) - 1
+		m.failed[m.in[last].Source] = fmt.Errorf("merged with %d nearer caches it is larger than the %d bytes that BuildKit imports", last, backends.MaxConfig)
+		m.in = m.in[:last]
 	}
+}
+
+// wait is the merged cache, an empty one where no source is in it.
+func (m *merged) wait(ctx context.Context) (*source, error) {
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	return m.out, m.err
+}
+
+// settle waits, marks the sources that are not in it, and returns those that are.
+func (m *merged) settle() []*backends.Source {
+	<-m.done
+	var in []*backends.Source
+	for _, s := range m.sources {
+		s.Settle()
+		if err := cmp.Or(m.failed[s], m.err); err != nil && s.State == backends.Loaded {
+			s.State, s.Err = backends.Failed, err
+		}
+		if s.State == backends.Loaded {
+			in = append(in, s)
+		}
+	}
+	return in
 }
 
 // cache is a source whose config BuildKit understands.
@@ -68,25 +110,27 @@ type cache struct {
 	config cacheconfig.CacheConfig
 }
 
+// parse waits until the source is settled. It leaves the source as it is.
 func parse(s *backends.Source) (cache, error) {
+	settled := *s
+	if settled.Settle(); settled.State != backends.Loaded {
+		return cache{}, settled.Err
+	}
 	c := cache{Source: s}
 	if err := json.Unmarshal(s.Config, &c.config); err != nil {
-		return c, err
+		return c, unreadable(err)
 	}
 	layers := cacheimport.DescriptorProvider{}
 	for _, l := range s.Manifest.Layers {
 		layers[l.Digest] = cacheimport.DescriptorProviderPair{Descriptor: l}
 	}
-	return c, cacheimport.ParseConfig(c.config, layers, cacheimport.NewCacheChains())
+	if err := cacheimport.ParseConfig(c.config, layers, cacheimport.NewCacheChains()); err != nil {
+		return c, unreadable(err)
+	}
+	return c, nil
 }
 
-func sourcesOf(caches []cache) []*backends.Source {
-	var all []*backends.Source
-	for _, c := range caches {
-		all = append(all, c.Source)
-	}
-	return all
-}
+func unreadable(err error) error { return fmt.Errorf("its cache config cannot be read: %w", err) }
 
 func mergeAll(ctx context.Context, caches []cache) (*source, error) {
 	out := &source{blobs: map[digest.Digest]blob{}}

@@ -2,16 +2,19 @@ package gateway_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	cacheimport "github.com/moby/buildkit/cache/remotecache/v1"
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
 	"github.com/moby/buildkit/solver"
 	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/gateway"
@@ -22,10 +25,11 @@ import (
 func merged(t testing.TB, sources ...backends.Source) (backends.Manifest, []byte) {
 	t.Helper()
 	g := listen(t)
-	imports, err := gateway.Connect(nil, nil, scope.Plan{}, backends.Record{}, g).Imports(t.Context(), sources)
-	if err != nil || len(imports) != 1 {
-		t.Fatalf("imports %v, %v", imports, err)
+	imports := gateway.Connect(nil, nil, scope.Plan{}, backends.Record{}, g).Imports(t.Context(), sources)
+	if len(imports) != 1 {
+		t.Fatalf("imports %v", imports)
 	}
+	defer imports[0].Settle()
 	repo, tag, _ := strings.Cut(strings.TrimPrefix(imports[0].Entry.Attrs["ref"], g.Host+"/"), ":")
 	answer := ask(t, g, "GET", "/v2/"+repo+"/manifests/"+tag, nil)
 	m, err := backends.ParseManifest([]byte(answer.body), answer.header.Get("Content-Type"))
@@ -206,17 +210,74 @@ func TestMergeDamaged(t *testing.T) {
 			good, bad := g.loaded(t, &gated{store: newStore()}, "b-good"), newGraph("y").loaded(t, &gated{store: newStore()}, "b-bad")
 			bad.Config = []byte(config)
 			caches, sources := gateway.Connect(nil, nil, scope.Plan{}, backends.Record{}, listen(t)), []backends.Source{bad, good}
-			imports, err := caches.Imports(t.Context(), sources)
-			if err != nil || len(imports) != 1 || len(imports[0].Sources) != 1 || imports[0].Sources[0] != &sources[1] {
-				t.Errorf("imports %v, %v", imports, err)
+			imports := caches.Imports(t.Context(), sources)
+			if imports[0].Settle(); len(imports) != 1 || len(imports[0].Sources) != 1 || imports[0].Sources[0] != &sources[1] {
+				t.Errorf("imports %v", imports)
 			}
 			if sources[0].State != backends.Failed || sources[0].Err == nil || sources[1].State != backends.Loaded {
 				t.Errorf("%s: %v; %s", sources[0].State, sources[0].Err, sources[1].State)
 			}
-			if imports, err := caches.Imports(t.Context(), sources[:1]); err != nil || len(imports) != 0 {
-				t.Errorf("without the good one: imports %v, %v", imports, err)
+			if imports := caches.Imports(t.Context(), sources[:1]); len(imports) != 0 {
+				t.Errorf("without the good one: imports %v", imports)
 			}
 		})
+	}
+}
+
+// The build begins while nobody knows yet whether a cache is whole. BuildKit is told when
+// it is known, and gets what is whole.
+func TestMergeUnsettled(t *testing.T) {
+	t.Parallel()
+	far := &gated{store: newStore(), name: "far"}
+	far.unsure = make(chan struct{})
+	var plan scope.Plan
+	for i, g := range []graph{newGraph("base", "x: base"), newGraph("base", "y: base")} {
+		n := scope.Name(fmt.Sprintf("b-%d", i))
+		m, _ := g.cache(t, far.store, string(n))
+		if err := far.PutManifest(t.Context(), n, m); err != nil {
+			t.Fatal(err)
+		}
+		plan.Read = append(plan.Read, scope.Source{Name: n})
+	}
+	sources := backends.Read(t.Context(), []backends.Keeper{far}, plan, time.Minute)
+	lost := sources[1].Manifest.Layers[1].Digest
+	far.mu.Lock()
+	delete(far.blobs, lost)
+	far.mu.Unlock()
+
+	g := listen(t)
+	imports := gateway.Connect(nil, nil, plan, backends.Record{}, g).Imports(t.Context(), sources)
+	if len(imports) != 1 || sources[0].State != backends.Loaded || sources[1].State != backends.Loaded {
+		t.Fatalf("imports %v of sources %v", imports, sources)
+	}
+	asked := make(chan answer)
+	go func() { asked <- ask(t, g, "GET", "/v2/s0/manifests/scopes", nil) }()
+	select {
+	case a := <-asked:
+		t.Fatalf("before anything is known: %+v", a)
+	case far.unsure <- struct{}{}: // the first is asked about
+	}
+	close(far.unsure)
+	m, err := backends.ParseManifest([]byte((<-asked).body), ocispecs.MediaTypeImageManifest)
+	if err != nil || len(m.Layers) != 2 || slices.ContainsFunc(m.Layers, func(l ocispecs.Descriptor) bool { return l.Digest == lost }) {
+		t.Errorf("%v, layers %v", err, m.Layers)
+	}
+	if imports[0].Settle(); len(imports[0].Sources) != 1 || imports[0].Sources[0] != &sources[0] {
+		t.Errorf("sources of the import: %v", imports[0].Sources)
+	}
+	if sources[1].State != backends.Failed || !errors.Is(sources[1].Err, backends.ErrGone) {
+		t.Errorf("the other is %s: %v", sources[1].State, sources[1].Err)
+	}
+}
+
+// Where nothing is left there is an empty cache, which BuildKit reads like any other.
+func TestMergeEmpty(t *testing.T) {
+	t.Parallel()
+	s := newGraph("base").loaded(t, &gated{store: newStore()}, "b-main")
+	s.Config = []byte("{")
+	m, config := merged(t, s)
+	if keys := storage(t, m, config); newGraph("base").hit(t, keys, "base") {
+		t.Errorf("a hit in %s", config)
 	}
 }
 
@@ -303,8 +364,9 @@ func BenchmarkMerge(b *testing.B) {
 	}
 	caches := gateway.Connect(nil, nil, scope.Plan{}, backends.Record{}, listen(b))
 	for b.Loop() {
-		if imports, err := caches.Imports(b.Context(), sources); err != nil || len(imports) != 1 {
-			b.Fatalf("imports %v, %v", imports, err)
+		imports := caches.Imports(b.Context(), sources)
+		if imports[0].Settle(); len(imports[0].Sources) != 6 {
+			b.Fatalf("imports %v", imports)
 		}
 	}
 }

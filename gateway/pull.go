@@ -13,18 +13,27 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 )
 
-func (g *Gateway) source(r *http.Request) *source {
+// source is the merged cache that a request is about; there is none in other repositories.
+func (g *Gateway) source(r *http.Request) (*source, error) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.sources[r.PathValue("repo")]
+	m := g.sources[r.PathValue("repo")]
+	g.mu.Unlock()
+	if m == nil {
+		return nil, backends.ErrAbsent
+	}
+	return m.wait(r.Context())
 }
 
 // getManifest serves GET and HEAD. A destination answers that it has none, so
 // that BuildKit always sends what it made.
 func (g *Gateway) getManifest(w http.ResponseWriter, r *http.Request) {
-	s := g.source(r)
-	if s == nil {
+	s, err := g.source(r)
+	if errors.Is(err, backends.ErrAbsent) {
 		refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no such scope")
+		return
+	}
+	if err != nil {
+		fail(w, r, err)
 		return
 	}
 	desc := s.manifest.Descriptor()
@@ -50,9 +59,13 @@ func (g *Gateway) getBlob(w http.ResponseWriter, r *http.Request) {
 		dest.head(w, r, d)
 		return
 	}
-	s := g.source(r)
-	if s == nil {
+	s, err := g.source(r)
+	if errors.Is(err, backends.ErrAbsent) {
 		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "no such repository")
+		return
+	}
+	if err != nil {
+		fail(w, r, err)
 		return
 	}
 	if d == s.manifest.Config.Digest {

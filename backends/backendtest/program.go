@@ -50,6 +50,16 @@ func (r Report) Cached() int {
 	return n
 }
 
+// Phase is how many seconds a phase took, 0 where there was none.
+func (r Report) Phase(name string) float64 {
+	for _, p := range r.Phases {
+		if p.Name == name {
+			return p.Seconds
+		}
+	}
+	return 0
+}
+
 // Source is the state of the named scope, "" when it was not to be read.
 func (r Report) Source(name string) string {
 	for _, s := range r.Sources {
