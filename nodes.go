@@ -59,7 +59,7 @@ func (s *step) solveNodes(ctx context.Context) (build.Result, string, error) {
 		names[i] = node.builds()
 		eg.Go(func() (err error) {
 			lines := &report.Prefix{To: s.stderr, Each: names[i] + " | "}
-			node.progress, node.inputs.Progress = s.redactor.Writer(lines), plainUnlessQuiet(s.inputs.Progress)
+			node.progress, node.inputs.Progress = s.redactor.Log(s.plan.Facts.CI, lines), plainUnlessQuiet(s.inputs.Progress)
 			results[i], addresses[i], err = node.solve(building)
 			if err != nil {
 				err = fmt.Errorf("%s: %w", names[i], err)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes docs/summary.png: the job summary of a pull request's first build, after a change of
-# main's, as a browser shows it. It needs chromium, and the fonts of which the picture is made.
+# Makes docs/summary.png: the job summary of the first build of a pull request, which adds a
+# page to the shop, as a browser shows it. It needs chromium, and the fonts that it names.
 set -eu
 cd "$(dirname "$0")/../.."
 if ! command -v chromium > /dev/null; then
