@@ -136,7 +136,7 @@ var exampleAttests = map[string]string{
 
 func (p *parser) attestBool(input string, line int, key, value string) bool {
 	p.attribute(input, line, []Field{{Name: "disabled", Kind: Bool}}, strings.ToLower(key), value)
-	return isTrue(value)
+	return IsTrue(value)
 }
 
 // checkAttestation checks the type and a provenance's attributes. Those of an SBOM are
