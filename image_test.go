@@ -61,7 +61,7 @@ func pushBases(t *testing.T, registry string) (golang, debian string) {
 }
 
 // TestImage builds the image with the program itself, and then with a step and a builder
-// that run from it.
+// that run from it, and as a user in a job of GitLab's.
 func TestImage(t *testing.T) {
 	if testing.Short() || os.Geteuid() != 0 {
 		t.Skip("it takes minutes, and root")
@@ -106,4 +106,5 @@ func TestImage(t *testing.T) {
 	if code, said, _ := a.step(t, "1", []string{"post"}); code != 0 || strings.TrimSpace(said) != "" {
 		t.Errorf("post: exit code %d:\n%s", code, said)
 	}
+	rootlessJob(t, host, image, debian, registry.Host)
 }
