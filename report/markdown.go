@@ -138,7 +138,7 @@ func pre(text string) string {
 func (r Report) sourceTable() string {
 	var rows [][]string
 	for _, s := range r.Result.Sources {
-		rows = append(rows, []string{state(string(s.State)), code(s.Name), words(s.Why), code(s.Cache), code(reason(s))})
+		rows = append(rows, []string{state(string(s.State)), code(s.Name), words(s.Why), code(s.Cache), words(reason(s))})
 	}
 	return table([]string{"Read", "Scope", "Why", "Cache", "Reason"}, rows, partLimit)
 }
@@ -150,7 +150,7 @@ func (r Report) exportTable() string {
 		if e.Seconds > 0 {
 			took = duration(e.Seconds)
 		}
-		rows = append(rows, []string{state(string(e.Outcome)), code(e.Name), took, code(e.Cache), code(message(e.Err))})
+		rows = append(rows, []string{state(string(e.Outcome)), code(e.Name), took, code(e.Cache), words(message(e.Err))})
 	}
 	return table([]string{"Write", "Scope", "Time", "Cache", "Reason"}, rows, partLimit)
 }
@@ -158,7 +158,7 @@ func (r Report) exportTable() string {
 // state marks what needs a look: a cache that failed.
 func state(word string) string {
 	if word == string(backends.Failed) {
-		return "⚠️ " + word
+		return "⚠️" + noBreak + word
 	}
 	return word
 }
