@@ -23,16 +23,15 @@ ARG VERSION=unreleased
 RUN go build -o /out/ -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$VERSION" .
 
 FROM $DEBIAN AS packages
-# git has perl for commands that nobody uses here; it is a third of what is installed. The
-# programs that map ids are for root of a container as Debian has them (setuid): with
-# capabilities of their own they map those of a user, who need have no other rights.
+# git has perl for commands that nobody uses here; it is a third of what is installed.
 RUN apt-get update -qq && \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates git isal libcap2-bin mount runc uidmap && \
     chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap && \
-    setcap cap_setuid=ep /usr/bin/newuidmap && setcap cap_setgid=ep /usr/bin/newgidmap && \
+    setcap cap_setuid+ep /usr/bin/newuidmap && setcap cap_setgid+ep /usr/bin/newgidmap && \
     dpkg --purge --force-depends $(dpkg-query -W -f '${Package}\n' | grep -E '^(perl|perl-modules-.*|libperl5.*|liberror-perl|libgdbm.*|git-man|libcap2-bin)$') && \
     rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /usr/share/doc /usr/share/man
-# A user for builds without root, and the ids that they are mapped to.
+# A user for builds without root, and the ids that they are mapped to. In a container without
+# CAP_SYS_ADMIN the mappers do their work with capabilities, not with the setuid bit.
 RUN echo 'warmlayer:x:1000:1000::/home/warmlayer:/bin/sh' >> /etc/passwd && \
     echo 'warmlayer:x:1000:' >> /etc/group && \
     echo 'warmlayer:100000:65536' | tee /etc/subuid > /etc/subgid && \

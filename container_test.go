@@ -41,55 +41,58 @@ func newAction(t *testing.T, host, image string) action {
 func (a action) step(t *testing.T, run string, command []string, inputs ...string) (int, string, backendtest.Report) {
 	t.Helper()
 	temp := filepath.Join(a.work, "_temp")
-	created, err := a.engine.ContainerCreate(t.Context(), client.ContainerCreateOptions{
-		Config: &container.Config{
-			Image: a.image, Cmd: command, WorkingDir: "/github/workspace",
-			Env: append([]string{
-				"GITHUB_ACTIONS=true", "GITHUB_WORKSPACE=/github/workspace", "GITHUB_REPOSITORY=o/app", "GITHUB_EVENT_NAME=push",
-				"GITHUB_REF=refs/heads/main", "GITHUB_REF_NAME=main", "GITHUB_REF_TYPE=branch", "GITHUB_RUN_ID=" + run, "GITHUB_JOB=build",
-				"RUNNER_NAME=runner", "RUNNER_TEMP=/github/runner_temp", "HOME=/github/home", "INPUT_DEFAULT-BRANCH=main",
-			}, inputs...),
-		},
-		HostConfig: &container.HostConfig{Binds: []string{
-			strings.TrimPrefix(a.host, "unix://") + ":/var/run/docker.sock", a.work + "/app/app:/github/workspace",
-			temp + ":/github/runner_temp", temp + "/_github_home:/github/home",
-		}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if _, err := a.engine.ContainerRemove(t.Context(), created.ID, client.ContainerRemoveOptions{Force: true}); err != nil {
-			t.Error(err)
-		}
-	}()
-	ended := a.engine.ContainerWait(t.Context(), created.ID, client.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
-	if _, err := a.engine.ContainerStart(t.Context(), created.ID, client.ContainerStartOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	var code int64
-	select {
-	case err := <-ended.Error:
-		t.Fatal(err)
-	case result := <-ended.Result:
-		code = result.StatusCode
-	}
-	log, err := a.engine.ContainerLogs(t.Context(), created.ID, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	var said bytes.Buffer
-	if _, err := stdcopy.StdCopy(&said, &said, log); err != nil {
-		t.Fatal(err)
-	}
+	code, said := runContainer(t, a.engine, &container.Config{
+		Image: a.image, Cmd: command, WorkingDir: "/github/workspace",
+		Env: append([]string{
+			"GITHUB_ACTIONS=true", "GITHUB_WORKSPACE=/github/workspace", "GITHUB_REPOSITORY=o/app", "GITHUB_EVENT_NAME=push",
+			"GITHUB_REF=refs/heads/main", "GITHUB_REF_NAME=main", "GITHUB_REF_TYPE=branch", "GITHUB_RUN_ID=" + run, "GITHUB_JOB=build",
+			"RUNNER_NAME=runner", "RUNNER_TEMP=/github/runner_temp", "HOME=/github/home", "INPUT_DEFAULT-BRANCH=main",
+		}, inputs...),
+	}, &container.HostConfig{Binds: []string{
+		strings.TrimPrefix(a.host, "unix://") + ":/var/run/docker.sock", a.work + "/app/app:/github/workspace",
+		temp + ":/github/runner_temp", temp + "/_github_home:/github/home",
+	}})
 	var report backendtest.Report
 	if content, err := os.ReadFile(filepath.Join(temp, "warmlayer", "warmlayer.json")); err == nil {
 		if err := json.Unmarshal(content, &report); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return int(code), said.String(), report
+	return code, said, report
+}
+
+// runContainer runs a container until it ends, and returns its exit code and what it said.
+func runContainer(t *testing.T, engine *client.Client, config *container.Config, host *container.HostConfig) (code int, said string) {
+	t.Helper()
+	created, err := engine.ContainerCreate(t.Context(), client.ContainerCreateOptions{Config: config, HostConfig: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if _, err := engine.ContainerRemove(t.Context(), created.ID, client.ContainerRemoveOptions{Force: true}); err != nil {
+			t.Error(err)
+		}
+	}()
+	ended := engine.ContainerWait(t.Context(), created.ID, client.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
+	if _, err := engine.ContainerStart(t.Context(), created.ID, client.ContainerStartOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended.Error:
+		t.Fatal(err)
+	case result := <-ended.Result:
+		code = int(result.StatusCode)
+	}
+	log, err := engine.ContainerLogs(t.Context(), created.ID, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	var text bytes.Buffer
+	if _, err := stdcopy.StdCopy(&text, &text, log); err != nil {
+		t.Fatal(err)
+	}
+	return code, text.String()
 }
 
 // TestAction runs the steps of two jobs: builds on a builder in a sibling container, from

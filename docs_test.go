@@ -82,7 +82,7 @@ func (k known) check(t *testing.T, node any) int {
 		}
 	case map[string]any:
 		switch {
-		case strings.Contains(text("uses", n), "warmlayer/warmlayer@"):
+		case strings.Contains(text("uses", n), "warmlayer/warmlayer@"), text("uses", n) == "./":
 			names("with", n["with"], k.inputs)
 		case strings.Contains(text("component", n), "/warmlayer/"):
 			names("component", n["inputs"], k.component)
@@ -184,11 +184,7 @@ func TestVariablesIntoContainers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bin := t.TempDir()
-	if err := os.WriteFile(filepath.Join(bin, "docker"), []byte("#!/bin/sh\nprintf '%s\\n' \"$@\"\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	found := 0
+	bin, found := stubDocker(t), 0
 	for _, page := range append(pages, "docs/environment.md") {
 		content, err := os.ReadFile(page)
 		if err != nil {
@@ -218,6 +214,16 @@ func TestVariablesIntoContainers(t *testing.T) {
 	if found < 4 {
 		t.Errorf("%d commands run the image", found)
 	}
+}
+
+// stubDocker is a directory for PATH, with a docker that prints its arguments, one a line.
+func stubDocker(t *testing.T) string {
+	t.Helper()
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "docker"), []byte("#!/bin/sh\nprintf '%s\\n' \"$@\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return bin
 }
 
 // headings are the anchors that GitHub makes of a page's headings.

@@ -36,31 +36,41 @@ include:
       progress: plain
 `
 
-// project is a GitLab project with the pipeline, checked out on branch main.
+// project is the test app, checked out on branch main.
 type project struct{ dir, home string }
 
-func newProject(t *testing.T, pipeline string) project {
+// newProject is one of a remote repository, with more files.
+func newProject(t *testing.T, remote string, files map[string]string) project {
 	t.Helper()
 	p := project{backendtest.App(t), t.TempDir()}
-	component, err := os.ReadFile("templates/build.yml")
-	if err != nil {
-		t.Fatal(err)
+	for name, content := range files {
+		path := filepath.Join(p.dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		backendtest.Write(t, path, content)
 	}
-	if err := os.Mkdir(filepath.Join(p.dir, "templates"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	backendtest.Write(t, filepath.Join(p.dir, "templates", "build.yml"), string(component))
-	backendtest.Write(t, filepath.Join(p.dir, ".gitlab-ci.yml"), pipeline)
-	backendtest.Write(t, filepath.Join(p.dir, ".gitignore"), "/.gitlab-ci-local/\n/.warmlayer/\n")
 	p.git(t, "init", "--quiet", "--initial-branch=main")
 	p.git(t, "config", "user.name", "a")
 	p.git(t, "config", "user.email", "a@example.org")
-	p.git(t, "remote", "add", "origin", "git@gitlab.example:acme/shop.git")
+	p.git(t, "remote", "add", "origin", remote)
 	p.git(t, "add", "--all")
 	p.git(t, "commit", "--quiet", "--message", "a shop")
 	p.git(t, "update-ref", "refs/remotes/origin/main", "main")
 	p.git(t, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
 	return p
+}
+
+// newGitLabProject is one with the pipeline.
+func newGitLabProject(t *testing.T, pipeline string) project {
+	t.Helper()
+	component, err := os.ReadFile("templates/build.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newProject(t, "git@gitlab.example:acme/shop.git", map[string]string{
+		"templates/build.yml": string(component), ".gitlab-ci.yml": pipeline, ".gitignore": "/.gitlab-ci-local/\n/.warmlayer/\n",
+	})
 }
 
 func (p project) git(t *testing.T, args ...string) {
@@ -132,7 +142,7 @@ func TestGitLabComponent(t *testing.T) {
 	runner := gitlabRunner(t)
 	_, err := exec.LookPath("buildkitd")
 	backendtest.Need(t, "buildkitd", err)
-	p := newProject(t, pipeline)
+	p := newGitLabProject(t, pipeline)
 	p.buildsWarm(t, runner, shell, backendtest.StartRegistry(t).Host)
 	artifacts, err := filepath.Glob(filepath.Join(p.dir, ".gitlab-ci-local", "artifacts", "container", ".warmlayer", "*"))
 	if err != nil || len(artifacts) < 2 {
@@ -161,7 +171,7 @@ func rootlessJob(t *testing.T, host, image, helper, registry string) {
 		t.Fatal(err)
 	}
 	executor := []string{"--container-executable", docker, "--helper-image", helper, "--pull-policy", "if-not-present", "--network", "host"}
-	p := newProject(t, strings.Replace(pipeline, "privileged: true", "image: "+image, 1))
+	p := newGitLabProject(t, strings.Replace(pipeline, "privileged: true", "image: "+image, 1))
 	p.buildsWarm(t, runner, executor, registry)
 }
 
@@ -169,7 +179,7 @@ func rootlessJob(t *testing.T, host, image, helper, registry string) {
 func TestGitLabJob(t *testing.T) {
 	t.Parallel()
 	runner := gitlabRunner(t)
-	p := newProject(t, pipeline)
+	p := newGitLabProject(t, pipeline)
 	type job struct {
 		Image struct {
 			Name       string

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/warmlayer/warmlayer/backends/backendtest"
@@ -60,8 +61,8 @@ func pushBases(t *testing.T, registry string) (golang, debian string) {
 		push(registry+"/debian:1", []string{path}, "debian.tar")
 }
 
-// TestImage builds the image with the program itself, and then with a step and a builder
-// that run from it, and as a user in a job of GitLab's.
+// TestImage builds the image with the program itself, and then runs from it steps with their
+// builders, a job of GitLab's, and the action in workflows.
 func TestImage(t *testing.T) {
 	if testing.Short() || os.Geteuid() != 0 {
 		t.Skip("it takes minutes, and root")
@@ -69,6 +70,38 @@ func TestImage(t *testing.T) {
 	registry := backendtest.StartRegistry(t)
 	golang, debian := pushBases(t, registry.Host)
 	image := registry.Host + "/warmlayer:v9.9.9"
+	made := buildImage(t, golang, debian, image)
+	t.Run("again", func(t *testing.T) {
+		if again := buildImage(t, golang, debian, registry.Host+"/warmlayer:again"); again != made {
+			t.Errorf("another build is %s, the first was %s", again, made)
+		}
+	})
+
+	host := backendtest.StartDockerd(t)
+	engine := backendtest.Engine(t, host)
+	for _, one := range []string{image, debian} {
+		pulled, err := engine.ImagePull(t.Context(), one, client.ImagePullOptions{})
+		if err == nil {
+			err = pulled.Wait(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	inspected, err := engine.ImageInspect(t.Context(), image)
+	if err != nil || inspected.Config.Labels["org.opencontainers.image.version"] != "v9.9.9" {
+		t.Errorf("labels: %v, %v", inspected.Config, err)
+	}
+	t.Run("step", func(t *testing.T) { runSteps(t, host, image) })
+	t.Run("rootless", func(t *testing.T) { runRootless(t, engine, image) })
+	t.Run("gitlab", func(t *testing.T) { rootlessJob(t, host, image, debian, registry.Host) })
+	t.Run("act", func(t *testing.T) { runWorkflows(t, registry.Host, newRunner(t, host, debian, image)) })
+}
+
+// buildImage builds and pushes the image as it is released, and returns the digest of what
+// this machine's platform runs. It is attested how it was made.
+func buildImage(t *testing.T, golang, debian, ref string) v1.Hash {
+	t.Helper()
 	root, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
@@ -76,22 +109,47 @@ func TestImage(t *testing.T) {
 	backendtest.Invocation{Dir: root, Args: []string{
 		"--cache", "none", "--build-args", "GO=" + golang, "--build-args", "DEBIAN=" + debian,
 		"--build-args", "VERSION=v9.9.9", "--build-args", "SOURCE_DATE_EPOCH=1", "--platforms", "linux/" + runtime.GOARCH,
-		"--outputs", "type=image,push=true,rewrite-timestamp=true,name=" + image,
+		"--provenance", "mode=max", "--outputs", "type=image,push=true,rewrite-timestamp=true,name=" + ref,
 	}}.Build(t)
-
-	host := backendtest.StartDockerd(t)
-	engine := backendtest.Engine(t, host)
-	pulled, err := engine.ImagePull(t.Context(), image, client.ImagePullOptions{})
+	tag, err := name.ParseReference(ref)
+	var pushed v1.ImageIndex
 	if err == nil {
-		err = pulled.Wait(t.Context())
+		pushed, err = remote.Index(tag)
 	}
-	if err != nil {
+	var manifest *v1.IndexManifest
+	if err == nil {
+		manifest, err = pushed.IndexManifest()
+	}
+	if err != nil || len(manifest.Manifests) != 2 {
+		t.Fatalf("%s: %+v, %v", ref, manifest, err)
+	}
+	of := manifest.Manifests[0].Digest
+	if subject := manifest.Manifests[1].Annotations["vnd.docker.reference.digest"]; subject != of.String() {
+		t.Errorf("what is attested is of %q, not of %s", subject, of)
+	}
+	return of
+}
+
+// runRootless runs a step as a user other than root, in a container without any rights.
+func runRootless(t *testing.T, engine *client.Client, image string) {
+	app := backendtest.App(t)
+	if err := os.Chmod(app, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	inspected, err := engine.ImageInspect(t.Context(), image)
-	if err != nil || inspected.Config.Labels["org.opencontainers.image.version"] != "v9.9.9" {
-		t.Errorf("labels: %v, %v", inspected.Config, err)
+	code, said := runContainer(t, engine, &container.Config{
+		Image: image, User: "1000:1000", WorkingDir: "/work", Env: []string{"HOME=/home/warmlayer"},
+		Cmd: []string{"build", "--cache=none", "--outputs=type=tar,dest=out.tar", "--progress=plain"},
+	}, &container.HostConfig{
+		NetworkMode: "host", Binds: []string{app + ":/work"},
+		SecurityOpt: []string{"seccomp=unconfined", "apparmor=unconfined"},
+	})
+	if archive, err := os.Stat(filepath.Join(app, "out.tar")); code != 0 || err != nil || archive.Size() == 0 {
+		t.Errorf("a build: exit code %d, output %v:\n%s", code, err, said)
 	}
+}
+
+// runSteps runs the step of a job from the image, and what is run at the job's end.
+func runSteps(t *testing.T, host, image string) {
 	a := newAction(t, host, image)
 	if code, said, _ := a.step(t, "1", []string{"version"}); code != 0 || said != "v9.9.9\n" {
 		t.Errorf("version: exit code %d: %s", code, said)
@@ -106,5 +164,4 @@ func TestImage(t *testing.T) {
 	if code, said, _ := a.step(t, "1", []string{"post"}); code != 0 || strings.TrimSpace(said) != "" {
 		t.Errorf("post: exit code %d:\n%s", code, said)
 	}
-	rootlessJob(t, host, image, debian, registry.Host)
 }

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -42,6 +43,17 @@ func (b *run) warning(w *client.VertexWarning) Warning {
 		detail = append(detail, string(line))
 	}
 	return Warning{Text: string(w.Short), Detail: strings.Join(detail, "\n"), URL: w.URL, Place: b.place(w.SourceInfo, w.Range)}
+}
+
+// byLine compares where two warnings begin.
+func byLine(a, b *client.VertexWarning) int {
+	first := func(w *client.VertexWarning) int32 {
+		if len(w.Range) == 0 {
+			return 0
+		}
+		return w.Range[0].GetStart().GetLine()
+	}
+	return cmp.Or(cmp.Compare(a.SourceInfo.GetFilename(), b.SourceInfo.GetFilename()), cmp.Compare(first(a), first(b)))
 }
 
 // place is where a range of a source is in the repository. A source is known by the name

@@ -3,8 +3,12 @@ package build
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/solver/pb"
 
 	"github.com/warmlayer/warmlayer/backends/backendtest"
 	"github.com/warmlayer/warmlayer/inputs"
@@ -32,6 +36,22 @@ func TestWarnings(t *testing.T) {
 		if got := r.must(t).Warnings; len(got) != 1 || got[0] != want {
 			t.Errorf("call %q: warnings %+v\nwant %+v", call, got, want)
 		}
+	}
+}
+
+// Warnings come in any order, and are known in that of their lines.
+func TestWarningsInOrder(t *testing.T) {
+	t.Parallel()
+	w := testWatch(t)
+	for _, line := range []int32{7, 2, 5} {
+		w.update(&client.SolveStatus{Warnings: []*client.VertexWarning{{Range: []*pb.Range{{Start: &pb.Position{Line: line}}}}}})
+	}
+	var got []int32
+	for _, one := range w.warnings {
+		got = append(got, one.Range[0].Start.Line)
+	}
+	if !slices.Equal(got, []int32{2, 5, 7}) {
+		t.Errorf("lines %d", got)
 	}
 }
 

@@ -33,9 +33,9 @@ type watch struct {
 	mu       sync.Mutex
 	vertices map[digest.Digest]*vertex
 	order    []digest.Digest
-	begins   int       // how often the exporter's vertex began
-	existed  time.Time // when layers was closed
-	warnings []*client.VertexWarning
+	begins   int                     // how often the exporter's vertex began
+	existed  time.Time               // when layers was closed
+	warnings []*client.VertexWarning // in the order of their lines; they come in any
 	fetches  map[digest.Digest]int64 // bytes of each layer that is under way, or broke off
 	moved    time.Time               // when one of them got further, by the daemon's clock
 	within   time.Duration
@@ -104,6 +104,7 @@ func (w *watch) update(s *client.SolveStatus) {
 		w.status(status)
 	}
 	w.warnings = append(w.warnings, s.Warnings...)
+	slices.SortStableFunc(w.warnings, byLine)
 	for _, l := range s.Logs {
 		if v := w.vertices[l.Vertex]; v != nil {
 			v.log = append(v.log, l.Data...)

@@ -86,7 +86,7 @@ func TestBadAddress(t *testing.T) {
 		"ssh://me:sec%ret@host":   `builder: "ssh://me:***@host" is no address of a BuildKit` + hint,
 		"unix:///nowhere/bk.sock": "builder: no BuildKit answers at unix:///nowhere/bk.sock: ",
 		"ssh://me:secret@host":    "builder: no BuildKit answers at ssh://me:***@host: ",
-		"docker-container://":     "builder: no BuildKit answers at docker-container://: ",
+		"docker-container://":     `builder: "docker-container://" is no address of a BuildKit` + hint,
 	} {
 		_, err := builder.Open(t.Context(), builder.Options{Address: address})
 		if err == nil || !strings.HasPrefix(err.Error(), want) {

@@ -19,6 +19,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -33,7 +34,6 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	// Each of these teaches client.New one more scheme.
-	_ "github.com/moby/buildkit/client/connhelper/dockercontainer"
 	_ "github.com/moby/buildkit/client/connhelper/kubepod"
 	_ "github.com/moby/buildkit/client/connhelper/nerdctlcontainer"
 	_ "github.com/moby/buildkit/client/connhelper/podmancontainer"
@@ -52,13 +52,14 @@ type Options struct {
 	//	unix:///run/buildkit/buildkitd.sock, tcp://host:1234,
 	//	docker-container://name, podman-container://name, nerdctl-container://name,
 	//	kube-pod://pod?namespace=ns, ssh://user@host
-	//	             a daemon that runs already, as buildctl --addr takes it
+	//	             a daemon that runs already, as buildctl --addr takes it; a Docker container
+	//	             may have stopped, and its ?context= may also be an engine's address
 	Address string
 
 	// Environ is the environment, as os.Environ gives it. BUILDKIT_HOST, PATH and
 	// TMPDIR are read from it; a daemon of our own inherits of it the proxy settings,
 	// HOME, PATH and the places of certificates, no more. The programs behind an
-	// address (ssh, docker, kubectl) get the environment of this process.
+	// address (ssh, podman, kubectl) get the environment of this process.
 	Environ []string
 
 	// TempDir is where the private directory of a daemon of our own is made;
@@ -66,8 +67,8 @@ type Options struct {
 	// memory (tmpfs) serves, and is faster.
 	TempDir string
 
-	// TLS is for an address with tcp://; nil is plain TCP. It names no server: that is
-	// the address's host.
+	// TLS is for an address with tcp://; nil is plain TCP. Its ServerName is the address's
+	// host where it has none.
 	TLS *tls.Config
 
 	// Entitlements are what a daemon of our own lets builds have that ask for it:
@@ -88,7 +89,8 @@ type Options struct {
 	// ConfigFiles are the files and directories, by absolute paths, that Config names.
 	ConfigFiles []string
 
-	// Engine runs a daemon in a container, and Container is what that is given besides.
+	// Engine runs a daemon in a container, ours or that of docker-container://, and Container
+	// is what ours is given besides.
 	Engine    Engine
 	Container Container
 
@@ -127,8 +129,9 @@ type Builder struct {
 	// gets that names none.
 	Platforms []ocispecs.Platform
 
-	mu     sync.Mutex // Restart and Close take turns
-	daemon instance   // nil unless Ours
+	mu      sync.Mutex // Restart and Close take turns
+	daemon  instance   // nil unless Ours
+	through io.Closer  // what Client needs besides; nil: nothing
 }
 
 // instance is a buildkitd of our own: a process, or a container.
@@ -149,7 +152,7 @@ type instance interface {
 // connection may go through ssh or kubectl.
 const answerTimeout = 30 * time.Second
 
-// schemes are the addresses that client.New can dial.
+// schemes are the addresses that can be dialled.
 var schemes = []string{"unix", "tcp", "docker-container", "podman-container", "nerdctl-container", "kube-pod", "ssh"}
 
 // Open connects to the BuildKit that o names, or starts one, and waits until it
@@ -159,7 +162,7 @@ func Open(ctx context.Context, o Options) (*Builder, error) {
 	host := variable(o.Environ, "BUILDKIT_HOST")
 	switch address := o.Address; {
 	case (address == "" || address == "auto") && host != "":
-		return connect(ctx, host, " (from BUILDKIT_HOST)", o.TLS)
+		return connect(ctx, host, " (from BUILDKIT_HOST)", o)
 	case (address == "" || address == "auto") && needsContainer():
 		if b, err := contain(ctx, o); err == nil || ctx.Err() != nil {
 			return b, err
@@ -178,15 +181,15 @@ func Open(ctx context.Context, o Options) (*Builder, error) {
 	case address == "container":
 		return contain(ctx, o)
 	default:
-		return connect(ctx, address, "", o.TLS)
+		return connect(ctx, address, "", o)
 	}
 }
 
 // connect returns a builder for a daemon that runs already. The origin of the
 // address is for the error message.
-func connect(ctx context.Context, address, origin string, security *tls.Config) (*Builder, error) {
+func connect(ctx context.Context, address, origin string, o Options) (*Builder, error) {
 	u, err := url.Parse(address)
-	if err != nil || !slices.Contains(schemes, u.Scheme) {
+	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Scheme == "docker-container" && u.Hostname() == "" {
 		return nil, &Error{
 			What: fmt.Sprintf("%q%s is no address of a BuildKit", redacted(address), origin),
 			Hint: "use auto, embedded, rootless, container, or an address that starts with " + strings.Join(schemes, "://, ") + "://",
@@ -194,22 +197,41 @@ func connect(ctx context.Context, address, origin string, security *tls.Config) 
 	}
 	answer, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	var options []client.ClientOpt
-	if u.Scheme == "tcp" && security != nil {
-		options = append(options, client.WithGRPCDialOption(grpc.WithTransportCredentials(credentials.NewTLS(security))))
+	b := &Builder{Address: redacted(address)}
+	secure := u.Scheme == "tcp" && o.TLS != nil
+	switch {
+	case u.Scheme == "docker-container":
+		b.Address = u.Scheme + "://" + u.Hostname()
+		b.Client, b.Platforms, b.through, err = dialContainer(answer, u, o.Engine)
+	case secure:
+		b.Client, b.Platforms, err = dial(answer, address, secured(o.TLS)...)
+	default:
+		b.Client, b.Platforms, err = dial(answer, address)
 	}
-	c, platforms, err := dial(answer, address, options...)
-	if err != nil && ctx.Err() != nil {
-		return nil, &Error{What: "connect to " + redacted(address), Err: context.Cause(ctx)}
+	var known *Error
+	switch {
+	case err == nil:
+		return b, nil
+	case ctx.Err() != nil:
+		return nil, &Error{What: "connect to " + b.Address, Err: context.Cause(ctx)}
+	case errors.As(err, &known):
+		return nil, err
 	}
-	if err != nil {
-		return nil, &Error{
-			What: fmt.Sprintf("no BuildKit answers at %s%s", redacted(address), origin),
-			Hint: connectHint(err, len(options) > 0),
-			Err:  err,
-		}
+	hint := connectHint(err, secure)
+	if u.Scheme == "docker-container" {
+		hint = hintInContainer + u.Hostname()
 	}
-	return &Builder{Client: c, Address: redacted(address), Platforms: platforms}, nil
+	return nil, &Error{What: "no BuildKit answers at " + b.Address + origin, Hint: hint, Err: err}
+}
+
+// secured are options for a connection over TLS. gRPC wants the name that the certificate is
+// for and the one that it asks for to be one.
+func secured(security *tls.Config) []client.ClientOpt {
+	options := []client.ClientOpt{client.WithGRPCDialOption(grpc.WithTransportCredentials(credentials.NewTLS(security)))}
+	if security.ServerName != "" {
+		options = append(options, client.WithGRPCDialOption(grpc.WithAuthority(security.ServerName)))
+	}
+	return options
 }
 
 // embed returns a builder for a daemon that it starts.
@@ -291,10 +313,13 @@ func (b *Builder) Close() error {
 	defer b.mu.Unlock()
 	// Only a connection that is closed already gives an error.
 	b.Client.Close()
-	if b.daemon == nil {
-		return nil
+	switch {
+	case b.daemon != nil:
+		return b.daemon.close()
+	case b.through != nil:
+		return b.through.Close()
 	}
-	return b.daemon.close()
+	return nil
 }
 
 // Listen opens a port of 127.0.0.1 where the daemon runs, which must be one of ours; the

@@ -82,12 +82,9 @@ func contain(ctx context.Context, o Options) (*Builder, error) {
 // newSibling finds the engine and the image, removes what others have left, and makes
 // the container if there is none to share.
 func newSibling(ctx context.Context, o Options) (_ *sibling, err error) {
-	c, host, err := o.Engine.Client("")
-	if err == nil {
-		_, err = c.Ping(ctx, engine.PingOptions{NegotiateAPIVersion: true})
-	}
+	c, _, err := o.Engine.dial(ctx, "", "")
 	if err != nil {
-		return nil, &Error{What: "no container engine answers at " + cmp.Or(host, "DOCKER_HOST"), Hint: hintEngine, Err: err}
+		return nil, err
 	}
 	s := &sibling{engine: c, options: o, image: o.Container.Image, network: o.Container.Network}
 	defer func() {

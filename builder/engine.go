@@ -2,6 +2,8 @@ package builder
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -46,6 +48,22 @@ func (e Engine) Client(name string) (*client.Client, string, error) {
 		return nil, "", fmt.Errorf("find container engine: %w", err)
 	}
 	return c, cmp.Or(place.Host, client.DefaultDockerHost), nil
+}
+
+// dial is Client for an engine that answers. It is an *Error where none does, for who
+// wants one: "find container x: ".
+func (e Engine) dial(ctx context.Context, name, who string) (*client.Client, string, error) {
+	c, host, err := e.Client(name)
+	if err == nil {
+		_, err = c.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
+	}
+	if err == nil {
+		return c, host, nil
+	}
+	if c != nil {
+		err = errors.Join(err, c.Close())
+	}
+	return nil, "", &Error{What: who + "no container engine answers at " + redacted(cmp.Or(host, "DOCKER_HOST")), Hint: hintEngine, Err: err}
 }
 
 // endpoint finds the engine, or that of a named context.

@@ -87,8 +87,15 @@ const (
 	hintSubordinateIDs = "give this user subordinate ids, as root: " +
 		"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, " + hintAddress
 
+	// Seen with shadow 4.13: as a setuid program newuidmap opens the map as somebody who
+	// needs CAP_SYS_ADMIN for it.
+	hintMapping = "in a container newuidmap and newgidmap need file capabilities instead of the setuid bit " +
+		"(chmod u-s; setcap cap_setuid+ep newuidmap; setcap cap_setgid+ep newgidmap), as in warmlayer's image, " + hintAddress
+
 	hintEngine = "hand the engine's socket to this container (-v /var/run/docker.sock:/var/run/docker.sock) or set DOCKER_HOST; " +
 		"without an engine use builder=embedded in a container with --privileged, builder=rootless, or the address of a BuildKit that runs"
+
+	hintInContainer = "check that BuildKit runs there, and that buildctl is beside it, as in moby/buildkit: docker logs " // and its name
 
 	hintImage = "name the builder's image in driver-opts: image=, this program's own"
 
@@ -130,6 +137,8 @@ var causes = []struct{ text, hint string }{
 	{"unknown userid", hintNoName},
 	{"subuid", hintSubordinateIDs},
 	{"subgid", hintSubordinateIDs},
+	{"write to uid_map failed: Operation not permitted", hintMapping},
+	{"write to gid_map failed: Operation not permitted", hintMapping},
 	{"newuidmap", hintSubordinateIDs},
 	{"newgidmap", hintSubordinateIDs},
 	{"/proc/self/exe", hintUserNamespaces},

@@ -68,7 +68,7 @@ func TestDaemonDies(t *testing.T) {
 		"failed to start the child: fork/exec /proc/self/exe: no space left on device":      "sysctl user.max_user_namespaces",
 		"failed to start the child: fork/exec /proc/self/exe: operation not permitted":      "sysctl user.max_user_namespaces",
 		"failed to setup UID/GID map: No subuid ranges found for user 1001 (\"ci\")":        "usermod --add-subuids",
-		"newuidmap 4711 [0 1001 1 1 100000 65536] failed: newuidmap: write to uid_map":      "usermod --add-subuids",
+		"newuidmap 4711 [0 1001 1 1 100000 65536] failed: newuidmap: uid range not allowed": "usermod --add-subuids",
 		"buildkitd: invalid database\nsomething that nobody has ever seen":                  "set builder to the address",
 		strings.Repeat("chatter\n", 10_000) + "last words that come after a lot of chatter": "set builder to the address",
 	} {

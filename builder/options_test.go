@@ -128,11 +128,12 @@ func (a authority) sign(t *testing.T, cert *x509.Certificate) ([]byte, *ecdsa.Pr
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), key
 }
 
-// pair is a certificate for 127.0.0.1, of servers and of clients, and its key.
+// pair is a certificate for 127.0.0.1 and builder.example, of servers and of clients, and
+// its key.
 func (a authority) pair(t *testing.T) (cert, key []byte) {
 	t.Helper()
 	cert, private := a.sign(t, &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"builder.example"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	})
@@ -179,6 +180,27 @@ func TestTLS(t *testing.T) {
 			t.Errorf("exit code %d:\n%s", out.Code, out.Text)
 		}
 	})
+	t.Run("the program by name", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		cert, key := ours.pair(t)
+		options := "servername=builder.example"
+		for option, text := range map[string][]byte{"cacert": ours.pem, "cert": cert, "key": key} {
+			file := filepath.Join(dir, option+".pem")
+			backendtest.Write(t, file, string(text))
+			options += "," + option + "=" + file
+		}
+		store := map[string]string{"BUILDX_CONFIG": dir}
+		backendtest.Buildx(t, store, "create", "--name", "secured", "--driver", "remote", "--driver-opt", options, secured)
+		out := backendtest.Invocation{
+			Dir: backendtest.App(t), Branch: "main", Env: store, Args: []string{"--builder", "secured", "--outputs", "type=cacheonly", "--cache", "none"},
+		}.Start(t)
+		if out.Code != 0 || out.Report.Builder != secured || strings.Contains(out.Text+out.Files, strings.Split(string(key), "\n")[1]) {
+			t.Errorf("exit code %d, builder %s:\n%s", out.Code, out.Report.Builder, out.Text)
+		}
+	})
+	named, misnamed := ours.client(t, true), ours.client(t, true)
+	named.ServerName, misnamed.ServerName = "builder.example", "other.example"
 	// The host is known, the client is not.
 	stranger := strangers.client(t, true)
 	stranger.RootCAs = ours.client(t, false).RootCAs
@@ -187,6 +209,8 @@ func TestTLS(t *testing.T) {
 		hint     string
 	}{
 		"mutual":              {security: ours.client(t, true)},
+		"by a name":           {security: named},
+		"by a wrong name":     {security: misnamed, hint: "give the builder a certificate for the name"},
 		"an unknown builder":  {security: strangers.client(t, true), hint: "set builder-cacert"},
 		"no certificate":      {security: ours.client(t, false), hint: "set builder-cert and builder-key"},
 		"another certificate": {security: stranger, hint: "set builder-cert and builder-key"},

@@ -20,7 +20,7 @@ type Self struct {
 	ID      string
 	Image   string  // by ID
 	Mounts  []Mount // without the engine's own files
-	Network string  // the engine's name of the one that it is in; "" where it has another container's
+	Network string  // the engine's name of the one that it is in, or "container:" and the ID of the one that it shares it with
 	Alone   bool    // this program is what the container runs: all that is not mounted is lost with us
 }
 
@@ -68,7 +68,7 @@ func needsContainer() bool {
 
 func describe(c container.InspectResponse) Self {
 	s := Self{ID: c.ID, Image: c.Image, Alone: path.Base(c.Path) == "warmlayer"}
-	if c.HostConfig != nil && !c.HostConfig.NetworkMode.IsContainer() {
+	if c.HostConfig != nil {
 		s.Network = string(c.HostConfig.NetworkMode)
 	}
 	for _, m := range c.Mounts {

@@ -24,27 +24,32 @@ type stdio struct {
 
 // run starts a program in the container, and connects to it. It ends with the connection.
 func (s *sibling) run(ctx context.Context, command ...string) (*stdio, error) {
-	created, err := s.engine.ExecCreate(ctx, s.id, engine.ExecCreateOptions{
-		Cmd: command, User: "0", AttachStdin: true, AttachStdout: true, AttachStderr: true,
+	return runIn(ctx, s.engine, s.id, "0", command...)
+}
+
+// runIn starts a program in a container as one of its users, "" for the image's.
+func runIn(ctx context.Context, c *engine.Client, id, user string, command ...string) (*stdio, error) {
+	created, err := c.ExecCreate(ctx, id, engine.ExecCreateOptions{
+		Cmd: command, User: user, AttachStdin: true, AttachStdout: true, AttachStderr: true,
 	})
 	if err != nil {
 		return nil, err
 	}
-	attached, err := s.engine.ExecAttach(ctx, created.ID, engine.ExecAttachOptions{})
+	attached, err := c.ExecAttach(ctx, created.ID, engine.ExecAttachOptions{})
 	if err != nil {
 		return nil, err
 	}
 	r, w := io.Pipe()
-	c := &stdio{hijacked: attached.HijackedResponse, stdout: r, done: make(chan struct{})}
+	conn := &stdio{hijacked: attached.HijackedResponse, stdout: r, done: make(chan struct{})}
 	go func() {
-		defer close(c.done)
-		_, err := stdcopy.StdCopy(w, &c.stderr, c.hijacked.Reader)
-		if said := strings.TrimSpace(c.stderr.String()); said != "" {
+		defer close(conn.done)
+		_, err := stdcopy.StdCopy(w, &conn.stderr, conn.hijacked.Reader)
+		if said := strings.TrimSpace(conn.stderr.String()); said != "" {
 			err = errors.Join(err, fmt.Errorf("%s: %s", strings.Join(command[:2], " "), said))
 		}
 		w.CloseWithError(err)
 	}()
-	return c, nil
+	return conn, nil
 }
 
 func (c *stdio) Read(b []byte) (int, error)  { return c.stdout.Read(b) }

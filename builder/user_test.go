@@ -137,6 +137,12 @@ func TestPermissions(t *testing.T) {
 			want:   "give this user id a name in /etc/passwd",
 		},
 		{
+			// As in a container that has no rights, with Debian's newuidmap.
+			name:   "a user in a container",
+			prefix: append([]string{"setpriv", "--bounding-set=-sys_admin"}, asUser...),
+			want:   "setcap cap_setuid+ep newuidmap",
+		},
+		{
 			// As in a container whose engine hides files of /proc.
 			name:   "a user with a masked /proc",
 			prefix: append([]string{"unshare", "--mount", "sh", "-c", `mount --bind /dev/null /proc/kcore; exec "$@"`, "sh"}, asUser...),

@@ -153,6 +153,9 @@ func sameMetadata(t *testing.T, theirs, ours run) {
 	}
 	for _, key := range a {
 		x, y := encoded(t, theirs.metadata[key]), encoded(t, ours.metadata[key])
+		if key == "buildx.build.warnings" {
+			x, y = inOrder(t, theirs.metadata[key]), inOrder(t, ours.metadata[key])
+		}
 		attested := theirs.pushed != nil && len(theirs.pushed.attestations) > 0 && strings.HasPrefix(key, "containerimage.")
 		x, y = sourceOf.ReplaceAllString(x, ""), sourceOf.ReplaceAllString(y, "")
 		if x != y && !slices.Contains(differing, key) && !attested && !strings.HasPrefix(key, "buildx.build.provenance") {
@@ -168,6 +171,17 @@ func encoded(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(raw)
+}
+
+// inOrder encodes a list whose order is any: buildx has warnings as they come.
+func inOrder(t *testing.T, list any) string {
+	t.Helper()
+	var all []string
+	for _, v := range list.([]any) {
+		all = append(all, encoded(t, v))
+	}
+	slices.Sort(all)
+	return strings.Join(all, "\n")
 }
 
 // sameFiles wants the same files in OUT, a directory or an archive.

@@ -4,10 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	cacheimport "github.com/moby/buildkit/cache/remotecache/v1"
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
+	"github.com/moby/buildkit/util/compression"
 	digest "github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -34,66 +34,78 @@ type blob struct {
 // computeID), so that the records of a step with two ways of matching are found to
 // be the same, or not, by chance; and what is held to differ does not match across
 // caches. With own and default branch both imported, up to every second build missed
-// steps that one of the two held (moby/buildkit#6418). BuildKit's own code for caches
-// does the merging: it makes one item of records with one digest and shared inputs.
+// steps that one of the two held (moby/buildkit#6418).
 //
 // It returns the sources that are in the merged cache. One that cannot be understood
 // fails alone, marked with the reason; so do the last ones, when all together are
 // larger than what BuildKit imports.
 func merge(ctx context.Context, sources []*backends.Source) (*source, []*backends.Source, error) {
-	sources = slices.DeleteFunc(slices.Clone(sources), damaged)
-	for {
-		out, err := mergeAll(ctx, sources)
-		if err != nil || len(out.config) <= backends.MaxConfig {
-			return out, sources, err
+	var caches []cache
+	for _, s := range sources {
+		c, err := parse(s)
+		if err != nil {
+			s.State, s.Err = backends.Failed, fmt.Errorf("its cache config cannot be read: %w", err)
+			continue
 		}
-		last := len(sources) - 1
-		sources[last].State = backends.Failed
-		sources[last].Err = fmt.Errorf("merged with %d nearer caches it is larger than the %d bytes that BuildKit imports", last, backends.MaxConfig)
-		sources = sources[:last]
+		caches = append(caches, c)
+	}
+	for {
+		out, err := mergeAll(ctx, caches)
+		if err != nil || len(out.config) <= backends.MaxConfig {
+			return out, sourcesOf(caches), err
+		}
+		last := len(caches) - 1
+		s := caches[last].Source
+		s.State = backends.Failed
+		s.Err = fmt.Errorf("merged with %d nearer caches it is larger than the %d bytes that BuildKit imports", last, backends.MaxConfig)
+		caches = caches[:last]
 	}
 }
 
-// damaged parses a source's config by itself, so that one does not spoil the merge.
-func damaged(s *backends.Source) bool {
-	err := cacheimport.Parse(s.Config, layersOf(s), cacheimport.NewCacheChains())
-	if err != nil {
-		s.State, s.Err = backends.Failed, fmt.Errorf("its cache config cannot be read: %w", err)
-	}
-	return err != nil
+// cache is a source whose config BuildKit understands.
+type cache struct {
+	*backends.Source
+	config cacheconfig.CacheConfig
 }
 
-func layersOf(s *backends.Source) cacheimport.DescriptorProvider {
+func parse(s *backends.Source) (cache, error) {
+	c := cache{Source: s}
+	if err := json.Unmarshal(s.Config, &c.config); err != nil {
+		return c, err
+	}
 	layers := cacheimport.DescriptorProvider{}
 	for _, l := range s.Manifest.Layers {
 		layers[l.Digest] = cacheimport.DescriptorProviderPair{Descriptor: l}
 	}
-	return layers
+	return c, cacheimport.ParseConfig(c.config, layers, cacheimport.NewCacheChains())
 }
 
-func mergeAll(ctx context.Context, sources []*backends.Source) (*source, error) {
+func sourcesOf(caches []cache) []*backends.Source {
+	var all []*backends.Source
+	for _, c := range caches {
+		all = append(all, c.Source)
+	}
+	return all
+}
+
+func mergeAll(ctx context.Context, caches []cache) (*source, error) {
 	out := &source{blobs: map[digest.Digest]blob{}}
-	chains := cacheimport.NewCacheChains()
-	for _, s := range sources {
-		if err := cacheimport.Parse(s.Config, layersOf(s), chains); err != nil {
-			return nil, fmt.Errorf("merge %s of %s: %w", s.Name, s, err)
-		}
-		for _, l := range s.Manifest.Layers {
+	var all []*record
+	layers := map[digest.Digest]ocispecs.Descriptor{}
+	for _, c := range caches {
+		all = append(all, c.records()...)
+		for _, l := range c.Manifest.Layers {
 			if _, ok := out.blobs[l.Digest]; !ok {
-				out.blobs[l.Digest] = blob{s.From.Scopes(), l.Size}
+				out.blobs[l.Digest], layers[l.Digest] = blob{c.From.Scopes(), l.Size}, l
 			}
 		}
 	}
-	config, layers, err := chains.Marshal(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("merge caches: %w", err)
-	}
-	return out, out.assemble(config, layers)
+	return out, out.assemble(ctx, write(order(unite(all))), layers)
 }
 
 // assemble writes the merged cache down as BuildKit's registry exporter would
 // (v0.33.1, cache/remotecache/export.go, Finalize).
-func (s *source) assemble(config *cacheconfig.CacheConfig, layers cacheimport.DescriptorProvider) error {
+func (s *source) assemble(ctx context.Context, config cacheconfig.CacheConfig, layers map[digest.Digest]ocispecs.Descriptor) error {
 	var err error
 	if s.config, err = json.Marshal(config); err != nil {
 		return fmt.Errorf("merge caches: %w", err)
@@ -111,9 +123,10 @@ func (s *source) assemble(config *cacheconfig.CacheConfig, layers cacheimport.De
 	for _, l := range config.Layers {
 		if !named[l.Blob] {
 			named[l.Blob] = true
-			manifest.Layers = append(manifest.Layers, layers[l.Blob].Descriptor)
+			manifest.Layers = append(manifest.Layers, layers[l.Blob])
 		}
 	}
+	manifest.Layers = compression.ConvertAllLayerMediaTypes(ctx, true, manifest.Layers...)
 	raw, err := json.Marshal(manifest)
 	if err != nil {
 		return fmt.Errorf("merge caches: %w", err)

@@ -3,6 +3,8 @@ package gateway_test
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -99,23 +101,30 @@ func (g graph) hit(t testing.TB, keys solver.CacheKeyStorage, name string) bool 
 var merges = []struct {
 	name   string
 	graphs []graph
-	misses []graph // builds that no cache has; the last step counts as "x"
+	misses []graph // builds of which no cache has step x
+	hits   []graph // builds that are known to all caches together only
 }{
-	{"one", []graph{newGraph("base", "x: base")}, nil},
-	{"the same twice", []graph{newGraph("base", "x: base", "y: x"), newGraph("base", "x: base", "y: x")}, nil},
-	{"one goes on", []graph{newGraph("base", "x: base"), newGraph("base", "x: base", "y: x", "z: y")}, nil},
-	{"they part", []graph{newGraph("base", "x: base", "y: x"), newGraph("base", "x: base", "z: x")}, nil},
-	{"strangers", []graph{newGraph("a", "b: a"), newGraph("c", "d: c")}, []graph{newGraph("a", "x: a"), newGraph("c", "x: c")}},
-	{"the same step on two bases", []graph{newGraph("a", "x: a"), newGraph("b", "x: b")}, []graph{newGraph("c", "x: c")}},
-	{"two keys", []graph{newGraph("fast", "slow", "x: fast|slow", "y: x"), newGraph("fast", "slow", "x: fast|slow", "z: x")}, nil},
-	{"one key each", []graph{newGraph("fast", "slow", "x: fast", "y: x"), newGraph("fast", "slow", "x: slow", "z: x")}, nil},
-	{"a key more", []graph{newGraph("slow", "x: slow", "y: x"), newGraph("fast", "slow", "x: fast|slow", "z: x")}, nil},
-	{"two inputs", []graph{newGraph("a", "b", "x: a b", "y: x"), newGraph("a", "b", "c", "x: a b", "z: x c")}, []graph{newGraph("a", "b", "x: b a")}},
+	{"one", []graph{newGraph("base", "x: base")}, nil, nil},
+	{"the same twice", []graph{newGraph("base", "x: base", "y: x"), newGraph("base", "x: base", "y: x")}, nil, nil},
+	{"one goes on", []graph{newGraph("base", "x: base"), newGraph("base", "x: base", "y: x", "z: y")}, nil, nil},
+	{"they part", []graph{newGraph("base", "x: base", "y: x"), newGraph("base", "x: base", "z: x")}, nil, nil},
+	{"strangers", []graph{newGraph("a", "b: a"), newGraph("c", "d: c")}, []graph{newGraph("a", "x: a"), newGraph("c", "x: c")}, nil},
+	{"the same step on two bases", []graph{newGraph("a", "x: a"), newGraph("b", "x: b")}, []graph{newGraph("c", "x: c")}, nil},
+	{"two keys", []graph{newGraph("fast", "slow", "x: fast|slow", "y: x"), newGraph("fast", "slow", "x: fast|slow", "z: x")}, nil, nil},
+	{"one key each", []graph{newGraph("fast", "slow", "x: fast", "y: x"), newGraph("fast", "slow", "x: slow", "z: x")}, nil, nil},
+	{"a key more", []graph{newGraph("slow", "x: slow", "y: x"), newGraph("fast", "slow", "x: fast|slow", "z: x")}, nil, nil},
+	{"keys that a third cache joins", []graph{
+		newGraph("a", "b", "c", "x: a", "y: x"), newGraph("a", "b", "c", "x: b|c", "z: x"), newGraph("a", "b", "c", "x: a|b", "w: x"),
+	}, []graph{newGraph("d", "x: d")}, []graph{newGraph("c", "x: c", "y: x", "w: x"), newGraph("a", "x: a", "z: x")}},
+	{"a circle", []graph{
+		newGraph("a", "b", "x: a", "y: x|b", "z: y"), newGraph("a", "b", "y: b", "x: y|a", "w: x"),
+	}, nil, []graph{newGraph("b", "y: b", "z: y"), newGraph("a", "x: a", "w: x")}},
+	{"two inputs", []graph{newGraph("a", "b", "x: a b", "y: x"), newGraph("a", "b", "c", "x: a b", "z: x c")}, []graph{newGraph("a", "b", "x: b a")}, nil},
 	{"two inputs with two keys", []graph{
 		newGraph("a", "a2", "b", "b2", "x: a|a2 b|b2", "y: x"),
 		newGraph("a", "a2", "b", "b2", "x: a|a2 b|b2", "y: x", "z: y"),
 		newGraph("a2", "b", "x: a2 b", "w: x"),
-	}, nil},
+	}, nil, []graph{newGraph("a", "b2", "x: a b2", "y: x", "z: y", "w: x")}},
 }
 
 func TestMerge(t *testing.T) {
@@ -123,7 +132,7 @@ func TestMerge(t *testing.T) {
 	for _, test := range merges {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			// Go's maps are walked in another order each time, and with them BuildKit's merges.
+			// BuildKit walks Go's maps, in another order each time.
 			for range 20 {
 				var sources []backends.Source
 				blobs := map[digest.Digest]bool{}
@@ -136,7 +145,7 @@ func TestMerge(t *testing.T) {
 				}
 				m, config := merged(t, sources...)
 				keys := storage(t, m, config)
-				for i, g := range test.graphs {
+				for i, g := range slices.Concat(test.graphs, test.hits) {
 					for name := range g {
 						if !g.hit(t, keys, name) {
 							t.Errorf("build %d: no hit for %s in %s", i, name, config)
@@ -232,5 +241,70 @@ func TestMergeTooLarge(t *testing.T) {
 	}
 	if sources[0].State != backends.Loaded || sources[2].State != backends.Failed || !strings.Contains(sources[2].Err.Error(), "larger than the 1048576 bytes") {
 		t.Errorf("%s, %s, %s: %v", sources[0].State, sources[1].State, sources[2].State, sources[2].Err)
+	}
+}
+
+// randomGraph is a build whose steps depend on steps before them, each known by one key or
+// by two. Builds of one seed have all their steps in common, and not all their keys.
+func randomGraph(r *rand.Rand, steps int) graph {
+	g := graph{}
+	name := func(i int) string { return fmt.Sprintf("s%02d", i) }
+	for i := range steps {
+		var inputs [][]string
+		for range min(i, i%3) {
+			input := []string{name(r.IntN(i))}
+			if other := name(r.IntN(i)); other != input[0] {
+				input = append(input, other)
+			}
+			inputs = append(inputs, input)
+		}
+		g[name(i)] = inputs
+	}
+	return g
+}
+
+// Whatever caches meet, each finds again what it held.
+func TestMergeRandom(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, seed))
+		var graphs []graph
+		var sources []backends.Source
+		for i := range 3 {
+			graphs = append(graphs, randomGraph(r, 12))
+			sources = append(sources, graphs[i].loaded(t, &gated{store: newStore()}, scope.Name(fmt.Sprintf("b-%d", i))))
+		}
+		m, config := merged(t, sources...)
+		keys := storage(t, m, config)
+		for i, g := range graphs {
+			for name := range g {
+				if !g.hit(t, keys, name) {
+					t.Fatalf("seed %d, build %d %v: no hit for %s in %s", seed, i, g, name, config)
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkMerge merges the caches of six scopes, of a thousand steps each.
+func BenchmarkMerge(b *testing.B) {
+	var sources []backends.Source
+	for i := range 6 {
+		lines := []string{"0"}
+		for n := range 1000 {
+			line := fmt.Sprintf("%d: %d", n+1, n)
+			if n > 0 {
+				line += fmt.Sprintf("|%d", n-1)
+			}
+			lines = append(lines, line)
+		}
+		s := newGraph(lines...).loaded(b, &gated{store: newStore()}, scope.Name(fmt.Sprintf("b-%d", i)))
+		sources = append(sources, s)
+	}
+	caches := gateway.Connect(nil, nil, scope.Plan{}, backends.Record{}, listen(b))
+	for b.Loop() {
+		if imports, err := caches.Imports(b.Context(), sources); err != nil || len(imports) != 1 {
+			b.Fatalf("imports %v, %v", imports, err)
+		}
 	}
 }

@@ -16,9 +16,10 @@ import (
 // TLS is how a builder at tcp:// is known, and how it knows us. The zero value is none.
 // Printing one shows no key.
 type TLS struct {
-	CA   string // PEM of the authorities; "": the system's
-	Cert string // PEM of our certificate; "": none
-	Key  string // PEM of its key
+	CA         string // PEM of the authorities; "": the system's
+	Cert       string // PEM of our certificate; "": none
+	Key        string // PEM of its key
+	ServerName string // whom its certificate is for; "": the address's host
 }
 
 // String tells nothing but whether there is one.
@@ -37,7 +38,7 @@ func (t TLS) Config() (*tls.Config, error) {
 	if t == (TLS{}) {
 		return nil, nil
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CA != "" {
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM([]byte(t.CA)) {
@@ -98,15 +99,15 @@ func (p *parser) pem(name, variable string) string {
 	return ""
 }
 
-// anyBuilder tells whether there is such an address among those of the builders; one
-// of a daemon that is started here is "embedded", "rootless" or "container".
+// anyBuilder tells whether there is such an address among those of the builders, or one
+// that is not known for a problem that it has; one of a daemon that is started here is
+// "embedded", "rootless" or "container".
 func (p *parser) anyBuilder(such func(address string) bool) bool {
-	return slices.ContainsFunc(p.list("builder"), func(it item) bool {
-		address, _, _ := strings.Cut(it.text, ";")
-		if address == "auto" {
-			address = cmp.Or(p.env["BUILDKIT_HOST"], "embedded")
+	return slices.ContainsFunc(p.nodes, func(n Node) bool {
+		if n.Address == "auto" {
+			return such(cmp.Or(p.env["BUILDKIT_HOST"], "embedded"))
 		}
-		return such(address)
+		return n.Address == "" || such(n.Address)
 	})
 }
 

@@ -104,7 +104,7 @@ var Fields = []Field{
 	{Name: "pull-request", Kind: Int, Unset: "detected", Help: "Number of the pull request."},
 	{Name: "trusted", Kind: Bool, Unset: "detected", Help: "Whether this run may write caches."},
 
-	{Name: "builder", Kind: Lines, Default: "auto", Help: "BuildKit to use: `auto`, `embedded`, `rootless`, `container` (beside ours, through the engine's socket), or an address: `unix://`, `tcp://`, `docker-container://`, `podman-container://`, `kube-pod://`, `ssh://`. Several, one a line, each with `;platforms=linux/arm64` after it."},
+	{Name: "builder", Kind: Lines, Default: "auto", Help: "BuildKit to use: `auto`, `embedded`, `rootless`, `container` (beside ours, through the engine's socket), or an address: `unix://`, `tcp://`, `docker-container://`, `podman-container://`, `kube-pod://`, `ssh://`; or the name of a builder that buildx has made. Several, one a line, each with `;platforms=linux/arm64` after it."},
 	{Name: "driver-opts", Kind: Lines, Help: "Options of a daemon of ours, one a line: `env.NAME=value`; in a container also `image`, `network`, `memory`, `memory-swap`, `cpu-period`, `cpu-quota`, `cpu-shares`, `cpuset-cpus`, `cpuset-mems`, `cgroup-parent`."},
 	{Name: "buildkitd-flags", Kind: Lines, Help: "Further flags for a daemon of ours, such as `--debug`."},
 	{Name: "buildkitd-config", Help: "Path of a `buildkitd.toml` for a daemon of ours: mirrors, certificates, limits."},

@@ -81,7 +81,7 @@ type Values struct {
 
 	Builder      string   // auto, embedded, rootless, container, or an address; "" where there are Nodes
 	Nodes        []Node   // several builders: see [Values.PerNode]
-	BuilderTLS   TLS      // for builders at tcp://
+	BuilderTLS   TLS      // for builders at tcp://, but for nodes that have their own
 	DaemonFlags  []string // for a daemon of ours: as buildkitd v0.33.1 takes them, each with its value
 	DaemonConfig string   // the same: TOML, its paths absolute; "": none
 	DaemonFiles  []string // files and directories that DaemonConfig names
@@ -126,6 +126,7 @@ type parser struct {
 	settings map[string]setting // by input, of the first source that has it
 	problems Problems
 
+	nodes       []Node   // of all builders
 	daemonFiles []string // found in the daemon's configuration
 }
 

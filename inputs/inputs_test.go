@@ -70,7 +70,6 @@ func TestProblems(t *testing.T) {
 
 		{environ: []string{"INPUT_BUILDER=embeded"}, want: "builder: \"embeded\" is not a builder\nhint: did you mean \"embedded\"?"},
 		{environ: []string{"INPUT_BUILDER=engine"}, want: "builder: \"engine\" is not available yet\nhint: use auto, embedded, rootless, container, or the address of a BuildKit"},
-		{environ: []string{"INPUT_BUILDER=builder-4f2a"}, want: "builder: builders of buildx cannot be used by name yet\nhint: leave the input out, or give an address such as docker-container://NAME"},
 		{environ: []string{"INPUT_BUILDER=tcp://u:hunter2@%zz"}, want: "builder: the address is not a URL"},
 		{environ: []string{"INPUT_BUILDER=unix://"}, want: "builder: the address names nothing\nhint: write it like unix:///run/buildkit/buildkitd.sock or docker-container://name"},
 		{environ: []string{"INPUT_BUILDER=unx://u:hunter2@h:1"}, want: "builder: \"unx\" is not a kind of address\nhint: did you mean \"unix\"?"},

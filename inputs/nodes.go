@@ -14,6 +14,7 @@ import (
 type Node struct {
 	Line      int    // in the input builder, from 1
 	Address   string // embedded, rootless, container, or an address
+	TLS       TLS    // as buildx has it; the zero value: that of the inputs
 	Platforms []string
 }
 
@@ -23,25 +24,28 @@ var connections = []string{"unix", "tcp", "docker-container", "podman-container"
 
 // builders reads which builder to use, or which several: one a line, each with what it
 // builds, as in tcp://host:1234;platforms=linux/arm64.
-func (p *parser) builders() (address string, nodes []Node) {
+func (p *parser) builders() []Node {
 	list := p.list("builder")
+	var nodes []Node
 	for _, it := range list {
 		if len(list) == 1 {
 			it.line = 0
 		}
 		address, attrs, _ := strings.Cut(it.text, ";")
-		node := Node{Line: it.line, Address: p.address(it.line, address)}
-		if attrs != "" {
-			node.Platforms = p.nodePlatforms(it.line, attrs)
+		found := p.builder(it.line, address)
+		switch {
+		case attrs != "" && len(found) > 1:
+			p.report("builder", it.line, "it has several nodes, and each says itself what it builds", "remove ;"+attrs)
+		case attrs != "":
+			found[0].Platforms = p.nodePlatforms(it.line, attrs)
+		case len(list) == 1 && len(found) == 1:
+			found[0].Platforms = nil // nobody else would build another one
 		}
-		nodes = append(nodes, node)
-	}
-	if len(nodes) == 1 && len(nodes[0].Platforms) == 0 {
-		return nodes[0].Address, nil
+		nodes = append(nodes, found...)
 	}
 	for i, n := range nodes {
 		if len(n.Platforms) == 0 && len(nodes) > 1 {
-			p.report("builder", n.Line, "it is one of several, and does not say what it builds", "add ;platforms=linux/arm64")
+			p.report("builder", n.Line, "it is one of several, and does not say what it builds", "add ;platforms=linux/arm64, or --platform to a node of buildx's")
 		}
 		for _, other := range nodes[:i] {
 			if both := common(n.Platforms, other.Platforms); both != "" {
@@ -49,7 +53,7 @@ func (p *parser) builders() (address string, nodes []Node) {
 			}
 		}
 	}
-	return "", nodes
+	return nodes
 }
 
 func common(a, b []string) string {
@@ -80,41 +84,67 @@ func (p *parser) nodePlatforms(line int, attrs string) []string {
 	return all
 }
 
-// address checks one builder. It is "" where there is a problem.
-func (p *parser) address(line int, text string) string {
-	words := []string{"auto", "embedded", "rootless", "container"}
-	if slices.Contains(words, text) {
-		return text
-	}
-	scheme, rest, isAddress := strings.Cut(text, "://")
+// builderWords are the builders that need neither an address nor a name.
+var builderWords = []string{"auto", "embedded", "rootless", "container"}
+
+// builder reads what one line of the input names: one BuildKit, or the nodes of a builder of
+// buildx's. Where there is a problem it is a node without an address.
+func (p *parser) builder(line int, text string) []Node {
 	switch {
-	case isAddress && !slices.Contains(connections, scheme):
-		p.report("builder", line, quoted(scheme)+" is not a kind of address", didYouMean(scheme, connections))
-	case isAddress && strings.Trim(rest, "/") == "":
-		p.report("builder", line, "the address names nothing", "write it like unix:///run/buildkit/buildkitd.sock or docker-container://name")
-	case isAddress:
-		if _, err := url.Parse(text); err != nil {
-			p.report("builder", line, "the address is not a URL", "")
-		}
-		return text
+	case text == "auto" && p.env["BUILDKIT_HOST"] == "" && p.env["BUILDX_BUILDER"] != "":
+		return p.named("BUILDX_BUILDER", 0, p.env["BUILDX_BUILDER"])
+	case slices.Contains(builderWords, text):
+		return []Node{{Line: line, Address: text}}
+	case strings.Contains(text, "://"):
+		return []Node{{Line: line, Address: p.address("builder", line, text)}}
 	case text == "engine":
 		p.report("builder", line, quoted(text)+" is not available yet", "use auto, embedded, rootless, container, or the address of a BuildKit")
-	case Nearest(text, words) != "":
-		p.report("builder", line, quoted(text)+" is not a builder", didYouMean(text, words))
+	case Nearest(text, builderWords) != "" && !slices.Contains(fileNames(p.buildxStore()), strings.ToLower(text)):
+		p.report("builder", line, quoted(text)+" is not a builder", didYouMean(text, builderWords))
 	default:
-		p.report("builder", line, "builders of buildx cannot be used by name yet", "leave the input out, or give an address such as docker-container://NAME")
+		return p.named("builder", line, text)
+	}
+	return []Node{{Line: line}}
+}
+
+// address checks the address of a BuildKit. It is "" where there is a problem.
+func (p *parser) address(input string, line int, text string) string {
+	scheme, rest, _ := strings.Cut(text, "://")
+	_, err := url.Parse(text)
+	switch {
+	case !slices.Contains(connections, scheme):
+		p.report(input, line, quoted(scheme)+" is not a kind of address", didYouMean(scheme, connections))
+	case strings.Trim(rest, "/") == "":
+		p.report(input, line, "the address names nothing", "write it like unix:///run/buildkit/buildkitd.sock or docker-container://name")
+	case err != nil:
+		p.report(input, line, "the address is not a URL", "")
+	default:
+		return text
 	}
 	return ""
 }
 
 // readBuilders reads who builds, and how.
 func (p *parser) readBuilders(v *Values) {
-	v.Builder, v.Nodes = p.builders()
+	p.nodes = p.builders()
 	v.BuilderTLS = p.builderTLS()
+	if len(p.nodes) == 1 && len(p.nodes[0].Platforms) == 0 {
+		v.on(p.nodes[0])
+	} else {
+		v.Nodes = p.nodes
+	}
 	v.DaemonFlags = p.daemonFlags()
 	v.DaemonConfig = p.daemonConfig()
 	v.DaemonFiles = p.daemonFiles
 	v.DaemonEnv = p.driverOpts(v)
+}
+
+// on makes one node the builder.
+func (v *Values) on(n Node) {
+	v.Builder = n.Address
+	if n.TLS != (TLS{}) {
+		v.BuilderTLS = n.TLS
+	}
 }
 
 // spread gives the wanted platforms to the nodes that build them, and checks that all
@@ -138,7 +168,8 @@ func (p *parser) spread(v *Values) {
 	}
 	if len(used) < 2 {
 		for _, n := range used {
-			v.Builder, v.Platforms = n.Address, n.Platforms
+			v.on(n)
+			v.Platforms = n.Platforms
 		}
 		return
 	}
@@ -159,7 +190,8 @@ func (v Values) PerNode() []Values {
 	all := make([]Values, len(v.Nodes))
 	for i, n := range v.Nodes {
 		one := v
-		one.Builder, one.Platforms, one.Nodes = n.Address, n.Platforms, nil
+		one.on(n)
+		one.Platforms, one.Nodes = n.Platforms, nil
 		if v.CacheKey != "" {
 			one.CacheKey += "-" + strings.ReplaceAll(strings.Join(n.Platforms, "-"), "/", "-")
 		}

@@ -20,7 +20,7 @@ func TestNodes(t *testing.T) {
 		"one":              {append(push, "--builder", "embedded;platforms=linux/arm64"), "lone embedded [linux/arm64]"},
 		"one, plain":       {append(push, "--builder", "embedded"), "lone embedded []"},
 		"nobody builds it": {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/s390x,linux/arm64"), "builder: none of the builders builds linux/s390x\nhint: add it to the platforms of one"},
-		"says nothing":     {append(push, "--builder", amd, "--builder", "embedded"), "builder: line 2: it is one of several, and does not say what it builds\nhint: add ;platforms=linux/arm64"},
+		"says nothing":     {append(push, "--builder", amd, "--builder", "embedded"), "builder: line 2: it is one of several, and does not say what it builds\nhint: add ;platforms=linux/arm64, or --platform to a node of buildx's"},
 		"both":             {append(push, "--builder", amd, "--builder", "embedded;platforms=linux/386"), "builder: line 2: another one builds linux/386 too\nhint: give each platform to one builder"},
 		"odd attribute":    {append(push, "--builder", "embedded;platform=linux/386"), "builder: after the address comes platforms=, and a list\nhint: write it like tcp://host:1234;platforms=linux/arm64"},
 		"odd platform":     {append(push, "--builder", "embedded;platforms=linux/x"), "builder: \"linux/x\" is not a platform\nhint: write it like linux/amd64 or linux/arm/v7"},

@@ -117,7 +117,7 @@ func (v Values) ReportDirectory(ci, runnerTemp string) string {
 func (v Values) Sensitive() []string {
 	all := append(urlCredentials(v.Builder), v.GitHubToken, v.BuilderTLS.Key)
 	for _, n := range v.Nodes {
-		all = append(all, urlCredentials(n.Address)...)
+		all = append(append(all, urlCredentials(n.Address)...), n.TLS.Key)
 	}
 	for _, place := range v.places() {
 		all = append(all, urlCredentials(place)...)

@@ -3,6 +3,7 @@ package backendtest
 import (
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -161,4 +162,19 @@ func content(t testing.TB, store backends.Scopes, d digest.Digest) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// Buildx runs docker buildx with variables: BUILDX_CONFIG is where it keeps its builders.
+func Buildx(t testing.TB, env map[string]string, args ...string) {
+	t.Helper()
+	program, err := exec.LookPath("buildx")
+	Need(t, "buildx", err)
+	cmd := exec.Command(program, args...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+	for k, v := range env {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("buildx %v: %v\n%s", args, err, out)
+	}
 }

@@ -18,16 +18,19 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 )
 
 // LoadOwnImage gives an engine an image with what a builder in a container needs, this
-// program first of all, as the released one has it but without Debian; it returns its name.
+// program first of all, as the released one has it but without Debian, and with buildctl as
+// BuildKit's own image; it returns its name.
 func LoadOwnImage(t testing.TB, address string) string {
 	t.Helper()
 	const image = "warmlayer:test"
 	files := map[string]string{"usr/local/bin/warmlayer": Program(t)}
-	for _, part := range []string{"buildkitd", "runc", "busybox"} {
+	for _, part := range []string{"buildkitd", "buildctl", "runc", "busybox"} {
 		path, err := exec.LookPath(part)
 		if err != nil {
 			path, err = exec.LookPath("/usr/sbin/" + part)
@@ -104,6 +107,28 @@ func writeFiles(to io.Writer, files map[string]string) error {
 		}
 	}
 	return t.Close()
+}
+
+// CreateBuildkit makes a container with a BuildKit in it, which does not run yet, from an own
+// image, as buildx makes those of its builders (v0.37.0, driver/docker-container/driver.go)
+// but with no more rights than a daemon needs, for which not every machine has all.
+func CreateBuildkit(t testing.TB, address, image, name string) {
+	t.Helper()
+	_, err := Engine(t, address).ContainerCreate(t.Context(), client.ContainerCreateOptions{
+		Name:   name,
+		Config: &container.Config{Image: image, Entrypoint: []string{"buildkitd"}},
+		HostConfig: &container.HostConfig{
+			CapAdd: []string{"SYS_ADMIN", "NET_ADMIN"}, SecurityOpt: []string{"seccomp=unconfined", "apparmor=unconfined"},
+			MaskedPaths: []string{}, ReadonlyPaths: []string{}, Tmpfs: map[string]string{"/run": "mode=755"},
+			Mounts: []mount.Mount{
+				{Type: mount.TypeVolume, Target: "/var/lib/buildkit"},
+				{Type: mount.TypeBind, Source: "/sys/fs/cgroup", Target: "/sys/fs/cgroup"},
+			},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Containers lists those that an engine has, running or not.

@@ -19,6 +19,7 @@ import (
 type Report struct {
 	OK      bool   `json:"ok"`
 	Error   string `json:"error"`
+	Builder string `json:"builder"`
 	Digest  string `json:"digest"`
 	ImageID string `json:"imageid"`
 	Retried string `json:"retried"`

@@ -1,0 +1,116 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/buildkit/client"
+	engine "github.com/moby/moby/client"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// dialContainer connects to the daemon in a container that somebody else has made, buildx
+// mostly: docker-container://NAME?context=PLACE, where PLACE is a docker context or, as
+// buildx stores it, an engine's address; without it e is meant. A container that does not run
+// is started. The way leads through buildctl in it, as BuildKit's own client goes
+// (client/connhelper/dockercontainer, v0.33.1), but by the engine's API: the docker program
+// need not be here. What is closed in the end is the engine's client.
+func dialContainer(ctx context.Context, u *url.URL, e Engine) (*client.Client, []ocispecs.Platform, io.Closer, error) {
+	place := u.Query().Get("context")
+	if strings.Contains(place, "://") {
+		if place != e.Host {
+			e.Host, e.CertDir = place, ""
+		}
+		place = ""
+	}
+	name := u.Hostname()
+	at, host, err := e.dial(ctx, place, "find container "+name+": ")
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	started, err := startContainer(ctx, at, name)
+	var c *client.Client
+	var platforms []ocispecs.Platform
+	switch {
+	case errdefs.IsNotFound(err):
+		err = noContainer(ctx, at, host, name)
+	case err == nil:
+		c, platforms, err = dialBuildctl(ctx, at, name, started)
+	}
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, at.Close())
+	}
+	return c, platforms, at, nil
+}
+
+// startContainer starts a container unless it runs, and tells whether it did not.
+func startContainer(ctx context.Context, at *engine.Client, name string) (bool, error) {
+	found, err := at.ContainerInspect(ctx, name, engine.ContainerInspectOptions{})
+	if err != nil || found.Container.State.Running {
+		return false, err
+	}
+	_, err = at.ContainerStart(ctx, name, engine.ContainerStartOptions{})
+	return true, err
+}
+
+// startInterval is how often a daemon that was started is tried, each time with a program
+// in its container.
+const startInterval = 100 * time.Millisecond
+
+// dialBuildctl connects to the daemon in a container, for which it waits where that has
+// only just been started.
+func dialBuildctl(ctx context.Context, at *engine.Client, name string, started bool) (*client.Client, []ocispecs.Platform, error) {
+	through := client.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		return runIn(ctx, at, name, "", "buildctl", "dial-stdio")
+	})
+	tick := time.NewTicker(startInterval)
+	defer tick.Stop()
+	for {
+		c, platforms, err := dial(ctx, "container://"+name, through)
+		if err == nil || !started {
+			return c, platforms, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, err
+		case <-tick.C:
+		}
+	}
+}
+
+// ofBuildx is what buildx calls the container of a builder's node: the builder's name and a
+// number (v0.37.0, driver/driver.go, store/nodegroup.go).
+var ofBuildx = regexp.MustCompile(`^/?buildx_buildkit_(.+)\d$`)
+
+// noContainer says that there is no such container, and what the engine has instead.
+func noContainer(ctx context.Context, at *engine.Client, host, name string) error {
+	asked := ofBuildx.FindStringSubmatch(name)
+	if asked == nil {
+		return &Error{What: "the engine at " + redacted(host) + " has no container " + name, Hint: "docker ps --all lists those that it has"}
+	}
+	list, err := at.ContainerList(ctx, engine.ContainerListOptions{All: true})
+	if err != nil {
+		return err
+	}
+	var others []string
+	for _, c := range list.Items {
+		for _, name := range c.Names {
+			if other := ofBuildx.FindStringSubmatch(name); other != nil && !slices.Contains(others, other[1]) {
+				others = append(others, other[1])
+			}
+		}
+	}
+	hint := "start it (docker buildx inspect --bootstrap " + asked[1] + "), or leave builder out for one of our own"
+	if slices.Sort(others); len(others) > 0 {
+		hint = "use one that it has (" + strings.Join(others, ", ") + "), " + hint
+	}
+	return &Error{What: "the engine at " + redacted(host) + " has no container of a builder " + asked[1] + " of buildx", Hint: hint}
+}
