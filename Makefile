@@ -7,7 +7,7 @@ GITLAB  := testdata/gitlab
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo test race lint bench generate image setup tools clean
+.PHONY: help demo test race lint bench generate pictures image setup tools clean
 
 help: ## Show this list.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -32,6 +32,9 @@ bench: setup ## Measure beside BuildKit's own client; ROUNDS=5 pairs each.
 
 generate: ## Write what is generated from inputs/fields.go.
 	go generate ./...
+
+pictures: setup ## Make docs/summary.png, with chromium, from a build's own summary.
+	report/picture/picture.sh
 
 image: setup ## Build the image into this machine's engine, as warmlayer:dev.
 	warmlayer build --builder embedded --cache none --provenance=false --load --tags warmlayer:dev .

@@ -55,6 +55,59 @@ func TestBuildkitePlugin(t *testing.T) {
 	}
 }
 
+// The hook with a real docker: its image runs in a container without privileges, and builds
+// in another one, from the checkout of the agent's machine.
+func TestBuildkiteDocker(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("an engine is started by root")
+	}
+	_, err := exec.LookPath("/usr/bin/docker")
+	backendtest.Need(t, "dockerd", err)
+	host := backendtest.StartDockerd(t)
+	image, registry := backendtest.LoadOwnImage(t, host), backendtest.StartRegistry(t).Host
+	agent := t.TempDir()
+	backendtest.Write(t, filepath.Join(agent, "buildkite-agent"), "#!/bin/sh\necho \"$*\" >> agent.log && cat >> agent.log\n")
+	if err := os.Chmod(filepath.Join(agent, "buildkite-agent"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	hook, err := filepath.Abs("hooks/command")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, run := range []struct{ branch, headline, cached string }{
+		{"main", "b-main (branch main", "0 of 9 cached"}, {"fix/login", "b-fix-login-5e870e243b (branch fix/login", "9 of 9 cached"},
+	} {
+		cmd := exec.Command(hook)
+		cmd.Dir = backendtest.App(t)
+		cmd.Env = []string{
+			"PATH=" + agent + ":/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + t.TempDir(), "DOCKER_HOST=" + host,
+			"CI=true", "BUILDKITE=true", "BUILDKITE_SOURCE=webhook", "BUILDKITE_BRANCH=" + run.branch, "BUILDKITE_PULL_REQUEST=false",
+			"BUILDKITE_PIPELINE_DEFAULT_BRANCH=main", "BUILDKITE_MESSAGE=two\nlines=here", "BUILDKITE_JOB_ID=018f-4c2e",
+			"BUILDKITE_AGENT_ACCESS_TOKEN=bkaj_token", "BUILDKITE_BUILD_CHECKOUT_PATH=" + cmd.Dir,
+			"BUILDKITE_PLUGIN_NAME=WARMLAYER", "BUILDKITE_PLUGIN_WARMLAYER_IMAGE=" + image,
+			"BUILDKITE_PLUGIN_WARMLAYER_PRIVILEGED=false", "BUILDKITE_PLUGIN_WARMLAYER_CONTAINER_NETWORK=host",
+			`BUILDKITE_PLUGIN_CONFIGURATION={"image": "` + image + `", "privileged": false, "container-network": "host", "progress": "plain",` +
+				`"tags": ["` + registry + `/shop:one"], "push": true, "cache": [{"type": "registry", "ref": "` + registry + `/cache"}]}`,
+		}
+		said, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		for _, want := range []string{"\n+++ Report\nwarmlayer: " + run.headline, run.cached, registry + "/shop:one\n"} {
+			if !strings.Contains(string(said), want) {
+				t.Errorf("the log has no %q:\n%s", want, said)
+			}
+		}
+		if calls, err := os.ReadFile(filepath.Join(cmd.Dir, "agent.log")); !strings.Contains(string(calls), "annotate --style success --context warmlayer-018f-4c2e\n### ") {
+			t.Errorf("the agent was asked %q, %v", calls, err)
+		}
+		if left := backendtest.Containers(t, host); len(left) != 0 {
+			t.Errorf("containers are left: %v", left)
+		}
+	}
+}
+
 // The plugin's schema knows every input, and refuses what is none.
 func TestBuildkiteSchema(t *testing.T) {
 	t.Parallel()
@@ -91,7 +144,7 @@ func TestBuildkiteSchema(t *testing.T) {
 		more = append(more, name)
 	}
 	slices.Sort(more)
-	if !slices.Equal(more, []string{"image", "pass", "volumes"}) {
+	if !slices.Equal(more, []string{"container-network", "image", "pass", "privileged", "volumes"}) {
 		t.Errorf("more properties: %q", more)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -61,7 +62,7 @@ func newProject(t *testing.T, remote string, files map[string]string) project {
 }
 
 // newGitLabProject is one with the pipeline.
-func newGitLabProject(t *testing.T) project {
+func newGitLabProject(t *testing.T, pipeline string) project {
 	t.Helper()
 	component, err := os.ReadFile("templates/build.yml")
 	if err != nil {
@@ -90,11 +91,13 @@ func (p project) run(t *testing.T, program string, args ...string) (stdout, stde
 	return out.String(), say.String()
 }
 
-// job runs the component's job with more variables, and returns its log.
-func (p project) job(t *testing.T, runner string, variables ...string) string {
+// shell is the executor of jobs whose image is not at hand: they run on the machine itself.
+var shell = []string{"--force-shell-executor"}
+
+// job runs the component's job on an executor, with more variables, and returns its log.
+func (p project) job(t *testing.T, runner string, executor []string, variables ...string) string {
 	t.Helper()
-	// No image can be pulled here, so the shell runs the program, instead of a container.
-	args := []string{"container", "--force-shell-executor", "--no-color"}
+	args := append([]string{"container", "--no-color"}, executor...)
 	for _, v := range append(variables, "GITLAB_CI=true") {
 		args = append(args, "--variable", v)
 	}
@@ -113,24 +116,18 @@ func gitlabRunner(t *testing.T) string {
 	return runner
 }
 
-// The component's job builds on main, and on an empty builder finds everything in main's
-// cache for a merge request.
-func TestGitLabComponent(t *testing.T) {
-	t.Parallel()
-	runner := gitlabRunner(t)
-	_, err := exec.LookPath("buildkitd")
-	backendtest.Need(t, "buildkitd", err)
-	p := newGitLabProject(t)
-	registry := "REGISTRY=" + backendtest.StartRegistry(t).Host
-
-	log := p.job(t, runner, registry)
+// buildsWarm runs the component's job for main, and then for a merge request, which on an
+// empty builder finds everything in main's cache.
+func (p project) buildsWarm(t *testing.T, runner string, executor []string, registry string) {
+	t.Helper()
+	log := p.job(t, runner, executor, "REGISTRY="+registry)
 	for _, want := range []string{" took ", "warmlayer: b-main (push to main)", "0 of 9 cached", "written  b-main"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log of main has no %q:\n%s", want, log)
 		}
 	}
 	p.git(t, "switch", "--quiet", "--create", "fix/login")
-	log = p.job(t, runner, registry, "CI_PIPELINE_SOURCE=merge_request_event",
+	log = p.job(t, runner, executor, "REGISTRY="+registry, "CI_PIPELINE_SOURCE=merge_request_event",
 		"CI_MERGE_REQUEST_IID=12", "CI_MERGE_REQUEST_PROJECT_ID=7", "CI_MERGE_REQUEST_SOURCE_PROJECT_ID=7",
 		"CI_MERGE_REQUEST_SOURCE_BRANCH_NAME=fix/login", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME=main")
 	for _, want := range []string{"warmlayer: pr-12 (pull request 12)", "9 of 9 cached", "/shop:two"} {
@@ -138,17 +135,51 @@ func TestGitLabComponent(t *testing.T) {
 			t.Errorf("the log of the merge request has no %q:\n%s", want, log)
 		}
 	}
+}
+
+func TestGitLabComponent(t *testing.T) {
+	t.Parallel()
+	runner := gitlabRunner(t)
+	_, err := exec.LookPath("buildkitd")
+	backendtest.Need(t, "buildkitd", err)
+	p := newGitLabProject(t, pipeline)
+	p.buildsWarm(t, runner, shell, backendtest.StartRegistry(t).Host)
 	artifacts, err := filepath.Glob(filepath.Join(p.dir, ".gitlab-ci-local", "artifacts", "container", ".warmlayer", "*"))
 	if err != nil || len(artifacts) < 2 {
 		t.Errorf("artifacts %q, %v", artifacts, err)
 	}
 }
 
+// securityOpt stands in for docker: it adds what a runner's config.toml says of containers.
+const securityOpt = `#!/bin/sh
+export DOCKER_HOST=%s
+if [ "$1" = create ]; then
+	shift
+	set -- create --security-opt seccomp=unconfined --security-opt apparmor=unconfined "$@"
+fi
+exec /usr/bin/docker "$@"
+`
+
+// rootlessJob runs the job as the component has it by default: as a user, in a container
+// without privileges, of the image itself. Helper is one with a shell, for the runner.
+func rootlessJob(t *testing.T, host, image, helper, registry string) {
+	t.Helper()
+	runner := gitlabRunner(t)
+	docker := filepath.Join(t.TempDir(), "docker")
+	backendtest.Write(t, docker, fmt.Sprintf(securityOpt, host))
+	if err := os.Chmod(docker, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	executor := []string{"--container-executable", docker, "--helper-image", helper, "--pull-policy", "if-not-present", "--network", "host"}
+	p := newGitLabProject(t, strings.Replace(pipeline, "privileged: true", "image: "+image, 1))
+	p.buildsWarm(t, runner, executor, registry)
+}
+
 // The job as GitLab understands it: rootless unless asked, with every input handed on.
 func TestGitLabJob(t *testing.T) {
 	t.Parallel()
 	runner := gitlabRunner(t)
-	p := newGitLabProject(t)
+	p := newGitLabProject(t, pipeline)
 	type job struct {
 		Image struct {
 			Name       string

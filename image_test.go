@@ -62,7 +62,7 @@ func pushBases(t *testing.T, registry string) (golang, debian string) {
 }
 
 // TestImage builds the image with the program itself, and then runs from it steps with their
-// builders, and the action in workflows.
+// builders, a job of GitLab's, and the action in workflows.
 func TestImage(t *testing.T) {
 	if testing.Short() || os.Geteuid() != 0 {
 		t.Skip("it takes minutes, and root")
@@ -94,6 +94,7 @@ func TestImage(t *testing.T) {
 	}
 	t.Run("step", func(t *testing.T) { runSteps(t, host, image) })
 	t.Run("rootless", func(t *testing.T) { runRootless(t, engine, image) })
+	t.Run("gitlab", func(t *testing.T) { rootlessJob(t, host, image, debian, registry.Host) })
 	t.Run("act", func(t *testing.T) { runWorkflows(t, registry.Host, newRunner(t, host, debian, image)) })
 }
 

@@ -65,7 +65,9 @@ func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.
 	redactor := report.NewRedactor(in.Sensitive())
 	s := step{inputs: in, env: environment(environ), self: self, redactor: redactor, stdout: stdout, stderr: stderr}
 
-	if problems = append(problems, s.derive(scope.Detect(s.env.get, os.ReadFile))...); len(problems) > 0 {
+	facts := scope.Detect(s.env.get, os.ReadFile)
+	s.inputs.BuiltBy(facts.URL)
+	if problems = append(problems, s.derive(facts)...); len(problems) > 0 {
 		return explain(redactor.Writer(stderr), problems)
 	}
 	if command == "plan" {

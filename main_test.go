@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"":         {"inputs", "scope", "backends", "login", "gateway", "builder", "build", "report"},
 
 	"inputs/generate":                {"inputs"},
+	"report/picture":                 {},
 	"backends/backendtest":           {"inputs", "scope", "backends"}, // for tests alone
 	"backends/backendtest/ghaserver": {"backends/backendtest"},
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -59,7 +58,7 @@ func (s *step) solveNodes(ctx context.Context) (build.Result, string, error) {
 		names[i] = node.builds()
 		eg.Go(func() (err error) {
 			lines := &report.Prefix{To: s.stderr, Each: names[i] + " | "}
-			node.progress, node.inputs.Progress = s.redactor.Writer(lines), plainUnlessQuiet(s.inputs.Progress)
+			node.progress, node.inputs.Progress = s.redactor.Log(s.plan.Facts.CI, lines), plainUnlessQuiet(s.inputs.Progress)
 			results[i], addresses[i], err = node.solve(building)
 			if err != nil {
 				err = fmt.Errorf("%s: %w", names[i], err)
@@ -88,8 +87,8 @@ func (s *step) join(ctx context.Context, result *build.Result, parts []build.Res
 	began := time.Now()
 	j := build.Join{Names: s.inputs.Pushed(), Annotations: s.inputs.IndexAnnotations(), Keychain: s.registries}
 	for _, o := range s.inputs.Outputs {
-		j.Docker = j.Docker || isFalse(o.Attrs["oci-mediatypes"])
-		j.Insecure = j.Insecure || isTrue(o.Attrs["registry.insecure"])
+		j.Docker = j.Docker || inputs.IsFalse(o.Attrs["oci-mediatypes"])
+		j.Insecure = j.Insecure || inputs.IsTrue(o.Attrs["registry.insecure"])
 	}
 	for _, part := range parts {
 		j.Parts = append(j.Parts, part.Digest)
@@ -102,6 +101,3 @@ func (s *step) join(ctx context.Context, result *build.Result, parts []build.Res
 	result.Phases = append(result.Phases, build.Phase{Name: "join", Seconds: time.Since(began).Seconds()})
 	return nil
 }
-
-func isTrue(text string) bool  { b, err := strconv.ParseBool(text); return err == nil && b }
-func isFalse(text string) bool { b, err := strconv.ParseBool(text); return err == nil && !b }

@@ -80,9 +80,8 @@ func (s *step) build(ctx context.Context) int {
 		Version: version(), Plan: s.plan, Builder: address, Result: result, Err: err,
 		Warnings: slices.Concat(s.warnings(), unmasked), Seconds: time.Since(began).Seconds(),
 	}
-	out, answer := s.redactor.Writer(s.stderr), s.redactor.Writer(s.stdout)
-	_, err = io.WriteString(answer, result.Answer)
-	err = errors.Join(err, answer.Close(), s.annotate(r), r.Console(out), out.Close())
+	out := s.redactor.Writer(s.stderr)
+	err = errors.Join(s.answer(result.Answer), s.annotate(r), r.Console(out), out.Close())
 	code := s.exitCode(ctx, r)
 	if err := errors.Join(err, r.Publish(s.places(), s.redactor.String)); err != nil {
 		fmt.Fprintln(s.stderr, s.redactor.String("report: "+err.Error()))
@@ -90,6 +89,13 @@ func (s *step) build(ctx context.Context) int {
 	}
 	s.showOnBuildkite(ctx, r)
 	return code
+}
+
+// answer writes what the frontend said of the Dockerfile, for people or programs.
+func (s *step) answer(text string) error {
+	out := s.redactor.Log(s.plan.Facts.CI, s.stdout)
+	_, err := io.WriteString(out, text)
+	return errors.Join(err, out.Close())
 }
 
 // warnings are about what was asked for.
@@ -189,10 +195,13 @@ func (s *step) solveWith(ctx context.Context, b *builder.Builder, sources []back
 	return build.Run(ctx, request)
 }
 
-// display is where progress is shown.
+// display is where progress is shown: a terminal, or a log that may be obeyed.
 func (s *step) display() io.Writer {
-	if s.progress != nil {
+	switch {
+	case s.progress != nil:
 		return s.progress
+	case report.Obeys(s.plan.Facts.CI):
+		return s.redactor.Log(s.plan.Facts.CI, s.stderr)
 	}
 	return s.redactor.Terminal(s.stderr)
 }

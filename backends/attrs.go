@@ -154,10 +154,10 @@ func unknownHint(kind, name string, names []string) string {
 // would refuse only after the whole build, or silently ignore.
 func exportOptions(p *problems, line, input map[string]string) map[string]string {
 	options := maps.Clone(exportDefaults)
-	if isFalse(pick("oci-mediatypes", line, input)) && pick("compression", line, input) == "" {
+	if inputs.IsFalse(pick("oci-mediatypes", line, input)) && pick("compression", line, input) == "" {
 		options["compression"] = "gzip" // the only one with Docker media types
 	}
-	if isFalse(pick("oci-mediatypes", line, input)) && pick("image-manifest", line, input) == "" {
+	if inputs.IsFalse(pick("oci-mediatypes", line, input)) && pick("image-manifest", line, input) == "" {
 		options["image-manifest"] = "false" // as BuildKit's own default does
 	}
 	for _, a := range exportAttrs {
@@ -171,8 +171,8 @@ func exportOptions(p *problems, line, input map[string]string) map[string]string
 }
 
 func checkOptions(p *problems, options map[string]string) {
-	docker, compression := isFalse(options["oci-mediatypes"]), options["compression"]
-	if docker && isTrue(options["image-manifest"]) {
+	docker, compression := inputs.IsFalse(options["oci-mediatypes"]), options["compression"]
+	if docker && inputs.IsTrue(options["image-manifest"]) {
 		p.add("leave out one of them, or set image-manifest=false", "image-manifest=true needs oci-mediatypes=true")
 	}
 	if docker && (compression == "zstd" || compression == "estargz") {
@@ -192,6 +192,3 @@ func pick(name string, maps ...map[string]string) string {
 	}
 	return ""
 }
-
-func isTrue(v string) bool  { b, err := strconv.ParseBool(v); return err == nil && b }
-func isFalse(v string) bool { b, err := strconv.ParseBool(v); return err == nil && !b }

@@ -17,6 +17,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+
+	"github.com/warmlayer/warmlayer/inputs"
 )
 
 // Azblob is a cache in a container of Azure Blob Storage, in the blobs that BuildKit
@@ -80,7 +82,7 @@ func newAzblob(p *problems, line map[string]string, o Options) Backend {
 	c := &Azblob{
 		objectCache: objectCache{
 			kind: "azblob", credentials: map[string]string{},
-			strict: isFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
+			strict: inputs.IsFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
 		},
 		account: attrs["account_name"], url: strings.TrimRight(attrs["account_url"], "/"),
 		container: attrs["container"], prefix: attrs["prefix"],

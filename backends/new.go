@@ -110,7 +110,7 @@ func newRegistry(p *problems, attrs map[string]string, o Options) Backend {
 	if ref == "" {
 		return nil
 	}
-	r := &Registry{insecure: isTrue(attrs["registry.insecure"]), strict: isFalse(attrs["ignore-error"]), options: options, keychain: o.Keychain}
+	r := &Registry{insecure: inputs.IsTrue(attrs["registry.insecure"]), strict: inputs.IsFalse(attrs["ignore-error"]), options: options, keychain: o.Keychain}
 	r.repo, r.prefix = parseRepo(p, ref, r.insecure)
 	checkImages(p, r, ref, o.Images)
 	return r
@@ -148,14 +148,14 @@ func newInline(p *problems, attrs map[string]string, o Options) Backend {
 	if ref == "" {
 		ref = image.Context().Name()
 	}
-	r := Registry{insecure: isTrue(attrs["registry.insecure"]), strict: isFalse(attrs["ignore-error"]), keychain: o.Keychain}
+	r := Registry{insecure: inputs.IsTrue(attrs["registry.insecure"]), strict: inputs.IsFalse(attrs["ignore-error"]), keychain: o.Keychain}
 	r.repo, r.prefix = parseRepo(p, ref, r.insecure)
 	checkImages(p, &r, ref, o.Images)
 	return &Inline{tags: r, image: image}
 }
 
 func insecureOption(attrs map[string]string) []name.Option {
-	if isTrue(attrs["registry.insecure"]) {
+	if inputs.IsTrue(attrs["registry.insecure"]) {
 		return []name.Option{name.Insecure}
 	}
 	return nil
@@ -177,7 +177,7 @@ func newLocal(p *problems, attrs map[string]string, o Options) Backend {
 	if dest == "" {
 		dest = src
 	}
-	l := &Local{reset: isTrue(attrs["reset"]), strict: isFalse(attrs["ignore-error"]), options: options}
+	l := &Local{reset: inputs.IsTrue(attrs["reset"]), strict: inputs.IsFalse(attrs["ignore-error"]), options: options}
 	var err1, err2 error
 	l.src, err1 = filepath.Abs(src)
 	l.dest, err2 = filepath.Abs(dest)

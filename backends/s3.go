@@ -18,6 +18,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
+
+	"github.com/warmlayer/warmlayer/inputs"
 )
 
 // S3 is a cache in a bucket, in the objects that BuildKit keeps there (v0.33.1,
@@ -51,11 +53,11 @@ func newS3(p *problems, attrs map[string]string, o Options) Backend {
 	c := &S3{
 		objectCache: objectCache{
 			kind: "s3", credentials: keyPair(p, attrs),
-			strict: isFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
+			strict: inputs.IsFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
 		},
 		bucket: pick("bucket", attrs), region: pick("region", attrs), prefix: folder(attrs["prefix"]),
-		endpoint: attrs["endpoint_url"], pathStyle: isTrue(attrs["use_path_style"]),
-		noAcceptEncoded: isTrue(attrs["disable_accept_encoding"]),
+		endpoint: attrs["endpoint_url"], pathStyle: inputs.IsTrue(attrs["use_path_style"]),
+		noAcceptEncoded: inputs.IsTrue(attrs["disable_accept_encoding"]),
 		touchRefresh:    24 * time.Hour, slots: make(chan struct{}, 4*partsAtOnce), retryMode: aws.RetryMode(attrs["retry_mode"]),
 	}
 	if c.bucket == "" {

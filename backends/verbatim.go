@@ -27,7 +27,7 @@ func Verbatim(from, to []inputs.Cache, o Options) (sources []Source, destination
 		delete(entry.Attrs, "ignore-error")
 		destinations = append(destinations, Destination{
 			Caches: []string{Label(entry)},
-			Strict: []bool{isFalse(c.Attrs["ignore-error"])},
+			Strict: []bool{inputs.IsFalse(c.Attrs["ignore-error"])},
 			Entry:  entry,
 		})
 	}

@@ -65,7 +65,7 @@ func (b *run) setBuildArgs(attrs map[string]string) {
 	for _, p := range b.Inputs.BuildArgs {
 		attrs[buildArg+p.Key] = p.Value
 	}
-	if isTrue(attrs[buildArg+"BUILDKIT_MULTI_PLATFORM"]) {
+	if inputs.IsTrue(attrs[buildArg+"BUILDKIT_MULTI_PLATFORM"]) {
 		attrs["multi-platform"] = "true"
 	}
 	if syntax, ok := attrs[buildArg+syntaxArg]; ok {
@@ -91,14 +91,8 @@ func frontend(attrs map[string]string) string {
 // image.
 func inlineCache(in inputs.Values) bool {
 	return slices.ContainsFunc(in.BuildArgs, func(p inputs.Pair) bool {
-		return p.Key == "BUILDKIT_INLINE_CACHE" && isTrue(p.Value)
+		return p.Key == "BUILDKIT_INLINE_CACHE" && inputs.IsTrue(p.Value)
 	})
-}
-
-// isTrue reads a boolean as BuildKit does.
-func isTrue(text string) bool {
-	b, err := strconv.ParseBool(text)
-	return err == nil && b
 }
 
 // Entitlements are what the build may do that a daemon must allow: those of the inputs,

@@ -19,7 +19,7 @@ type Result struct {
 	ImageID  digest.Digest     // its config, or what an engine that it was loaded into calls it; of an index its digest
 	Metadata map[string]string // BuildKit's exporter response, as it came, and what docker buildx adds
 	Answer   string            // what the frontend answered to Inputs.Call, for standard output
-	Steps    []Step            // in the order in which they began
+	Steps    []Step            // in the order in which they began, each after those it is made from
 	Warnings []Warning         // BuildKit's, such as those of Dockerfile checks
 	Failure  *Failure          // where in the Dockerfile the build failed; nil where that is not known
 	Sources  []Source

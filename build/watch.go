@@ -20,15 +20,6 @@ import (
 	"github.com/warmlayer/warmlayer/gateway"
 )
 
-// Step is one instruction of the Dockerfile that the build needed.
-type Step struct {
-	Name    string        // as BuildKit shows it: "[build 2/4] RUN make"
-	Digest  digest.Digest // of the instruction with its inputs, not of its result
-	Cached  bool
-	Seconds float64
-	Error   string // "" when it did not fail
-}
-
 // watch follows the status stream of one solve.
 //
 // Steps are the vertices with inputs: sources, loads, imports and exports have
@@ -54,7 +45,7 @@ type watch struct {
 
 type vertex struct {
 	name      string
-	inputs    int
+	inputs    []digest.Digest
 	started   time.Time // the latest start
 	first     time.Time
 	spent     time.Duration
@@ -125,7 +116,7 @@ func (w *watch) update(s *client.SolveStatus) {
 func (w *watch) vertex(v *client.Vertex) {
 	known := w.vertices[v.Digest]
 	if known == nil {
-		known = &vertex{name: v.Name, inputs: len(v.Inputs)}
+		known = &vertex{name: v.Name, inputs: v.Inputs}
 		w.vertices[v.Digest] = known
 		w.order = append(w.order, v.Digest)
 	}
@@ -149,7 +140,7 @@ func (w *watch) vertex(v *client.Vertex) {
 // a second as long as it fetches (v0.33.1, util/pull/pullprogress/progress.go).
 func (w *watch) status(s *client.VertexStatus) {
 	d, err := digest.Parse(s.ID)
-	if v := w.vertices[s.Vertex]; err != nil || v == nil || v.inputs == 0 {
+	if v := w.vertices[s.Vertex]; err != nil || v == nil || len(v.inputs) == 0 {
 		return
 	}
 	bytes, known := w.fetches[d]
@@ -210,76 +201,6 @@ func (w *watch) pushed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.begins > 1
-}
-
-// needed are the steps that began, in the order in which they did.
-func (w *watch) needed() []digest.Digest {
-	var out []digest.Digest
-	for _, d := range w.order {
-		if v := w.vertices[d]; v.inputs > 0 && !v.first.IsZero() {
-			out = append(out, d)
-		}
-	}
-	slices.SortStableFunc(out, func(a, b digest.Digest) int {
-		return w.vertices[a].first.Compare(w.vertices[b].first)
-	})
-	return out
-}
-
-func (w *watch) steps() []Step {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var steps []Step
-	for _, d := range w.needed() {
-		v := w.vertices[d]
-		steps = append(steps, Step{Name: v.name, Digest: d, Cached: v.cached, Seconds: v.spent.Seconds(), Error: v.err})
-	}
-	return steps
-}
-
-func (w *watch) allCached() bool {
-	for _, s := range w.steps() {
-		if !s.Cached {
-			return false
-		}
-	}
-	return true
-}
-
-// ran is a step of this solve that was executed although before had been through
-// with it. A step that both solves share is reported to both, with one start.
-func (w *watch) ran(before *watch) string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, d := range w.needed() {
-		v := w.vertices[d]
-		if !v.cached && !before.saw(d, v.started) {
-			return v.name
-		}
-	}
-	return ""
-}
-
-func (w *watch) saw(d digest.Digest, started time.Time) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	v := w.vertices[d]
-	return v != nil && !v.first.IsZero() && !started.After(v.started)
-}
-
-// said is a step's name, and the last lines that it wrote.
-func (w *watch) said(d digest.Digest) (name, log string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	v := w.vertices[d]
-	if v == nil {
-		return "", ""
-	}
-	log = string(v.log)
-	if len(log) == maxLog {
-		_, log, _ = strings.Cut(log, "\n") // half a secret would not be known as one
-	}
-	return v.name, log
 }
 
 // importing begins the names of the vertices that import caches

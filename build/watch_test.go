@@ -102,6 +102,42 @@ func TestSteps(t *testing.T) {
 	}
 }
 
+// TestStepsFollowTheirInputs: of cached steps the last one begins first.
+func TestStepsFollowTheirInputs(t *testing.T) {
+	t.Parallel()
+	w := testWatch(t)
+	for _, v := range []struct {
+		name   string
+		inputs []string
+		second float64 // 0: never began
+	}{
+		{"[late]", []string{"[base 1]"}, 0},
+		{"[out 2]", []string{"[out 1]", "[tools 2]"}, 1},
+		{"[out 1]", []string{"[base 1]"}, 4},
+		{"[tools 2]", []string{"[tools 1]"}, 2},
+		{"[tools 1]", []string{"[base 1]"}, 3},
+		{"[base 1]", []string{"rootfs"}, 5},
+		{"[other]", []string{"rootfs"}, 0.5},
+		{"rootfs", nil, 6},
+	} {
+		told := &client.Vertex{Digest: digest.FromString(v.name), Name: v.name}
+		for _, input := range v.inputs {
+			told.Inputs = append(told.Inputs, digest.FromString(input))
+		}
+		if v.second > 0 {
+			told.Started, told.Completed, told.Cached = at(v.second), at(v.second), true
+		}
+		w.update(&client.SolveStatus{Vertexes: []*client.Vertex{told}})
+	}
+	var got []string
+	for _, s := range w.steps() {
+		got = append(got, s.Name)
+	}
+	if want := []string{"[other]", "[base 1]", "[out 1]", "[tools 1]", "[tools 2]", "[out 2]"}; !slices.Equal(got, want) {
+		t.Errorf("steps %q, want %q", got, want)
+	}
+}
+
 // TestLayersExist: the exporter's vertex begins to commit, and again to push.
 func TestLayersExist(t *testing.T) {
 	t.Parallel()

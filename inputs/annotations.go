@@ -48,7 +48,7 @@ func (p *parser) annotate(v Values) {
 // cannotAnnotate is why BuildKit would refuse an annotation after the whole build
 // (exporter/containerimage/writer.go in v0.33.1), or nil.
 func (v Values) cannotAnnotate(o Output, key exptypes.AnnotationKey) *Problem {
-	docker := o.Attrs["oci-mediatypes"] != "" && !isTrue(o.Attrs["oci-mediatypes"])
+	docker := o.Attrs["oci-mediatypes"] != "" && !IsTrue(o.Attrs["oci-mediatypes"])
 	index := key.Type == exptypes.AnnotationIndex || key.Type == exptypes.AnnotationIndexDescriptor
 	switch {
 	case index && !v.isIndex(o):
@@ -68,7 +68,7 @@ func (v Values) isIndex(o Output) bool {
 	}
 	forced := o.Type == "image"
 	if given := o.Attrs["attestation-inline"]; given != "" {
-		forced = isTrue(given)
+		forced = IsTrue(given)
 	}
 	for _, attrs := range v.Attests {
 		if forced || !slices.Contains(strings.Split(attrs, ","), "inline-only=true") {

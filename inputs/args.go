@@ -50,7 +50,7 @@ func (v Values) switchedOn(name string) bool {
 	on := false
 	for _, a := range v.BuildArgs {
 		if a.Key == name {
-			on = isTrue(a.Value)
+			on = IsTrue(a.Value)
 		}
 	}
 	return on

@@ -36,17 +36,13 @@ type attestation struct {
 func (a attestation) text() string { return formatCSV(a.attrs) }
 
 // attests reads the attestations as docker/build-push-action does (src/context.ts):
-// the inputs provenance and sbom come before attests, and a provenance has the run's
-// page as its builder-id. explicit tells whether the user asked for any.
+// the inputs provenance and sbom come before attests. explicit tells whether the user asked for any.
 func (p *parser) attests(outputs []Output) (all map[string]string, explicit bool) {
 	all = map[string]string{}
 	asked := p.asked()
 	for _, a := range asked {
 		if a.disabled {
 			continue
-		}
-		if a.kind == "provenance" {
-			a.attrs = p.withBuilder(a.attrs)
 		}
 		all[a.kind] = a.text()
 		explicit = true
@@ -55,7 +51,7 @@ func (p *parser) attests(outputs []Output) (all map[string]string, explicit bool
 	provenance := slices.ContainsFunc(asked, func(a attestation) bool { return a.kind == "provenance" })
 	archive := slices.ContainsFunc(outputs, func(o Output) bool { return o.Type == "docker" })
 	if !provenance && !noDefault && !archive {
-		all["provenance"] = attestation{attrs: p.withBuilder(p.defaultProvenance())}.text()
+		all["provenance"] = attestation{attrs: p.defaultProvenance()}.text()
 	}
 	return all, explicit
 }
@@ -69,12 +65,17 @@ func (p *parser) defaultProvenance() []Pair {
 	return []Pair{{"mode", "min"}, {"inline-only", "true"}}
 }
 
-func (p *parser) withBuilder(attrs []Pair) []Pair {
-	page := p.runURL()
-	if page == "" || slices.ContainsFunc(attrs, func(a Pair) bool { return a.Key == "builder-id" }) {
-		return attrs
+// BuiltBy makes the page of the run, "" for none, the builder-id of a provenance that names
+// none, as docker/build-push-action does on GitHub (src/context.ts).
+func (v *Values) BuiltBy(page string) {
+	text, made := v.Attests["provenance"]
+	if page == "" || !made {
+		return
 	}
-	return append(attrs, Pair{"builder-id", page})
+	attrs, _ := csvvalue.Fields(text, nil) // what formatCSV has written
+	if !slices.ContainsFunc(attrs, func(a string) bool { return strings.HasPrefix(a, "builder-id=") }) {
+		v.Attests["provenance"] = strings.TrimPrefix(text+","+formatCSV([]Pair{{"builder-id", page}}), ",")
+	}
 }
 
 // asked reads the three inputs, one attestation of each type.
@@ -135,7 +136,7 @@ var exampleAttests = map[string]string{
 
 func (p *parser) attestBool(input string, line int, key, value string) bool {
 	p.attribute(input, line, []Field{{Name: "disabled", Kind: Bool}}, strings.ToLower(key), value)
-	return isTrue(value)
+	return IsTrue(value)
 }
 
 // checkAttestation checks the type and a provenance's attributes. Those of an SBOM are

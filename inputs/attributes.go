@@ -109,14 +109,14 @@ func (p *parser) attribute(input string, line int, known []Field, key, value str
 // cache/remotecache/export.go), or not at all.
 func (p *parser) compression(input string, line int, attrs map[string]string) {
 	kind := attrs["compression"]
-	docker := attrs["oci-mediatypes"] != "" && !isTrue(attrs["oci-mediatypes"])
+	docker := attrs["oci-mediatypes"] != "" && !IsTrue(attrs["oci-mediatypes"])
 	if docker && (kind == "zstd" || kind == "estargz") {
 		p.report(input, line, "compression "+kind+" needs OCI media types", "remove oci-mediatypes")
 	}
-	if docker && isTrue(attrs["oci-artifact"]) {
+	if docker && IsTrue(attrs["oci-artifact"]) {
 		p.report(input, line, "oci-artifact needs OCI media types", "remove oci-mediatypes")
 	}
-	if docker && isTrue(attrs["image-manifest"]) {
+	if docker && IsTrue(attrs["image-manifest"]) {
 		p.report(input, line, "image-manifest needs OCI media types", "remove oci-mediatypes")
 	}
 	highest := 9

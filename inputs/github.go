@@ -118,24 +118,3 @@ func (p *parser) isPublic() bool {
 	err = json.Unmarshal(content, &event)
 	return err == nil && event.Repository.Private != nil && !*event.Repository.Private
 }
-
-// runURL is the page of this run, or "" where the CI has none or is not known: the
-// identity of the builder in a provenance.
-func (p *parser) runURL() string {
-	if repository, run := p.env["GITHUB_REPOSITORY"], p.env["GITHUB_RUN_ID"]; p.onGitHub() && repository != "" && run != "" {
-		page := p.server() + "/" + repository + "/actions/runs/" + run
-		if attempt := p.env["GITHUB_RUN_ATTEMPT"]; attempt != "" {
-			page += "/attempts/" + attempt
-		}
-		return page
-	}
-	return cmp.Or(
-		p.env["CI_JOB_URL"],          // GitLab
-		p.env["BUILDKITE_BUILD_URL"], // Buildkite
-		p.env["CI_PIPELINE_URL"],     // Woodpecker
-		p.env["DRONE_BUILD_LINK"],    // Drone
-		p.env["CIRCLE_BUILD_URL"],
-		p.env["TRAVIS_BUILD_WEB_URL"],
-		p.env["BUILD_URL"], // Jenkins
-	)
-}

@@ -252,3 +252,15 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestTruth(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][2]bool{
+		"true": {true, false}, "1": {true, false}, "T": {true, false}, "false": {false, true}, "0": {false, true}, "F": {false, true},
+		"": {}, "yes": {}, " true": {},
+	} {
+		if got := [2]bool{IsTrue(text), IsFalse(text)}; got != want {
+			t.Errorf("%q is true, false: %v, want %v", text, got, want)
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 )
 
 // hookKeys are those of the plugin's configuration that its hook reads.
-var hookKeys = []string{"image", "pass", "volumes"}
+var hookKeys = []string{"image", "privileged", "container-network", "pass", "volumes"}
 
 // readBuildkite reads the plugin's configuration, which Buildkite hands over as one
 // JSON object: {"tags": ["o/app"], "push": true, "cache": [{"type": "inline"}]}.

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -21,13 +20,7 @@ type Output struct {
 }
 
 // Pushes tells whether the output is an image that is pushed.
-func (o Output) Pushes() bool { return o.Type == "image" && isTrue(o.Attrs["push"]) }
-
-// isTrue reads a boolean attribute as BuildKit does.
-func isTrue(text string) bool {
-	b, err := strconv.ParseBool(text)
-	return err == nil && b
-}
+func (o Output) Pushes() bool { return o.Type == "image" && IsTrue(o.Attrs["push"]) }
 
 // archives reports files of type docker that could not hold the result. Whether an
 // engine takes it that the image is loaded into is known only when it is asked.
@@ -164,7 +157,7 @@ func (p *parser) outputAttribute(line int, known []Field, key, value string) {
 
 // destination checks that an output has the dest that its type needs.
 func (p *parser) destination(o Output) bool {
-	archive := o.Attrs["tar"] == "" || isTrue(o.Attrs["tar"])
+	archive := o.Attrs["tar"] == "" || IsTrue(o.Attrs["tar"])
 	directory := o.Type == "local" || !archive
 	info, err := os.Stat(locate(p.dir, o.Dest))
 	what, hint := "", ""
@@ -198,7 +191,7 @@ func (p *parser) nameOutput(o *Output, tags []reference.Named) {
 	if len(tags) == 0 && o.Attrs["name"] != "*" {
 		names = p.outputNames(*o)
 	}
-	byDigest := isTrue(o.Attrs["push-by-digest"])
+	byDigest := IsTrue(o.Attrs["push-by-digest"])
 	texts := tagged(names)
 	for i, n := range names {
 		if byDigest {

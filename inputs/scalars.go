@@ -124,3 +124,10 @@ func (p *parser) list(name string) []item {
 func (p *parser) reportUnbalanced(name string, line int) {
 	p.report(name, line, "quotes are not balanced", `close them, or write a quote inside quotes as ""`)
 }
+
+// IsTrue tells whether an attribute is true as BuildKit reads booleans: "1", "t", "true" and
+// so on, as strconv.ParseBool has them. What is no boolean is neither true nor false.
+func IsTrue(text string) bool { b, err := strconv.ParseBool(text); return err == nil && b }
+
+// IsFalse tells whether an attribute is false. An empty one is not.
+func IsFalse(text string) bool { b, err := strconv.ParseBool(text); return err == nil && !b }

@@ -56,15 +56,6 @@ func (p page) rows(label string, rows ...[]string) {
 	_ = p.w.Flush() // into memory
 }
 
-// disarm breaks the commands that runners of CIs obey when they see them in a log:
-// GitHub's where a line begins with two colons, Azure's and GitHub's older ones anywhere.
-func disarm(text string) string {
-	if rest, ok := strings.CutPrefix(text, "::"); ok {
-		text = `\x3a:` + rest
-	}
-	return strings.NewReplacer("##[", `\x23#[`, "##vso[", `\x23#vso[`).Replace(text)
-}
-
 // headline says what scope the build has, or why none: "b-main (push to main)".
 func (r Report) headline() string {
 	name := string(r.Plan.Write)

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"html"
+	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/build"
 )
 
@@ -23,11 +25,13 @@ const (
 )
 
 // Markdown is the job summary, in GitHub's dialect, of at most [SummaryLimit] bytes:
-// what does not fit is left out, with a line that says how much. Every name and message
-// stands in code, so that none can be markup, a link or a mention.
+// what does not fit is left out, with a line that says how much. It says first what a
+// reader asks first: how it went, why it failed, and what the cache was good for. Every name
+// and message stands in code, so that none can be markup, a link or a mention; only what
+// are plain words does not.
 func (r Report) Markdown() string {
-	before := r.title() + r.facts() + r.errorBlock() + r.sourceTable() + r.exportTable()
-	after := r.warningList() + r.phases() + "\n"
+	before := r.title() + r.errorBlock() + r.share() + r.facts() + r.sourceTable() + r.exportTable() + r.warningList()
+	after := "**Time** " + r.phases() + "\n"
 	return before + r.stepTable(SummaryLimit-len(before)-len(after)) + after
 }
 
@@ -41,36 +45,62 @@ func (r Report) title() string {
 	return fmt.Sprintf("### ✅ warmlayer: %d of %d steps cached, built in %s\n\n", r.hits(), len(r.Result.Steps), duration(r.Seconds))
 }
 
-// facts is a table of names and values.
-func (r Report) facts() string {
-	var b strings.Builder
-	fact := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(&b, "| %s | %s |\n", name, value)
-		}
+// What the bar and the table of the steps are coloured with, on light pages and dark ones,
+// and the space that keeps a colour and its word on one line.
+const (
+	hitMark  = "🟩"
+	ranMark  = "🟦"
+	failMark = "🟥"
+	noBreak  = "\u00a0"
+)
+
+// share is a bar that shows how many of the steps were cached, and names the first that
+// was not.
+func (r Report) share() string {
+	n := len(r.Result.Steps)
+	if n == 0 {
+		return ""
 	}
-	b.WriteString("| | |\n| --- | --- |\n")
-	if n := len(r.Result.Steps); n > 0 {
-		fact("Cached", fmt.Sprintf("`%s` %d of %d", bar(r.hits(), n), r.hits(), n))
+	said := fmt.Sprintf("%s **%d%%** cached", bar(r.hits(), n), 100*r.hits()/n)
+	if miss := r.firstMiss(); miss != "" {
+		said += ", first miss: " + code(miss)
 	}
-	fact("First miss", code(r.firstMiss()))
-	fact("Scope", cmp.Or(code(string(r.Plan.Write)), "none to write"))
-	fact("Because", code(r.Plan.Why))
-	fact("Image", code(r.Result.Digest.String()))
-	var tags []string
-	for _, tag := range r.tags() {
-		tags = append(tags, code(tag)+" ")
-	}
-	fact("Tags", strings.TrimSpace(fit(tags, partLimit, "and %d more")))
-	fact("Builder", code(r.Builder))
-	fact("Retried", code(r.Result.Retried))
-	return b.String() + "\n"
+	return said + "\n\n"
 }
 
 // bar shows a share in twenty cells. It is full only when the share is.
 func bar(part, whole int) string {
 	full := 20 * part / whole
-	return strings.Repeat("█", full) + strings.Repeat("░", 20-full)
+	return strings.Repeat(hitMark, full) + strings.Repeat(ranMark, 20-full)
+}
+
+// facts is a table of names and values. Its header is the first of them: a table without
+// one has an empty line above it.
+func (r Report) facts() string {
+	var rows []string
+	fact := func(name, value string) {
+		if value != "" {
+			rows = append(rows, row("**"+name+"**", value))
+		}
+	}
+	var tags []string
+	for _, tag := range r.tags() {
+		tags = append(tags, code(tag)+" ")
+	}
+	fact("Image", strings.TrimSpace(fit(tags, partLimit, "and %d more")))
+	fact("Digest", code(r.Result.Digest.String()))
+	fact("Scope", cmp.Or(code(string(r.Plan.Write)), "none to write")+because(r.Plan.Why))
+	fact("Builder", words(r.Builder))
+	fact("Retried", code(r.Result.Retried))
+	return rows[0] + "| :-- | :-- |\n" + strings.Join(rows[1:], "") + "\n"
+}
+
+// because adds why to what is so.
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ", " + words(why)
 }
 
 // errorBlock is a pre element: Markdown leaves what is in it alone up to its end tag.
@@ -106,46 +136,63 @@ func pre(text string) string {
 }
 
 func (r Report) sourceTable() string {
-	var rows []string
+	var rows [][]string
 	for _, s := range r.Result.Sources {
-		rows = append(rows, row(string(s.State), code(s.Name), code(s.Why), code(s.Cache), code(reason(s))))
+		rows = append(rows, []string{state(string(s.State)), code(s.Name), words(s.Why), code(s.Cache), words(reason(s))})
 	}
 	return table([]string{"Read", "Scope", "Why", "Cache", "Reason"}, rows, partLimit)
 }
 
 func (r Report) exportTable() string {
-	var rows []string
+	var rows [][]string
 	for _, e := range r.Result.Exports {
 		took := ""
 		if e.Seconds > 0 {
 			took = duration(e.Seconds)
 		}
-		rows = append(rows, row(string(e.Outcome), code(e.Name), code(e.Cache), took, code(message(e.Err))))
+		rows = append(rows, []string{state(string(e.Outcome)), code(e.Name), took, code(e.Cache), words(message(e.Err))})
 	}
-	return table([]string{"Write", "Scope", "Cache", "Time", "Reason"}, rows, partLimit)
+	return table([]string{"Write", "Scope", "Time", "Cache", "Reason"}, rows, partLimit)
 }
 
-// stepTable takes at most limit bytes. It is folded: there may be many steps.
+// state marks what needs a look: a cache that failed.
+func state(word string) string {
+	if word == string(backends.Failed) {
+		return "⚠️" + noBreak + word
+	}
+	return word
+}
+
+// longSteps is from how many steps on their table is folded away. It always is where
+// every step was cached: then there is nothing to look for in it.
+const longSteps = 40
+
+// stepTable takes at most limit bytes.
 func (r Report) stepTable(limit int) string {
-	if len(r.Result.Steps) == 0 {
+	n := len(r.Result.Steps)
+	if n == 0 {
 		return ""
 	}
-	var rows []string
+	var rows [][]string
 	for _, s := range r.Result.Steps {
-		result := duration(s.Seconds)
+		mark, result := ranMark, duration(s.Seconds)
 		switch {
 		case cancelled(s):
 			result = "cancelled"
 		case s.Error != "":
-			result = "failed after " + result
+			mark, result = failMark, "failed after "+result
 		case s.Cached:
-			result = "cached"
+			mark, result = hitMark, "cached"
 		}
-		rows = append(rows, row(code(s.Name), result))
+		rows = append(rows, []string{mark + noBreak + strings.ReplaceAll(result, " ", noBreak), code(s.Name)})
 	}
-	top := "<details><summary>Steps</summary>\n\n"
+	open := ""
+	if r.hits() < n && n < longSteps {
+		open = " open"
+	}
+	top := "<details" + open + "><summary>Steps</summary>\n\n"
 	bottom := "</details>\n\n"
-	return top + table([]string{"Step", "Result"}, rows, limit-len(top)-len(bottom)) + bottom
+	return top + table([]string{"Result", "Step"}, rows, limit-len(top)-len(bottom)) + bottom
 }
 
 func (r Report) warningList() string {
@@ -167,13 +214,21 @@ func (r Report) warningList() string {
 	return fit(items, partLimit, "- and %d more\n") + "\n"
 }
 
-// table has a header and rows, in at most limit bytes; "" without rows.
-func table(header, rows []string, limit int) string {
+// table has a header and rows of as many cells, in at most limit bytes; "" without rows.
+// A last column that is empty is left out.
+func table(header []string, rows [][]string, limit int) string {
 	if len(rows) == 0 {
 		return ""
 	}
-	top := row(header...) + "|" + strings.Repeat(" --- |", len(header)) + "\n"
-	return top + fit(rows, limit-len(top)-1, "| and %d more |\n") + "\n"
+	if last := len(header) - 1; !slices.ContainsFunc(rows, func(cells []string) bool { return cells[last] != "" }) {
+		header = header[:last]
+	}
+	var lines []string
+	for _, cells := range rows {
+		lines = append(lines, row(cells[:len(header)]...))
+	}
+	top := row(header...) + "|" + strings.Repeat(" :-- |", len(header)) + "\n"
+	return top + fit(lines, limit-len(top)-1, "| and %d more |\n") + "\n"
 }
 
 func row(cells ...string) string { return "| " + strings.Join(cells, " | ") + " |\n" }
@@ -199,6 +254,17 @@ func fit(items []string, limit int, rest string) string {
 	}
 	return out
 }
+
+// words shows a phrase as it is where that means nothing to Markdown, "pull request 12",
+// and as code otherwise.
+func words(s string) string {
+	if plain.MatchString(s) {
+		return s
+	}
+	return code(s)
+}
+
+var plain = regexp.MustCompile(`^[A-Za-z][A-Za-z ,'/]{0,200}( [0-9]{1,6})?$`)
 
 // code shows a name or message as code on one line, "" for an empty one. A code span
 // takes all but three characters literally: a backtick ends it, and a pipe or a

@@ -6,6 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/yuin/goldmark"
+	"github.com/yuin/goldmark/ast"
+	"github.com/yuin/goldmark/extension"
+	extast "github.com/yuin/goldmark/extension/ast"
+	"github.com/yuin/goldmark/text"
+
 	"github.com/warmlayer/warmlayer/build"
 )
 
@@ -104,5 +110,50 @@ func TestDuration(t *testing.T) {
 		if got := duration(seconds); got != want {
 			t.Errorf("%v: %s, want %s", seconds, got, want)
 		}
+	}
+}
+
+// TestSummaryIsMarkdown has a parser of GitHub's dialect read every summary: hostile names
+// break no table, and none of them is markup.
+func TestSummaryIsMarkdown(t *testing.T) {
+	t.Parallel()
+	dialect := goldmark.New(goldmark.WithExtensions(extension.GFM)).Parser()
+	for name, r := range reports() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			source := []byte(r.Markdown())
+			tables := 0
+			err := ast.Walk(dialect.Parse(text.NewReader(source)), func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+				switch n := n.(type) {
+				case *ast.Link, *ast.AutoLink, *ast.Image, *extast.Strikethrough:
+					t.Errorf("there is a %s", n.Kind())
+				case *ast.RawHTML:
+					if tag := string(n.Segments.Value(source)); tag != "<code>" && tag != "</code>" {
+						t.Errorf("there is a %s", tag)
+					}
+				case *extast.Table:
+					tables++
+				}
+				return ast.WalkContinue, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			columns := 0
+			for line := range strings.Lines(string(source)) {
+				switch pipes := strings.Count(line, "|"); {
+				case !strings.HasPrefix(line, "|"):
+					columns = 0
+				case columns == 0:
+					columns = pipes
+					tables -= 2 // it is entered and left
+				case pipes != columns:
+					t.Errorf("%d pipes in a table with %d: %s", pipes, columns, line)
+				}
+			}
+			if tables != 0 {
+				t.Errorf("there are %d tables more than there should be", tables/2)
+			}
+		})
 	}
 }

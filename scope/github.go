@@ -43,7 +43,7 @@ func github(h host) Facts {
 		Base:   h.getenv("GITHUB_BASE_REF"),
 		Commit: h.getenv("GITHUB_SHA"),
 		Repo:   h.getenv("GITHUB_REPOSITORY"),
-		URL:    actionsRun(h, "GITHUB_RUN_ID"),
+		URL:    githubRun(h),
 	}
 	event, readable := readPayload(h)
 	f.Default = event.Repository.DefaultBranch
@@ -146,6 +146,15 @@ func githubRef(h host) string {
 		return "refs/tags/" + name
 	}
 	return ""
+}
+
+// githubRun is the page of the attempt that runs.
+func githubRun(h host) string {
+	page, attempt := actionsRun(h, "GITHUB_RUN_ID"), h.getenv("GITHUB_RUN_ATTEMPT")
+	if page == "" || attempt == "" {
+		return page
+	}
+	return page + "/attempts/" + attempt
 }
 
 // actionsRun is the page of a run, which the variable called id numbers.

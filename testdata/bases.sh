@@ -1,7 +1,7 @@
 #!/bin/sh
 # Writes what stands in for the base images of the Dockerfile, as tar files: Debian, from its
 # packages, and this machine's Go with the modules and the compiled packages that the image's
-# programs are made of: bases.sh DIR. What is there already is kept.
+# programs are made of: bases.sh DIR. What is there already is kept, Go as long as go.sum is the same.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$1" && cd "$1"
@@ -15,7 +15,7 @@ if [ ! -e debian.tar ]; then
 	mv debian.tar.part debian.tar
 fi
 
-if [ ! -e golang.tar ]; then
+if ! cmp -s go.sum "$root/go.sum"; then
 	programs=". github.com/moby/buildkit/cmd/buildkitd github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit"
 	export CGO_ENABLED=0 GOFLAGS='' GOCACHE="$1/gocache"
 	# shellcheck disable=SC2086 # a list of packages
@@ -37,4 +37,5 @@ if [ ! -e golang.tar ]; then
 	tar -rf golang.tar.part --transform 's|^|root/.config/go/|' -C "$1" env
 	rm -rf gocache programs modules env
 	mv golang.tar.part golang.tar
+	cp "$root/go.sum" go.sum
 fi

@@ -63,6 +63,42 @@ program() {
 	[ ! -e "$dir/arguments" ]
 }
 
+@test "the container is privileged, unless it is to use the engine" {
+	run hook
+	given --privileged
+	run ! grep -q docker.sock "$dir/arguments"
+	run hook BUILDKITE_PLUGIN_WARMLAYER_PRIVILEGED=true
+	given --privileged
+	run hook BUILDKITE_PLUGIN_WARMLAYER_PRIVILEGED=false
+	[ "$status" -eq 0 ]
+	run ! given --privileged
+	given --volume /var/run/docker.sock:/var/run/docker.sock --env DOCKER_HOST=unix:///var/run/docker.sock
+	run hook BUILDKITE_PLUGIN_WARMLAYER_PRIVILEGED=false DOCKER_HOST=unix:///run/user/7/docker.sock
+	given --volume /run/user/7/docker.sock:/var/run/docker.sock
+}
+
+@test "an engine of a context is found" {
+	printf '#!/bin/sh\n[ "$1" != context ] || { echo unix:///home/me/docker.sock; exit; }\nprintf "%%s\\n" "$@" > "%s/arguments"\n' \
+		"$dir" > "$dir/bin/docker"
+	run hook BUILDKITE_PLUGIN_WARMLAYER_PRIVILEGED=false
+	[ "$status" -eq 0 ]
+	given --volume /home/me/docker.sock:/var/run/docker.sock
+}
+
+@test "an engine without a socket here is refused" {
+	run hook BUILDKITE_PLUGIN_WARMLAYER_PRIVILEGED=false DOCKER_HOST=tcp://docker:2376
+	[ "$status" -eq 2 ]
+	[[ "$output" = *"docker's is at tcp://docker:2376"* ]]
+	[ ! -e "$dir/arguments" ]
+}
+
+@test "the container's network is the one that is named" {
+	run hook
+	run ! grep -qx -- --network "$dir/arguments"
+	run hook BUILDKITE_PLUGIN_WARMLAYER_CONTAINER_NETWORK=host
+	given --network host
+}
+
 @test "the job's variables are handed on by name, whatever their values" {
 	run hook BUILDKITE_PLUGIN_CONFIGURATION='{"tags": ["a"]}' WARMLAYER_CACHE_KEY=web CI=true OTHER=x \
 		BUILDKITE_MESSAGE="two

@@ -1,0 +1,65 @@
+package report
+
+import (
+	"bytes"
+	"testing"
+)
+
+func TestDisarmed(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"#7 0.1 ##vso[task.setvariable variable=A]b\n": "#7 0.1 \\u0023#vso[task.setvariable variable=A]b\n",
+		"###[section] ##vso [x]\n":                     "#\\u0023#[section] ##vso [x]\n",
+		"##vso[##vso[a]\n":                             "\\u0023#vso[\\u0023#vso[a]\n",
+		"::a::b\n \t\u00a0::a::b\nx ::a::b\n":          "\\u003a:a::b\n \t\u00a0\\u003a:a::b\nx ::a::b\n",
+		"#7 0.1 x\r::add-path::/tmp\r\n":               "#7 0.1 x\r\\u003a:add-path::/tmp\r\n",
+		"a: b\n:\n#!/bin/sh ## title\n":                "a: b\n:\n#!/bin/sh ## title\n",
+		"\xff\n::":                                     "\xff\n\\u003a:",
+		"##":                                           "##",
+		"\xc2":                                         "\xc2",
+		"":                                             "",
+	} {
+		for size := 1; size <= max(1, len(text)); size++ { // in pieces of every size
+			var b bytes.Buffer
+			d := Disarmed{To: &b}
+			for rest := []byte(text); len(rest) > 0; rest = rest[min(size, len(rest)):] {
+				if n, err := d.Write(rest[:min(size, len(rest))]); n != min(size, len(rest)) || err != nil {
+					t.Fatalf("%d bytes, %v", n, err)
+				}
+			}
+			if err := d.Close(); err != nil || b.String() != want {
+				t.Errorf("%q in pieces of %d is %q, want %q; %v", text, size, b.String(), want, err)
+			}
+		}
+	}
+}
+
+// Progress stays live: what can be no command any more is not held back.
+func TestDisarmedHoldsLittle(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	d := Disarmed{To: &b}
+	if _, err := d.Write([]byte("#7 0.1 half a line ##v")); err != nil || b.String() != "#7 0.1 half a line " {
+		t.Errorf("passed on %q, %v", b.String(), err)
+	}
+}
+
+func TestLog(t *testing.T) {
+	t.Parallel()
+	r := NewRedactor([]string{"hunter2"})
+	for ci, want := range map[string]string{"azure": "\\u0023#vso[x]*** #", "gitlab": "##vso[x]*** #"} {
+		var b bytes.Buffer
+		l := r.Log(ci, &b)
+		if _, err := l.Write([]byte("##vso[x]hunter2 #")); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil || b.String() != want {
+			t.Errorf("%s: %q, want %q; %v", ci, b.String(), want, err)
+		}
+	}
+	for _, ci := range []string{"github", "gitea", "forgejo", "azure"} {
+		if !Obeys(ci) || Masks(ci, []string{"hunter2"}) == "" {
+			t.Errorf("%s obeys nothing", ci)
+		}
+	}
+}
