@@ -58,33 +58,25 @@ func delayed(b *testing.B, url string, roundTrip time.Duration) string {
 // cached (mode=max). Both times begin before the builder is started.
 func BenchmarkStores(b *testing.B) {
 	for _, store := range objectStores {
-		b.Run(store.name+"/cold", func(b *testing.B) {
-			s := newSides(b, store.open(b, roundTrip)("main"))
-			for b.Loop() {
-				s.scope = rand.Text()
-				s.pairs.round(s.buildctl, s.warmlayer)
-			}
-			s.pairs.report(b)
-		})
-		b.Run(store.name+"/code change", func(b *testing.B) {
-			s := newSides(b, store.open(b, roundTrip)("main"))
-			s.buildctl()
-			s.warmlayer()
-			for b.Loop() {
-				s.edit()
-				s.pairs.round(s.buildctl, s.warmlayer)
-			}
-			s.pairs.report(b)
-		})
-		b.Run(store.name+"/unchanged", func(b *testing.B) {
-			s := newSides(b, store.open(b, roundTrip)("main"))
-			s.buildctl()
-			s.warmlayer()
-			for b.Loop() {
-				s.pairs.round(s.buildctl, s.warmlayer)
-			}
-			s.pairs.report(b)
-		})
+		for _, build := range []struct {
+			name string
+			edit func(*sides) // before each round
+		}{
+			{"cold", func(s *sides) { s.scope = rand.Text() }},
+			{"code change", (*sides).edit},
+			{"unchanged", func(*sides) {}},
+		} {
+			b.Run(store.name+"/"+build.name, func(b *testing.B) {
+				s := newSides(b, store.open(b, roundTrip)("main"))
+				s.buildctl()
+				s.warmlayer()
+				for b.Loop() {
+					build.edit(s)
+					s.pairs.round(s.buildctl, s.warmlayer)
+				}
+				s.pairs.report(b)
+			})
+		}
 	}
 }
 

@@ -73,25 +73,24 @@ func localPlace(t *testing.T) backendtest.Place {
 	}
 }
 
-// s3Place is a bucket of a server of its own, and a registry for the images.
-func s3Place(t *testing.T) backendtest.Place {
-	server := backendtest.StartS3(t)
+// objectPlace is a bucket or container of a server of its own, with a prefix, and a registry
+// for the images.
+func objectPlace(t *testing.T, server backendtest.ObjectServer, key, prefix string) backendtest.Place {
 	return backendtest.Place{
-		Line: server.Line(",prefix=team/app,name=web"), Image: backendtest.StartRegistry(t).Host + "/app",
-		Key:   server.Secret,
+		Line: server.Line(",prefix=" + prefix + ",name=web"), Image: backendtest.StartRegistry(t).Host + "/app", Key: key,
 		Names: func(t testing.TB) []string { return server.Objects(t, "team/app/") },
 	}
 }
 
-// azblobPlace is a container of a server of its own, and a registry for the images. Its
-// prefix is one that BuildKit, which joins paths, writes as team/app.
+func s3Place(t *testing.T) backendtest.Place {
+	server := backendtest.StartS3(t)
+	return objectPlace(t, server, server.Secret, "team/app")
+}
+
+// azblobPlace has a prefix that BuildKit, which joins paths, writes as team/app.
 func azblobPlace(t *testing.T) backendtest.Place {
 	server := backendtest.StartAzblob(t)
-	return backendtest.Place{
-		Line: server.Line(",prefix=team//app/,name=web"), Image: backendtest.StartRegistry(t).Host + "/app",
-		Key:   server.Secret,
-		Names: func(t testing.TB) []string { return server.Objects(t, "team/app/") },
-	}
+	return objectPlace(t, server, server.Secret, "team//app/")
 }
 
 // ghaPlace is a repository on a github.com of its own. The token of a branch's build writes
