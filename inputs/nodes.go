@@ -23,7 +23,8 @@ type Node struct {
 var connections = []string{"unix", "tcp", "docker-container", "podman-container", "kube-pod", "ssh"}
 
 // builders reads which builder to use, or which several: one a line, each with what it
-// builds, as in tcp://host:1234;platforms=linux/arm64.
+// builds, as in tcp://host:1234;platforms=linux/arm64. One of them need not say it where
+// platforms does: it gets what the others leave.
 func (p *parser) builders() []Node {
 	list := p.list("builder")
 	var nodes []Node
@@ -43,9 +44,13 @@ func (p *parser) builders() []Node {
 		}
 		nodes = append(nodes, found...)
 	}
+	_, wanted := p.settings["platforms"]
 	for i, n := range nodes {
 		if len(n.Platforms) == 0 && len(nodes) > 1 {
-			p.report("builder", n.Line, "it is one of several, and does not say what it builds", "add ;platforms=linux/arm64, or --platform to a node of buildx's")
+			if !wanted {
+				p.report("builder", n.Line, "it is one of several, and does not say what it builds", "add ;platforms=linux/arm64, or --platform to a node of buildx's")
+			}
+			wanted = false
 		}
 		for _, other := range nodes[:i] {
 			if both := common(n.Platforms, other.Platforms); both != "" {
@@ -153,7 +158,13 @@ func (p *parser) spread(v *Values) {
 	nodes := v.Nodes
 	v.Nodes = nil
 	var used []Node
+	rest := slices.DeleteFunc(slices.Clone(v.Platforms), func(one string) bool {
+		return slices.ContainsFunc(nodes, func(n Node) bool { return slices.Contains(n.Platforms, one) })
+	})
 	for _, n := range nodes {
+		if len(n.Platforms) == 0 {
+			n.Platforms = rest
+		}
 		n.Platforms = slices.DeleteFunc(slices.Clone(n.Platforms), func(one string) bool {
 			return len(v.Platforms) > 0 && !slices.Contains(v.Platforms, one)
 		})
