@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -36,31 +35,6 @@ include:
       progress: plain
 `
 
-// project is the test app, checked out on branch main.
-type project struct{ dir, home string }
-
-// newProject is one of a remote repository, with more files.
-func newProject(t *testing.T, remote string, files map[string]string) project {
-	t.Helper()
-	p := project{backendtest.App(t), t.TempDir()}
-	for name, content := range files {
-		path := filepath.Join(p.dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		backendtest.Write(t, path, content)
-	}
-	p.git(t, "init", "--quiet", "--initial-branch=main")
-	p.git(t, "config", "user.name", "a")
-	p.git(t, "config", "user.email", "a@example.org")
-	p.git(t, "remote", "add", "origin", remote)
-	p.git(t, "add", "--all")
-	p.git(t, "commit", "--quiet", "--message", "a shop")
-	p.git(t, "update-ref", "refs/remotes/origin/main", "main")
-	p.git(t, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
-	return p
-}
-
 // newGitLabProject is one with the pipeline.
 func newGitLabProject(t *testing.T, pipeline string) project {
 	t.Helper()
@@ -71,24 +45,6 @@ func newGitLabProject(t *testing.T, pipeline string) project {
 	return newProject(t, "git@gitlab.example:acme/shop.git", map[string]string{
 		"templates/build.yml": string(component), ".gitlab-ci.yml": pipeline, ".gitignore": "/.gitlab-ci-local/\n/.warmlayer/\n",
 	})
-}
-
-func (p project) git(t *testing.T, args ...string) {
-	t.Helper()
-	p.run(t, "git", args...)
-}
-
-// run runs a program in the project, and returns what it said.
-func (p project) run(t *testing.T, program string, args ...string) (stdout, stderr string) {
-	t.Helper()
-	var out, say bytes.Buffer
-	cmd := exec.Command(program, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, &out, &say
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.home, "GIT_CONFIG_NOSYSTEM=1"}
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s: %v\n%s\n%s", program, err, out.String(), say.String())
-	}
-	return out.String(), say.String()
 }
 
 // shell is the executor of jobs whose image is not at hand: they run on the machine itself.
