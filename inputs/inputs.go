@@ -38,7 +38,7 @@ type Values struct {
 	Tags      []string // full references: docker.io/library/app:latest
 	Push      bool     // as given; Outputs have it worked in
 	Outputs   []Output // empty: the result stays in the builder
-	CacheOnly bool     // outputs are empty because the user said type=cacheonly
+	CacheOnly bool     // outputs are empty because the user said type=cacheonly, or push=false
 	Platforms []string // normalised, as in linux/arm64; empty: the builder's
 	NoCache   bool
 	Pull      bool
@@ -209,8 +209,9 @@ func (p *parser) readResult(v *Values) {
 	p.archives(*v, asked)
 	p.deletions(*v)
 	v.Call, v.CallFormat, v.CallIgnoreStatus = p.call()
-	_, given := p.settings["outputs"]
-	v.CacheOnly = given && len(v.Outputs) == 0
+	_, outputs := p.settings["outputs"]
+	_, push := p.settings["push"]
+	v.CacheOnly = (outputs || push) && len(v.Outputs) == 0
 	if v.Call != "" {
 		v.Outputs = nil
 	}
