@@ -1,6 +1,7 @@
 package build
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -101,5 +102,8 @@ func (w *watch) said(d digest.Digest) (name, log string) {
 	if len(log) == maxLog {
 		_, log, _ = strings.Cut(log, "\n") // half a secret would not be known as one
 	}
-	return v.name, log
+	return v.name, colours.ReplaceAllString(log, "")
 }
+
+// colours are the control sequences of terminals (ECMA-48, 5.4), which are no words.
+var colours = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`)

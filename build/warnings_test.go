@@ -59,7 +59,7 @@ func TestWarningsInOrder(t *testing.T) {
 func TestFailure(t *testing.T) {
 	t.Parallel()
 	daemon := backendtest.StartBuildkitd(t)
-	r := request(t, daemon, app(t, "FROM base\nRUN seq 5000 >&2 && \\\n  echo no such luck >&2 && exit 3\n"))
+	r := request(t, daemon, app(t, "FROM base\nRUN seq 5000 >&2 && \\\n  printf '\\033[1;31mno such luck\\033[0m\\n' >&2 && exit 3\n"))
 	got := r.fails(t, "exit code: 3").Failure
 	if got == nil || got.Place != (Place{"Dockerfile", 4, 5}) || !strings.HasPrefix(got.Step, "[stage-1 1/1] RUN seq") {
 		t.Fatalf("failure %+v", got)
