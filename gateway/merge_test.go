@@ -224,6 +224,46 @@ func TestMergeDamaged(t *testing.T) {
 	}
 }
 
+// A result with a layer that the manifest does not name is none, and what the config says of
+// that layer is nobody's business: BuildKit does not look at it either.
+func TestMergeUnnamedLayer(t *testing.T) {
+	t.Parallel()
+	g := newGraph("base", "x: base")
+	for name, layer := range map[string]string{
+		"a loop":            `{"blob":"sha256:00","parent":2}`,
+		"no such parent":    `{"blob":"sha256:00","parent":7}`,
+		"a parent of all":   `{"blob":"sha256:00","parent":-1}`,
+		"a parent below it": `{"blob":"sha256:00","parent":-7}`,
+	} {
+		for result, records := range map[string]string{
+			"result": `"layers":[{"layer":2}]`, "chain": `"chains":[{"layers":[0,2,9]}]`,
+		} {
+			t.Run(name+" in a "+result, func(t *testing.T) {
+				t.Parallel()
+				s := g.loaded(t, &gated{store: newStore()}, "b-main")
+				var c struct {
+					Layers  []json.RawMessage `json:"layers"`
+					Records []json.RawMessage `json:"records"`
+				}
+				if err := json.Unmarshal(s.Config, &c); err != nil {
+					t.Fatal(err)
+				}
+				c.Layers = append(c.Layers, json.RawMessage(layer))
+				c.Records = append(c.Records, json.RawMessage(fmt.Sprintf(`{"digest":%q,%s}`, digest.FromString(step("y").String()+"@0"), records)))
+				s.Config = encode(t, c)
+				m, config := merged(t, s)
+				keys := storage(t, m, config)
+				if !g.hit(t, keys, "x") || s.State != backends.Loaded {
+					t.Errorf("no hit for x; the source is %s: %v", s.State, s.Err)
+				}
+				if newGraph("y").hit(t, keys, "y") {
+					t.Errorf("a hit for y in %s", config)
+				}
+			})
+		}
+	}
+}
+
 // The build begins while nobody knows yet whether a cache is whole. BuildKit is told when
 // it is known, and gets what is whole.
 func TestMergeUnsettled(t *testing.T) {

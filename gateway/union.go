@@ -58,30 +58,31 @@ func (c cache) records() []*record {
 	return all
 }
 
-// newest is the newest result of a record whose layers are all there.
+// newest is the newest result of a record whose layers are all there. Where one is not,
+// BuildKit has not looked at what the config says beyond it, and it may be anything.
 func newest(layers []cacheconfig.CacheLayer, r cacheconfig.CacheRecord, have map[digest.Digest]bool) result {
 	var best result
-	consider := func(created time.Time, indexes []int) {
-		var found result
-		for _, i := range indexes {
+	for _, one := range r.Results {
+		found := result{created: one.CreatedAt}
+		i := one.LayerIndex
+		for ; i != -1 && have[layers[i].Blob]; i = layers[i].ParentIndex {
+			found.layers = append(found.layers, layers[i].Blob)
+		}
+		if slices.Reverse(found.layers); i == -1 {
+			best = best.newer(found)
+		}
+	}
+	for _, one := range r.ChainedResults {
+		found := result{created: one.CreatedAt}
+		for _, i := range one.LayerIndexes {
 			if !have[layers[i].Blob] {
-				return
+				break
 			}
 			found.layers = append(found.layers, layers[i].Blob)
 		}
-		found.created = created
-		best = best.newer(found)
-	}
-	for _, one := range r.Results {
-		var chain []int
-		for i := one.LayerIndex; i != -1; i = layers[i].ParentIndex {
-			chain = append(chain, i)
+		if len(found.layers) == len(one.LayerIndexes) {
+			best = best.newer(found)
 		}
-		slices.Reverse(chain)
-		consider(one.CreatedAt, chain)
-	}
-	for _, one := range r.ChainedResults {
-		consider(one.CreatedAt, one.LayerIndexes)
 	}
 	return best
 }
