@@ -103,8 +103,10 @@ func (w *watch) update(s *client.SolveStatus) {
 	for _, status := range s.Statuses {
 		w.status(status)
 	}
-	w.warnings = append(w.warnings, s.Warnings...)
-	slices.SortStableFunc(w.warnings, byLine)
+	if len(s.Warnings) > 0 {
+		w.warnings = append(w.warnings, s.Warnings...)
+		slices.SortStableFunc(w.warnings, byLine)
+	}
 	for _, l := range s.Logs {
 		if v := w.vertices[l.Vertex]; v != nil {
 			v.log = append(v.log, l.Data...)
