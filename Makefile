@@ -34,7 +34,7 @@ generate: ## Write what is generated from inputs/fields.go.
 	go generate ./...
 
 pictures: setup ## Make docs/summary.png, with chromium, from a build's own summary.
-	report/picture/picture.sh
+	internal/report/picture/picture.sh
 
 image: setup ## Build the image into this machine's engine, as warmlayer:dev.
 	warmlayer build --builder embedded --cache none --provenance=false --load --tags warmlayer:dev .

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os/exec"
 
-	"github.com/warmlayer/warmlayer/report"
+	"github.com/warmlayer/warmlayer/internal/report"
 )
 
 // mask has the CI hide the secrets in the log of the whole job, where it can, and returns

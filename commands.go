@@ -16,10 +16,10 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/build"
-	"github.com/warmlayer/warmlayer/builder"
 	"github.com/warmlayer/warmlayer/inputs"
-	"github.com/warmlayer/warmlayer/login"
+	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/login"
+	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -146,7 +146,7 @@ func (s *step) builder() builder.Options {
 	for _, e := range s.inputs.DaemonEnv {
 		o.Env = append(o.Env, e.Key+"="+e.Value)
 	}
-	o.Entitlements = build.Entitlements(s.inputs)
+	o.Entitlements = solve.Entitlements(s.inputs)
 	o.Engine = s.engine()
 	o.ConfigFiles = s.inputs.DaemonFiles
 	o.Container = builder.Container{Image: s.inputs.Container.Image, Network: s.inputs.Container.Network, Resources: s.inputs.Container.Resources}

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/warmlayer/warmlayer/builder"
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/builder"
 )
 
 // hidden are the commands that a container of ours is run with, or that a CI runs after a

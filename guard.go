@@ -9,9 +9,9 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/build"
-	"github.com/warmlayer/warmlayer/builder"
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -23,7 +23,7 @@ func (s *step) checkPlatforms(b *builder.Builder) error {
 		return nil
 	}
 	var runs, known bool
-	if !s.inputs.Remote && build.StrangeFrontend(s.inputs) == "" {
+	if !s.inputs.Remote && solve.StrangeFrontend(s.inputs) == "" {
 		var contexts []string
 		for _, c := range s.inputs.BuildContexts {
 			contexts = append(contexts, c.Key)
@@ -52,7 +52,7 @@ func (s *step) guard() {
 	if s.plan.Facts.Trusted {
 		return
 	}
-	frontend := build.StrangeFrontend(s.inputs)
+	frontend := solve.StrangeFrontend(s.inputs)
 	if frontend == "" {
 		return
 	}

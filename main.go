@@ -21,7 +21,7 @@ import (
 	"syscall"
 
 	"github.com/warmlayer/warmlayer/inputs"
-	"github.com/warmlayer/warmlayer/report"
+	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/scope"
 )
 

@@ -10,9 +10,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/warmlayer/warmlayer/build"
 	"github.com/warmlayer/warmlayer/inputs"
-	"github.com/warmlayer/warmlayer/report"
+	"github.com/warmlayer/warmlayer/internal/report"
+	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -51,8 +51,8 @@ func (s *step) builds() string { return strings.Join(s.inputs.Platforms, ",") }
 
 // solveNodes builds on all builders at once, and joins what they have pushed by digest.
 // Where one fails the others are stopped.
-func (s *step) solveNodes(ctx context.Context) (build.Result, string, error) {
-	results, addresses, names := make([]build.Result, len(s.nodes)), make([]string, len(s.nodes)), make([]string, len(s.nodes))
+func (s *step) solveNodes(ctx context.Context) (solve.Result, string, error) {
+	results, addresses, names := make([]solve.Result, len(s.nodes)), make([]string, len(s.nodes)), make([]string, len(s.nodes))
 	eg, building := errgroup.WithContext(ctx)
 	for i, node := range s.nodes {
 		names[i] = node.builds()
@@ -67,7 +67,7 @@ func (s *step) solveNodes(ctx context.Context) (build.Result, string, error) {
 		})
 	}
 	err := eg.Wait()
-	result := build.Combined(names, results)
+	result := solve.Combined(names, results)
 	if err == nil {
 		err = s.join(ctx, &result, results)
 	}
@@ -83,9 +83,9 @@ func plainUnlessQuiet(progress string) string {
 }
 
 // join pushes the index of all parts, and makes it the result's image.
-func (s *step) join(ctx context.Context, result *build.Result, parts []build.Result) error {
+func (s *step) join(ctx context.Context, result *solve.Result, parts []solve.Result) error {
 	began := time.Now()
-	j := build.Join{Names: s.inputs.Pushed(), Annotations: s.inputs.IndexAnnotations(), Keychain: s.registries}
+	j := solve.Join{Names: s.inputs.Pushed(), Annotations: s.inputs.IndexAnnotations(), Keychain: s.registries}
 	for _, o := range s.inputs.Outputs {
 		j.Docker = j.Docker || inputs.IsFalse(o.Attrs["oci-mediatypes"])
 		j.Insecure = j.Insecure || inputs.IsTrue(o.Attrs["registry.insecure"])
@@ -98,6 +98,6 @@ func (s *step) join(ctx context.Context, result *build.Result, parts []build.Res
 		return err
 	}
 	result.Becomes(index, j.Names)
-	result.Phases = append(result.Phases, build.Phase{Name: "join", Seconds: time.Since(began).Seconds()})
+	result.Phases = append(result.Phases, solve.Phase{Name: "join", Seconds: time.Since(began).Seconds()})
 	return nil
 }

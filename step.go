@@ -19,12 +19,12 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/build"
-	"github.com/warmlayer/warmlayer/builder"
-	"github.com/warmlayer/warmlayer/gateway"
 	"github.com/warmlayer/warmlayer/inputs"
-	"github.com/warmlayer/warmlayer/login"
-	"github.com/warmlayer/warmlayer/report"
+	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/login"
+	"github.com/warmlayer/warmlayer/internal/report"
+	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -67,14 +67,14 @@ func (s *step) derive(facts scope.Facts) []inputs.Problem {
 // build is the straight line from a builder to the report.
 func (s *step) build(ctx context.Context) int {
 	began := time.Now()
-	solve := s.solve
+	onBuilder := s.solve
 	if len(s.nodes) > 0 {
-		solve = s.solveNodes
+		onBuilder = s.solveNodes
 	}
 	unmasked := s.mask(ctx)
 	section := report.Section{CI: s.plan.Facts.CI, Title: "Build", Began: began}
 	fmt.Fprint(s.stderr, section.Begin())
-	result, address, err := s.privately(func() (build.Result, string, error) { return solve(ctx) })
+	result, address, err := s.privately(func() (solve.Result, string, error) { return onBuilder(ctx) })
 	fmt.Fprint(s.stderr, section.End(time.Now(), err != nil))
 	r := report.Report{
 		Version: version(), Plan: s.plan, Builder: address, Result: result, Err: err,
@@ -117,10 +117,10 @@ func (s *step) warnings() []string {
 // privately makes BuildKit's auth provider keep its token seeds, of which it writes one
 // for each registry that it has credentials for (v0.33.1, session/auth/authprovider), out of
 // the user's Docker config.
-func (s *step) privately(run func() (build.Result, string, error)) (build.Result, string, error) {
+func (s *step) privately(run func() (solve.Result, string, error)) (solve.Result, string, error) {
 	dir, err := os.MkdirTemp(s.env.get("TMPDIR"), "warmlayer-tokens-")
 	if err != nil {
-		return build.Result{}, "", fmt.Errorf("make a private directory: %w", err)
+		return solve.Result{}, "", fmt.Errorf("make a private directory: %w", err)
 	}
 	config.SetDir(dir)
 	result, address, err := run()
@@ -128,7 +128,7 @@ func (s *step) privately(run func() (build.Result, string, error)) (build.Result
 }
 
 // solve brings up the builder while the scopes are read, connects the two, and builds.
-func (s *step) solve(ctx context.Context) (build.Result, string, error) {
+func (s *step) solve(ctx context.Context) (solve.Result, string, error) {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -151,10 +151,10 @@ func (s *step) solve(ctx context.Context) (build.Result, string, error) {
 		return nil
 	})
 	if err := eg.Wait(); err != nil {
-		return build.Result{}, "", err
+		return solve.Result{}, "", err
 	}
 	result, err := s.solveWith(ctx, b, sources)
-	result.Phases = slices.Concat([]build.Phase{
+	result.Phases = slices.Concat([]solve.Phase{
 		{Name: "start builder", Seconds: started.Seconds()},
 		{Name: "read caches", Seconds: read.Seconds()},
 	}, result.Phases)
@@ -165,11 +165,11 @@ func (s *step) solve(ctx context.Context) (build.Result, string, error) {
 }
 
 // solveWith builds on a builder that is up. A daemon of ours gets a gateway.
-func (s *step) solveWith(ctx context.Context, b *builder.Builder, sources []backends.Source) (result build.Result, err error) {
+func (s *step) solveWith(ctx context.Context, b *builder.Builder, sources []backends.Source) (result solve.Result, err error) {
 	if err := s.checkPlatforms(b); err != nil {
 		return result, err
 	}
-	request := build.Request{
+	request := solve.Request{
 		Inputs: s.inputs, Builder: b, Exclude: s.exclude(),
 		Auth:     s.registries.AuthConfig,
 		Progress: s.display(), Stdout: s.stdout,
@@ -192,7 +192,7 @@ func (s *step) solveWith(ctx context.Context, b *builder.Builder, sources []back
 	request.Sources = append(sources, from...)
 	request.Caches.Destinations = append(request.Caches.Destinations, to...)
 	request.Caches.Inline = request.Caches.Inline || inline
-	return build.Run(ctx, request)
+	return solve.Run(ctx, request)
 }
 
 // display is where progress is shown: a terminal, or a log that may be obeyed.
@@ -281,7 +281,7 @@ func (s *step) exitCode(ctx context.Context, r report.Report) int {
 		}
 	}
 	for _, export := range r.Result.Exports {
-		if export.Outcome == build.Broken && (s.inputs.CacheStrict || export.Strict) {
+		if export.Outcome == solve.Broken && (s.inputs.CacheStrict || export.Strict) {
 			return exitCache
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
 func TestAzblobRefuses(t *testing.T) {
@@ -126,7 +126,7 @@ func TestAzblobEnvironment(t *testing.T) {
 // prefixes are given.
 func TestAzblobJoins(t *testing.T) {
 	t.Parallel()
-	server := backendtest.StartAzblob(t)
+	server := testkit.StartAzblob(t)
 	c := newCache(t, imageManifest, "one")
 	for _, place := range []string{
 		"", ",prefix=a", ",prefix=a//b/", ",prefix=/a", ",prefix=/", ",prefix=a b+c/ä%2e%2e", ",prefix=x?y#z&",
@@ -168,7 +168,7 @@ func TestAzblobJoins(t *testing.T) {
 // A container that is missing is empty for whoever reads, and made by whoever writes.
 func TestAzblobContainer(t *testing.T) {
 	t.Parallel()
-	server := backendtest.StartAzblob(t)
+	server := testkit.StartAzblob(t)
 	line := server.Elsewhere()
 	store, d := objects(t, line), digest.FromString("layer")
 	reads := map[string]func() error{
@@ -203,7 +203,7 @@ func TestAzblobContainer(t *testing.T) {
 // Of two uploads of one blob, the one that ends first takes the other one's blocks.
 func TestAzblobUploadedTwice(t *testing.T) {
 	t.Parallel()
-	store := objects(t, backendtest.StartAzblob(t).Line(""))
+	store := objects(t, testkit.StartAzblob(t).Line(""))
 	content := strings.Repeat("twelve bytes", 1<<20)
 	desc := ocispecs.Descriptor{Digest: digest.FromString(content), Size: int64(len(content))}
 	half := len(content) / 2

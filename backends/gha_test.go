@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -32,7 +32,7 @@ func onRunner(token string, more ...string) func(string) string {
 }
 
 // service makes tokens that no server is asked about.
-var service = backendtest.NewActionsCache(nil)
+var service = testkit.NewActionsCache(nil)
 
 func TestGHARefuses(t *testing.T) {
 	t.Parallel()
@@ -154,7 +154,7 @@ func TestGHAEntries(t *testing.T) {
 		{"the user's scope", "type=gha,scope=shop,mode=min", branch, "scope=shop-web\nto scope=shop-web mode=min\n"},
 		{"a token that may only read", "type=gha", service.Token("", "refs/heads/main"), "scope=buildkit-web\n"},
 		{"another branch's token", "type=gha", service.Token("refs/heads/other"), ""},
-		{"a server without refs", "type=gha", backendtest.GHA1{}.Token(),
+		{"a server without refs", "type=gha", testkit.GHA1{}.Token(),
 			"scope=buildkit-b-feature.web\nscope=buildkit-b-main.web\nto scope=buildkit-b-feature.web mode=max\n"},
 		{"what is no token", "type=gha", "canary", "scope=buildkit-web\nto scope=buildkit-web mode=max\n"},
 	}
@@ -198,7 +198,7 @@ func TestGHALimits(t *testing.T) {
 		{service.Token("refs/pull/7/merge", "refs/heads/main"), "", "b-main", true, "the runner's token writes the cache of refs/pull/7/merge, not b-main"},
 		{service.Token("refs/tags/v1"), "", "t-v1", true, ""},
 		{service.Token("refs/heads/feature/a"), "", "b-feature-a-951d42dc02", true, ""},
-		{backendtest.GHA1{}.Token(), "", "b-anything", true, ""},
+		{testkit.GHA1{}.Token(), "", "b-anything", true, ""},
 	}
 	for _, test := range tests {
 		c := backend(t, backends.Options{Getenv: onRunner(test.token, "ACTIONS_CACHE_MODE="+test.mode)}, "gha").(backends.Limited)

@@ -17,7 +17,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -30,9 +30,9 @@ func gha(t testing.TB, env map[string]string, attrs string) backends.Gated {
 
 // ghaWays are the versions of the service, each with a new server.
 var ghaWays = map[string]func(t testing.TB) map[string]string{
-	"v1": func(t testing.TB) map[string]string { return backendtest.StartGHA1(t).Env() },
+	"v1": func(t testing.TB) map[string]string { return testkit.StartGHA1(t).Env() },
 	"v2": func(t testing.TB) map[string]string {
-		server := backendtest.StartGHA(t)
+		server := testkit.StartGHA(t)
 		return server.Env(server.Token("refs/heads/main"))
 	},
 }
@@ -91,7 +91,7 @@ func TestGHAStore(t *testing.T) {
 // An index is replaced by its next version, and a record speaks for one index alone.
 func TestGHAReplace(t *testing.T) {
 	t.Parallel()
-	server := backendtest.StartGHA(t)
+	server := testkit.StartGHA(t)
 	env := server.Env(server.Token("refs/heads/main"))
 	first, second := newCache(t, imageManifest, "one"), newCache(t, imageManifest, "one", "two")
 	// Two jobs that have read the same state, and one that has read nothing.
@@ -186,7 +186,7 @@ func putWrong(t testing.TB, store backends.Store, desc ocispecs.Descriptor, cont
 // A blob that another build has begun is waited for, and not sent.
 func TestGHAAwaits(t *testing.T) {
 	t.Parallel()
-	server := backendtest.StartGHA(t)
+	server := testkit.StartGHA(t)
 	env := server.Env(server.Token("refs/heads/main"))
 	content := make([]byte, 17<<20) // more than is sent whole
 	desc := ocispecs.Descriptor{Digest: digest.FromBytes(content), Size: int64(len(content))}
@@ -201,7 +201,7 @@ func TestGHAAwaits(t *testing.T) {
 	<-begun
 	server.Requests()
 	go func() { outcome <- gha(t, env, "").Destination().Put(t.Context(), desc, bytes.NewReader(content)) }()
-	backendtest.Until(t, "the second job to ask for the blob", func() bool {
+	testkit.Until(t, "the second job to ask for the blob", func() bool {
 		return slices.ContainsFunc(server.Requests(), func(r string) bool { return strings.HasPrefix(r, "GetCacheEntryDownloadURL") })
 	})
 	close(end)
@@ -218,7 +218,7 @@ func TestGHAAwaits(t *testing.T) {
 // Nothing but a missing entry is absent, and no message gives a credential away.
 func TestGHAFaults(t *testing.T) {
 	t.Parallel()
-	server, other := backendtest.StartGHA(t), backendtest.StartGHA(t)
+	server, other := testkit.StartGHA(t), testkit.StartGHA(t)
 	good := server.Env(server.Token("refs/heads/main"))
 	down := server.Env(server.Token("refs/heads/main"))
 	down["ACTIONS_RESULTS_URL"] = "http://127.0.0.1:1/"
@@ -258,7 +258,7 @@ func hasSecret(text string, env map[string]string) bool {
 // A service that is busy is asked again when it says, and no sooner.
 func TestGHABusy(t *testing.T) {
 	t.Parallel()
-	server := backendtest.StartGHA(t)
+	server := testkit.StartGHA(t)
 	env := server.Env(server.Token("refs/heads/main"))
 	store, c := gha(t, env, "").Destination(), newCache(t, imageManifest, "one")
 	const wait = time.Second
@@ -300,7 +300,7 @@ func TestGHABusy(t *testing.T) {
 // looked up all the same.
 func TestGHALists(t *testing.T) {
 	t.Parallel()
-	server := backendtest.StartGHA(t)
+	server := testkit.StartGHA(t)
 	env := server.Env(server.Token("refs/heads/main"))
 	var contents []string
 	for i := range 120 { // more than a page
@@ -339,7 +339,7 @@ func TestGHALists(t *testing.T) {
 // Six scopes that name the same blobs cost three round trips, and a look-up for each blob.
 func TestGHAReadsAtOnce(t *testing.T) {
 	t.Parallel()
-	server := backendtest.StartGHA(t)
+	server := testkit.StartGHA(t)
 	var contents, refs []string
 	var p scope.Plan
 	for i := range 12 {
@@ -357,7 +357,7 @@ func TestGHAReadsAtOnce(t *testing.T) {
 	}
 	env := server.Env(server.Token("refs/heads/main", refs...))
 	const roundTrip = 200 * time.Millisecond
-	env["ACTIONS_RESULTS_URL"] = "http://" + backendtest.Delay(t, strings.TrimPrefix(server.URL, "http://"), roundTrip)
+	env["ACTIONS_RESULTS_URL"] = "http://" + testkit.Delay(t, strings.TrimPrefix(server.URL, "http://"), roundTrip)
 	server.Requests()
 	began := time.Now()
 	for _, s := range settled(t.Context(), []backends.Keeper{gha(t, env, "")}, p, time.Minute) {

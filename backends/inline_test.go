@@ -18,7 +18,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -110,7 +110,7 @@ func asImported(t testing.TB, m backends.Manifest) solver.CacheManager {
 
 func TestInline(t *testing.T) {
 	t.Parallel()
-	repo := backendtest.StartRegistry(t).Host + "/o/app"
+	repo := testkit.StartRegistry(t).Host + "/o/app"
 	amd64, arm64 := newImage(t, true, "base", "amd64"), newImage(t, true, "other base", "arm64", "more")
 	attestation := newImage(t, false, "provenance")
 	for _, image := range []cache{amd64, arm64, attestation} {
@@ -206,7 +206,7 @@ func chain(steps string) []string {
 // What BuildKit wants to know of a layer stands in the image's config.
 func TestInlineLayers(t *testing.T) {
 	t.Parallel()
-	repo := backendtest.StartRegistry(t).Host + "/o/app"
+	repo := testkit.StartRegistry(t).Host + "/o/app"
 	image := newImage(t, true, "base", "app")
 	image.pushImage(t, repo)
 	c := backend(t, backends.Options{Images: []string{repo + ":v1"}}, "inline").(*backends.Inline)
@@ -229,7 +229,7 @@ func TestInlineLayers(t *testing.T) {
 // The scopes' tags may be in another repository than the image.
 func TestInlineElsewhere(t *testing.T) {
 	t.Parallel()
-	host := backendtest.StartRegistry(t).Host
+	host := testkit.StartRegistry(t).Host
 	image := newImage(t, true, "base", "app")
 	index := newIndex(t, image)
 	image.pushImage(t, host+"/o/app")

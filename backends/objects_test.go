@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -32,9 +32,9 @@ func objects(t testing.TB, line string) backends.Store {
 }
 
 // onEachServer runs a test on a new server for each store of objects.
-func onEachServer(t *testing.T, test func(*testing.T, backendtest.ObjectServer)) {
+func onEachServer(t *testing.T, test func(*testing.T, testkit.ObjectServer)) {
 	t.Parallel()
-	for kind, start := range backendtest.ObjectServers {
+	for kind, start := range testkit.ObjectServers {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			test(t, start(t))
@@ -44,7 +44,7 @@ func onEachServer(t *testing.T, test func(*testing.T, backendtest.ObjectServer))
 
 func TestObjectsStore(t *testing.T) { onEachServer(t, objectsStore) }
 
-func objectsStore(t *testing.T, server backendtest.ObjectServer) {
+func objectsStore(t *testing.T, server testkit.ObjectServer) {
 	line := server.Line(",prefix=a b+c/ä,name=web")
 	store, c := objects(t, line), newCache(t, imageManifest, "one", "two")
 	c.put(t, store)
@@ -88,7 +88,7 @@ func objectsStore(t *testing.T, server backendtest.ObjectServer) {
 // A record that is attached to what BuildKit wrote by itself does not change it.
 func TestObjectsAnnotate(t *testing.T) { onEachServer(t, objectsAnnotate) }
 
-func objectsAnnotate(t *testing.T, server backendtest.ObjectServer) {
+func objectsAnnotate(t *testing.T, server testkit.ObjectServer) {
 	store, c := objects(t, server.Line("")), newCache(t, imageManifest, "one")
 	c.put(t, store)
 	if err := store.PutManifest(t.Context(), "b-main", c.Manifest); err != nil {
@@ -118,7 +118,7 @@ func objectsAnnotate(t *testing.T, server backendtest.ObjectServer) {
 // everything else has failed.
 func TestObjectsAbsent(t *testing.T) { onEachServer(t, objectsAbsent) }
 
-func objectsAbsent(t *testing.T, server backendtest.ObjectServer) {
+func objectsAbsent(t *testing.T, server testkit.ObjectServer) {
 	d := digest.FromString("nothing")
 	absent := objects(t, server.Line(""))
 	if _, err := absent.Manifest(t.Context(), "b-main"); !errors.Is(err, backends.ErrAbsent) {
@@ -132,10 +132,10 @@ func objectsAbsent(t *testing.T, server backendtest.ObjectServer) {
 	}
 	failed := map[string]string{server.Denied(): "SignatureDoesNotMatch", server.At("127.0.0.1:1"): "connection refused"}
 	switch s := server.(type) {
-	case backendtest.S3:
+	case testkit.S3:
 		failed[s.Place()+",access_key_id=nobody,secret_access_key=canary"] = "access key"
 		failed[s.Elsewhere()] = "NoSuchBucket"
-	case backendtest.Azblob:
+	case testkit.Azblob:
 		failed[s.Denied()] = "AuthorizationFailure"
 	}
 	for line, want := range failed {
@@ -163,7 +163,7 @@ func objectsAbsent(t *testing.T, server backendtest.ObjectServer) {
 // Contents that are not what they should be leave nothing behind, in one part or in many.
 func TestObjectsPutChecks(t *testing.T) { onEachServer(t, objectsPutChecks) }
 
-func objectsPutChecks(t *testing.T, server backendtest.ObjectServer) {
+func objectsPutChecks(t *testing.T, server testkit.ObjectServer) {
 	store := objects(t, server.Line(""))
 	for _, size := range []int{0, 1, 1 << 20, 5 << 20, 5<<20 + 1, 17 << 20} {
 		content := make([]byte, size)
@@ -204,7 +204,7 @@ func objectsPutChecks(t *testing.T, server backendtest.ObjectServer) {
 
 func TestObjectsPutCancelled(t *testing.T) { onEachServer(t, objectsPutCancelled) }
 
-func objectsPutCancelled(t *testing.T, server backendtest.ObjectServer) {
+func objectsPutCancelled(t *testing.T, server testkit.ObjectServer) {
 	store := objects(t, server.Line(""))
 	ctx, cancel := context.WithCancel(t.Context())
 	content := make([]byte, 12<<20)
@@ -220,9 +220,9 @@ func objectsPutCancelled(t *testing.T, server backendtest.ObjectServer) {
 }
 
 // noneLeft looks for uploads that were begun and wait for their end. Azure lists none.
-func noneLeft(t *testing.T, server backendtest.ObjectServer) {
+func noneLeft(t *testing.T, server testkit.ObjectServer) {
 	t.Helper()
-	if s3, ok := server.(backendtest.S3); ok && len(s3.Uploads(t)) > 0 {
+	if s3, ok := server.(testkit.S3); ok && len(s3.Uploads(t)) > 0 {
 		t.Errorf("uploads left open: %v", s3.Uploads(t))
 	}
 	if left := server.Objects(t, ""); len(left) > 0 {
@@ -237,7 +237,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 // Prefixes and names that begin alike, or try to lead elsewhere, share nothing.
 func TestObjectsIsolation(t *testing.T) { onEachServer(t, objectsIsolation) }
 
-func objectsIsolation(t *testing.T, server backendtest.ObjectServer) {
+func objectsIsolation(t *testing.T, server testkit.ObjectServer) {
 	c := newCache(t, imageManifest, "one")
 	places := []string{"", ",prefix=a", ",prefix=a/b", ",prefix=ab", ",prefix=a,name=b", ",name=a", ",prefix=a,manifests_prefix=b", ",prefix=blobs", ",prefix=manifests"}
 	for i, place := range places {
@@ -267,7 +267,7 @@ func objectsIsolation(t *testing.T, server backendtest.ObjectServer) {
 // A manifest that is damaged, and one that names a blob that is gone, are no caches.
 func TestObjectsDamaged(t *testing.T) { onEachServer(t, objectsDamaged) }
 
-func objectsDamaged(t *testing.T, server backendtest.ObjectServer) {
+func objectsDamaged(t *testing.T, server testkit.ObjectServer) {
 	keeper := backend(t, backends.Options{}, server.Line("")).(backends.Keeper)
 	state := func() backends.Source {
 		return settled(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]

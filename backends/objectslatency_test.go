@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -16,7 +16,7 @@ import (
 // One after another, they would cost twelve.
 func TestObjectsReadAtOnce(t *testing.T) { onEachServer(t, objectsReadAtOnce) }
 
-func objectsReadAtOnce(t *testing.T, server backendtest.ObjectServer) {
+func objectsReadAtOnce(t *testing.T, server testkit.ObjectServer) {
 	var contents []string
 	for i := range 20 {
 		contents = append(contents, fmt.Sprint("layer ", i))
@@ -31,7 +31,7 @@ func objectsReadAtOnce(t *testing.T, server backendtest.ObjectServer) {
 		}
 	}
 	const roundTrip = 200 * time.Millisecond
-	far := backendtest.Delay(t, server.Address(), roundTrip)
+	far := testkit.Delay(t, server.Address(), roundTrip)
 	keeper := backend(t, backends.Options{}, server.At(far)).(backends.Keeper)
 	began := time.Now()
 	for _, s := range settled(t.Context(), []backends.Keeper{keeper}, p, time.Minute) {
@@ -49,7 +49,7 @@ func objectsReadAtOnce(t *testing.T, server backendtest.ObjectServer) {
 // A server that says nothing delays a build for as long as a probe may last.
 func TestObjectsSilent(t *testing.T) { onEachServer(t, objectsSilent) }
 
-func objectsSilent(t *testing.T, server backendtest.ObjectServer) {
+func objectsSilent(t *testing.T, server testkit.ObjectServer) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

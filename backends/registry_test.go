@@ -21,7 +21,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
 // registryAt is where a registry cache is read from and annotated.
@@ -46,7 +46,7 @@ func (c cache) push(t testing.TB, repo string) {
 
 func TestRegistry(t *testing.T) {
 	t.Parallel()
-	server := backendtest.StartRegistry(t)
+	server := testkit.StartRegistry(t)
 	for i, form := range []string{imageManifest, imageIndex, dockerList} {
 		t.Run(form, func(t *testing.T) {
 			repo := fmt.Sprintf("%s/o/app%d", server.Host, i)
@@ -151,7 +151,7 @@ func host(s *httptest.Server) string {
 }
 
 // guarded lets only one user through to the registry.
-func guarded(t testing.TB, registry backendtest.Registry, user, password string) http.Handler {
+func guarded(t testing.TB, registry testkit.Registry, user, password string) http.Handler {
 	t.Helper()
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry.Host})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -178,7 +178,7 @@ func (p password) Resolve(target authn.Resource) (authn.Authenticator, error) {
 
 func TestRegistryCredentials(t *testing.T) {
 	t.Parallel()
-	registry := backendtest.StartRegistry(t)
+	registry := testkit.StartRegistry(t)
 	server := httptest.NewServer(guarded(t, registry, "me", "secret"))
 	t.Cleanup(server.Close)
 	c := newCache(t, imageManifest, "one")
@@ -210,7 +210,7 @@ func TestRegistryCredentials(t *testing.T) {
 
 func TestRegistryInsecure(t *testing.T) {
 	t.Parallel()
-	registry := backendtest.StartRegistry(t)
+	registry := testkit.StartRegistry(t)
 	server := httptest.NewUnstartedServer(guarded(t, registry, "", ""))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // the handshake that is to fail
 	server.StartTLS()

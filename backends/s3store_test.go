@@ -9,13 +9,13 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
 // An old blob is made young by whoever writes, and by nobody else.
 func TestS3Touch(t *testing.T) {
 	t.Parallel()
-	server := backendtest.StartS3(t)
+	server := testkit.StartS3(t)
 	layer := ocispecs.Descriptor{Digest: digest.FromString("layer"), Size: 5}
 	key := "a b+c/blobs/" + layer.Digest.String()
 	touched := func(line string, write bool) bool {
@@ -56,7 +56,7 @@ func TestS3Touch(t *testing.T) {
 // One slot for uploads is enough for a blob of several parts.
 func TestS3UploadsOneByOne(t *testing.T) {
 	t.Parallel()
-	store := objects(t, backendtest.StartS3(t).Line(",upload_parallelism=1"))
+	store := objects(t, testkit.StartS3(t).Line(",upload_parallelism=1"))
 	content := strings.Repeat("twelve bytes", 1<<20)
 	desc := ocispecs.Descriptor{Digest: digest.FromString(content), Size: int64(len(content))}
 	if err := store.Put(t.Context(), desc, strings.NewReader(content)); err != nil {

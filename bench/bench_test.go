@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
 // pairs are the seconds of two ways of doing the same, round by round.
@@ -76,11 +76,11 @@ func BenchmarkOverhead(b *testing.B) {
 		{"code change, export", true, true},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			daemon, image := backendtest.StartBuildkitd(b), backendtest.StartRegistry(b).Host+"/app"
-			app := backendtest.App(b)
+			daemon, image := testkit.StartBuildkitd(b), testkit.StartRegistry(b).Host+"/app"
+			app := testkit.App(b)
 			cache := image + ":cache-b-main"
-			backendtest.Buildctl(b, daemon, app, "--export-cache", "type=registry,mode=max,compression=zstd,ref="+cache)
-			ours := backendtest.Invocation{Dir: app, Branch: "main", Args: []string{
+			testkit.Buildctl(b, daemon, app, "--export-cache", "type=registry,mode=max,compression=zstd,ref="+cache)
+			ours := testkit.Invocation{Dir: app, Branch: "main", Args: []string{
 				"--builder", daemon, "--tags", image + ":ours", "--push", "--cache", "type=registry,ref=" + image,
 			}}
 			theirs := []string{"--import-cache", "type=registry,ref=" + cache, "--output", "type=image,push=true,name=" + image + ":theirs"}
@@ -91,13 +91,13 @@ func BenchmarkOverhead(b *testing.B) {
 			}
 			edit := func() {
 				if c.change {
-					backendtest.Write(b, filepath.Join(app, "site", "index.txt"), "Page\n\n"+rand.Text())
+					testkit.Write(b, filepath.Join(app, "site", "index.txt"), "Page\n\n"+rand.Text())
 				}
 			}
 			var p pairs
 			for b.Loop() {
 				p.round(
-					func() { edit(); backendtest.Buildctl(b, daemon, app, theirs...) },
+					func() { edit(); testkit.Buildctl(b, daemon, app, theirs...) },
 					func() { edit(); ours.Build(b) },
 				)
 			}
@@ -109,18 +109,18 @@ func BenchmarkOverhead(b *testing.B) {
 // BenchmarkUnchangedLocal builds what has not changed on an empty builder, from a
 // directory and from a registry on loopback.
 func BenchmarkUnchangedLocal(b *testing.B) {
-	app, image := backendtest.App(b), backendtest.StartRegistry(b).Host+"/app"
-	backendtest.Write(b, filepath.Join(app, "Dockerfile"), bigDockerfile)
+	app, image := testkit.App(b), testkit.StartRegistry(b).Host+"/app"
+	testkit.Write(b, filepath.Join(app, "Dockerfile"), bigDockerfile)
 	fill(b, filepath.Join(app, "data"), 200<<20)
-	run := func(cache string) backendtest.Report {
-		return backendtest.Invocation{Dir: app, Branch: "main", Args: []string{"--tags", image + ":v1", "--push", "--cache", cache}}.Build(b)
+	run := func(cache string) testkit.Report {
+		return testkit.Invocation{Dir: app, Branch: "main", Args: []string{"--tags", image + ":v1", "--push", "--cache", cache}}.Build(b)
 	}
-	local, registry := "type=local,dest="+filepath.Join(backendtest.Temp(b), "cache"), "type=registry,ref="+image
+	local, registry := "type=local,dest="+filepath.Join(testkit.Temp(b), "cache"), "type=registry,ref="+image
 	run(registry)
 	run(local)
 	var whole, build pairs
 	for b.Loop() {
-		var r, l backendtest.Report
+		var r, l testkit.Report
 		whole.round(func() { r = run(registry) }, func() { l = run(local) })
 		build.theirs, build.ours = append(build.theirs, phase(r, "build")), append(build.ours, phase(l, "build"))
 	}
@@ -135,7 +135,7 @@ COPY data /data
 RUN wc -c /data > /size
 `
 
-func phase(r backendtest.Report, name string) float64 {
+func phase(r testkit.Report, name string) float64 {
 	for _, p := range r.Phases {
 		if p.Name == name {
 			return p.Seconds
@@ -163,17 +163,17 @@ func fill(b *testing.B, path string, size int64) {
 // into a store and out of it again, and reports the largest resident set of the program
 // itself.
 func BenchmarkMemory(b *testing.B) {
-	app := filepath.Join(backendtest.Temp(b), "app")
-	if err := os.CopyFS(app, os.DirFS(backendtest.App(b))); err != nil {
+	app := filepath.Join(testkit.Temp(b), "app")
+	if err := os.CopyFS(app, os.DirFS(testkit.App(b))); err != nil {
 		b.Fatal(err)
 	}
-	backendtest.Write(b, filepath.Join(app, "Dockerfile"), bigDockerfile)
+	testkit.Write(b, filepath.Join(app, "Dockerfile"), bigDockerfile)
 	fill(b, filepath.Join(app, "data"), 1<<30)
-	memory := func(b *testing.B, cold backendtest.Invocation) {
+	memory := func(b *testing.B, cold testkit.Invocation) {
 		cold.Dir, cold.Branch = app, "main"
 		cold.Args = append(cold.Args, "--compression", "uncompressed")
 		warm := cold
-		warm.Args = append(slices.Clone(cold.Args), "--outputs", "type=tar,dest="+filepath.Join(backendtest.Temp(b), "out.tar"))
+		warm.Args = append(slices.Clone(cold.Args), "--outputs", "type=tar,dest="+filepath.Join(testkit.Temp(b), "out.tar"))
 		for b.Loop() {
 			b.ReportMetric(peak(b, cold), "context-and-export-MB")
 			b.ReportMetric(peak(b, warm), "import-and-tar-MB")
@@ -181,17 +181,17 @@ func BenchmarkMemory(b *testing.B) {
 		b.ReportMetric(0, "ns/op")
 	}
 	b.Run("local", func(b *testing.B) {
-		memory(b, backendtest.Invocation{Args: []string{"--cache", "type=local,dest=" + filepath.Join(backendtest.Temp(b), "cache")}})
+		memory(b, testkit.Invocation{Args: []string{"--cache", "type=local,dest=" + filepath.Join(testkit.Temp(b), "cache")}})
 	})
 	for _, store := range objectStores {
 		b.Run(store.name, func(b *testing.B) {
-			memory(b, backendtest.Invocation{Args: []string{"--cache", store.open(b, roundTrip)("main")}})
+			memory(b, testkit.Invocation{Args: []string{"--cache", store.open(b, roundTrip)("main")}})
 		})
 	}
 }
 
 // peak runs the program and polls its high-water mark, which ends with it.
-func peak(b *testing.B, run backendtest.Invocation) float64 {
+func peak(b *testing.B, run testkit.Invocation) float64 {
 	b.Helper()
 	cmd, _ := run.Command(b)
 	out := &strings.Builder{}

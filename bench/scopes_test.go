@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
 // far is a round trip to a store in another part of the world.
@@ -17,16 +17,16 @@ const far = 100 * time.Millisecond
 func BenchmarkScopes(b *testing.B) {
 	for _, store := range objectStores {
 		b.Run(store.name, func(b *testing.B) {
-			app := backendtest.App(b)
+			app := testkit.App(b)
 			line := store.open(b, far)
 			branches := []string{"feature", "a", "b", "c", "d", "main"}
-			build := func(branch string) backendtest.Report {
-				return backendtest.Invocation{Dir: app, Branch: branch, Args: []string{
+			build := func(branch string) testkit.Report {
+				return testkit.Invocation{Dir: app, Branch: branch, Args: []string{
 					"--cache", line(branch, branches...), "--cache-fallbacks", "a,b,c,d", "--outputs", "type=cacheonly",
 				}}.Build(b)
 			}
 			for _, branch := range branches {
-				backendtest.Write(b, filepath.Join(app, "site", "index.txt"), rand.Text())
+				testkit.Write(b, filepath.Join(app, "site", "index.txt"), rand.Text())
 				build(branch)
 			}
 			var reading, starting, delay float64

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/warmlayer/warmlayer/backends/backendtest"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
 // roundTrip is that to a store of objects in the same region, seen from a CI's machine.
@@ -26,17 +26,17 @@ var objectStores = []struct {
 	open func(b *testing.B, roundTrip time.Duration) lines
 }{
 	{"s3", func(b *testing.B, roundTrip time.Duration) lines {
-		s := backendtest.StartS3(b)
+		s := testkit.StartS3(b)
 		s.Endpoint = delayed(b, s.Endpoint, roundTrip)
 		return func(string, ...string) string { return s.Line("") }
 	}},
 	{"azblob", func(b *testing.B, roundTrip time.Duration) lines {
-		a := backendtest.StartAzblob(b)
+		a := testkit.StartAzblob(b)
 		a.Service = delayed(b, a.Service, roundTrip)
 		return func(string, ...string) string { return a.Line("") }
 	}},
 	{"gha", func(b *testing.B, roundTrip time.Duration) lines {
-		g := backendtest.StartGHABehind(b, func(url string) string { return delayed(b, url, roundTrip) })
+		g := testkit.StartGHABehind(b, func(url string) string { return delayed(b, url, roundTrip) })
 		return func(branch string, others ...string) string {
 			var refs []string
 			for _, one := range others {
@@ -50,7 +50,7 @@ var objectStores = []struct {
 func delayed(b *testing.B, url string, roundTrip time.Duration) string {
 	b.Helper()
 	address, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
-	return strings.TrimSuffix("http://"+backendtest.Delay(b, address, roundTrip)+"/"+path, "/")
+	return strings.TrimSuffix("http://"+testkit.Delay(b, address, roundTrip)+"/"+path, "/")
 }
 
 // BenchmarkStores is a build on an empty builder, through the gateway with its
@@ -94,15 +94,15 @@ type sides struct {
 // compiler leaves behind is in the cache, and only its result in the image.
 func newSides(b *testing.B, line string) *sides {
 	b.Helper()
-	s := &sides{b: b, image: backendtest.StartRegistry(b).Host + "/app", line: line, scope: "x"}
+	s := &sides{b: b, image: testkit.StartRegistry(b).Host + "/app", line: line, scope: "x"}
 	base := toolchain(b)
-	backendtest.Buildctl(b, backendtest.StartBuildkitd(b), base, "--output", "type=image,push=true,name="+s.image+":base")
-	s.app = filepath.Join(backendtest.Temp(b), "app")
+	testkit.Buildctl(b, testkit.StartBuildkitd(b), base, "--output", "type=image,push=true,name="+s.image+":base")
+	s.app = filepath.Join(testkit.Temp(b), "app")
 	if err := os.MkdirAll(s.app, 0o755); err != nil {
 		b.Fatal(err)
 	}
-	backendtest.Write(b, filepath.Join(s.app, "Dockerfile"), fmt.Sprintf(compiled, s.image+":base"))
-	backendtest.Write(b, filepath.Join(s.app, "deps.txt"), "crypto net")
+	testkit.Write(b, filepath.Join(s.app, "Dockerfile"), fmt.Sprintf(compiled, s.image+":base"))
+	testkit.Write(b, filepath.Join(s.app, "deps.txt"), "crypto net")
 	s.edit()
 	return s
 }
@@ -120,14 +120,14 @@ COPY --from=app /out/app /app
 // toolchain is the context of the base image.
 func toolchain(b *testing.B) string {
 	b.Helper()
-	dir := filepath.Join(backendtest.Temp(b), "base")
+	dir := filepath.Join(testkit.Temp(b), "base")
 	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		b.Fatal(err)
 	}
 	root := strings.TrimSpace(string(out))
 	for to, from := range map[string]string{
-		"": backendtest.App(b), "go/bin": filepath.Join(root, "bin"),
+		"": testkit.App(b), "go/bin": filepath.Join(root, "bin"),
 		"go/net": filepath.Join(root, "src", "net"), "go/go": filepath.Join(root, "src", "go"),
 		"go/crypto": filepath.Join(root, "src", "crypto"), "go/runtime": filepath.Join(root, "src", "runtime"),
 	} {
@@ -135,18 +135,18 @@ func toolchain(b *testing.B) string {
 			b.Fatal(err)
 		}
 	}
-	backendtest.Write(b, filepath.Join(dir, "Dockerfile"), "FROM scratch\nADD rootfs.tar /\nCOPY go /go\n")
+	testkit.Write(b, filepath.Join(dir, "Dockerfile"), "FROM scratch\nADD rootfs.tar /\nCOPY go /go\n")
 	return dir
 }
 
 func (s *sides) buildctl() {
 	cache := s.line + ",mode=max," + s.named("theirs")
-	backendtest.Buildctl(s.b, backendtest.StartBuildkitd(s.b), s.app, "--import-cache", cache, "--export-cache", cache,
+	testkit.Buildctl(s.b, testkit.StartBuildkitd(s.b), s.app, "--import-cache", cache, "--export-cache", cache,
 		"--output", "type=image,push=true,name="+s.image+":theirs")
 }
 
 func (s *sides) warmlayer() {
-	backendtest.Invocation{Dir: s.app, Branch: "main", Args: []string{
+	testkit.Invocation{Dir: s.app, Branch: "main", Args: []string{
 		"--tags", s.image + ":ours", "--push", "--cache", s.line + "," + s.named("ours"),
 	}}.Build(s.b)
 }
@@ -160,5 +160,5 @@ func (s *sides) named(side string) string {
 }
 
 func (s *sides) edit() {
-	backendtest.Write(s.b, filepath.Join(s.app, "page.txt"), rand.Text())
+	testkit.Write(s.b, filepath.Join(s.app, "page.txt"), rand.Text())
 }

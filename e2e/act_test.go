@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/moby/moby/client"
+
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// twice has the action as users name it, twice in a job, and steps that read what it has
+// given. REGISTRY and CACHE are filled in.
+const twice = `
+name: image
+on:
+  push:
+    branches: [main]
+  pull_request:
+permissions: {}
+jobs:
+  image:
+    runs-on: ubuntu-24.04
+    steps:
+      - uses: actions/checkout@v5
+      - uses: warmlayer/warmlayer@v1
+        id: image
+        with:
+          tags: REGISTRY/app:one
+          push: ${{ github.event_name == 'push' }}
+          cache: CACHE
+      - run: echo "outputs:${{ steps.image.outputs.digest }} ${{ steps.image.outputs.cache-hit-ratio }} ${{ steps.image.outputs.cache-export }}"
+      - uses: warmlayer/warmlayer@v1
+        with:
+          outputs: type=local,dest=out
+          cache: CACHE
+      - run: cat out/about
+`
+
+// requested is the event of a pull request, from the repository REPO.
+const requested = `{
+  "number": 12,
+  "repository": {"full_name": "acme/shop", "default_branch": "main"},
+  "pull_request": {
+    "number": 12,
+    "head": {"ref": "fix/login", "repo": {"full_name": "REPO", "fork": false}},
+    "base": {"ref": "main", "repo": {"full_name": "acme/shop"}}
+  }
+}`
+
+// runner is act, which runs a workflow's jobs as GitHub's runner does, on an engine.
+type runner struct {
+	program string
+	host    string // the engine's address
+	job     string // image of the jobs
+	action  string // directory of the action, which names an image that the engine has
+	cache   string // directory of its cache server
+}
+
+func newRunner(t *testing.T, host, job, image string) runner {
+	t.Helper()
+	program, err := exec.LookPath("act")
+	testkit.Need(t, "act", err)
+	r := runner{program: program, host: host, job: job, action: t.TempDir(), cache: t.TempDir()}
+	released, err := os.ReadFile("action.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after, found := strings.Cut(string(released), "\n  image: ")
+	_, after, more := strings.Cut(after, "\n")
+	if !found || !more {
+		t.Fatal("action.yml names no image")
+	}
+	testkit.Write(t, filepath.Join(r.action, "action.yml"), before+"\n  image: docker://"+image+"\n"+after)
+	return r
+}
+
+// event runs what a project's workflow does on an event, and returns the log.
+func (r runner) event(t *testing.T, p project, name, payload string) string {
+	t.Helper()
+	event := filepath.Join(t.TempDir(), "event.json")
+	testkit.Write(t, event, payload)
+	cmd := exec.Command(r.program, name, "--eventpath", event, "--rm", "--defaultbranch", "main",
+		"--platform", "ubuntu-24.04="+r.job, "--pull=false", "--local-repository", "warmlayer/warmlayer@v1="+r.action,
+		"--container-daemon-socket", r.host, "--cache-server-addr", "127.0.0.1", "--cache-server-path", r.cache,
+		// A job has a token, for the cache too, only beside a server of artifacts. Nobody asks it.
+		"--artifact-server-path", t.TempDir(), "--artifact-server-addr", "127.0.0.1", "--artifact-server-port", "0")
+	cmd.Dir = p.dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.home, "DOCKER_HOST=" + r.host}
+	log, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("act %s: %v\n%s", name, err, log)
+	}
+	containers, err := testkit.Engine(t, r.host).ContainerList(t.Context(), client.ContainerListOptions{All: true})
+	if err != nil || len(containers.Items) > 0 {
+		t.Errorf("act %s: containers are left: %v, %v", name, containers.Items, err)
+	}
+	return string(log)
+}
+
+// runWorkflows runs the action by act, from an image that the engine has: a push to main,
+// then pull requests, which find everything in main's cache, each on a builder of its own.
+func runWorkflows(t *testing.T, registry string, r runner) {
+	for name, cache := range map[string]string{"registry": "type=registry,ref=" + registry + "/app", "gha": "type=gha"} {
+		t.Run(name, func(t *testing.T) {
+			p := newProject(t, "https://github.com/acme/shop.git", map[string]string{
+				".github/workflows/image.yml": strings.NewReplacer("REGISTRY", registry, "CACHE", cache).Replace(twice),
+			})
+			for _, e := range []struct {
+				name, payload string
+				want          []string
+			}{
+				{"push", `{"ref": "refs/heads/main", "repository": {"full_name": "acme/shop", "default_branch": "main"}}`, []string{
+					"warmlayer: b-main (push to main)", "0 of 9 cached", "outputs:sha256:", " 0.00 written\n", "site of 2 pages",
+				}},
+				{"pull_request", strings.Replace(requested, "REPO", "acme/shop", 1), []string{
+					"warmlayer: pr-12 (pull request 12)", "loaded  base branch       b-main", "9 of 9 cached", "outputs: 1.00 written\n", "site of 2 pages",
+				}},
+				{"pull_request", strings.Replace(requested, "REPO", "mallory/shop", 1), []string{
+					"warmlayer: no scope to write (a fork's pull request)", "9 of 9 cached", "outputs: 1.00 skipped\n",
+				}},
+			} {
+				log := r.event(t, p, e.name, e.payload)
+				for _, want := range e.want {
+					if !strings.Contains(log, want) {
+						t.Errorf("%s: the log has no %q:\n%s", e.name, want, log)
+					}
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"compress/gzip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// bases is where stand-ins for the base images are kept between runs: making them takes
+// a minute or two.
+const bases = "/dev/shm/warmlayer-bases"
+
+// pushBases puts stand-ins for the Dockerfile's base images into a registry.
+func pushBases(t *testing.T, registry string) (golang, debian string) {
+	t.Helper()
+	_, err := exec.LookPath("mmdebstrap")
+	testkit.Need(t, "image", err)
+	if out, err := exec.Command("testdata/bases.sh", bases).CombinedOutput(); err != nil {
+		t.Fatalf("make base images: %v\n%s", err, out)
+	}
+	push := func(ref string, env []string, layers ...string) string {
+		image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, Config: v1.Config{Env: env}})
+		for _, file := range layers {
+			if err == nil {
+				var layer v1.Layer
+				layer, err = tarball.LayerFromFile(filepath.Join(bases, file), tarball.WithCompressionLevel(gzip.NoCompression))
+				if err == nil {
+					image, err = mutate.AppendLayers(image, layer)
+				}
+			}
+		}
+		var tag name.Reference
+		if err == nil {
+			tag, err = name.ParseReference(ref)
+		}
+		if err == nil {
+			err = remote.Write(tag, image)
+		}
+		if err != nil {
+			t.Fatalf("push %s: %v", ref, err)
+		}
+		return ref
+	}
+	const path = "PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	return push(registry+"/golang:1", []string{path, "GOPATH=/go"}, "debian.tar", "golang.tar"),
+		push(registry+"/debian:1", []string{path}, "debian.tar")
+}
+
+// TestImage builds the image with the program itself, and then runs from it steps with their
+// builders, a job of GitLab's, and the action in workflows.
+func TestImage(t *testing.T) {
+	if testing.Short() || os.Geteuid() != 0 {
+		t.Skip("it takes minutes, and root")
+	}
+	registry := testkit.StartRegistry(t)
+	golang, debian := pushBases(t, registry.Host)
+	image := registry.Host + "/warmlayer:v9.9.9"
+	made := buildImage(t, golang, debian, image)
+	t.Run("again", func(t *testing.T) {
+		if again := buildImage(t, golang, debian, registry.Host+"/warmlayer:again"); again != made {
+			t.Errorf("another build is %s, the first was %s", again, made)
+		}
+	})
+
+	host := testkit.StartDockerd(t)
+	engine := testkit.Engine(t, host)
+	for _, one := range []string{image, debian} {
+		pulled, err := engine.ImagePull(t.Context(), one, client.ImagePullOptions{})
+		if err == nil {
+			err = pulled.Wait(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	inspected, err := engine.ImageInspect(t.Context(), image)
+	if err != nil || inspected.Config.Labels["org.opencontainers.image.version"] != "v9.9.9" {
+		t.Errorf("labels: %v, %v", inspected.Config, err)
+	}
+	t.Run("step", func(t *testing.T) { runSteps(t, host, image) })
+	t.Run("rootless", func(t *testing.T) { runRootless(t, engine, image) })
+	t.Run("gitlab", func(t *testing.T) { rootlessJob(t, host, image, debian, registry.Host) })
+	t.Run("act", func(t *testing.T) { runWorkflows(t, registry.Host, newRunner(t, host, debian, image)) })
+}
+
+// buildImage builds and pushes the image as it is released, and returns the digest of what
+// this machine's platform runs. It is attested how it was made.
+func buildImage(t *testing.T, golang, debian, ref string) v1.Hash {
+	t.Helper()
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.Invocation{Dir: root, Args: []string{
+		"--cache", "none", "--build-args", "GO=" + golang, "--build-args", "DEBIAN=" + debian,
+		"--build-args", "VERSION=v9.9.9", "--build-args", "SOURCE_DATE_EPOCH=1", "--platforms", "linux/" + runtime.GOARCH,
+		"--provenance", "mode=max", "--outputs", "type=image,push=true,rewrite-timestamp=true,name=" + ref,
+	}}.Build(t)
+	tag, err := name.ParseReference(ref)
+	var pushed v1.ImageIndex
+	if err == nil {
+		pushed, err = remote.Index(tag)
+	}
+	var manifest *v1.IndexManifest
+	if err == nil {
+		manifest, err = pushed.IndexManifest()
+	}
+	if err != nil || len(manifest.Manifests) != 2 {
+		t.Fatalf("%s: %+v, %v", ref, manifest, err)
+	}
+	of := manifest.Manifests[0].Digest
+	if subject := manifest.Manifests[1].Annotations["vnd.docker.reference.digest"]; subject != of.String() {
+		t.Errorf("what is attested is of %q, not of %s", subject, of)
+	}
+	return of
+}
+
+// runRootless runs a step as a user other than root, in a container without any rights.
+func runRootless(t *testing.T, engine *client.Client, image string) {
+	app := testkit.App(t)
+	if err := os.Chmod(app, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	code, said := runContainer(t, engine, &container.Config{
+		Image: image, User: "1000:1000", WorkingDir: "/work", Env: []string{"HOME=/home/warmlayer"},
+		Cmd: []string{"build", "--cache=none", "--outputs=type=tar,dest=out.tar", "--progress=plain"},
+	}, &container.HostConfig{
+		NetworkMode: "host", Binds: []string{app + ":/work"},
+		SecurityOpt: []string{"seccomp=unconfined", "apparmor=unconfined"},
+	})
+	if archive, err := os.Stat(filepath.Join(app, "out.tar")); code != 0 || err != nil || archive.Size() == 0 {
+		t.Errorf("a build: exit code %d, output %v:\n%s", code, err, said)
+	}
+}
+
+// runSteps runs the step of a job from the image, and what is run at the job's end.
+func runSteps(t *testing.T, host, image string) {
+	a := newAction(t, host, image)
+	if code, said, _ := a.step(t, "1", []string{"version"}); code != 0 || said != "v9.9.9\n" {
+		t.Errorf("version: exit code %d: %s", code, said)
+	}
+	inputs := []string{"INPUT_CACHE=none", "INPUT_OUTPUTS=type=tar,dest=" + a.work + "/_temp/out.tar", "INPUT_PROGRESS=plain"}
+	if code, said, report := a.step(t, "1", nil, inputs...); code != 0 || len(report.Steps) == 0 {
+		t.Errorf("a build: exit code %d:\n%s", code, said)
+	}
+	if left := testkit.Containers(t, host); len(left) != 1 {
+		t.Errorf("%d containers are left for later steps", len(left))
+	}
+	if code, said, _ := a.step(t, "1", []string{"post"}); code != 0 || strings.TrimSpace(said) != "" {
+		t.Errorf("post: exit code %d:\n%s", code, said)
+	}
+}

@@ -1,0 +1,177 @@
+package builder_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	engine "github.com/moby/moby/client"
+
+	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// inContainer are options for a builder that a fresh engine is to run.
+func inContainer(t *testing.T) builder.Options {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("an engine is started by root")
+	}
+	host := testkit.StartDockerd(t)
+	return builder.Options{
+		Address: "container", Environ: os.Environ(), Engine: builder.Engine{Host: host},
+		Container: builder.Container{Image: testkit.LoadOwnImage(t, host)},
+	}
+}
+
+// nothingInEngine checks that neither containers nor volumes are left in it.
+func nothingInEngine(t *testing.T, host string) {
+	t.Helper()
+	if left := testkit.Containers(t, host); len(left) > 0 {
+		t.Errorf("containers are left: %v", left)
+	}
+	volumes, err := testkit.Engine(t, host).VolumeList(t.Context(), engine.VolumeListOptions{})
+	if err != nil || len(volumes.Items) > 0 {
+		t.Errorf("volumes are left: %v, %v", volumes.Items, err)
+	}
+}
+
+const once = "head -c 16 /dev/urandom | od -An -tx1 > /once"
+
+func TestContainer(t *testing.T) {
+	t.Parallel()
+	o := inContainer(t)
+	b := open(t, o)
+	if !b.Ours || b.Address != "container" {
+		t.Errorf("Ours = %v, Address = %q", b.Ours, b.Address)
+	}
+	first, err := run(t.Context(), b, once)
+	if err != nil {
+		t.Fatalf("solve: %v\n%s", err, b.Log())
+	}
+	fetch := fetching(t, b)
+	fetch("before")
+	if err := b.Restart(t.Context()); err != nil {
+		t.Fatalf("restart: %v", err)
+	}
+	fetch("after")
+	second, err := run(t.Context(), b, once)
+	if err != nil || first["once"] == "" || first["once"] != second["once"] {
+		t.Errorf("after a restart the step ran again: %q, then %q; %v", first["once"], second["once"], err)
+	}
+	closeTimely(t, b)
+	nothingInEngine(t, o.Engine.Host)
+	if !strings.Contains(b.Log(), "running server") {
+		t.Errorf("the log lacks the daemon's start: %q", b.Log())
+	}
+}
+
+// fetching serves a file on the builder's loopback interface, of this process, and returns
+// what has the daemon fetch it.
+func fetching(t *testing.T, b *builder.Builder) func(name string) {
+	t.Helper()
+	listener, err := b.Listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Value
+	content := strings.Repeat("0123456789abcdef", 1<<16) // more than any buffer on the way
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Store(r.URL.Path)
+		fmt.Fprint(w, content)
+	})}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		server.Close()
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return func(name string) {
+		t.Helper()
+		definition, err := llb.HTTP(fmt.Sprintf("http://%s/%s", listener.Addr(), name)).Marshal(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Client.Solve(t.Context(), definition, client.SolveOpt{}, nil); err != nil || asked.Load() != "/"+name {
+			t.Errorf("fetch %s: %v; asked for %v", name, err, asked.Load())
+		}
+	}
+}
+
+func TestContainerIsSharedByAJob(t *testing.T) {
+	t.Parallel()
+	o := inContainer(t)
+	o.Container.Job, o.Container.Runner = "run 1", "runner"
+	o.Config = "[worker.oci]\n  max-parallelism = 3\n"
+	var results []string
+	for range 2 {
+		b := open(t, o)
+		files, err := run(t.Context(), b, once)
+		if err != nil {
+			t.Fatalf("solve: %v\n%s", err, b.Log())
+		}
+		results = append(results, files["once"])
+		closeTimely(t, b)
+	}
+	if results[0] == "" || results[0] != results[1] {
+		t.Errorf("the second step has another builder: %q", results)
+	}
+	c := testkit.Engine(t, o.Engine.Host)
+	shared := testkit.Containers(t, o.Engine.Host)
+	if len(shared) != 1 {
+		t.Fatalf("containers of two steps: %v", shared)
+	}
+	testkit.Until(t, "programs in the container to end", func() bool {
+		found, err := c.ContainerInspect(t.Context(), shared[0], engine.ContainerInspectOptions{})
+		return err == nil && found.Container.State.Running && len(found.Container.ExecIDs) == 0
+	})
+	if err := builder.RemoveJob(t.Context(), o.Engine, "run 2"); err != nil || len(testkit.Containers(t, o.Engine.Host)) != 1 {
+		t.Errorf("another job's end took the builder: %v", err)
+	}
+	if err := builder.RemoveJob(t.Context(), o.Engine, "run 1"); err != nil {
+		t.Error(err)
+	}
+	nothingInEngine(t, o.Engine.Host)
+}
+
+func TestContainerErrors(t *testing.T) {
+	t.Parallel()
+	o := inContainer(t)
+	own := o
+	own.Container.Image = ""
+	nowhere := o
+	nowhere.Engine.Host = "unix:///nowhere.sock"
+	broken := o
+	broken.Config = "root = 7"
+	for _, test := range []struct {
+		name    string
+		options builder.Options
+		want    []string
+	}{
+		{"no engine", nowhere, []string{"builder: no container engine answers at unix:///nowhere.sock: ", "\nhint: hand the engine's socket to this container"}},
+		{"in no container", own, []string{"builder: this process is in no container of the engine's", "\nhint: name the builder's image in driver-opts: image="}},
+		{"broken configuration", broken, []string{"builder: buildkitd in a container does not answer", "\n  | ", "\nhint: "}},
+	} {
+		b, err := builder.Open(t.Context(), test.options)
+		if err == nil {
+			b.Close()
+			t.Errorf("%s: opened", test.name)
+			continue
+		}
+		for _, want := range test.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v\nlacks %q", test.name, err, want)
+			}
+		}
+	}
+	nothingInEngine(t, o.Engine.Host)
+}

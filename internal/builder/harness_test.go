@@ -1,0 +1,263 @@
+package builder_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/tonistiigi/fsutil"
+	"golang.org/x/sys/unix"
+
+	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// tools is a static busybox: all that a step needs, with no image to pull.
+const tools = "/bin/busybox"
+
+// tempDir returns a short path to an empty directory, in memory where there is
+// enough that programs may run from: container engines give 64 MiB, without exec.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	parent := "/dev/shm"
+	var fs unix.Statfs_t
+	if err := unix.Statfs(parent, &fs); err != nil || fs.Flags&unix.ST_NOEXEC != 0 || fs.Bavail*uint64(fs.Bsize) < 2<<30 {
+		parent = ""
+	}
+	dir, err := os.MkdirTemp(parent, "wl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// open opens a builder that is closed when the test ends, at the latest.
+func open(t *testing.T, o builder.Options) *builder.Builder {
+	t.Helper()
+	for _, program := range []string{"buildkitd", "runc"} {
+		needProgram(t, program)
+	}
+	if os.Geteuid() != 0 {
+		needProgram(t, "rootlesskit")
+	}
+	if o.Environ == nil {
+		o.Environ = os.Environ()
+	}
+	b, err := builder.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// needProgram returns the path of a program that the test cannot do without.
+func needProgram(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		path, err = exec.LookPath("/usr/sbin/" + name)
+	}
+	testkit.Need(t, "buildkitd", err)
+	return path
+}
+
+// closeTimely closes a builder, for which a CI system gives little time.
+func closeTimely(t *testing.T, b *builder.Builder) {
+	t.Helper()
+	start := time.Now()
+	if err := b.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("close took %v", took)
+	}
+}
+
+// nothingLeft checks that neither files nor processes nor mounts remain of the
+// daemons that had their directories in dir.
+func nothingLeft(t *testing.T, dir string) {
+	t.Helper()
+	if left := entries(t, dir); len(left) > 0 {
+		t.Errorf("files are left: %v", left)
+	}
+	if left := processes(t, dir); len(left) > 0 {
+		t.Errorf("processes are left: %v", left)
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, dir) || strings.HasPrefix(line, "runc ") {
+			t.Errorf("a mount is left: %s", line)
+		}
+	}
+}
+
+// entries lists a directory.
+func entries(t *testing.T, dir string) []string {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// processes returns the ids of the processes whose command line holds mark.
+func processes(t *testing.T, mark string) []string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []string
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && bytes.Contains(text, []byte(mark)) {
+			pids = append(pids, filepath.Base(filepath.Dir(file)))
+		}
+	}
+	return pids
+}
+
+// signalDaemon sends a signal to the one buildkitd with files in dir.
+func signalDaemon(t *testing.T, dir string, s syscall.Signal) {
+	t.Helper()
+	for _, pid := range processes(t, dir) {
+		text, _ := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+		program, _, _ := strings.Cut(string(text), "\x00")
+		if filepath.Base(program) != "buildkitd" {
+			continue
+		}
+		id, err := strconv.Atoi(pid)
+		if err == nil {
+			err = syscall.Kill(id, s)
+		}
+		if err != nil {
+			t.Fatalf("signal buildkitd: %v", err)
+		}
+		return
+	}
+	t.Fatal("no buildkitd to signal")
+}
+
+// poll waits until what it waits for holds.
+func poll(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited too long for %s", what)
+		}
+	}
+}
+
+// run runs a shell script as a build step, and returns the small files that are in
+// the step's root file system afterwards.
+func run(ctx context.Context, b *builder.Builder, script string) (map[string]string, error) {
+	source, err := fsutil.NewFS(filepath.Dir(tools))
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.Base(tools)
+	local := llb.Local("tools", llb.IncludePatterns([]string{name}))
+	step := llb.Scratch().
+		File(llb.Copy(local, name, "/bin/"+name, &llb.CopyInfo{CreateDestPath: true})).
+		Run(llb.Args([]string{"/bin/" + name, "sh", "-ec", "/bin/" + name + " --install -s /bin; PATH=/bin; " + script}))
+	definition, err := step.Marshal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var image bytes.Buffer
+	_, err = b.Client.Solve(ctx, definition, client.SolveOpt{
+		LocalMounts: map[string]fsutil.FS{"tools": source},
+		Exports: []client.ExportEntry{{
+			Type:   client.ExporterTar,
+			Output: func(map[string]string) (io.WriteCloser, error) { return nopCloser{&image}, nil },
+		}},
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return smallFiles(&image)
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// smallFiles returns the files of at most 4 KiB in a tar archive.
+func smallFiles(r io.Reader) (map[string]string, error) {
+	files := make(map[string]string)
+	for archive := tar.NewReader(r); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return files, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if header.Typeflag == tar.TypeReg && header.Size <= 4<<10 {
+			text, err := io.ReadAll(archive)
+			if err != nil {
+				return nil, err
+			}
+			files[header.Name] = string(text)
+		}
+	}
+}
+
+// programs returns a directory with all that a daemon needs, to be used as PATH.
+func programs(t *testing.T) string {
+	t.Helper()
+	dir := tempDir(t)
+	names := []string{"buildkitd", "runc", "sh", "mount", "mkdir", "sleep", "rm"}
+	if os.Geteuid() != 0 {
+		names = append(names, "rootlesskit", "newuidmap", "newgidmap")
+	}
+	for _, name := range names {
+		if err := os.Symlink(needProgram(t, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// replace puts a shell script in the place of a program.
+func replace(t *testing.T, dir, name, script string) {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// environ returns an environment with nothing else on its PATH.
+func environ(path string) []string {
+	return []string{"PATH=" + path, "HOME=" + os.Getenv("HOME")}
+}

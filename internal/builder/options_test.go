@@ -1,0 +1,238 @@
+package builder_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/entitlements"
+
+	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// TestEntitlements: a daemon of ours lets a build have what it was started with, no more.
+func TestEntitlements(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		options builder.Options
+		ok      bool
+	}{
+		"by default":       {},
+		"another":          {options: builder.Options{Entitlements: []string{"security.insecure", "device=vendor.com/gpu"}}},
+		"allowed":          {options: builder.Options{Entitlements: []string{"network.host"}}, ok: true},
+		"by a flag":        {options: builder.Options{Flags: []string{"--allow-insecure-entitlement=network.host"}}, ok: true},
+		"by configuration": {options: builder.Options{Config: `insecure-entitlements = ["network.host"]`}, ok: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.options.TempDir = tempDir(t)
+			b := open(t, test.options)
+			definition, err := llb.Scratch().Run(llb.Args([]string{"/none"}), llb.Network(pb.NetMode_HOST)).Marshal(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = b.Client.Solve(t.Context(), definition, client.SolveOpt{
+				AllowedEntitlements: []string{entitlements.EntitlementNetworkHost.String()},
+			}, nil)
+			// An allowed step fails too, since there is no such program.
+			if err == nil || strings.Contains(err.Error(), "network.host is not allowed") == test.ok {
+				t.Errorf("a step on the host's network: %v", err)
+			}
+			closeTimely(t, b)
+		})
+	}
+}
+
+// TestDaemonSettings: flags, variables and the configuration reach the daemon, and it
+// still lives and listens where it should.
+func TestDaemonSettings(t *testing.T) {
+	t.Parallel()
+	dir, elsewhere := tempDir(t), filepath.Join(t.TempDir(), "state")
+	b := open(t, builder.Options{
+		TempDir: dir,
+		Flags:   []string{"--oci-worker-labels=flag=yes", "--debug"},
+		Env:     []string{"BUILDKIT_TEST_NAME=value"},
+		Config: "root = \"" + elsewhere + "\"\n[grpc]\naddress = [\"unix://" + elsewhere + ".sock\"]\n" +
+			"[worker.oci]\nmax-parallelism = 2\n[worker.oci.labels]\nconfig = \"yes\"\n",
+	})
+	workers, err := b.Client.ListWorkers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if labels := workers[0].Labels; labels["flag"] != "yes" || labels["config"] != "yes" {
+		t.Errorf("labels %v", labels)
+	}
+	if _, err := os.Stat(elsewhere); !os.IsNotExist(err) {
+		t.Errorf("the daemon keeps its state elsewhere: %v", err)
+	}
+	found := false
+	for _, pid := range processes(t, dir) {
+		text, _ := os.ReadFile(filepath.Join("/proc", pid, "environ"))
+		found = found || strings.Contains(string(text), "BUILDKIT_TEST_NAME=value\x00")
+	}
+	if !found {
+		t.Error("the variable did not reach the daemon")
+	}
+	closeTimely(t, b)
+	nothingLeft(t, dir)
+}
+
+// authority makes certificates.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  []byte
+}
+
+func newAuthority(t *testing.T) authority {
+	t.Helper()
+	a := authority{}
+	a.cert = &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	a.pem, a.key = a.sign(t, a.cert)
+	return a
+}
+
+func (a authority) sign(t *testing.T, cert *x509.Certificate) ([]byte, *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer := a.key
+	if signer == nil {
+		signer = key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, a.cert, &key.PublicKey, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), key
+}
+
+// pair is a certificate for 127.0.0.1 and builder.example, of servers and of clients, and
+// its key.
+func (a authority) pair(t *testing.T) (cert, key []byte) {
+	t.Helper()
+	cert, private := a.sign(t, &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"builder.example"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	})
+	der, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
+}
+
+// client is how a client of the authority's connects.
+func (a authority) client(t *testing.T, withPair bool) *tls.Config {
+	t.Helper()
+	c := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+	c.RootCAs.AppendCertsFromPEM(a.pem)
+	if withPair {
+		pair, err := tls.X509KeyPair(a.pair(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c
+}
+
+// TestTLS: a daemon at tcp:// that wants certificates gets them, and a wrong one is told
+// from no answer.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root starts a daemon without RootlessKit")
+	}
+	ours, strangers := newAuthority(t), newAuthority(t)
+	cert, key := ours.pair(t)
+	secured := testkit.StartBuildkitdTLS(t, ours.pem, cert, key)
+	t.Run("the program", func(t *testing.T) {
+		t.Parallel()
+		cert, key := ours.pair(t)
+		out := testkit.Invocation{Dir: testkit.App(t), Branch: "main", Args: []string{
+			"--builder", secured, "--builder-cacert=" + string(ours.pem), "--builder-cert=" + string(cert), "--builder-key=" + string(key),
+			"--outputs", "type=cacheonly", "--cache", "none",
+		}}.Start(t)
+		if out.Code != 0 || strings.Contains(out.Text+out.Files, strings.Split(string(key), "\n")[1]) {
+			t.Errorf("exit code %d:\n%s", out.Code, out.Text)
+		}
+	})
+	t.Run("the program by name", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		cert, key := ours.pair(t)
+		options := "servername=builder.example"
+		for option, text := range map[string][]byte{"cacert": ours.pem, "cert": cert, "key": key} {
+			file := filepath.Join(dir, option+".pem")
+			testkit.Write(t, file, string(text))
+			options += "," + option + "=" + file
+		}
+		store := map[string]string{"BUILDX_CONFIG": dir}
+		testkit.Buildx(t, store, "create", "--name", "secured", "--driver", "remote", "--driver-opt", options, secured)
+		out := testkit.Invocation{
+			Dir: testkit.App(t), Branch: "main", Env: store, Args: []string{"--builder", "secured", "--outputs", "type=cacheonly", "--cache", "none"},
+		}.Start(t)
+		if out.Code != 0 || out.Report.Builder != secured || strings.Contains(out.Text+out.Files, strings.Split(string(key), "\n")[1]) {
+			t.Errorf("exit code %d, builder %s:\n%s", out.Code, out.Report.Builder, out.Text)
+		}
+	})
+	named, misnamed := ours.client(t, true), ours.client(t, true)
+	named.ServerName, misnamed.ServerName = "builder.example", "other.example"
+	// The host is known, the client is not.
+	stranger := strangers.client(t, true)
+	stranger.RootCAs = ours.client(t, false).RootCAs
+	for name, test := range map[string]struct {
+		security *tls.Config
+		hint     string
+	}{
+		"mutual":              {security: ours.client(t, true)},
+		"by a name":           {security: named},
+		"by a wrong name":     {security: misnamed, hint: "give the builder a certificate for the name"},
+		"an unknown builder":  {security: strangers.client(t, true), hint: "set builder-cacert"},
+		"no certificate":      {security: ours.client(t, false), hint: "set builder-cert and builder-key"},
+		"another certificate": {security: stranger, hint: "set builder-cert and builder-key"},
+		"plain":               {hint: "TLS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			b, err := builder.Open(ctx, builder.Options{Address: secured, TLS: test.security})
+			if err == nil {
+				defer b.Close()
+			}
+			if test.hint == "" {
+				if err != nil || b.Ours || len(b.Platforms) == 0 {
+					t.Errorf("%+v, %v", b, err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), test.hint) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,210 @@
+package checks
+
+import (
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// known are the names that a snippet may give the program: inputs, and what each package
+// adds to them.
+type known struct {
+	inputs, component, plugin, variables map[string]bool
+}
+
+func knownNames(t *testing.T) known {
+	t.Helper()
+	k := known{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}}
+	for _, f := range inputs.Fields {
+		k.inputs[f.Name] = true
+		k.variables["WARMLAYER_"+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))] = true
+	}
+	for _, o := range inputs.StepOutputs {
+		k.variables["WARMLAYER_"+strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_"))] = true
+	}
+	for name := range testkit.KeysAt(t, "templates/build.yml", "spec", "inputs") {
+		k.component[name] = true
+	}
+	for name := range testkit.KeysAt(t, "plugin.yml", "configuration", "properties") {
+		k.plugin[name] = true
+	}
+	return k
+}
+
+// check looks through a document for the places in which the program is given names, and
+// returns how many it found.
+func (k known) check(t *testing.T, node any) int {
+	t.Helper()
+	found := 0
+	names := func(where string, given any, allowed map[string]bool) {
+		values, _ := given.(map[string]any)
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			if !allowed[strings.ReplaceAll(name, "_", "-")] {
+				t.Errorf("%s: there is no %q", where, name)
+			}
+		}
+		found++
+	}
+	text := func(key string, in map[string]any) string { s, _ := in[key].(string); return s }
+	switch n := node.(type) {
+	case []any:
+		for _, element := range n {
+			found += k.check(t, element)
+		}
+	case map[string]any:
+		switch {
+		case strings.Contains(text("uses", n), "warmlayer/warmlayer@"), text("uses", n) == "./":
+			names("with", n["with"], k.inputs)
+		case strings.Contains(text("component", n), "/warmlayer/"):
+			names("component", n["inputs"], k.component)
+		case strings.Contains(text("image", n), "warmlayer/warmlayer:") && n["settings"] != nil:
+			names("settings", n["settings"], k.inputs)
+		}
+		for key, value := range n {
+			if strings.Contains(key, "warmlayer/warmlayer.git#") {
+				names("plugin", value, k.plugin)
+			}
+			found += k.check(t, value)
+		}
+	}
+	return found
+}
+
+var (
+	ownVariable = regexp.MustCompile(`WARMLAYER_[A-Z_]*[A-Z]`)
+	codeBlock   = regexp.MustCompile("(?s)```(\\w+)\n(.*?)```")
+	commandLine = regexp.MustCompile(`(?m)^[ -]*warmlayer (.*)$`)
+	longFlag    = regexp.MustCompile(`--([a-z-]+)`)
+)
+
+// TestPagesOfCIs parses every snippet in docs/ci: it is valid YAML, and every input,
+// setting, variable and flag in it exists.
+func TestPagesOfCIs(t *testing.T) {
+	t.Parallel()
+	k := knownNames(t)
+	pages, err := filepath.Glob("docs/ci/*.md")
+	if err != nil || len(pages) < 12 {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	for _, page := range pages {
+		t.Run(filepath.Base(page), func(t *testing.T) {
+			t.Parallel()
+			content, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.checkPage(t, string(content))
+		})
+	}
+}
+
+func (k known) checkPage(t *testing.T, page string) {
+	t.Helper()
+	found := 0
+	for _, block := range codeBlock.FindAllStringSubmatch(page, -1) {
+		if block[1] != "yaml" {
+			continue
+		}
+		var document any
+		if err := yaml.Unmarshal([]byte(block[2]), &document); err != nil {
+			t.Errorf("%v in\n%s", err, block[2])
+		}
+		found += k.check(t, document)
+	}
+	for _, name := range ownVariable.FindAllString(page, -1) {
+		if !k.variables[name] {
+			t.Errorf("there is no variable %s", name)
+		}
+		found++
+	}
+	for _, line := range commandLine.FindAllStringSubmatch(page, -1) {
+		for _, flag := range longFlag.FindAllStringSubmatch(line[1], -1) {
+			if !k.inputs[flag[1]] && flag[1] != "json" {
+				t.Errorf("there is no flag --%s", flag[1])
+			}
+			found++
+		}
+	}
+	if found == 0 {
+		t.Error("the page shows no use of the program")
+	}
+	for _, part := range []string{"**Secrets.**", "**Caches.**", "**Who writes.**", "**In a container.**", "**Privileges.**"} {
+		if !strings.Contains(page, part) {
+			t.Errorf("the page says nothing about %s", part)
+		}
+	}
+	anchors := regexp.MustCompile(`environment\.md#([a-z-]+)`).FindAllStringSubmatch(page, -1)
+	contract, err := os.ReadFile("docs/environment.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, anchor := range anchors {
+		if !slices.Contains(headings(string(contract)), anchor[1]) {
+			t.Errorf("environment.md has no heading for #%s", anchor[1])
+		}
+	}
+}
+
+var dockerRun = regexp.MustCompile(`(?m)^ *docker run .*\\\n(?:.*\\\n)*.*warmlayer/warmlayer:latest$`)
+
+// The way in which the pages hand variables on to a container gives docker the names of all
+// that begin with the CI's prefix, and no value.
+func TestVariablesIntoContainers(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob("docs/ci/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin, found := testkit.StubDocker(t), 0
+	for _, page := range append(pages, "docs/environment.md") {
+		content, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range dockerRun.FindAllString(string(content), -1) {
+			found++
+			cmd := exec.Command("sh", "-c", command)
+			cmd.Env = []string{
+				"PATH=" + bin + ":/usr/bin:/bin", "HOME=/root", "WARMLAYER_TAGS=a\nb c", "OTHER=canary",
+				"CIRCLE_BRANCH=canary $(id)", "CIRCLECI=true", "TF_BUILD=True", "BUILD_REASON=canary", "SYSTEM_JOBID=canary",
+			}
+			out, err := cmd.Output()
+			if err != nil || strings.Contains(string(out), "canary") || !strings.Contains(string(out), "\n--env\nWARMLAYER_TAGS\n") ||
+				!strings.HasSuffix(string(out), "\nghcr.io/warmlayer/warmlayer:latest\n") {
+				t.Errorf("%s: %v, docker gets\n%s", page, err, out)
+			}
+			for _, name := range cmd.Env[4:] {
+				name, _, _ = strings.Cut(name, "=")
+				prefix := regexp.MustCompile(`^[A-Z]+_|^CIRCLE`).FindString(name)
+				if strings.Contains(command, prefix) && !strings.Contains(string(out), "\n--env\n"+name+"\n") {
+					t.Errorf("%s: docker does not get %s:\n%s", page, name, out)
+				}
+			}
+		}
+	}
+	if found < 4 {
+		t.Errorf("%d commands run the image", found)
+	}
+}
+
+// headings are the anchors that GitHub makes of a page's headings.
+func headings(page string) []string {
+	var all []string
+	for line := range strings.Lines(page) {
+		if title, ok := strings.CutPrefix(line, "## "); ok {
+			title = strings.ToLower(strings.TrimSpace(title))
+			all = append(all, strings.ReplaceAll(regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(title, ""), " ", "-"))
+		}
+	}
+	return all
+}

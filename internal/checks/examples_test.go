@@ -1,0 +1,42 @@
+package checks
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+)
+
+// The files of the examples' CIs are valid, and give the program what it takes.
+func TestFilesOfExamples(t *testing.T) {
+	t.Parallel()
+	k := knownNames(t)
+	apps, err := filepath.Glob("examples/*/Dockerfile")
+	if err != nil || len(apps) == 0 {
+		t.Fatalf("%d examples; %v", len(apps), err)
+	}
+	for _, pattern := range []string{"examples/*/.github/workflows/image.yml", "examples/*/.gitlab-ci.yml", "examples/*/.buildkite/pipeline.yml"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) != len(apps) {
+			t.Errorf("%d files are %s; %v", len(files), pattern, err)
+		}
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var document any
+			d := yaml.NewDecoder(strings.NewReader(string(content)))
+			if err := d.Decode(&document); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+			if found := k.check(t, document); found != 1 || !errors.Is(d.Decode(&document), io.EOF) {
+				t.Errorf("%s uses the program %d times", file, found)
+			}
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package checks
+
+import (
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/warmlayer/warmlayer"
+
+// rooms says which other rooms each one may import: data flows one way.
+var rooms = map[string][]string{
+	"inputs":           {},
+	"scope":            {},
+	"backends":         {"inputs", "scope"},
+	"internal/login":   {"inputs"},
+	"internal/gateway": {"backends", "scope"},
+	"internal/builder": {},
+	"internal/solve":   {"inputs", "backends", "internal/gateway", "internal/builder"},
+	"internal/report":  {"inputs", "scope", "backends", "internal/solve"},
+	"":                 {"inputs", "scope", "backends", "internal/login", "internal/gateway", "internal/builder", "internal/solve", "internal/report"},
+
+	"inputs/generate":            {"inputs"},
+	"internal/report/picture":    {},
+	"internal/testkit":           {"inputs", "scope", "backends"}, // for tests alone
+	"internal/testkit/ghaserver": {"internal/testkit"},
+}
+
+// goPackage is what the tests use of go list's description of a package.
+type goPackage struct {
+	ImportPath, Dir  string
+	GoFiles, Imports []string
+}
+
+// room is the package's folder in the module, "" for the program itself.
+func (p goPackage) room() string {
+	return strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+}
+
+// packages are those of the module, without their tests.
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []goPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.GoFiles) > 0 {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func TestImportLine(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, p := range packages(t) {
+		allowed, known := rooms[p.room()]
+		if !known {
+			t.Errorf("%s: no rule says what it may import", p.ImportPath)
+			continue
+		}
+		found++
+		for _, path := range p.Imports {
+			room, ours := strings.CutPrefix(path, module+"/")
+			if ours && !slices.Contains(allowed, room) {
+				t.Errorf("%s must not import %s", p.ImportPath, path)
+			}
+			if first, _, _ := strings.Cut(path, "/"); p.room() == "scope" && strings.Contains(first, ".") {
+				t.Errorf("%s must not import %s, which is not the standard library's", p.ImportPath, path)
+			}
+		}
+	}
+	if found != len(rooms) {
+		t.Errorf("%d of %d rooms found", found, len(rooms))
+	}
+}
+
+// process are the names of package os that reach around what a function was handed.
+var process = []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Args", "Stdin", "Stdout", "Stderr", "Exit"}
+
+// Only a main package touches its process; all others use what they are handed.
+func TestOnlyMainTouchesTheProcess(t *testing.T) {
+	t.Parallel()
+	files := token.NewFileSet()
+	touching := map[string]bool{}
+	for _, p := range packages(t) {
+		for _, name := range p.GoFiles {
+			file, err := parser.ParseFile(files, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				selector, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				if of, ok := selector.X.(*ast.Ident); !ok || of.Name != "os" || !slices.Contains(process, selector.Sel.Name) {
+					return true
+				}
+				touching[p.room()] = true
+				if file.Name.Name != "main" && p.room() != "internal/testkit" {
+					t.Errorf("%s: os.%s", files.Position(n.Pos()), selector.Sel.Name)
+				}
+				return true
+			})
+		}
+	}
+	if !touching[""] {
+		t.Error("the program itself seems not to: nothing was looked at")
+	}
+}

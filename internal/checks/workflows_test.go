@@ -1,0 +1,91 @@
+package checks
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// workflow is what a workflow of GitHub's says about rights, time and actions.
+type workflow struct {
+	Permissions map[string]string
+	Jobs        map[string]struct {
+		Uses    string
+		Timeout int `yaml:"timeout-minutes"`
+		Steps   []struct {
+			Uses, Run string
+			With      map[string]any
+		}
+	}
+}
+
+var (
+	usesLine = regexp.MustCompile(`(?m)^ *(?:- )?uses: (.*)$`)
+	pinned   = regexp.MustCompile(`^([\w-]+/[\w-]+)[\w/-]*@([0-9a-f]{40} # v\d+\.\d+\.\d+)$`)
+)
+
+// Our workflows grant nothing that a job does not ask for, run no action that can change under
+// them, and no text from outside as a script. What else is wrong with them actionlint finds.
+func TestWorkflows(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(".github/workflows/*.yml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no workflows: %v", err)
+	}
+	k, ours, pins := knownNames(t), 0, map[string]string{}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range usesLine.FindAllStringSubmatch(string(content), -1) {
+			pin := pinned.FindStringSubmatch(line[1])
+			switch {
+			case strings.HasPrefix(line[1], "./"):
+			case pin == nil:
+				t.Errorf("%s: %s is not pinned by a commit, with its version in a comment", file, line[1])
+			case pins[pin[1]] != "" && pins[pin[1]] != pin[2]:
+				t.Errorf("%s: %s is %s here, and %s elsewhere", file, pin[1], pin[2], pins[pin[1]])
+			default:
+				pins[pin[1]] = pin[2]
+			}
+		}
+		var w workflow
+		var document any
+		if err := yaml.Unmarshal(content, &w); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if err := yaml.Unmarshal(content, &document); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		w.check(t, file)
+		ours += k.check(t, document)
+	}
+	if ours < 4 {
+		t.Errorf("the workflows use the action %d times", ours)
+	}
+}
+
+func (w workflow) check(t *testing.T, file string) {
+	t.Helper()
+	if w.Permissions == nil || len(w.Permissions) > 0 {
+		t.Errorf("%s: permissions are %v, and not {}", file, w.Permissions)
+	}
+	for name, job := range w.Jobs {
+		if job.Timeout == 0 && job.Uses == "" {
+			t.Errorf("%s: job %s has no timeout", file, name)
+		}
+		for _, step := range job.Steps {
+			if strings.HasPrefix(step.Uses, "actions/checkout@") && step.With["persist-credentials"] != false {
+				t.Errorf("%s: job %s keeps the token of its checkout", file, name)
+			}
+			if strings.Contains(step.Run, "${{") {
+				t.Errorf("%s: job %s has an expression in a script:\n%s", file, name, step.Run)
+			}
+		}
+	}
+}

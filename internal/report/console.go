@@ -1,0 +1,139 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/warmlayer/warmlayer/internal/solve"
+)
+
+// How much the log shows of a step's name, and of any other cell, in characters. The
+// build's error is shown whole.
+const (
+	longestName = 100
+	longestCell = 300
+)
+
+// Console writes the report for the log, some ten lines of UTF-8 without colours. A
+// failure comes last, where a reader looks first. The error is that of w.
+func (r Report) Console(w io.Writer) error {
+	var text bytes.Buffer
+	p := page{tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)}
+	fmt.Fprintf(p.w, "warmlayer: %s\n", disarm(r.headline()))
+	p.rows("read", r.reads()...)
+	p.rows("steps", cells(r.steps()))
+	p.rows("write", r.writes()...)
+	p.rows("image", cells(r.Result.Digest.String()), cells(strings.Join(r.tags(), " ")))
+	p.rows("retry", cells(r.Result.Retried))
+	for _, warning := range r.warnings() {
+		p.rows("warn", cells(warning))
+	}
+	p.rows("time", cells(r.phases()))
+	p.rows("error", r.failure()...)
+	_, err := w.Write(text.Bytes())
+	return err
+}
+
+// page lays out rows: a label, and cells that stand below each other.
+type page struct{ w *tabwriter.Writer }
+
+// rows shows rows under one label, but for the empty ones. The columns of one label are
+// no matter of the next one's.
+func (p page) rows(label string, rows ...[]string) {
+	for _, row := range rows {
+		for len(row) > 0 && row[len(row)-1] == "" {
+			row = row[:len(row)-1]
+		}
+		if len(row) == 0 {
+			continue
+		}
+		fmt.Fprintf(p.w, "  %-6s %s\n", label, disarm(strings.Join(row, "\t")))
+		label = ""
+	}
+	_ = p.w.Flush() // into memory
+}
+
+// headline says what scope the build has, or why none: "b-main (push to main)".
+func (r Report) headline() string {
+	name := string(r.Plan.Write)
+	if name == "" {
+		name = "no scope to write"
+	}
+	if r.Err != nil {
+		name = "build failed, " + name
+	}
+	if r.Plan.Why != "" {
+		name += " (" + r.Plan.Why + ")"
+	}
+	return line(name)
+}
+
+// reads has a row for each source.
+func (r Report) reads() [][]string {
+	if len(r.Result.Sources) == 0 && r.Err == nil {
+		return [][]string{{"nothing"}}
+	}
+	var rows [][]string
+	for _, s := range r.Result.Sources {
+		rows = append(rows, cells(string(s.State), s.Why, s.Name, s.Cache, reason(s)))
+	}
+	return rows
+}
+
+// steps counts them, and names the first that had to run.
+func (r Report) steps() string {
+	if len(r.Result.Steps) == 0 {
+		return ""
+	}
+	said := fmt.Sprintf("%d of %d cached", r.hits(), len(r.Result.Steps))
+	if miss := r.firstMiss(); miss != "" {
+		said += ", first miss: " + short(miss, longestName)
+	}
+	return said
+}
+
+// writes has a row for each export.
+func (r Report) writes() [][]string {
+	if len(r.Result.Exports) == 0 && r.Err == nil {
+		return [][]string{{"nothing"}}
+	}
+	var rows [][]string
+	for _, e := range r.Result.Exports {
+		rows = append(rows, cells(string(e.Outcome), e.Name, e.Cache, remark(e)))
+	}
+	return rows
+}
+
+// remark is the time that an export took, or why it was not written.
+func remark(e solve.Export) string {
+	if e.Outcome == solve.Written {
+		return duration(e.Seconds)
+	}
+	return message(e.Err)
+}
+
+// failure is the step that failed, and the build's error with its line breaks.
+func (r Report) failure() [][]string {
+	if r.Err == nil {
+		return nil
+	}
+	var rows [][]string
+	if step := r.failed(); step != "" {
+		rows = append(rows, []string{short(step, longestName)})
+	}
+	for text := range strings.Lines(strings.TrimSpace(r.Err.Error())) {
+		rows = append(rows, []string{line(text)})
+	}
+	return rows
+}
+
+// cells makes a row of texts.
+func cells(texts ...string) []string {
+	for i := range texts {
+		texts[i] = short(texts[i], longestCell)
+	}
+	return texts
+}

@@ -1,0 +1,160 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// document is the schema of warmlayer.json, and of nothing else in this package.
+type document struct {
+	Version  string           `json:"version"`
+	OK       bool             `json:"ok"`
+	Error    string           `json:"error"`
+	Builder  string           `json:"builder"`
+	Plan     scope.Plan       `json:"plan"`
+	Digest   digest.Digest    `json:"digest"`
+	ImageID  digest.Digest    `json:"imageid"`
+	Tags     []string         `json:"tags"`
+	Steps    []documentStep   `json:"steps"`
+	Cache    documentCache    `json:"cache"`
+	Sources  []documentSource `json:"sources"`
+	Exports  []documentExport `json:"exports"`
+	Phases   []documentPhase  `json:"phases"`
+	Retried  string           `json:"retried"`
+	Warnings []string         `json:"warnings"`
+	Checks   []documentCheck  `json:"checks"`
+	Failure  documentFailure  `json:"failure"`
+	Seconds  float64          `json:"seconds"`
+}
+
+type documentStep struct {
+	Name    string        `json:"name"`
+	Digest  digest.Digest `json:"digest"`
+	Cached  bool          `json:"cached"`
+	Seconds float64       `json:"seconds"`
+	Error   string        `json:"error"`
+}
+
+type documentCache struct {
+	Hits      int         `json:"hits"`
+	Steps     int         `json:"steps"`
+	Ratio     json.Number `json:"ratio"`
+	FirstMiss string      `json:"first-miss"`
+}
+
+type documentSource struct {
+	Cache string         `json:"cache"`
+	Name  string         `json:"name"`
+	Why   string         `json:"why"`
+	State backends.State `json:"state"`
+	Error string         `json:"error"`
+}
+
+type documentExport struct {
+	Cache   string        `json:"cache"`
+	Name    string        `json:"name"`
+	Outcome solve.Outcome `json:"outcome"`
+	Error   string        `json:"error"`
+	Seconds float64       `json:"seconds"`
+}
+
+type documentPlace struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	EndLine int    `json:"end-line"`
+}
+
+type documentCheck struct {
+	Text   string `json:"text"`
+	Detail string `json:"detail"`
+	URL    string `json:"url"`
+	documentPlace
+}
+
+type documentFailure struct {
+	Step string `json:"step"`
+	Log  string `json:"log"`
+	documentPlace
+}
+
+type documentPhase struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+}
+
+// JSON is the whole report, indented, with a newline at its end:
+//
+//	{"version", "ok", "error", "builder",
+//	 "plan":     what "warmlayer plan --json" shows as the plan,
+//	 "digest", "imageid", "tags":[],
+//	 "steps":    [{"name","digest","cached","seconds","error"}],
+//	 "cache":    {"hits","steps","ratio","first-miss"},
+//	 "sources":  [{"cache","name","why","state","error"}],
+//	 "exports":  [{"cache","name","outcome","error","seconds"}],
+//	 "phases":   [{"name","seconds"}],
+//	 "retried", "warnings":[],
+//	 "checks":   [{"text","detail","url","file","line","end-line"}],
+//	 "failure":  {"step","log","file","line","end-line"},
+//	 "seconds"}
+//
+// Checks are those of the warnings that are BuildKit's; the failure is where in the
+// Dockerfile the build failed, with the end of the step's log.
+//
+// Every key is always there. A string that does not apply is "", a list may be empty,
+// the ratio is that of the output cache-hit-ratio as a number, 0 without steps. In later
+// versions keys may be added; none is renamed or removed.
+func (r Report) JSON() ([]byte, error) {
+	d := document{
+		Version: r.Version, OK: r.Err == nil, Error: message(r.Err), Builder: r.Builder, Plan: r.Plan,
+		Digest: r.Result.Digest, ImageID: r.Result.ImageID, Tags: list(r.tags()),
+		Steps:   []documentStep{},
+		Cache:   documentCache{Hits: r.hits(), Steps: len(r.Result.Steps), Ratio: json.Number(r.ratio()), FirstMiss: r.firstMiss()},
+		Sources: r.sources(), Exports: []documentExport{}, Phases: []documentPhase{},
+		Retried: r.Result.Retried, Warnings: list(r.warnings()), Checks: []documentCheck{}, Seconds: r.Seconds,
+	}
+	d.Plan.Read = list(d.Plan.Read)
+	for _, s := range r.Result.Steps {
+		d.Steps = append(d.Steps, documentStep(s))
+	}
+	for _, e := range r.Result.Exports {
+		d.Exports = append(d.Exports, documentExport{e.Cache, e.Name, e.Outcome, message(e.Err), e.Seconds})
+	}
+	for _, p := range r.Result.Phases {
+		d.Phases = append(d.Phases, documentPhase(p))
+	}
+	for _, w := range r.Result.Warnings {
+		d.Checks = append(d.Checks, documentCheck{w.Text, w.Detail, w.URL, documentPlace(w.Place)})
+	}
+	if f := r.Result.Failure; f != nil {
+		d.Failure = documentFailure{f.Step, tail(f.Log), documentPlace(f.Place)}
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err := e.Encode(d)
+	return b.Bytes(), err
+}
+
+// sources are those of the JSON file and of the output cache-sources.
+func (r Report) sources() []documentSource {
+	all := []documentSource{}
+	for _, s := range r.Result.Sources {
+		all = append(all, documentSource{s.Cache, s.Name, s.Why, s.State, reason(s)})
+	}
+	return all
+}
+
+// list is never nil: JSON has [] where Go has none.
+func list[T any](items []T) []T {
+	if items == nil {
+		return []T{}
+	}
+	return items
+}

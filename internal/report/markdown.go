@@ -1,0 +1,289 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"html"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/solve"
+)
+
+// SummaryLimit is the size in bytes of the job summary that GitHub accepts from one
+// step (docs.github.com, "Workflow commands", step isolation and limits).
+const SummaryLimit = 1 << 20
+
+// What the parts of a summary other than the steps may take: with them and the steps'
+// table around its rows, the summary stays below its limit whatever the names are.
+const (
+	partLimit  = 96 << 10
+	errorLimit = 16 << 10
+	cellLimit  = 300 // characters
+)
+
+// Markdown is the job summary, in GitHub's dialect, of at most [SummaryLimit] bytes:
+// what does not fit is left out, with a line that says how much. It says first what a
+// reader asks first: how it went, why it failed, and what the cache was good for. Every name
+// and message stands in code, so that none can be markup, a link or a mention; only what
+// are plain words does not.
+func (r Report) Markdown() string {
+	before := r.title() + r.errorBlock() + r.share() + r.facts() + r.sourceTable() + r.exportTable() + r.warningList()
+	after := "**Time** " + r.phases() + "\n"
+	return before + r.stepTable(SummaryLimit-len(before)-len(after)) + after
+}
+
+func (r Report) title() string {
+	switch {
+	case r.Err != nil:
+		return "### ❌ warmlayer: the build failed\n\n"
+	case len(r.Result.Steps) == 0:
+		return "### ✅ warmlayer: built in " + duration(r.Seconds) + "\n\n"
+	}
+	return fmt.Sprintf("### ✅ warmlayer: %d of %d steps cached, built in %s\n\n", r.hits(), len(r.Result.Steps), duration(r.Seconds))
+}
+
+// What the bar and the table of the steps are coloured with, on light pages and dark ones,
+// and the space that keeps a colour and its word on one line.
+const (
+	hitMark  = "🟩"
+	ranMark  = "🟦"
+	failMark = "🟥"
+	noBreak  = "\u00a0"
+)
+
+// share is a bar that shows how many of the steps were cached, and names the first that
+// was not.
+func (r Report) share() string {
+	n := len(r.Result.Steps)
+	if n == 0 {
+		return ""
+	}
+	said := fmt.Sprintf("%s **%d%%** cached", bar(r.hits(), n), 100*r.hits()/n)
+	if miss := r.firstMiss(); miss != "" {
+		said += ", first miss: " + code(miss)
+	}
+	return said + "\n\n"
+}
+
+// bar shows a share in twenty cells. It is full only when the share is.
+func bar(part, whole int) string {
+	full := 20 * part / whole
+	return strings.Repeat(hitMark, full) + strings.Repeat(ranMark, 20-full)
+}
+
+// facts is a table of names and values. Its header is the first of them: a table without
+// one has an empty line above it.
+func (r Report) facts() string {
+	var rows []string
+	fact := func(name, value string) {
+		if value != "" {
+			rows = append(rows, row("**"+name+"**", value))
+		}
+	}
+	var tags []string
+	for _, tag := range r.tags() {
+		tags = append(tags, code(tag)+" ")
+	}
+	fact("Image", strings.TrimSpace(fit(tags, partLimit, "and %d more")))
+	fact("Digest", code(r.Result.Digest.String()))
+	fact("Scope", cmp.Or(code(string(r.Plan.Write)), "none to write")+because(r.Plan.Why))
+	fact("Builder", words(r.Builder))
+	fact("Retried", code(r.Result.Retried))
+	return rows[0] + "| :-- | :-- |\n" + strings.Join(rows[1:], "") + "\n"
+}
+
+// because adds why to what is so.
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ", " + words(why)
+}
+
+// errorBlock is a pre element: Markdown leaves what is in it alone up to its end tag.
+func (r Report) errorBlock() string {
+	if r.Err == nil {
+		return ""
+	}
+	var b strings.Builder
+	f := r.Result.Failure
+	if f == nil {
+		f = &solve.Failure{}
+	}
+	if step := r.failed(); step != "" {
+		b.WriteString("Failed step: " + code(step))
+		if f.Place.File != "" {
+			b.WriteString(", " + code(place(f.Place)))
+		}
+		b.WriteString("\n\n")
+	}
+	return b.String() + pre(r.Err.Error()) + pre(tail(f.Log))
+}
+
+// pre shows the lines of a text as they are, as many as fit; "" for none.
+func pre(text string) string {
+	var lines []string
+	for text := range strings.Lines(strings.TrimSpace(text)) {
+		lines = append(lines, html.EscapeString(short(text, 10*cellLimit))+"\n")
+	}
+	if len(lines) == 0 {
+		return ""
+	}
+	return "<pre>\n" + fit(lines, errorLimit, "and %d more lines\n") + "</pre>\n\n"
+}
+
+func (r Report) sourceTable() string {
+	var rows [][]string
+	for _, s := range r.Result.Sources {
+		rows = append(rows, []string{state(string(s.State)), code(s.Name), words(s.Why), code(s.Cache), words(reason(s))})
+	}
+	return table([]string{"Read", "Scope", "Why", "Cache", "Reason"}, rows, partLimit)
+}
+
+func (r Report) exportTable() string {
+	var rows [][]string
+	for _, e := range r.Result.Exports {
+		took := ""
+		if e.Seconds > 0 {
+			took = duration(e.Seconds)
+		}
+		rows = append(rows, []string{state(string(e.Outcome)), code(e.Name), took, code(e.Cache), words(message(e.Err))})
+	}
+	return table([]string{"Write", "Scope", "Time", "Cache", "Reason"}, rows, partLimit)
+}
+
+// state marks what needs a look: a cache that failed.
+func state(word string) string {
+	if word == string(backends.Failed) {
+		return "⚠️" + noBreak + word
+	}
+	return word
+}
+
+// longSteps is from how many steps on their table is folded away. It always is where
+// every step was cached: then there is nothing to look for in it.
+const longSteps = 40
+
+// stepTable takes at most limit bytes.
+func (r Report) stepTable(limit int) string {
+	n := len(r.Result.Steps)
+	if n == 0 {
+		return ""
+	}
+	var rows [][]string
+	for _, s := range r.Result.Steps {
+		mark, result := ranMark, duration(s.Seconds)
+		switch {
+		case cancelled(s):
+			result = "cancelled"
+		case s.Error != "":
+			mark, result = failMark, "failed after "+result
+		case s.Cached:
+			mark, result = hitMark, "cached"
+		}
+		rows = append(rows, []string{mark + noBreak + strings.ReplaceAll(result, " ", noBreak), code(s.Name)})
+	}
+	open := ""
+	if r.hits() < n && n < longSteps {
+		open = " open"
+	}
+	top := "<details" + open + "><summary>Steps</summary>\n\n"
+	bottom := "</details>\n\n"
+	return top + table([]string{"Result", "Step"}, rows, limit-len(top)-len(bottom)) + bottom
+}
+
+func (r Report) warningList() string {
+	var items []string
+	for _, text := range r.warnings() {
+		item := "- ⚠️ " + code(text)
+		if i := slices.IndexFunc(r.Result.Warnings, func(w solve.Warning) bool { return w.Text == text }); i >= 0 {
+			for _, more := range []string{place(r.Result.Warnings[i].Place), r.Result.Warnings[i].URL} {
+				if more != "" {
+					item += " " + code(more)
+				}
+			}
+		}
+		items = append(items, item+"\n")
+	}
+	if len(items) == 0 {
+		return ""
+	}
+	return fit(items, partLimit, "- and %d more\n") + "\n"
+}
+
+// table has a header and rows of as many cells, in at most limit bytes; "" without rows.
+// A last column that is empty is left out.
+func table(header []string, rows [][]string, limit int) string {
+	if len(rows) == 0 {
+		return ""
+	}
+	if last := len(header) - 1; !slices.ContainsFunc(rows, func(cells []string) bool { return cells[last] != "" }) {
+		header = header[:last]
+	}
+	var lines []string
+	for _, cells := range rows {
+		lines = append(lines, row(cells[:len(header)]...))
+	}
+	top := row(header...) + "|" + strings.Repeat(" :-- |", len(header)) + "\n"
+	return top + fit(lines, limit-len(top)-1, "| and %d more |\n") + "\n"
+}
+
+func row(cells ...string) string { return "| " + strings.Join(cells, " | ") + " |\n" }
+
+// fit joins the items, in at most limit bytes: if not all fit, as many as do, and
+// then how many do not.
+func fit(items []string, limit int, rest string) string {
+	size := 0
+	for _, item := range items {
+		size += len(item)
+	}
+	n := len(items)
+	for size > limit && n > 0 {
+		if n == len(items) {
+			limit -= len(rest) + len("000000000")
+		}
+		n--
+		size -= len(items[n])
+	}
+	out := strings.Join(items[:n], "")
+	if n < len(items) {
+		out += fmt.Sprintf(rest, len(items)-n)
+	}
+	return out
+}
+
+// words shows a phrase as it is where that means nothing to Markdown, "pull request 12",
+// and as code otherwise.
+func words(s string) string {
+	if plain.MatchString(s) {
+		return s
+	}
+	return code(s)
+}
+
+var plain = regexp.MustCompile(`^[A-Za-z][A-Za-z ,'/]{0,200}( [0-9]{1,6})?$`)
+
+// code shows a name or message as code on one line, "" for an empty one. A code span
+// takes all but three characters literally: a backtick ends it, and a pipe or a
+// backslash before one ends the table's cell.
+func code(s string) string {
+	s = short(s, cellLimit)
+	switch {
+	case s == "":
+		return ""
+	case !strings.ContainsAny(s, "`|\\"):
+		return "`" + s + "`"
+	}
+	return "<code>" + entities.Replace(s) + "</code>"
+}
+
+// entities stand for what would be markup, a link or a mention. A reference to a
+// character is text wherever it stands (CommonMark 0.31, section 2.5).
+var entities = strings.NewReplacer(
+	"&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#39;", "`", "&#96;", `\`, "&#92;", "|", "&#124;",
+	"*", "&#42;", "_", "&#95;", "[", "&#91;", "]", "&#93;", "~", "&#126;", "!", "&#33;", "$", "&#36;",
+	":", "&#58;", "@", "&#64;", "#", "&#35;", "www.", "www&#46;",
+)

@@ -1,0 +1,173 @@
+package report
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/warmlayer/warmlayer/internal/solve"
+)
+
+func same(s string) string { return s }
+
+func read(t *testing.T, path ...string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(path...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func TestPublish(t *testing.T) {
+	t.Parallel()
+	tmp := t.TempDir()
+	p := Places{Dir: filepath.Join(tmp, "new", "dir"), GitHubOutput: filepath.Join(tmp, "output"), StepSummary: filepath.Join(tmp, "summary")}
+	if err := os.WriteFile(p.GitHubOutput, []byte("before=1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := reports()["several"]
+	for range 2 { // files in Dir are replaced, the others grow
+		if err := r.Publish(p, same); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var document map[string]any
+	if err := json.Unmarshal([]byte(read(t, p.Dir, "warmlayer.json")), &document); err != nil || document["ok"] != true {
+		t.Errorf("warmlayer.json: %v, %v", err, document)
+	}
+	if got := read(t, p.Dir, "warmlayer.md"); got != r.Markdown() {
+		t.Errorf("warmlayer.md:\n%s", got)
+	}
+	if got := read(t, p.Dir, "warmlayer.env"); strings.Count(got, "WARMLAYER_CACHE_EXPORT=failed\n") != 1 {
+		t.Errorf("warmlayer.env:\n%s", got)
+	}
+	if got := read(t, p.StepSummary); got != r.Markdown()+r.Markdown() {
+		t.Errorf("summary:\n%s", got)
+	}
+	appended, found := strings.CutPrefix(read(t, p.GitHubOutput), "before=1\n")
+	if outputs, err := parseGitHub(appended); !found || err != nil || len(outputs) != 2*len(r.Outputs()) {
+		t.Errorf("outputs %q, %v", outputs, err)
+	}
+	left, err := os.ReadDir(p.Dir)
+	if err != nil || len(left) != 3 {
+		t.Errorf("%d files in the directory, want 3; %v", len(left), err)
+	}
+}
+
+func TestPublishNowhere(t *testing.T) {
+	t.Parallel()
+	if err := (Report{}).Publish(Places{}, same); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPublishGoesOn makes one place after the other fail: the rest are written.
+func TestPublishGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, broken := range []string{"dir", "output", "summary"} {
+		t.Run(broken, func(t *testing.T) {
+			t.Parallel()
+			tmp := t.TempDir()
+			path := func(name string) string {
+				if name == broken { // below a file there is no room
+					name = filepath.Join("file", name)
+				}
+				return filepath.Join(tmp, name)
+			}
+			if err := os.WriteFile(filepath.Join(tmp, "file"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			err := reports()["warm"].Publish(Places{Dir: path("dir"), GitHubOutput: path("output"), StepSummary: path("summary")}, same)
+			var where *os.PathError
+			if !errors.As(err, &where) || !strings.Contains(where.Path, filepath.Join(tmp, "file")) {
+				t.Errorf("error %v", err)
+			}
+			for _, name := range []string{"dir", "output", "summary"} {
+				if _, err := os.Stat(path(name)); (err == nil) != (name != broken) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+}
+
+// TestReplaceCleansUp has a directory in the way of the new file.
+func TestReplaceCleansUp(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "warmlayer.md", "in the way"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace(dir, "warmlayer.md", []byte("x")); err == nil {
+		t.Error("a directory was replaced")
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestPublishHidesSecrets puts canaries into everything that is not made by us, with
+// characters that JSON, Markdown and dotenv write in another way.
+func TestPublishHidesSecrets(t *testing.T) {
+	t.Parallel()
+	const canary = `ca"na\ry<&>|$1`
+	r := reports()["several"]
+	r.Builder, r.Err, r.Result.Retried, r.Plan.Why = canary, errors.New(canary), canary, canary
+	r.Warnings, r.Plan.Warnings = []string{canary}, []string{canary}
+	r.Result.Warnings = []solve.Warning{{Text: "x" + canary, Detail: canary, URL: canary, Place: solve.Place{File: canary}}}
+	r.Result.Failure = &solve.Failure{Place: solve.Place{File: canary}, Step: canary, Log: canary}
+	r.Result.Steps = append(r.Result.Steps, solve.Step{Name: canary, Error: canary})
+	r.Result.Sources = append(r.Result.Sources, solve.Source{Cache: canary, Err: errors.New(canary)})
+	r.Result.Exports = append(r.Result.Exports, solve.Export{Cache: canary, Err: errors.New(canary)})
+	f := &r.Plan.Facts
+	for _, fact := range []*string{&f.Event, &f.Branch, &f.Base, &f.Default, &f.Tag, &f.Doubt, &f.Repo, &f.URL} {
+		*fact = canary
+	}
+	quoted, err := json.Marshal(map[string]any{"args": []any{canary, 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Result.Metadata = map[string]string{
+		"image.name": canary, "provenance": base64.StdEncoding.EncodeToString(quoted), "result.json": string(quoted),
+	}
+	before := compact(r.metadata())
+
+	tmp := t.TempDir()
+	var azure bytes.Buffer
+	p := Places{Dir: tmp, GitHubOutput: filepath.Join(tmp, "output"), StepSummary: filepath.Join(tmp, "summary"), Azure: &azure}
+	// This one knows no other form of the secret: none may be needed.
+	hide := func(s string) string { return strings.ReplaceAll(s, canary, mask) }
+	if err := r.Publish(p, hide); err != nil {
+		t.Fatal(err)
+	}
+	var commands bytes.Buffer
+	for _, ci := range []string{"github", "azure"} {
+		if err := on(ci, r).Annotations(&commands, true, hide); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(tmp, "azure"), azure.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(tmp, "annotations"), commands.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"warmlayer.json", "warmlayer.md", "warmlayer.env", "output", "summary", "azure", "annotations"} {
+		text := read(t, tmp, file)
+		if strings.Contains(text, "na\\") || strings.Contains(text, "ry<") || strings.Contains(text, "ry&") || strings.Contains(text, "ry\\") {
+			t.Errorf("%s shows the secret:\n%s", file, text)
+		}
+		if !strings.Contains(text, mask) {
+			t.Errorf("%s has no mask: was the canary in it?", file)
+		}
+	}
+	if compact(r.metadata()) != before || r.Result.Steps[len(r.Result.Steps)-1].Name != canary {
+		t.Error("the report itself was changed")
+	}
+}

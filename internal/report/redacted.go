@@ -1,0 +1,98 @@
+package report
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/solve"
+)
+
+// redacted is the report with the text in it redacted. That is done before text is
+// encoded: a secret with a quote in it looks different in JSON, and one that reads
+// "cached" must not change the schema. Digests and scopes' names stand: they are made
+// of hashes and of names that everybody sees, and later steps depend on them.
+func (r Report) redacted(redact func(string) string) Report {
+	hide := func(texts ...*string) {
+		for _, t := range texts {
+			*t = redact(*t)
+		}
+	}
+	hideError := func(err error) error {
+		var withheld backends.Withheld
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &withheld): // which is shown where others are not
+			return backends.Withheld(redact(string(withheld)))
+		}
+		return errors.New(redact(err.Error()))
+	}
+	hide(&r.Builder, &r.Plan.Why, &r.Result.Retried)
+	r.Err = hideError(r.Err)
+	f := &r.Plan.Facts
+	hide(&f.Event, &f.Branch, &f.Base, &f.Default, &f.Tag, &f.Doubt, &f.Repo, &f.URL)
+	for _, texts := range []*[]string{&r.Warnings, &r.Plan.Warnings} {
+		*texts = each(*texts, func(t *string) { hide(t) })
+	}
+	r.Result.Warnings = each(r.Result.Warnings, func(w *solve.Warning) { hide(&w.Text, &w.Detail, &w.URL, &w.Place.File) })
+	if r.Result.Failure != nil {
+		f := *r.Result.Failure
+		hide(&f.Place.File, &f.Step, &f.Log)
+		r.Result.Failure = &f
+	}
+	r.Result.Steps = each(r.Result.Steps, func(s *solve.Step) { hide(&s.Name, &s.Error) })
+	r.Result.Sources = each(r.Result.Sources, func(s *solve.Source) { hide(&s.Cache); s.Err = hideError(s.Err) })
+	r.Result.Exports = each(r.Result.Exports, func(e *solve.Export) { hide(&e.Cache); e.Err = hideError(e.Err) })
+	r.Result.Metadata = maps.Clone(r.Result.Metadata)
+	for key, value := range r.Result.Metadata {
+		r.Result.Metadata[key] = hideMetadata(key, value, redact)
+	}
+	return r
+}
+
+// each is a copy of the items, changed.
+func each[T any](items []T, change func(*T)) []T {
+	items = slices.Clone(items)
+	for i := range items {
+		change(&items[i])
+	}
+	return items
+}
+
+// hideMetadata redacts one value of BuildKit's answer, in the form it came in.
+func hideMetadata(key, value string, redact func(string) string) string {
+	text, ok := decoded(key, value).(json.RawMessage)
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var v any
+	if !ok || d.Decode(&v) != nil {
+		return redact(value)
+	}
+	hidden := compact(hideStrings(v, redact))
+	if key == plainJSON {
+		return hidden
+	}
+	return base64.StdEncoding.EncodeToString([]byte(hidden))
+}
+
+// hideStrings redacts every string of a JSON value but the keys.
+func hideStrings(v any, redact func(string) string) any {
+	switch v := v.(type) {
+	case string:
+		return redact(v)
+	case []any:
+		for i := range v {
+			v[i] = hideStrings(v[i], redact)
+		}
+	case map[string]any:
+		for key := range v {
+			v[key] = hideStrings(v[key], redact)
+		}
+	}
+	return v
+}

@@ -1,0 +1,185 @@
+// Package report tells what a build did: in the log, in a job summary, in the step's
+// outputs and in files. A [Redactor] stands in front of them all.
+//
+//	redactor := report.NewRedactor(secrets)
+//	out := redactor.Writer(os.Stderr)
+//	r := report.Report{Plan: plan, Builder: "embedded", Result: result, Err: err, Seconds: 2.1}
+//	err = errors.Join(r.Console(out), r.Publish(places, redactor.String), out.Close())
+//
+// The first build of a feature branch, on an empty builder, prints
+//
+//	warmlayer: b-feature-a-951d42dc02 (push to feature/a)
+//	  read   absent  own branch      b-feature-a-951d42dc02  local /var/cache/app
+//	         loaded  default branch  b-main                  local /var/cache/app
+//	  steps  5 of 5 cached
+//	  write  written  b-feature-a-951d42dc02  local /var/cache/app  0.4s
+//	  image  sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d
+//	         ghcr.io/o/app:feature-a
+//	  time   start builder 0.6s · build 0.4s · push 0.1s · export cache 0.4s · total 2.1s
+package report
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// Report is one build that has ended, well or not. Every field may hold what the
+// build's author chose: names are hostile, and each form of the report escapes them.
+type Report struct {
+	Version  string // warmlayer's
+	Plan     scope.Plan
+	Builder  string // "embedded", or the address of the BuildKit used; "" when there was none
+	Result   solve.Result
+	Err      error    // the build's; nil when it went well
+	Warnings []string // from everything but BuildKit, such as those of the plan
+	Seconds  float64  // of the whole step
+}
+
+// hits is how many of the steps were cached.
+func (r Report) hits() int {
+	n := 0
+	for _, s := range r.Result.Steps {
+		if s.Cached {
+			n++
+		}
+	}
+	return n
+}
+
+// ratio is the share of cached steps with two decimals, rounded down: "1.00" is all
+// of them. Without steps it is "".
+func (r Report) ratio() string {
+	if len(r.Result.Steps) == 0 {
+		return ""
+	}
+	percent := 100 * r.hits() / len(r.Result.Steps)
+	return fmt.Sprintf("%d.%02d", percent/100, percent%100)
+}
+
+// firstMiss is the name of the first step that was not cached, "" for none.
+func (r Report) firstMiss() string {
+	i := slices.IndexFunc(r.Result.Steps, func(s solve.Step) bool { return !s.Cached })
+	if i < 0 {
+		return ""
+	}
+	return r.Result.Steps[i].Name
+}
+
+// failed is the name of the step that made the build fail, "" for none.
+func (r Report) failed() string {
+	i := slices.IndexFunc(r.Result.Steps, func(s solve.Step) bool { return s.Error != "" && !cancelled(s) })
+	if i < 0 {
+		return ""
+	}
+	return r.Result.Steps[i].Name
+}
+
+// cancelled tells whether a step ended because the build did: another step had failed,
+// or the user stopped it.
+func cancelled(s solve.Step) bool { return strings.Contains(s.Error, context.Canceled.Error()) }
+
+// tags are the names that the image was given.
+func (r Report) tags() []string {
+	names := r.Result.Metadata[exptypes.ExporterImageNameKey]
+	return strings.FieldsFunc(names, func(c rune) bool { return c == ',' })
+}
+
+// warnings are all of them, each once.
+func (r Report) warnings() []string {
+	var all []string
+	for _, w := range r.Warnings {
+		if !slices.Contains(all, w) {
+			all = append(all, w)
+		}
+	}
+	for _, w := range r.Result.Warnings {
+		if !slices.Contains(all, w.Text) {
+			all = append(all, w.Text)
+		}
+	}
+	return all
+}
+
+// outcome sums up the exports in one word: that of the export that most needs to be
+// known, which is one that failed, else one that was written, else one that was
+// unchanged. Where nothing was exported, that is "skipped".
+func (r Report) outcome() solve.Outcome {
+	for _, o := range []solve.Outcome{solve.Broken, solve.Written, solve.Unchanged} {
+		if slices.ContainsFunc(r.Result.Exports, func(e solve.Export) bool { return e.Outcome == o }) {
+			return o
+		}
+	}
+	return solve.Skipped
+}
+
+// reason says why a source could not be read, or was not to be. That one is absent needs
+// no other reason.
+func reason(s solve.Source) string {
+	var withheld backends.Withheld
+	if s.State == backends.Failed || errors.As(s.Err, &withheld) {
+		return message(s.Err)
+	}
+	return ""
+}
+
+// message is the text of an error, "" for nil.
+func message(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// line makes one printable line of any text: white space becomes a space, and what a
+// terminal would obey or a reader would not see, its Go escape.
+func line(s string) string {
+	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, string(utf8.RuneError))), " ")
+	var b strings.Builder
+	for _, c := range s {
+		if unicode.IsPrint(c) {
+			b.WriteRune(c)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRune(c), "'"))
+		}
+	}
+	return b.String()
+}
+
+// short is one line of at most n characters.
+func short(s string, n int) string {
+	s = line(s)
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return strings.TrimSpace(string([]rune(s)[:n-1])) + "…"
+}
+
+// duration shows seconds: "0.4s", "2m05s".
+func duration(seconds float64) string {
+	if seconds < 59.95 {
+		return fmt.Sprintf("%.1fs", seconds)
+	}
+	whole := int(seconds + 0.5)
+	return fmt.Sprintf("%dm%02ds", whole/60, whole%60)
+}
+
+// phases shows the seconds of each phase, and of the whole step.
+func (r Report) phases() string {
+	var parts []string
+	for _, p := range r.Result.Phases {
+		parts = append(parts, line(p.Name)+" "+duration(p.Seconds))
+	}
+	return strings.Join(append(parts, "total "+duration(r.Seconds)), " · ")
+}

@@ -1,0 +1,196 @@
+package report
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	digest "github.com/opencontainers/go-digest"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+var update = flag.Bool("update", false, "write what the code gives into testdata")
+
+// hostile is a name with everything in it that some form of the report gives a meaning.
+const hostile = "[1/1] RUN echo \"`x`\" | tee a\\|b</code></pre><script> @team #1 :tada: $(id) ${CI_JOB_TOKEN}\n" +
+	"::set-output name=digest::x\r\n\x1b[31mred\u202e\xff ![i](https://evil.example) *b* _i_ ~s~ www.evil.example"
+
+// reports are the cases of the goldens, by the name of their file in testdata.
+func reports() map[string]Report {
+	const ownName = "b-feature-a-951d42dc02"
+	const cache = "local /var/cache/app"
+	own := func(state backends.State) solve.Source {
+		return solve.Source{Cache: cache, Name: ownName, Why: "own branch", State: state}
+	}
+	fromMain := solve.Source{Cache: cache, Name: "b-main", Why: "default branch", State: backends.Loaded}
+	steps := func(cached ...bool) []solve.Step {
+		var all []solve.Step
+		for i, name := range []string{"[build 2/4] WORKDIR /src", "[build 3/4] COPY . .", "[build 4/4] RUN make", "[stage-1 2/2] COPY --from=build /out /"}[:len(cached)] {
+			all = append(all, solve.Step{Name: name, Digest: digest.FromString(name), Cached: cached[i], Seconds: float64(i) / 4})
+		}
+		return all
+	}
+	base := Report{
+		Version: "v0.1.0",
+		Builder: "embedded",
+		Plan: scope.New(
+			scope.Facts{CI: "git", Event: "push", Branch: "feature/a", Default: "main", Trusted: true},
+			scope.Options{}),
+		Result: solve.Result{
+			Digest:  digest.FromString("image"),
+			ImageID: digest.FromString("config"),
+			Metadata: map[string]string{
+				"image.name":                "ghcr.io/o/app:feature-a,ghcr.io/o/app:latest",
+				"containerimage.digest":     digest.FromString("image").String(),
+				"containerimage.descriptor": base64.StdEncoding.EncodeToString([]byte(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1234567}`)),
+			},
+			Steps:   steps(true, true, true, true),
+			Sources: []solve.Source{own(backends.Absent), fromMain},
+			Exports: []solve.Export{{Cache: cache, Name: ownName, Outcome: solve.Written, Seconds: 0.42}},
+			Phases:  []solve.Phase{{Name: "start builder", Seconds: 0.61}, {Name: "build", Seconds: 0.4}, {Name: "push", Seconds: 0.1}, {Name: "export cache", Seconds: 0.42}},
+		},
+		Seconds: 1.6,
+	}
+	with := func(change func(*Report)) Report {
+		r := base
+		change(&r)
+		return r
+	}
+	return map[string]Report{
+		"warm": base,
+		"unchanged": with(func(r *Report) {
+			r.Result.Sources = []solve.Source{own(backends.Loaded), fromMain}
+			r.Result.Exports = []solve.Export{{Cache: cache, Name: ownName, Outcome: solve.Unchanged}}
+		}),
+		"cold": with(func(r *Report) {
+			r.Result.Sources = []solve.Source{own(backends.Absent)}
+			r.Result.Steps = steps(false, false, false, false)
+			r.Result.Warnings = []solve.Warning{{
+				Text:   "JSONArgsRecommended: JSON arguments recommended for CMD (line 7)",
+				Detail: "JSON arguments recommended for ENTRYPOINT/CMD to prevent unintended behavior related to OS signals",
+				URL:    "https://docs.docker.com/go/dockerfile/rule/json-args-recommended/",
+				Place:  solve.Place{File: "app/Dockerfile", Line: 7, EndLine: 8},
+			}}
+			r.Seconds = 84.3
+		}),
+		"fork": with(func(r *Report) {
+			r.Plan = scope.New(scope.Facts{CI: "github", PR: 7, Doubt: "a fork's pull request", Branch: "main", Default: "main"}, scope.Options{})
+			r.Result.Sources = []solve.Source{fromMain}
+			r.Result.Exports = nil
+			r.Result.Steps = steps(true, true, false)
+		}),
+		"withheld": with(func(r *Report) {
+			withheld := own(backends.Absent)
+			withheld.Err = backends.Withheld("not read: ACTIONS_CACHE_MODE=none")
+			r.Result.Sources = []solve.Source{withheld}
+			r.Result.Exports = []solve.Export{{Cache: cache, Name: ownName, Outcome: solve.Skipped, Err: errors.New("ACTIONS_CACHE_MODE=none")}}
+		}),
+		"several": with(func(r *Report) {
+			r.Result.Sources = []solve.Source{
+				own(backends.Loaded),
+				{Cache: "registry ghcr.io/o/app", Name: ownName, Why: "own branch", State: backends.Failed, Err: errors.New("HEAD https://ghcr.io/v2/o/app/manifests/cache-b-main: 403 Forbidden")},
+				{Cache: "s3 bucket", State: backends.Loaded},
+			}
+			r.Result.Exports = []solve.Export{
+				{Cache: cache, Name: ownName, Outcome: solve.Written, Seconds: 0.4},
+				{Cache: "registry ghcr.io/o/app", Name: ownName, Outcome: solve.Broken, Err: errors.New("not done within 10m0s (cache-timeout)"), Seconds: 600},
+				{Cache: "s3 bucket", Outcome: solve.Skipped, Err: errors.New("the build's inputs changed while it ran")},
+			}
+			r.Result.Steps = steps(true, true, false, false)
+			r.Warnings = []string{"cache-write: always: written by an untrusted build"}
+			r.Result.Retried = "a cache broke the build: blob sha256:2c26 was lost"
+			r.Seconds = 612
+		}),
+		"failed": with(func(r *Report) {
+			r.Result.Digest, r.Result.ImageID, r.Result.Metadata = "", "", nil
+			r.Result.Steps = steps(true, false, false)
+			r.Result.Steps[1].Error = "context canceled"
+			r.Result.Steps[2].Error = `process "/bin/sh -c make" did not complete successfully: exit code: 2`
+			r.Result.Exports = []solve.Export{{Cache: cache, Name: ownName, Outcome: solve.Skipped, Err: errors.New("the build failed")}}
+			r.Result.Failure = &solve.Failure{
+				Place: solve.Place{File: "Dockerfile", Line: 4, EndLine: 4}, Step: r.Result.Steps[2].Name,
+				Log: "cc -o app app.c\napp.c:3: \x1b[31merror:\x1b[0m <stdio.h> 100% missing\n\nmake: *** [app] Error 1\n",
+			}
+			r.Err = errors.New(`failed to solve: process "/bin/sh -c make" did not complete successfully: exit code: 2`)
+		}),
+		"no-builder": with(func(r *Report) {
+			r.Builder, r.Result = "", solve.Result{}
+			r.Err = errors.New("start buildkitd: not found in PATH\nhint: install BuildKit, or set builder to an address")
+			r.Seconds = 0.1
+		}),
+		"no-cache": with(func(r *Report) {
+			r.Result.Sources, r.Result.Exports, r.Result.Steps, r.Result.Metadata = nil, nil, nil, nil
+		}),
+		"hostile": with(func(r *Report) {
+			r.Plan.Why, r.Builder = hostile, hostile
+			r.Result.Steps = []solve.Step{{Name: hostile, Error: hostile}}
+			r.Result.Sources = []solve.Source{{Cache: hostile, Name: hostile, Why: hostile, State: backends.Failed, Err: errors.New(hostile)}}
+			r.Result.Exports = []solve.Export{{Cache: hostile, Name: hostile, Outcome: solve.Broken, Err: errors.New(hostile)}}
+			r.Result.Metadata = map[string]string{"image.name": hostile}
+			r.Result.Warnings = []solve.Warning{{Text: "x " + hostile, Detail: hostile, URL: hostile, Place: solve.Place{File: hostile, Line: 1}}}
+			r.Result.Failure = &solve.Failure{Place: solve.Place{File: hostile, Line: 2, EndLine: 3}, Step: hostile, Log: hostile}
+			r.Warnings, r.Result.Retried, r.Err = []string{hostile}, hostile, errors.New(hostile)
+		}),
+	}
+}
+
+// TestForms compares every form of every report with its golden. The outputs, but for
+// the random delimiters, are those of the dotenv file.
+func TestForms(t *testing.T) {
+	t.Parallel()
+	for name, r := range reports() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var console, dotenv, annotations, issues bytes.Buffer
+			as := func(s string) string { return s }
+			document, err := r.JSON()
+			if err := errors.Join(err, r.Console(&console), Dotenv(&dotenv, r.Outputs()), on("github", r).Annotations(&annotations, true, as), on("azure", r).Annotations(&issues, true, as)); err != nil {
+				t.Fatal(err)
+			}
+			got := txtar.Archive{Files: []txtar.File{
+				{Name: "console", Data: console.Bytes()},
+				{Name: "warmlayer.md", Data: []byte(r.Markdown())},
+				{Name: "warmlayer.json", Data: document},
+				{Name: "warmlayer.env", Data: dotenv.Bytes()},
+				{Name: "annotations", Data: annotations.Bytes()},
+				{Name: "azure", Data: issues.Bytes()},
+			}}
+			golden(t, filepath.Join("testdata", name+".txtar"), &got)
+		})
+	}
+}
+
+// on is the report as another CI gets it.
+func on(ci string, r Report) Report {
+	r.Plan.Facts.CI = ci
+	return r
+}
+
+func golden(t *testing.T, file string, got *txtar.Archive) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, txtar.Format(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(want.Files) != len(got.Files) {
+		t.Fatalf("%s has %d files, want %d", file, len(want.Files), len(got.Files))
+	}
+	for i, f := range got.Files {
+		if w := want.Files[i]; w.Name != f.Name || !bytes.Equal(w.Data, f.Data) {
+			t.Errorf("%s:\n%swant %s:\n%s", f.Name, f.Data, w.Name, w.Data)
+		}
+	}
+}

@@ -1,0 +1,217 @@
+package solve
+
+import (
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	policy "github.com/moby/buildkit/sourcepolicy/pb"
+
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// facts is what a step sees of its surroundings.
+const facts = `RUN { cat /etc/hosts; echo "nofile $(ulimit -Sn):$(ulimit -Hn)"; echo "shm $(df -k /dev/shm | awk 'NR==2 {print $2}')"; \
+  echo "interfaces $(awk -F: 'NR>2 {print $1}' /proc/net/dev | tr -d ' ' | sort | tr '\n' ' ')"; env; } > /facts
+FROM scratch
+COPY --from=base /facts /
+`
+
+// TestWhatStepsSee sets one option after the other.
+func TestWhatStepsSee(t *testing.T) {
+	t.Parallel()
+	daemon := testkit.StartBuildkitd(t, "--allow-insecure-entitlement=network.host",
+		"--oci-worker-labels="+hostGatewayLabel+"=10.7.7.7")
+	tests := []struct {
+		name   string
+		change func(*Request)
+		want   string
+	}{
+		{"add-hosts", func(r *Request) {
+			r.Inputs.AddHosts = []inputs.Pair{{Key: "db", Value: "10.0.0.1"}, {Key: "db", Value: "fd00::1"}}
+		}, "10.0.0.1\tdb\nfd00::1\tdb\n"},
+		{"host-gateway", func(r *Request) {
+			r.Inputs.AddHosts = []inputs.Pair{{Key: "host.docker.internal", Value: "host-gateway"}}
+		}, "10.7.7.7\thost.docker.internal\n"},
+		{"ulimit", func(r *Request) { r.Inputs.Ulimits = []string{"nofile=123:456", "nproc=99"} }, "nofile 123:456\n"},
+		{"shm-size", func(r *Request) { r.Inputs.ShmSize = 128 << 20 }, "shm 131072\n"},
+		{"network none", func(r *Request) { r.Inputs.Network = "none" }, "interfaces lo \n"},
+		{"network host", func(r *Request) { r.Inputs.Network = "host" }, "interfaces " + interfaces(t) + "\n"},
+		{"proxy of the config", func(r *Request) { r.Proxies = map[string]string{"FTP_PROXY": "http://config:1"} }, "FTP_PROXY=http://config:1\n"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := request(t, daemon, app(t, facts))
+			test.change(&r)
+			got := r.file(t, "facts")
+			if !strings.Contains(got, test.want) {
+				t.Errorf("a step sees\n%swant\n%s", got, test.want)
+			}
+		})
+	}
+}
+
+// TestProxies: one that the user gives, in whatever case, takes the place of the config's.
+func TestProxies(t *testing.T) {
+	t.Parallel()
+	b := run{Request: Request{
+		Proxies: map[string]string{"HTTP_PROXY": "config", "http_proxy": "config", "NO_PROXY": "config"},
+		Inputs:  inputs.Values{BuildArgs: []inputs.Pair{{Key: "Http_Proxy", Value: "user"}, {Key: "A", Value: "b"}}},
+	}}
+	got := map[string]string{}
+	b.setBuildArgs(got)
+	want := map[string]string{"build-arg:Http_Proxy": "user", "build-arg:A": "b", "build-arg:NO_PROXY": "config"}
+	if !maps.Equal(got, want) {
+		t.Errorf("attributes %v, want %v", got, want)
+	}
+}
+
+// interfaces are those of this machine, as the test's image lists them.
+func interfaces(t *testing.T) string {
+	t.Helper()
+	all, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, i := range all {
+		names = append(names, i.Name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ") + " "
+}
+
+// TestCgroupParent: a step cannot see its cgroup's path, but while it runs we can.
+func TestCgroupParent(t *testing.T) {
+	t.Parallel()
+	const parent = "warmlayer-test-parent"
+	var seen []string
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		for _, pattern := range []string{"/sys/fs/cgroup/" + parent + "/*/cgroup.procs", "/sys/fs/cgroup/*/" + parent + "/*/cgroup.procs"} {
+			found, _ := filepath.Glob(pattern)
+			seen = append(seen, found...)
+		}
+	}))
+	defer server.Close()
+	r := request(t, testkit.StartBuildkitd(t), app(t, "RUN wget -q -O /dev/null "+server.URL+"\n"))
+	r.Inputs.CgroupParent = parent
+	r.must(t)
+	if len(seen) == 0 {
+		t.Errorf("no cgroup in %s while the step ran", parent)
+	}
+}
+
+// TestRefused: what a daemon or a policy does not allow fails, with their words.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	daemon := testkit.StartBuildkitd(t)
+	tests := []struct {
+		name   string
+		change func(*Request)
+		words  []string
+	}{
+		{"network host", func(r *Request) { r.Inputs.Network = "host" }, []string{"network.host is not allowed"}},
+		{"entitlement", func(r *Request) { r.Inputs.Allow = []string{"security.insecure"} }, []string{"security.insecure is not allowed"}},
+		{"host-gateway", func(r *Request) {
+			r.Inputs.AddHosts = []inputs.Pair{{Key: "me", Value: "host-gateway"}}
+		}, []string{"add host me: ", "\nhint: "}},
+		{"source policy", func(r *Request) {
+			r.Inputs.BuildContexts = []inputs.Pair{{Key: "base", Value: "docker-image://127.0.0.1:1/denied:v1"}}
+			r.Inputs.SourcePolicy = &policy.Policy{Rules: []*policy.Rule{{
+				Action:   policy.PolicyAction_DENY,
+				Selector: &policy.Selector{Identifier: "docker-image://127.0.0.1:1/*", MatchType: policy.MatchType_WILDCARD},
+			}}}
+		}, []string{"127.0.0.1:1/denied:v1", "denied by policy"}},
+		{"frontend of BUILDKIT_SYNTAX", func(r *Request) {
+			r.Inputs.BuildArgs = []inputs.Pair{{Key: "BUILDKIT_SYNTAX", Value: "127.0.0.1:1/frontend:v1 more words"}}
+		}, []string{"127.0.0.1:1/frontend:v1"}},
+		{"ssh agent that is not there", func(r *Request) {
+			r.Inputs.SSH = []inputs.SSH{{ID: "default", Paths: []string{"/nowhere/agent"}}}
+		}, []string{"hand in ssh: ", "/nowhere/agent"}},
+		{"build context that is not there", func(r *Request) {
+			r.Inputs.BuildContexts = []inputs.Pair{{Key: "docs", Value: "nowhere"}}
+		}, []string{"open build context docs: ", "nowhere"}},
+		{"layout that is not there", func(r *Request) {
+			r.Inputs.BuildContexts = []inputs.Pair{{Key: "base", Value: "oci-layout://nowhere"}}
+		}, []string{"open build context base: "}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := request(t, daemon, app(t, "FROM base\nRUN true\n"))
+			test.change(&r)
+			r.fails(t, test.words...)
+		})
+	}
+}
+
+// TestNoCacheFilters: the steps of the stages that are named run again, no others.
+func TestNoCacheFilters(t *testing.T) {
+	t.Parallel()
+	r := request(t, testkit.StartBuildkitd(t), app(t, `FROM base AS first
+RUN echo first > /first
+FROM base AS second
+COPY --from=first /first /
+RUN echo second > /second
+`))
+	r.must(t)
+	r.Inputs.NoCacheFilters = []string{"second"}
+	for _, s := range r.must(t).Steps {
+		if again := strings.Contains(s.Name, "[second "); s.Cached == again {
+			t.Errorf("%s: cached %t", s.Name, s.Cached)
+		}
+	}
+}
+
+// TestBuildArgsWithMeaning: two that are more than the Dockerfile's.
+func TestBuildArgsWithMeaning(t *testing.T) {
+	t.Parallel()
+	r := request(t, testkit.StartBuildkitd(t), app(t, "FROM base\nRUN true\n"))
+	image := testkit.StartRegistry(t).Host + "/app"
+	r.pushes(image + ":plain")
+	r.must(t)
+	if config := imageConfig(t, image+":plain"); strings.Contains(config, "moby.buildkit.cache.v0") {
+		t.Error("an inline cache that was not asked for")
+	}
+	r.Inputs.Outputs = nil
+	r.pushes(image + ":inline")
+	r.Inputs.BuildArgs = []inputs.Pair{{Key: "BUILDKIT_INLINE_CACHE", Value: "1"}}
+	r.must(t)
+	if config := imageConfig(t, image+":inline"); !strings.Contains(config, "moby.buildkit.cache.v0") {
+		t.Errorf("no inline cache in %s", config)
+	}
+	r.Inputs.Outputs = nil
+	r.pushes(image + ":multi")
+	r.Inputs.BuildArgs = []inputs.Pair{{Key: "BUILDKIT_MULTI_PLATFORM", Value: "true"}}
+	r.must(t)
+	if m := index(t, image+":multi"); len(m.Manifests) != 1 {
+		t.Errorf("index %+v", m)
+	}
+}
+
+// imageConfig is that of an image that was pushed.
+func imageConfig(t *testing.T, image string) string {
+	t.Helper()
+	ref, err := name.ParseReference(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := remote.Image(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := found.RawConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(config)
+}

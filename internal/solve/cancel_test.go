@@ -1,0 +1,164 @@
+package solve_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// TestFailingStep: the user's own failure is reported, and not tried again.
+func TestFailingStep(t *testing.T) {
+	t.Parallel()
+	p, app := newProxy(t), testkit.App(t)
+	cache := []string{"--cache", p.place("one").Line}
+	build(app, cache...).Build(t)
+	dockerfile, err := os.ReadFile(filepath.Join(app, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.Write(t, filepath.Join(app, "Dockerfile"), string(dockerfile)+"RUN echo the end; false\n")
+	before := manifest(t, p.place("one"), "b-main")
+	out := build(app, cache...).Start(t)
+	if out.Code != 1 || out.Report.Retried != "" || out.Report.Source("b-main") != "loaded" || out.Report.Outcome(t) != "skipped" {
+		t.Errorf("exit code %d, retried %q, sources %v, exports %v", out.Code, out.Report.Retried, out.Report.Sources, out.Report.Exports)
+	}
+	if runs := regexp.MustCompile(`(?m)^#\d+ [\d.]+ the end$`).FindAllString(out.Text, -1); len(runs) != 1 {
+		t.Errorf("the step ran %d times:\n%s", len(runs), out.Text)
+	}
+	if !regexp.MustCompile(`(?m)^  error +\[stage-3 4/4\] RUN echo the end; false$`).MatchString(out.Text) {
+		t.Errorf("the report does not name the step:\n%s", out.Text)
+	}
+	if after := manifest(t, p.place("one"), "b-main"); !bytes.Equal(before.Raw, after.Raw) {
+		t.Error("a failed build wrote its cache")
+	}
+}
+
+// watched is the output of a program under way.
+type watched struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(p)
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
+// TestCancelled: whatever the build is at, a signal ends it in five seconds, and
+// nothing is left of it.
+func TestCancelled(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		signal os.Signal
+		when   string // what is shown when the signal is sent
+		fault  func(*proxy)
+	}{
+		{"a step", syscall.SIGTERM, "the step runs", nil},
+		{"a step, by the keyboard", os.Interrupt, "the step runs", nil},
+		{"an import that hangs", syscall.SIGTERM, "importing cache manifest", func(p *proxy) {
+			p.misbehave(hang, path("/manifests/"), byBuildKit)
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p, app := newProxy(t), testkit.App(t)
+			dir := filepath.Join(testkit.Temp(t), "cache")
+			place := testkit.Place{Line: "type=local,dest=" + dir}
+			build(app, "--cache", place.Line).Build(t)
+			before := tree(t, dir)
+			r := build(app, "--cache", place.Line)
+			if test.fault != nil {
+				build(app, "--cache", p.place("one").Line).Build(t)
+				test.fault(p)
+				r = build(app, "--cache", p.place("one").Line)
+			} else {
+				testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nADD rootfs.tar /\nRUN echo the step runs && sleep 1000\n")
+			}
+			cancelled(t, r, test.when, test.signal)
+			if after := tree(t, dir); after != before {
+				t.Errorf("the cache was\n%s, and is\n%s", before, after)
+			}
+		})
+	}
+}
+
+// cancelled runs a build, signals it when it shows something, and checks its end.
+func cancelled(t *testing.T, r testkit.Invocation, when string, signal os.Signal) {
+	t.Helper()
+	temp := testkit.Temp(t)
+	r.Env = map[string]string{"TMPDIR": temp}
+	cmd, _ := r.Command(t)
+	var out watched
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // its exit code is looked at below
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		<-ended
+	})
+	testkit.Until(t, when, func() bool { return strings.Contains(out.String(), when) })
+	if err := cmd.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Fatalf("it goes on after five seconds:\n%s", out.String())
+	}
+	if code := cmd.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("exit code %d:\n%s", code, out.String())
+	}
+	nothingLeft(t, temp)
+}
+
+// nothingLeft checks that no file, process or mount remains of a daemon that had its
+// files in dir.
+func nothingLeft(t *testing.T, dir string) {
+	t.Helper()
+	if left := tree(t, dir); left != "" {
+		t.Errorf("files are left:\n%s", left)
+	}
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(commands, "/proc/self/mounts") {
+		if text, err := os.ReadFile(file); err == nil && bytes.Contains(text, []byte(dir)) {
+			t.Errorf("%s holds %q", file, text)
+		}
+	}
+}
+
+// tree is every file below a directory, with its size.
+func tree(t *testing.T, dir string) string {
+	t.Helper()
+	out, err := exec.Command("find", dir, "-mindepth", "1", "-printf", "%P %s %T@\n").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}

@@ -1,0 +1,79 @@
+package solve
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Combined is what came of the builds of one image's parts on several builders at once,
+// each under the name of what it built: "linux/arm64". It has no image yet.
+func Combined(names []string, parts []Result) Result {
+	var all Result
+	for i, part := range parts {
+		for _, s := range part.Steps {
+			s.Name = names[i] + " " + s.Name
+			all.Steps = append(all.Steps, s)
+		}
+		for _, w := range part.Warnings {
+			if !slices.Contains(all.Warnings, w) {
+				all.Warnings = append(all.Warnings, w)
+			}
+		}
+		if part.Failure != nil {
+			all.Failure = part.Failure
+		}
+		if part.Retried != "" {
+			all.Retried = names[i] + ": " + part.Retried
+		}
+		all.Sources = append(all.Sources, part.Sources...)
+		all.Exports = append(all.Exports, part.Exports...)
+		all.longest(part.Phases)
+		all.Metadata = described(all.Metadata, part.Metadata, names[i])
+	}
+	return all
+}
+
+// longest keeps the longest of each phase: the builds ran beside each other.
+func (r *Result) longest(phases []Phase) {
+	for _, p := range phases {
+		i := slices.IndexFunc(r.Phases, func(other Phase) bool { return other.Name == p.Name })
+		if i < 0 {
+			r.Phases = append(r.Phases, p)
+		} else {
+			r.Phases[i].Seconds = max(r.Phases[i].Seconds, p.Seconds)
+		}
+	}
+}
+
+// described adds a part's metadata, but for what is about its image. A lone provenance
+// gets the platform in its key, as one of several has.
+func described(all, part map[string]string, name string) map[string]string {
+	if all == nil {
+		all = map[string]string{}
+	}
+	for key, value := range part {
+		switch {
+		case strings.HasPrefix(key, "containerimage."), key == exptypes.ExporterImageNameKey:
+			continue
+		case key == keyProvenance:
+			key += "/" + name
+		}
+		if _, known := all[key]; !known {
+			all[key] = value
+		}
+	}
+	return all
+}
+
+// Becomes makes an index the result's image, under these names.
+func (r *Result) Becomes(index ocispecs.Descriptor, names []string) {
+	r.Digest, r.ImageID = index.Digest, index.Digest
+	r.Metadata = maps.Clone(r.Metadata)
+	r.Metadata[exptypes.ExporterImageDigestKey] = index.Digest.String()
+	r.Metadata[exptypes.ExporterImageDescriptorKey] = encode(index)
+	r.Metadata[exptypes.ExporterImageNameKey] = strings.Join(names, ",")
+}

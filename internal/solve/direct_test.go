@@ -1,0 +1,149 @@
+package solve
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/testkit"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// request is a build of a directory on a daemon, without outputs and caches, for a test
+// to change.
+func request(t *testing.T, daemon, dir string) Request {
+	t.Helper()
+	b, err := builder.Open(t.Context(), builder.Options{Address: daemon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	return Request{
+		Inputs:   inputs.Values{Dir: dir, Context: ".", Progress: "plain", CacheTimeout: time.Minute, MetadataProvenance: "disabled"},
+		Builder:  b,
+		Progress: io.Discard,
+	}
+}
+
+// must builds, which must succeed.
+func (r Request) must(t *testing.T) Result {
+	t.Helper()
+	result, err := Run(t.Context(), r)
+	if err != nil {
+		t.Fatalf("%v, warnings %v", err, result.Warnings)
+	}
+	return result
+}
+
+// fails builds, which must fail with an error that has these words.
+func (r Request) fails(t *testing.T, words ...string) Result {
+	t.Helper()
+	result, err := Run(t.Context(), r)
+	for _, word := range words {
+		if err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("error %v, want one with %q", err, word)
+		}
+	}
+	return result
+}
+
+// file is the content of a file of the result of a build.
+func (r Request) file(t *testing.T, name string) string {
+	t.Helper()
+	dest := t.TempDir()
+	r.Inputs.Outputs = []inputs.Output{{Type: "local", Attrs: map[string]string{}, Dest: dest}}
+	r.must(t)
+	content, err := os.ReadFile(filepath.Join(dest, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// pushes makes the build push an image, with further attributes.
+func (r *Request) pushes(image string, attrs ...string) {
+	o := inputs.Output{Type: "image", Attrs: map[string]string{"name": image, "push": "true"}}
+	for i := 0; i < len(attrs); i += 2 {
+		o.Attrs[attrs[i]] = attrs[i+1]
+	}
+	r.Inputs.Outputs = append(r.Inputs.Outputs, o)
+}
+
+// caches makes the build read and write the scope b-main in a repository.
+func (r *Request) caches(t *testing.T, repository string) {
+	t.Helper()
+	line := inputs.Cache{Type: "registry", Attrs: map[string]string{"ref": repository}}
+	caches, problems := backends.New([]inputs.Cache{line}, backends.Options{Builder: r.Builder.Address})
+	if len(problems) > 0 {
+		t.Fatal(inputs.Problems(problems))
+	}
+	plan := scope.Plan{Write: "b-main", Read: []scope.Source{{Name: "b-main", Why: "own branch"}}}
+	r.Sources = backends.Read(t.Context(), []backends.Keeper{caches[0].(backends.Keeper)}, plan, time.Minute)
+	r.Caches = gateway.Connect(caches, r.Sources, plan, backends.Record{Branch: "main"}, nil)
+}
+
+// outcome is what became of the only export.
+func (r Result) outcome(t *testing.T) Outcome {
+	t.Helper()
+	if len(r.Exports) != 1 {
+		t.Fatalf("%d exports", len(r.Exports))
+	}
+	if err := r.Exports[0].Err; err != nil {
+		t.Logf("export: %v", err)
+	}
+	return r.Exports[0].Outcome
+}
+
+// app is a directory with a base image's files as rootfs.tar and this Dockerfile, which
+// comes after "FROM scratch AS base" and "ADD rootfs.tar /".
+func app(t *testing.T, dockerfile string) string {
+	t.Helper()
+	dir := testkit.App(t)
+	testkit.Write(t, filepath.Join(dir, "Dockerfile"), "FROM scratch AS base\nADD rootfs.tar /\n"+dockerfile)
+	return dir
+}
+
+// index is an image index that was pushed.
+func index(t *testing.T, image string) *v1.IndexManifest {
+	t.Helper()
+	ref, err := name.ParseReference(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := remote.Index(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := found.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// value decodes a value of the metadata.
+func value[T any](t *testing.T, r Result, key string) T {
+	t.Helper()
+	var v T
+	text, err := base64.StdEncoding.DecodeString(r.Metadata[key])
+	if err == nil {
+		err = json.Unmarshal(text, &v)
+	}
+	if err != nil {
+		t.Fatalf("%s is %q: %v", key, r.Metadata[key], err)
+	}
+	return v
+}

@@ -1,0 +1,218 @@
+package solve_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/testkit"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// fixed makes equal images have equal digests, whoever ran their steps and when. Layers
+// are written anew for it, so that what a cache handed out is in the digest.
+var fixed = []string{"--build-args", "SOURCE_DATE_EPOCH=1", "--outputs", "type=oci,dest=../image.tar,rewrite-timestamp=true"}
+
+// build is one build of an app as branch main, on a builder that knows nothing.
+func build(app string, args ...string) testkit.Invocation {
+	return testkit.Invocation{Dir: app, Branch: "main", Args: args}
+}
+
+// change makes steps run, on layers that a cache has.
+func change(t *testing.T, app string) {
+	t.Helper()
+	testkit.Write(t, filepath.Join(app, "site", "index.txt"), "Changed\n\nThis page is another one.\n")
+}
+
+// rightDigest is the image of the changed app, built without a cache.
+var rightDigest = func() func(*testing.T) string {
+	var once sync.Once
+	var right string
+	return func(t *testing.T) string {
+		t.Helper()
+		once.Do(func() {
+			app := testkit.App(t)
+			change(t, app)
+			right = build(app, append(fixed, "--cache", "none")...).Build(t).Digest
+		})
+		if right == "" {
+			t.Fatal("the build without a cache made no image")
+		}
+		return right
+	}
+}()
+
+func allCached(t *testing.T, r testkit.Report) {
+	t.Helper()
+	if len(r.Steps) == 0 || r.Cached() < len(r.Steps) {
+		t.Errorf("%d of %d steps cached", r.Cached(), len(r.Steps))
+	}
+}
+
+// proxy stands in front of a registry, and misbehaves as it is told.
+type proxy struct {
+	Host string // "127.0.0.1:40001"
+
+	mu    sync.Mutex
+	fault func(*http.Request) http.HandlerFunc
+}
+
+// newProxy is a registry with a proxy in front of it that does no harm yet.
+func newProxy(t *testing.T) *proxy {
+	t.Helper()
+	registry := &url.URL{Scheme: "http", Host: testkit.StartRegistry(t).Host}
+	through := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(registry)
+		r.Out.Host = r.In.Host // uploads are to go on through the proxy
+	}}
+	p := &proxy{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		fault := p.fault
+		p.mu.Unlock()
+		if fault != nil {
+			if answer := fault(r); answer != nil {
+				answer(w, r)
+				return
+			}
+		}
+		through.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	p.Host = server.Listener.Addr().String()
+	return p
+}
+
+// misbehave gives the requests that match an answer of its own, from now on.
+func (p *proxy) misbehave(answer http.HandlerFunc, match ...func(*http.Request) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fault = func(r *http.Request) http.HandlerFunc {
+		for _, m := range match {
+			if !m(r) {
+				return nil
+			}
+		}
+		return answer
+	}
+}
+
+func (p *proxy) behave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fault = nil
+}
+
+func method(methods ...string) func(*http.Request) bool {
+	return func(r *http.Request) bool { return slices.Contains(methods, r.Method) }
+}
+
+func path(part string) func(*http.Request) bool {
+	return func(r *http.Request) bool { return strings.Contains(r.URL.Path, part) }
+}
+
+// byBuildKit tells the daemon's requests from ours.
+func byBuildKit(r *http.Request) bool { return strings.HasPrefix(r.UserAgent(), "buildkit/") }
+
+// blob matches requests for one of the blobs.
+func blob(digests ...digest.Digest) func(*http.Request) bool {
+	return func(r *http.Request) bool {
+		return strings.Contains(r.URL.Path, "/blobs/") && slices.Contains(digests, digest.Digest(filepath.Base(r.URL.Path)))
+	}
+}
+
+// status answers with a status and an error in the registry's form.
+func status(code int, name string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, `{"errors":[{"code":"`+name+`","message":"so it was told"}]}`)
+	}
+}
+
+// hang takes a request and never answers.
+func hang(_ http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	<-r.Context().Done()
+}
+
+// sending answers with all of a body's bytes, or with fewer than were announced.
+func sending(body string, announced int64) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("Content-Length", strconv.FormatInt(announced, 10))
+		_, _ = io.WriteString(w, body)
+		if int64(len(body)) < announced {
+			panic(http.ErrAbortHandler)
+		}
+	}
+}
+
+// get is the body of what stands at a path.
+func (p *proxy) get(t *testing.T, path string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.Host+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Accept", ocispecs.MediaTypeImageManifest+","+ocispecs.MediaTypeImageIndex)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = errors.New(response.Status)
+	}
+	if err != nil {
+		t.Fatalf("get %s: %v", path, err)
+	}
+	return string(body)
+}
+
+// place is a cache in a repository.
+func (p *proxy) place(repo string) testkit.Place {
+	return testkit.Place{Line: "type=registry,ref=" + p.Host + "/" + repo, Image: p.Host + "/" + repo}
+}
+
+// manifest is what a place has under a scope's name.
+func manifest(t *testing.T, p testkit.Place, name string) backends.Manifest {
+	t.Helper()
+	m, err := testkit.Open(t, p).Manifest(t.Context(), scope.Name(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// damage changes a file's last byte.
+func damage(t *testing.T, file string) {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err == nil && len(content) == 0 {
+		err = errors.New("nothing to damage")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)-1]++
+	testkit.Write(t, file, string(content))
+}

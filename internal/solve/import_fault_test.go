@@ -1,0 +1,245 @@
+package solve_test
+
+import (
+	"cmp"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// faults are what a store may do to a blob that it had when it was asked.
+var faults = []struct {
+	name   string
+	answer func(content string) http.HandlerFunc
+}{
+	{"gone", func(string) http.HandlerFunc { return status(404, "BLOB_UNKNOWN") }},
+	{"500", func(string) http.HandlerFunc { return status(500, "UNKNOWN") }},
+	{"denied", func(string) http.HandlerFunc { return status(403, "DENIED") }},
+	{"cut off", func(s string) http.HandlerFunc { return sending(s[:len(s)/2], int64(len(s))) }},
+	{"short", func(s string) http.HandlerFunc { return sending(s[:len(s)/2], int64(len(s)/2)) }},
+	{"wrong", func(s string) http.HandlerFunc { return sending(strings.Repeat("x", len(s)), int64(len(s))) }},
+	{"hangs", func(string) http.HandlerFunc { return hang }},
+}
+
+// ways are how BuildKit comes to read the cache in a proxy's repositories.
+var ways = []struct {
+	name string
+	args func(*testing.T, *proxy) []string
+}{
+	{"one registry", func(_ *testing.T, p *proxy) []string { return []string{"--cache", p.place("one").Line} }},
+	{"two through the gateway", func(_ *testing.T, p *proxy) []string {
+		return []string{"--cache", p.place("one").Line + "\n" + p.place("two").Line}
+	}},
+	{"remote builder", func(t *testing.T, p *proxy) []string {
+		return []string{"--cache", p.place("one").Line, "--builder", testkit.StartBuildkitd(t)}
+	}},
+	{"cache-from", func(_ *testing.T, p *proxy) []string {
+		entry := "type=registry,ref=" + p.Host + "/one:cache-b-main"
+		return []string{"--cache-from", entry, "--cache-to", entry + ",mode=max"}
+	}},
+}
+
+// TestBlobLost: a blob was there when a source was probed, and cannot be had when its
+// layer is needed. The build goes on without the source, and mends it.
+func TestBlobLost(t *testing.T) {
+	t.Parallel()
+	for _, way := range ways {
+		for _, fault := range faults {
+			t.Run(way.name+"/"+fault.name, func(t *testing.T) {
+				t.Parallel()
+				p, app := newProxy(t), testkit.App(t)
+				run := func() testkit.Invocation { return build(app, slices.Concat(way.args(t, p), fixed)...) }
+				run().Build(t)
+				change(t, app)
+				layer := base(manifest(t, p.place("one"), "b-main"))
+				p.misbehave(fault.answer(p.get(t, "/v2/one/blobs/"+layer.String())), method("GET"), blob(layer))
+				broken := run()
+				if fault.name == "hangs" {
+					broken.Args = append(broken.Args, "--cache-timeout", "5s")
+				}
+				survives(t, broken.Start(t), true)
+				p.behave()
+				allCached(t, run().Build(t))
+			})
+		}
+	}
+}
+
+// base is the layer that all steps stand on: the largest one.
+func base(m backends.Manifest) digest.Digest {
+	return slices.MaxFunc(m.Layers, func(a, b ocispecs.Descriptor) int { return cmp.Compare(a.Size, b.Size) }).Digest
+}
+
+// survives checks that a build of the changed app came to its end without its cache.
+func survives(t *testing.T, out testkit.Output, retried bool) {
+	t.Helper()
+	if out.Code != 0 || out.Report.Digest != rightDigest(t) {
+		t.Fatalf("exit code %d, image %s instead of %s:\n%s", out.Code, out.Report.Digest, rightDigest(t), out.Text)
+	}
+	if (out.Report.Retried != "") != retried {
+		t.Errorf("retried: %q", out.Report.Retried)
+	}
+	for _, s := range out.Report.Sources {
+		if s.State != "failed" || s.Error == "" {
+			t.Errorf("%s is %s: %q", s.Cache, s.State, s.Error)
+		}
+		if n := strings.Count(out.Text, s.Cache+"  "+short(s.Error)); n != 1 {
+			t.Errorf("the report names %s and the reason %d times:\n%s", s.Cache, n, out.Text)
+		}
+	}
+}
+
+// short is the beginning of a reason, which the report may cut.
+func short(s string) string { return s[:min(len(s), 60)] }
+
+// TestUnreadable: a source that cannot be read when it is probed is left out, and the
+// build runs once.
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	tag := path("/manifests/cache-b-main")
+	tests := []struct {
+		name   string
+		answer http.HandlerFunc
+		match  func(config, layer digest.Digest) func(*http.Request) bool // nil: the manifest
+		reason string
+	}{
+		{"blob gone", status(404, "BLOB_UNKNOWN"), func(_, layer digest.Digest) func(*http.Request) bool { return blob(layer) }, "blobs are gone"},
+		{"config gone", status(404, "BLOB_UNKNOWN"), func(config, _ digest.Digest) func(*http.Request) bool { return blob(config) }, "sha256:"},
+		{"config damaged", sending("{}", 2), func(config, _ digest.Digest) func(*http.Request) bool {
+			return func(r *http.Request) bool { return r.Method == http.MethodGet && blob(config)(r) }
+		}, "checksum"},
+		{"manifest hangs", hang, nil, "no answer within 2s (probe-timeout)"},
+		{"manifest 500", status(500, "UNKNOWN"), nil, ""},
+		{"manifest 401", status(401, "UNAUTHORIZED"), nil, "UNAUTHORIZED"},
+		{"manifest is no JSON", sending("<html>", 6), nil, "parse manifest"},
+		{"manifest is another's 404", status(404, "WHAT"), nil, "WHAT"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p, app := newProxy(t), testkit.App(t)
+			cache := []string{"--cache", p.place("one").Line, "--probe-timeout", "2s", "--cache-timeout", "5s"}
+			build(app, cache...).Build(t)
+			change(t, app)
+			match := tag
+			if m := manifest(t, p.place("one"), "b-main"); test.match != nil {
+				match = test.match(m.Config.Digest, m.Layers[0].Digest)
+			}
+			p.misbehave(test.answer, match, method("GET", "HEAD"))
+			out := build(app, slices.Concat(cache, fixed)...).Start(t)
+			survives(t, out, false)
+			if reason := out.Report.Sources[0].Error; !strings.Contains(reason, test.reason) {
+				t.Errorf("the reason is %q", reason)
+			}
+			if strings.Contains(out.Text, "importing cache manifest") {
+				t.Errorf("it was imported all the same:\n%s", out.Text)
+			}
+		})
+	}
+}
+
+// TestImportHangs: BuildKit's own request hangs although ours was answered. A daemon
+// of ours is started again; somebody else's is blocked for everybody, and all that is
+// left is to say why.
+func TestImportHangs(t *testing.T) {
+	t.Parallel()
+	for _, way := range ways {
+		if way.name == "two through the gateway" {
+			continue // it imports from memory
+		}
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			p, app := newProxy(t), testkit.App(t)
+			args := slices.Concat(way.args(t, p), fixed)
+			build(app, args...).Build(t)
+			change(t, app)
+			p.misbehave(hang, method("GET", "HEAD"), path("/manifests/cache-b-main"), byBuildKit)
+			out := build(app, slices.Concat(way.args(t, p), fixed, []string{"--cache-timeout", "3s"})...).Start(t)
+			if way.name != "remote builder" {
+				survives(t, out, true)
+				return
+			}
+			const reason = "the import hangs: "
+			if out.Code != 1 || out.Report.Retried != "" || out.Report.Source("b-main") != "failed" || !strings.Contains(out.Report.Error, reason) {
+				t.Errorf("exit code %d, error %q:\n%s", out.Code, out.Report.Error, out.Text)
+			}
+		})
+	}
+}
+
+// TestLocalDamaged: a blob in a directory has the right size and wrong bytes.
+func TestLocalDamaged(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		args  func(t *testing.T, dir string) []string
+		mends bool // BuildKit's own export leaves a blob alone that is there
+	}{
+		{"through the gateway", func(_ *testing.T, dir string) []string {
+			return []string{"--cache", "type=local,dest=" + dir}
+		}, true},
+		{"remote builder", func(t *testing.T, dir string) []string {
+			return []string{"--cache", "type=local,dest=" + dir, "--builder", testkit.StartBuildkitd(t)}
+		}, false},
+		{"cache-from", func(_ *testing.T, dir string) []string {
+			return []string{"--cache-from", "type=local,tag=b-main,src=" + dir, "--cache-to", "type=local,tag=b-main,mode=max,dest=" + dir}
+		}, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir, app := filepath.Join(testkit.Temp(t), "cache"), testkit.App(t)
+			run := func() testkit.Invocation { return build(app, slices.Concat(test.args(t, dir), fixed)...) }
+			run().Build(t)
+			if r := run().Build(t); r.Sources[0].State != "loaded" {
+				t.Errorf("sources %+v", r.Sources)
+			}
+			change(t, app)
+			place := testkit.Place{Line: "type=local,dest=" + dir}
+			damage(t, filepath.Join(dir, "blobs", "sha256", base(manifest(t, place, "b-main")).Encoded()))
+			survives(t, run().Start(t), true)
+			if test.mends {
+				allCached(t, run().Build(t))
+			}
+		})
+	}
+}
+
+// TestLostWhilePushing: no step needs the layer, but the image's new registry does. By
+// then the cache is being exported already.
+func TestLostWhilePushing(t *testing.T) {
+	t.Parallel()
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			p, image, app := newProxy(t), testkit.StartRegistry(t).Host, testkit.App(t)
+			testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nADD --link rootfs.tar /\nCOPY --link site /site\n")
+			run := func(args ...string) testkit.Invocation {
+				return build(app, slices.Concat(way.args(t, p), []string{"--build-args", "SOURCE_DATE_EPOCH=1"}, args)...)
+			}
+			run().Build(t)
+			change(t, app)
+			layers := manifest(t, p.place("one"), "b-main").Layers
+			p.misbehave(status(404, "BLOB_UNKNOWN"), method("GET"), blob(layers[0].Digest, layers[1].Digest))
+			out := run("--tags", image+"/app:v1", "--push").Start(t)
+			if out.Code != 0 || !strings.Contains(out.Report.Retried, "failed to push") {
+				t.Fatalf("exit code %d, retried %q:\n%s", out.Code, out.Report.Retried, out.Text)
+			}
+			for _, e := range out.Report.Exports {
+				if e.Outcome != "written" {
+					t.Errorf("%s is %s: %s", e.Cache, e.Outcome, e.Error)
+				}
+			}
+			p.behave()
+			allCached(t, run().Build(t))
+		})
+	}
+}

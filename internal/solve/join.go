@@ -1,0 +1,128 @@
+package solve
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/containerd/platforms"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	digest "github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/warmlayer/warmlayer/backends"
+)
+
+// Join is one index of images that several builders have pushed by digest.
+type Join struct {
+	Names       []string          // full references that get the index: "ghcr.io/o/app:v1"
+	Parts       []digest.Digest   // images, or indexes with attestations, in every name's repository
+	Annotations map[string]string // of the index
+	Docker      bool              // Docker's media type instead of OCI's
+	Insecure    bool              // the registries may speak plain HTTP, or have a certificate that nobody vouches for
+	Keychain    authn.Keychain
+}
+
+// Push makes the index and pushes it under every name. Images and attestations stay as
+// they are, in the order of the parts, as in the index that one builder would have made.
+func (j Join) Push(ctx context.Context) (ocispecs.Descriptor, error) {
+	tags := make([]name.Tag, len(j.Names))
+	for i, n := range j.Names {
+		tag, err := name.NewTag(n, j.naming()...)
+		if err != nil {
+			return ocispecs.Descriptor{}, fmt.Errorf("join images: %w", err)
+		}
+		tags[i] = tag
+	}
+	index := pushedIndex{Index: ocispecs.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageIndex,
+		Manifests: []ocispecs.Descriptor{}, Annotations: j.Annotations,
+	}}
+	if j.Docker {
+		index.Index.MediaType = string(types.DockerManifestList)
+	}
+	for _, part := range j.Parts {
+		manifests, err := j.manifests(ctx, tags[0].Digest(part.String()))
+		if err != nil {
+			return ocispecs.Descriptor{}, fmt.Errorf("join images: %w", err)
+		}
+		index.Manifests = append(index.Manifests, manifests...)
+	}
+	raw, err := index.RawManifest()
+	if err != nil {
+		return ocispecs.Descriptor{}, fmt.Errorf("join images: %w", err)
+	}
+	var eg errgroup.Group
+	for _, tag := range tags {
+		eg.Go(func() error {
+			if err := remote.Put(tag, index, j.remote(ctx)...); err != nil {
+				return fmt.Errorf("push the index of all platforms to %s: %w", tag, err)
+			}
+			return nil
+		})
+	}
+	desc := ocispecs.Descriptor{MediaType: index.Index.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+	return desc, eg.Wait()
+}
+
+// manifests are the descriptors of a part, as they stand in an index.
+func (j Join) manifests(ctx context.Context, part name.Digest) ([]ocispecs.Descriptor, error) {
+	got, err := remote.Get(part, j.remote(ctx)...)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", part, err)
+	}
+	if got.MediaType.IsIndex() {
+		var index ocispecs.Index
+		if err := json.Unmarshal(got.Manifest, &index); err != nil {
+			return nil, fmt.Errorf("parse %s: %w", part, err)
+		}
+		return index.Manifests, nil
+	}
+	image, err := got.Image()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", part, err)
+	}
+	raw, err := image.RawConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("read config of %s: %w", part, err)
+	}
+	var config ocispecs.Image
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return nil, fmt.Errorf("parse config of %s: %w", part, err)
+	}
+	platform := platforms.Normalize(config.Platform)
+	return []ocispecs.Descriptor{{
+		MediaType: string(got.MediaType), Digest: digest.Digest(got.Digest.String()), Size: got.Size, Platform: &platform,
+	}}, nil
+}
+
+func (j Join) naming() []name.Option {
+	if j.Insecure {
+		return []name.Option{name.Insecure}
+	}
+	return nil
+}
+
+func (j Join) remote(ctx context.Context) []remote.Option {
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(j.Keychain)}
+	if j.Insecure {
+		options = append(options, remote.WithTransport(backends.InsecureTransport))
+	}
+	return options
+}
+
+// pushedIndex is an index as go-containerregistry puts it.
+type pushedIndex struct{ ocispecs.Index }
+
+// RawManifest implements [remote.Taggable].
+func (j pushedIndex) RawManifest() ([]byte, error) { return json.MarshalIndent(j.Index, "", "  ") }
+
+// MediaType tells go-containerregistry what is put.
+func (j pushedIndex) MediaType() (types.MediaType, error) {
+	return types.MediaType(j.Index.MediaType), nil
+}

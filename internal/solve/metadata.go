@@ -1,0 +1,156 @@
+package solve
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	controlapi "github.com/moby/buildkit/api/services/control"
+	"github.com/moby/buildkit/client"
+	provenance "github.com/moby/buildkit/solver/llbsolver/provenance/types"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// The keys that docker buildx v0.37.0 adds to BuildKit's answer (build/build.go,
+// build/provenance.go, commands/build.go). Where several platforms were built, each has a
+// provenance of its own, its name after a slash.
+const (
+	keyRef        = "buildx.build.ref"
+	keyProvenance = "buildx.build.provenance"
+	keyWarnings   = "buildx.build.warnings"
+)
+
+// keyCacheManifest is BuildKit's, of the cache that a solve has exported.
+const keyCacheManifest = "cache.manifest"
+
+// lookupTimeout bounds what is asked of the daemon about a build that has ended.
+const lookupTimeout = 10 * time.Second
+
+// describe adds buildx's keys to the metadata. What the daemon does not tell is a
+// warning: the build is good.
+func (b *run) describe(ctx context.Context, ref string, w *watch) {
+	metadata := b.result.Metadata
+	metadata[keyRef] = b.recordName(ref)
+	if b.Inputs.MetadataProvenance != "disabled" {
+		found, err := b.provenance(ctx, ref)
+		maps.Copy(metadata, found)
+		if err != nil {
+			b.result.Warnings = append(b.result.Warnings, Warning{Text: fmt.Sprintf("metadata without provenance: %v", err)})
+		}
+	}
+	if b.Inputs.MetadataWarnings && len(w.warnings) > 0 {
+		metadata[keyWarnings] = encode(plain(w.warnings))
+	}
+}
+
+// plain are warnings without the definition of how the Dockerfile was sent, which
+// docker buildx leaves out too.
+func plain(warnings []*client.VertexWarning) []*client.VertexWarning {
+	all := make([]*client.VertexWarning, len(warnings))
+	for i, w := range warnings {
+		one := *w
+		if one.SourceInfo != nil {
+			one.SourceInfo = one.SourceInfo.CloneVT()
+			one.SourceInfo.Definition = nil
+		}
+		all[i] = &one
+	}
+	return all
+}
+
+// recordName is the build's name in buildx's form, builder/node/ref, of which the ref is
+// that of the daemon's build history. A daemon of ours is its own node.
+func (b *run) recordName(ref string) string {
+	node := "remote"
+	if b.Builder.Ours {
+		node = b.Builder.Address
+	}
+	return "warmlayer/" + node + "/" + ref
+}
+
+// encode is JSON in base64, as values of BuildKit's answers are that are no plain text.
+func encode(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return "" // what came as JSON, or as protocol buffers, encodes
+	}
+	return base64.StdEncoding.EncodeToString(text)
+}
+
+// provenance reads what the build's record in the daemon's history holds.
+func (b *run) provenance(ctx context.Context, ref string) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	events, err := b.Builder.Client.ControlClient().ListenBuildHistory(ctx, &controlapi.BuildHistoryRequest{Ref: ref, EarlyExit: true})
+	if err != nil {
+		return nil, fmt.Errorf("read build history: %w", err)
+	}
+	found := map[string]string{}
+	for {
+		event, err := events.Recv()
+		if errors.Is(err, io.EOF) {
+			return found, nil
+		}
+		if err != nil {
+			return found, fmt.Errorf("read build history: %w", err)
+		}
+		results := map[string]*controlapi.BuildResultInfo{}
+		for platform, r := range event.GetRecord().GetResults() {
+			results[keyProvenance+"/"+platform] = r
+		}
+		if r := event.GetRecord().GetResult(); r != nil && len(results) == 0 {
+			results[keyProvenance] = r
+		}
+		for key, r := range results {
+			if err := b.addProvenance(ctx, found, key, r); err != nil {
+				return found, err
+			}
+		}
+	}
+}
+
+// addProvenance keeps the provenance of one result, if it has any, in the form of SLSA
+// 0.2 that buildx gives it, without what is long unless that is wanted.
+func (b *run) addProvenance(ctx context.Context, to map[string]string, key string, r *controlapi.BuildResultInfo) error {
+	i := slices.IndexFunc(r.Attestations, func(d *controlapi.Descriptor) bool {
+		return d.MediaType == "application/vnd.in-toto+json" && strings.HasPrefix(predicate(d), slsa)
+	})
+	if i < 0 {
+		return nil
+	}
+	d := r.Attestations[i]
+	text, err := b.blob(ctx, ocispecs.Descriptor{MediaType: d.MediaType, Digest: digest.Digest(d.Digest), Size: d.Size})
+	if err != nil {
+		return fmt.Errorf("read provenance: %w", err)
+	}
+	var p *provenance.ProvenancePredicateSLSA02
+	if predicate(d) == slsa+"v1" {
+		var newer *provenance.ProvenancePredicateSLSA1
+		if err = json.Unmarshal(text, &newer); err == nil {
+			p = newer.ConvertToSLSA02()
+		}
+	} else {
+		err = json.Unmarshal(text, &p)
+	}
+	if err != nil {
+		return fmt.Errorf("read provenance: %w", err)
+	}
+	if b.Inputs.MetadataProvenance != "max" {
+		p.BuildConfig, p.Metadata = nil, nil
+	}
+	to[key] = encode(p)
+	return nil
+}
+
+// slsa begins the types of provenance.
+const slsa = "https://slsa.dev/provenance/"
+
+func predicate(d *controlapi.Descriptor) string { return d.Annotations["in-toto.io/predicate-type"] }

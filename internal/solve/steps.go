@@ -1,0 +1,109 @@
+package solve
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+)
+
+// Step is one instruction of the Dockerfile that the build needed.
+type Step struct {
+	Name    string        // as BuildKit shows it: "[build 2/4] RUN make"
+	Digest  digest.Digest // of the instruction with its inputs, not of its result
+	Cached  bool
+	Seconds float64
+	Error   string // "" when it did not fail
+}
+
+// needed are the steps that began, in the order in which they did, but each after those
+// that it is made from: BuildKit begins with the last step, and where that is cached goes
+// on to the one before it.
+func (w *watch) needed() []digest.Digest {
+	began := slices.SortedStableFunc(slices.Values(w.order), func(a, b digest.Digest) int {
+		return w.vertices[a].first.Compare(w.vertices[b].first)
+	})
+	var steps []digest.Digest
+	met := map[digest.Digest]bool{}
+	var meet func(digest.Digest)
+	meet = func(d digest.Digest) {
+		v := w.vertices[d]
+		if v == nil || met[d] {
+			return
+		}
+		met[d] = true
+		for _, input := range v.inputs {
+			meet(input)
+		}
+		if len(v.inputs) > 0 && !v.first.IsZero() {
+			steps = append(steps, d)
+		}
+	}
+	for _, d := range began {
+		if !w.vertices[d].first.IsZero() {
+			meet(d)
+		}
+	}
+	return steps
+}
+
+func (w *watch) steps() []Step {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var steps []Step
+	for _, d := range w.needed() {
+		v := w.vertices[d]
+		steps = append(steps, Step{Name: v.name, Digest: d, Cached: v.cached, Seconds: v.spent.Seconds(), Error: v.err})
+	}
+	return steps
+}
+
+func (w *watch) allCached() bool {
+	for _, s := range w.steps() {
+		if !s.Cached {
+			return false
+		}
+	}
+	return true
+}
+
+// ran is a step of this solve that was executed although before had been through
+// with it. A step that both solves share is reported to both, with one start.
+func (w *watch) ran(before *watch) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, d := range w.needed() {
+		v := w.vertices[d]
+		if !v.cached && !before.saw(d, v.started) {
+			return v.name
+		}
+	}
+	return ""
+}
+
+func (w *watch) saw(d digest.Digest, started time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v := w.vertices[d]
+	return v != nil && !v.first.IsZero() && !started.After(v.started)
+}
+
+// said is a step's name, and the last lines that it wrote.
+func (w *watch) said(d digest.Digest) (name, log string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v := w.vertices[d]
+	if v == nil {
+		return "", ""
+	}
+	log = string(v.log)
+	if len(log) == maxLog {
+		_, log, _ = strings.Cut(log, "\n") // half a secret would not be known as one
+	}
+	return v.name, colours.ReplaceAllString(log, "")
+}
+
+// colours are the control sequences of terminals (ECMA-48, 5.4), which are no words.
+var colours = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`)

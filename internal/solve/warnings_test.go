@@ -1,0 +1,102 @@
+package solve
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/solver/pb"
+
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// TestWarnings: a build's warnings have their lines in the repository, as a check's have.
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	daemon, dir := testkit.StartBuildkitd(t), app(t, "")
+	if err := os.Mkdir(filepath.Join(dir, "deploy"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Write(t, filepath.Join(dir, "deploy", "Image"), "FROM scratch\n\nLABEL a \\\n  b\n")
+	r := request(t, daemon, dir)
+	r.Inputs.File = "deploy/Image"
+	want := Warning{
+		Text:   `LegacyKeyValueFormat: "LABEL key=value" should be used instead of legacy "LABEL key value" format (line 3)`,
+		Detail: `Legacy key/value format with whitespace separator should not be used`,
+		URL:    "https://docs.docker.com/go/dockerfile/rule/legacy-key-value-format/",
+		Place:  Place{File: "deploy/Image", Line: 3, EndLine: 4},
+	}
+	r.Inputs.CallIgnoreStatus = true
+	for _, call := range []string{"", "check"} {
+		r.Inputs.Call, r.Inputs.Platforms = call, []string{"linux/amd64", "linux/arm64"}
+		if got := r.must(t).Warnings; len(got) != 1 || got[0] != want {
+			t.Errorf("call %q: warnings %+v\nwant %+v", call, got, want)
+		}
+	}
+}
+
+// Warnings come in any order, and are known in that of their lines.
+func TestWarningsInOrder(t *testing.T) {
+	t.Parallel()
+	w := testWatch(t)
+	for _, line := range []int32{7, 2, 5} {
+		w.update(&client.SolveStatus{Warnings: []*client.VertexWarning{{Range: []*pb.Range{{Start: &pb.Position{Line: line}}}}}})
+	}
+	var got []int32
+	for _, one := range w.warnings {
+		got = append(got, one.Range[0].Start.Line)
+	}
+	if !slices.Equal(got, []int32{2, 5, 7}) {
+		t.Errorf("lines %d", got)
+	}
+}
+
+// TestFailure: a step that fails is known by its lines and by the end of its log.
+func TestFailure(t *testing.T) {
+	t.Parallel()
+	daemon := testkit.StartBuildkitd(t)
+	r := request(t, daemon, app(t, "FROM base\nRUN seq 5000 >&2 && \\\n  printf '\\033[1;31mno such luck\\033[0m\\n' >&2 && exit 3\n"))
+	got := r.fails(t, "exit code: 3").Failure
+	if got == nil || got.Place != (Place{"Dockerfile", 4, 5}) || !strings.HasPrefix(got.Step, "[stage-1 1/1] RUN seq") {
+		t.Fatalf("failure %+v", got)
+	}
+	if !strings.HasSuffix(got.Log, "\n5000\nno such luck\n") || len(got.Log) > maxLog || !strings.HasPrefix(got.Log, "4") {
+		t.Errorf("log %q", got.Log)
+	}
+	r = request(t, daemon, app(t, "FROM base\nRUNN\n"))
+	if got := r.fails(t, "unknown instruction").Failure; got == nil || *got != (Failure{Place: Place{"Dockerfile", 4, 4}}) {
+		t.Errorf("failure of what is no Dockerfile: %+v", got)
+	}
+	// Nothing of a Dockerfile is to blame.
+	r = request(t, daemon, app(t, "FROM base\n"))
+	r.Inputs.Target = "nowhere"
+	if got := r.fails(t, "nowhere").Failure; got != nil {
+		t.Errorf("failure of a target: %+v", got)
+	}
+}
+
+func TestDockerfilePath(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, test := range []struct {
+		in   inputs.Values
+		want string
+	}{
+		{inputs.Values{Context: "."}, "Dockerfile"},
+		{inputs.Values{Context: "app"}, "app/Dockerfile"},
+		{inputs.Values{Context: "app", File: "deploy/Image"}, "deploy/Image"},
+		{inputs.Values{Context: ".", File: filepath.Join(dir, "a", "Image")}, "a/Image"},
+		{inputs.Values{Context: "https://github.com/o/r.git#main:app", Remote: true}, "app/Dockerfile"},
+		{inputs.Values{Context: "https://github.com/o/r.git#main:app", Remote: true, File: "x/Image"}, "app/x/Image"},
+		{inputs.Values{Context: "https://github.com/o/r.git", Remote: true, File: filepath.Join(dir, "Image")}, "Image"},
+	} {
+		test.in.Dir = dir
+		if got := dockerfilePath(test.in); got != test.want {
+			t.Errorf("%s %s: %s, want %s", test.in.Context, test.in.File, got, test.want)
+		}
+	}
+}

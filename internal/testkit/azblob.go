@@ -1,0 +1,128 @@
+package testkit
+
+import (
+	"encoding/base64"
+	"net/http"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+)
+
+// Azblob is Azurite, Microsoft's own emulator of Azure Blob Storage, with one container.
+type Azblob struct {
+	Service   string // the account's address: "http://127.0.0.1:10000/account"
+	Account   string
+	Secret    string // the account's key, in Base64
+	Container string
+	Client    *azblob.Client
+}
+
+// StartAzblob starts a server and stops it at the test's end.
+func StartAzblob(t testing.TB) Azblob {
+	t.Helper()
+	return startAzblob(t, "http://", nil)
+}
+
+// startAzblob starts one with further flags; a nil client stands for the SDK's own.
+func startAzblob(t testing.TB, scheme string, client *http.Client, flags ...string) Azblob {
+	t.Helper()
+	program, err := exec.LookPath("azurite-blob")
+	Need(t, "azblob", err)
+	address := freeAddress(t)
+	host, port, _ := strings.Cut(address, ":")
+	a := Azblob{
+		Service: scheme + address + "/account", Account: "account", Container: "cache",
+		Secret: base64.StdEncoding.EncodeToString([]byte("canary-58d02e-of-the-account")),
+	}
+	cmd := exec.Command(program, append([]string{"--blobHost", host, "--blobPort", port,
+		"--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"}, flags...)...)
+	cmd.Env = append(cmd.Environ(), "AZURITE_ACCOUNTS="+a.Account+":"+a.Secret)
+	start(t, cmd, func() bool { return listens(address) })
+	credential, err := azblob.NewSharedKeyCredential(a.Account, a.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := &azblob.ClientOptions{}
+	if client != nil {
+		options.Transport = client
+	}
+	if a.Client, err = azblob.NewClientWithSharedKeyCredential(a.Service, credential, options); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Client.CreateContainer(t.Context(), a.Container, nil); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// Line implements [ObjectServer].
+func (a Azblob) Line(attrs string) string {
+	return a.Place() + ",secret_access_key=" + a.Secret + attrs
+}
+
+// Place implements [ObjectServer].
+func (a Azblob) Place() string {
+	return "type=azblob,account_url=" + a.Service + ",account_name=" + a.Account + ",container=" + a.Container
+}
+
+// Denied implements [ObjectServer].
+func (a Azblob) Denied() string {
+	a.Secret = base64.StdEncoding.EncodeToString([]byte("canary-of-nobody"))
+	return a.Line("")
+}
+
+// Elsewhere implements [ObjectServer].
+func (a Azblob) Elsewhere() string {
+	a.Container = "other"
+	return a.Line("")
+}
+
+// At implements [ObjectServer].
+func (a Azblob) At(address string) string {
+	a.Service = "http://" + address + "/" + a.Account
+	return a.Line("")
+}
+
+// Address implements [ObjectServer].
+func (a Azblob) Address() string {
+	return strings.TrimSuffix(strings.TrimPrefix(a.Service, "http://"), "/"+a.Account)
+}
+
+// Objects implements [ObjectServer].
+func (a Azblob) Objects(t testing.TB, prefix string) []string {
+	t.Helper()
+	var all []string
+	pages := a.Client.NewListBlobsFlatPager(a.Container, &container.ListBlobsFlatOptions{Prefix: to.Ptr(prefix)})
+	for pages.More() {
+		page, err := pages.NextPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range page.Segment.BlobItems {
+			all = append(all, *b.Name+" "+string(*b.Properties.ETag))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Write implements [ObjectServer].
+func (a Azblob) Write(t testing.TB, key, content string) {
+	t.Helper()
+	if _, err := a.Client.UploadBuffer(t.Context(), a.Container, key, []byte(content), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Remove implements [ObjectServer].
+func (a Azblob) Remove(t testing.TB, key string) {
+	t.Helper()
+	if _, err := a.Client.DeleteBlob(t.Context(), a.Container, key, nil); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,246 @@
+package testkit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Report is warmlayer.json, as far as tests look at it.
+type Report struct {
+	OK      bool   `json:"ok"`
+	Error   string `json:"error"`
+	Builder string `json:"builder"`
+	Digest  string `json:"digest"`
+	ImageID string `json:"imageid"`
+	Retried string `json:"retried"`
+	Steps   []struct {
+		Name   string `json:"name"`
+		Cached bool   `json:"cached"`
+	} `json:"steps"`
+	Sources []struct {
+		Cache, Name, Why, State, Error string
+	} `json:"sources"`
+	Exports []struct {
+		Cache, Name, Outcome, Error string
+	} `json:"exports"`
+	Phases []struct {
+		Name    string
+		Seconds float64
+	} `json:"phases"`
+}
+
+// Cached counts the steps that were cached.
+func (r Report) Cached() int {
+	n := 0
+	for _, s := range r.Steps {
+		if s.Cached {
+			n++
+		}
+	}
+	return n
+}
+
+// Phase is how many seconds a phase took, 0 where there was none.
+func (r Report) Phase(name string) float64 {
+	for _, p := range r.Phases {
+		if p.Name == name {
+			return p.Seconds
+		}
+	}
+	return 0
+}
+
+// Source is the state of the named scope, "" when it was not to be read.
+func (r Report) Source(name string) string {
+	for _, s := range r.Sources {
+		if s.Name == name {
+			return s.State
+		}
+	}
+	return ""
+}
+
+// Outcome is that of the only export; "" when there was none.
+func (r Report) Outcome(t testing.TB) string {
+	t.Helper()
+	if len(r.Exports) > 1 {
+		t.Fatalf("%d exports", len(r.Exports))
+	}
+	if len(r.Exports) == 0 {
+		return ""
+	}
+	return r.Exports[0].Outcome
+}
+
+// Invocation is one run of the program on the test app.
+type Invocation struct {
+	Dir    string            // the working directory and the context: an App
+	Branch string            // "" leaves it to the environment
+	Args   []string          // further flags
+	Env    map[string]string // added to the little that a run has
+	Docker string            // directory of a Docker config; "" for an empty one
+}
+
+// Output is what a run of the program said, wrote and ended with.
+type Output struct {
+	Report Report
+	Code   int
+	Text   string // stdout and stderr
+	Files  string // all files of the report, and what GitHub was handed
+}
+
+// Build runs the program, which must succeed.
+func (r Invocation) Build(t testing.TB) Report {
+	t.Helper()
+	out := r.Start(t)
+	if out.Code != 0 {
+		t.Fatalf("exit code %d:\n%s", out.Code, out.Text)
+	}
+	return out.Report
+}
+
+// Start runs the program to its end, whatever that is. Unless Args say otherwise,
+// or Env's INPUT_BUILDER, its builder is an embedded one that knows nothing yet.
+func (r Invocation) Start(t testing.TB) Output {
+	t.Helper()
+	cmd, reports := r.Command(t)
+	var text bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &text
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	out := Output{Code: cmd.ProcessState.ExitCode(), Text: text.String()}
+	for _, file := range []string{"warmlayer.json", "warmlayer.md", "warmlayer.env"} {
+		content, err := os.ReadFile(filepath.Join(reports, file))
+		if err == nil && file == "warmlayer.json" {
+			err = json.Unmarshal(content, &out.Report)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		out.Files += string(content)
+	}
+	return out
+}
+
+// Command is the program, not yet started, and the directory of its reports.
+func (r Invocation) Command(t testing.TB) (*exec.Cmd, string) {
+	t.Helper()
+	for _, part := range []string{"buildkitd", "runc"} {
+		_, err := exec.LookPath(part)
+		Need(t, "buildkitd", err)
+	}
+	reports := filepath.Join(t.TempDir(), "report")
+	args := []string{"build", "--default-branch", "main", "--progress", "plain", "--report-dir", reports}
+	if r.Branch != "" {
+		args = append(args, "--branch", r.Branch)
+	}
+	if !slices.Contains(r.Args, "--builder") && r.Env["INPUT_BUILDER"] == "" {
+		args = append(args, "--builder", "embedded")
+	}
+	cmd := exec.Command(Program(t), append(args, r.Args...)...)
+	docker := r.Docker
+	if docker == "" {
+		docker = t.TempDir()
+	}
+	env := map[string]string{
+		"PATH": os.Getenv("PATH"), "HOME": t.TempDir(), "TMPDIR": Temp(t), "DOCKER_CONFIG": docker,
+		// Provenance says when a build was: without it, equal images are equal to the byte.
+		"BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+	}
+	maps.Copy(env, r.Env)
+	for k, v := range env {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	cmd.Dir = r.Dir
+	return cmd, reports
+}
+
+// Program is the path of warmlayer, compiled once for all tests.
+func Program(t testing.TB) string {
+	t.Helper()
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var program = sync.OnceValues(func() (string, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(root, "bin", "warmlayer")
+	compile := exec.Command("go", "build", "-o", path, ".")
+	compile.Dir = root
+	if out, err := compile.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// moduleRoot is the directory with go.mod above the test's.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	for ; err == nil && dir != "/"; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+	}
+	return "", errors.Join(errors.New("no go.mod above the test"), err)
+}
+
+// App is a copy of the test app with its base image's files, for a test to change.
+func App(t testing.TB) string {
+	t.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tar, err := rootfs()
+	Need(t, "busybox", err)
+	dir := filepath.Join(t.TempDir(), "app")
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(root, "testdata", "app"))); err != nil {
+		t.Fatal(err)
+	}
+	Write(t, filepath.Join(dir, "rootfs.tar"), string(tar))
+	return dir
+}
+
+var rootfs = sync.OnceValues(func() ([]byte, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "rootfs-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "rootfs.tar")
+	if out, err := exec.Command(filepath.Join(root, "testdata", "rootfs.sh"), path).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return os.ReadFile(path)
+})
+
+// Write puts a file in place, for a test to change an app.
+func Write(t testing.TB, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,215 @@
+package testkit
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/crypto/ssh/agent"
+)
+
+// patience bounds every wait for something that is about to happen.
+const patience = 30 * time.Second
+
+// Until polls until done says so, and fails the test after a while.
+func Until(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waited %s for %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// Temp is a directory for big or many files: in memory where there is room, since
+// a test's builder writes thousands.
+func Temp(t testing.TB) string {
+	t.Helper()
+	parent := ""
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		parent = "/dev/shm"
+	}
+	dir, err := os.MkdirTemp(parent, "warmlayer-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("clean up: %v", err)
+		}
+	})
+	return dir
+}
+
+// Registry is distribution's registry, on a port of its own.
+type Registry struct {
+	Host string // "127.0.0.1:5001"
+	Root string // where it keeps its files
+}
+
+// StartRegistry starts a registry and stops it at the test's end.
+func StartRegistry(t testing.TB) Registry { return startRegistry(t, "") }
+
+// StartPrivateRegistry starts one that only a single user may pull from and push to.
+func StartPrivateRegistry(t testing.TB, user, password string) Registry {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := filepath.Join(t.TempDir(), "htpasswd")
+	Write(t, users, user+":"+string(hash)+"\n")
+	return startRegistry(t, fmt.Sprintf("auth: {htpasswd: {realm: test, path: %s}}\n", users))
+}
+
+// startRegistry starts a registry with some more lines in its configuration.
+func startRegistry(t testing.TB, more string) Registry {
+	t.Helper()
+	program, err := exec.LookPath("registry")
+	Need(t, "registry", err)
+	r := Registry{Host: freeAddress(t), Root: Temp(t)}
+	config := filepath.Join(t.TempDir(), "config.yml")
+	text := fmt.Sprintf(registryConfig, r.Root, r.Host) + more
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, exec.Command(program, "serve", config), func() bool { return answers("http://" + r.Host + "/v2/") })
+	return r
+}
+
+// An index whose entries are layers, as caches have it, is refused unless the check
+// of an index's platforms is off.
+const registryConfig = `version: 0.1
+log: {level: error, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}
+http: {addr: "%s"}
+validation: {manifests: {indexes: {platforms: none}}}
+`
+
+// start runs a server until the test's end, and returns once it is ready. What it
+// said at its end is shown when the test fails.
+func start(t testing.TB, cmd *exec.Cmd, ready func() bool) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(t.TempDir(), filepath.Base(cmd.Path)+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cmd.Stderr = log; cmd.Stdout == nil {
+		cmd.Stdout = log
+	}
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		// Some are to end with the thread that started them (Pdeathsig), and threads end
+		// where a test locks one: this thread stays.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(ended)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // killed is how it is to end
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended by itself
+		<-ended
+		if said, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
+			t.Logf("%v said at its end:\n%s", cmd.Args, said[max(0, len(said)-500):])
+		}
+		log.Close()
+	})
+	Until(t, cmd.Path, func() bool {
+		select {
+		case <-ended:
+			t.Fatalf("%v ended: %s", cmd.Args, cmd.ProcessState)
+		default:
+		}
+		return ready()
+	})
+}
+
+// answers: a server is ready when it knows that it wants to know who asks.
+func answers(url string) bool {
+	response, err := http.Get(url)
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK || response.StatusCode == http.StatusUnauthorized
+}
+
+// freeAddress is one that nobody listened on a moment ago.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func listens(address string) bool {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// StartGit serves the repositories in a directory by Git's own protocol until the test's
+// end, and returns where: "git://127.0.0.1:9418".
+func StartGit(t testing.TB, dir string) string {
+	t.Helper()
+	address := freeAddress(t)
+	host, port, _ := strings.Cut(address, ":")
+	// Without its dashed name git would start the server as a child, which outlives it.
+	out, err := exec.Command("git", "--exec-path").Output()
+	Need(t, "git", err)
+	program := filepath.Join(strings.TrimSpace(string(out)), "git-daemon")
+	start(t, exec.Command(program, "--export-all", "--base-path="+dir, "--listen="+host, "--port="+port), func() bool { return listens(address) })
+	return "git://" + address
+}
+
+// StartSSHAgent serves keys as an SSH agent until the test's end, and returns its socket.
+func StartSSHAgent(t testing.TB, keys agent.Agent) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "agent.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return // closed: the test is over
+			}
+			go func() {
+				defer conn.Close()
+				_ = agent.ServeAgent(keys, conn) // until the client leaves
+			}()
+		}
+	}()
+	return socket
+}
