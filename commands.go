@@ -20,6 +20,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/builder"
 	"github.com/warmlayer/warmlayer/internal/login"
 	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -47,7 +48,7 @@ func simple(command string, args []string, stdout, stderr io.Writer) (code int, 
 	case command != "version":
 		return exitOK, false
 	case len(args) > 0:
-		return explain(stderr, inputs.Problems{{What: "argument 1 is unexpected", Hint: "version takes none"}}), true
+		return explain(stderr, syntax.Problems{{What: "argument 1 is unexpected", Hint: "version takes none"}}), true
 	default:
 		fmt.Fprintln(stdout, version())
 	}
@@ -100,12 +101,12 @@ func scopeOptions(in inputs.Values) scope.Options {
 
 // logIn reads the credentials that docker login left, and puts those of the inputs and of
 // the CI beside them.
-func (s *step) logIn() inputs.Problems {
+func (s *step) logIn() syntax.Problems {
 	dir := s.env.dockerDir()
-	var problems inputs.Problems
+	var problems syntax.Problems
 	docker, err := config.Load(dir)
 	if err != nil {
-		problems = append(problems, inputs.Problem{
+		problems = append(problems, syntax.Problem{
 			What: fmt.Sprintf("read docker config in %s: %v", dir, err), Hint: "mend the file, or set DOCKER_CONFIG to another directory",
 		})
 	}

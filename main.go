@@ -22,6 +22,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/report"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -77,8 +78,8 @@ func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.
 }
 
 // explain shows all that is wrong with the inputs.
-func explain(w io.Writer, problems inputs.Problems) int {
-	problems.Sort()
+func explain(w io.Writer, problems syntax.Problems) int {
+	inputs.Sort(problems)
 	for _, p := range problems {
 		fmt.Fprintln(w, p)
 	}

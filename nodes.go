@@ -10,16 +10,16 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
 // split gives each of several builders a step of its own: its platforms, its scope and
 // its caches, so that none overwrites another's.
-func (s *step) split(facts scope.Facts) []inputs.Problem {
-	var found []inputs.Problem
+func (s *step) split(facts scope.Facts) []syntax.Problem {
+	var found []syntax.Problem
 	var written []string
 	for _, part := range s.inputs.PerNode() {
 		node := *s
@@ -87,8 +87,8 @@ func (s *step) join(ctx context.Context, result *solve.Result, parts []solve.Res
 	began := time.Now()
 	j := solve.Join{Names: s.inputs.Pushed(), Annotations: s.inputs.IndexAnnotations(), Keychain: s.registries}
 	for _, o := range s.inputs.Outputs {
-		j.Docker = j.Docker || inputs.IsFalse(o.Attrs["oci-mediatypes"])
-		j.Insecure = j.Insecure || inputs.IsTrue(o.Attrs["registry.insecure"])
+		j.Docker = j.Docker || syntax.IsFalse(o.Attrs["oci-mediatypes"])
+		j.Insecure = j.Insecure || syntax.IsTrue(o.Attrs["registry.insecure"])
 	}
 	for _, part := range parts {
 		j.Parts = append(j.Parts, part.Digest)

@@ -25,6 +25,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/login"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -47,8 +48,8 @@ type step struct {
 
 // derive finds what follows from the inputs and from what is known of the run: who
 // reads and writes, and in which caches. The problems are all that is wrong with these.
-func (s *step) derive(facts scope.Facts) []inputs.Problem {
-	var problems []inputs.Problem
+func (s *step) derive(facts scope.Facts) []syntax.Problem {
+	var problems []syntax.Problem
 	s.plan = scope.New(facts, scopeOptions(s.inputs))
 	if s.registries == nil {
 		problems = s.logIn()

@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // An attr is one attribute that a cache line may have.
@@ -104,7 +104,7 @@ type problems struct {
 	input string
 	line  int
 	kind  string
-	found []inputs.Problem
+	found []syntax.Problem
 }
 
 func (p *problems) add(hint, format string, args ...any) {
@@ -112,7 +112,7 @@ func (p *problems) add(hint, format string, args ...any) {
 	if p.kind != "" {
 		what = "type=" + p.kind + ": " + what
 	}
-	p.found = append(p.found, inputs.Problem{Input: p.input, Line: p.line, What: what, Hint: hint})
+	p.found = append(p.found, syntax.Problem{Input: p.input, Line: p.line, What: what, Hint: hint})
 }
 
 // checkAttrs reports unknown attributes and values out of range, in a steady order.
@@ -143,7 +143,7 @@ func unknownHint(kind, name string, names []string) string {
 	case kind == "inline" && slices.ContainsFunc(exportAttrs, func(a attr) bool { return a.name == name }):
 		return "inline caches are written as the image is: set it in outputs"
 	}
-	if near := inputs.Nearest(name, names); near != "" {
+	if near := syntax.Nearest(name, names); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return "known are " + strings.Join(names, ", ")
@@ -154,10 +154,10 @@ func unknownHint(kind, name string, names []string) string {
 // would refuse only after the whole build, or silently ignore.
 func exportOptions(p *problems, line, input map[string]string) map[string]string {
 	options := maps.Clone(exportDefaults)
-	if inputs.IsFalse(pick("oci-mediatypes", line, input)) && pick("compression", line, input) == "" {
+	if syntax.IsFalse(pick("oci-mediatypes", line, input)) && pick("compression", line, input) == "" {
 		options["compression"] = "gzip" // the only one with Docker media types
 	}
-	if inputs.IsFalse(pick("oci-mediatypes", line, input)) && pick("image-manifest", line, input) == "" {
+	if syntax.IsFalse(pick("oci-mediatypes", line, input)) && pick("image-manifest", line, input) == "" {
 		options["image-manifest"] = "false" // as BuildKit's own default does
 	}
 	for _, a := range exportAttrs {
@@ -171,8 +171,8 @@ func exportOptions(p *problems, line, input map[string]string) map[string]string
 }
 
 func checkOptions(p *problems, options map[string]string) {
-	docker, compression := inputs.IsFalse(options["oci-mediatypes"]), options["compression"]
-	if docker && inputs.IsTrue(options["image-manifest"]) {
+	docker, compression := syntax.IsFalse(options["oci-mediatypes"]), options["compression"]
+	if docker && syntax.IsTrue(options["image-manifest"]) {
 		p.add("leave out one of them, or set image-manifest=false", "image-manifest=true needs oci-mediatypes=true")
 	}
 	if docker && (compression == "zstd" || compression == "estargz") {

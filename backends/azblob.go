@@ -18,7 +18,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
-	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Azblob is a cache in a container of Azure Blob Storage, in the blobs that BuildKit
@@ -82,7 +82,7 @@ func newAzblob(p *problems, line map[string]string, o Options) Backend {
 	c := &Azblob{
 		objectCache: objectCache{
 			kind: "azblob", credentials: map[string]string{},
-			strict: inputs.IsFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
+			strict: syntax.IsFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
 		},
 		account: attrs["account_name"], url: strings.TrimRight(attrs["account_url"], "/"),
 		container: attrs["container"], prefix: attrs["prefix"],

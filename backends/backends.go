@@ -20,7 +20,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -108,11 +108,11 @@ func importEach(p scope.Plan, kind string, attrs func(scope.Name) map[string]str
 // image's too.
 func Forced(caches []Backend) bool {
 	for _, c := range caches {
-		if gated, ok := c.(Gated); ok && inputs.IsTrue(gated.Options()["force-compression"]) {
+		if gated, ok := c.(Gated); ok && syntax.IsTrue(gated.Options()["force-compression"]) {
 			return true
 		}
 		for _, e := range c.Exports(scope.Plan{Write: "any"}) {
-			if inputs.IsTrue(e.Attrs["force-compression"]) {
+			if syntax.IsTrue(e.Attrs["force-compression"]) {
 				return true
 			}
 		}

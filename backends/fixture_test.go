@@ -20,6 +20,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -30,7 +31,7 @@ func lines(texts ...string) []inputs.Cache {
 	var all []inputs.Cache
 	for i, text := range texts {
 		line := inputs.Cache{Line: i + 1, Type: text, Attrs: map[string]string{}}
-		if pairs, err := inputs.ParseCSV(text); err == nil {
+		if pairs, err := syntax.ParseCSV(text); err == nil {
 			for _, p := range pairs {
 				line.Attrs[p.Key] = p.Value
 			}
@@ -47,7 +48,7 @@ func backend(t testing.TB, o backends.Options, line string) backends.Backend {
 	t.Helper()
 	caches, problems := backends.New(lines(line), o)
 	if len(caches) != 1 || len(problems) != 0 {
-		t.Fatalf("%s: %d caches, problems:\n%v", line, len(caches), inputs.Problems(problems))
+		t.Fatalf("%s: %d caches, problems:\n%v", line, len(caches), syntax.Problems(problems))
 	}
 	return caches[0]
 }

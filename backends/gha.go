@@ -17,7 +17,7 @@ import (
 	"github.com/moby/buildkit/client"
 	actionscache "github.com/tonistiigi/go-actions-cache"
 
-	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -63,7 +63,7 @@ const lookupsAtOnce = 16
 
 func newGHA(p *problems, attrs map[string]string, o Options) Backend {
 	c := &GHA{
-		objectCache: objectCache{kind: "gha", strict: inputs.IsFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs)},
+		objectCache: objectCache{kind: "gha", strict: syntax.IsFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs)},
 		base:        cmp.Or(attrs["scope"], defaultScope),
 		mode:        o.Getenv("ACTIONS_CACHE_MODE"),
 		lookups:     make(chan struct{}, lookupsAtOnce),

@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // runner is what a runner tells of its cache service, and the line in its stead.
@@ -40,7 +40,7 @@ func ghaRunner(attrs map[string]string, getenv func(string) string) runner {
 	case attrs["url"] != "":
 		r.v2 = strings.Contains(attrs["url"], "results-receiver.actions.githubusercontent.com") // as BuildKit guesses
 	default:
-		r.v2 = results != "" && (inputs.IsTrue(getenv("ACTIONS_CACHE_SERVICE_V2")) || onGitHub(getenv))
+		r.v2 = results != "" && (syntax.IsTrue(getenv("ACTIONS_CACHE_SERVICE_V2")) || onGitHub(getenv))
 	}
 	if r.v2 {
 		r.url = cmp.Or(attrs["url_v2"], attrs["url"], results)
@@ -65,7 +65,7 @@ func onGitHub(getenv func(string) string) bool {
 func (r runner) check(p *problems, attrs map[string]string, o Options) {
 	switch {
 	case r.token != "":
-	case inputs.IsTrue(o.Getenv("GITHUB_ACTIONS")):
+	case syntax.IsTrue(o.Getenv("GITHUB_ACTIONS")):
 		p.add("a container action gets ACTIONS_RUNTIME_TOKEN from the runner, a run: step does not; use the action, or hand the token on to the step", "there is no token")
 	default:
 		p.add("this cache is there for jobs on runners of GitHub, Gitea and Forgejo; elsewhere use type=registry or another", "there is no token")

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Options are what the cache lines depend on besides themselves.
@@ -32,7 +33,7 @@ func (o Options) plain() bool { return strings.HasPrefix(o.Builder, "tcp://") &&
 // that is wrong with them, before anything is started. "none" gives no backend;
 // "auto" gives a registry cache beside the first image when there is one, else GitHub's
 // own in a job that has it, else a local one.
-func New(lines []inputs.Cache, o Options) ([]Backend, []inputs.Problem) {
+func New(lines []inputs.Cache, o Options) ([]Backend, []syntax.Problem) {
 	if o.Keychain == nil {
 		o.Keychain = authn.NewMultiKeychain()
 	}
@@ -40,7 +41,7 @@ func New(lines []inputs.Cache, o Options) ([]Backend, []inputs.Problem) {
 		o.Getenv = func(string) string { return "" }
 	}
 	var caches []Backend
-	var found []inputs.Problem
+	var found []syntax.Problem
 	for _, line := range lines {
 		p := &problems{input: "cache", line: line.Line, kind: line.Type}
 		if c := newBackend(p, line, o); c != nil && len(p.found) == 0 {
@@ -49,7 +50,7 @@ func New(lines []inputs.Cache, o Options) ([]Backend, []inputs.Problem) {
 		found = append(found, p.found...)
 	}
 	if slices.ContainsFunc(lines, func(l inputs.Cache) bool { return l.Type == "none" }) && len(lines) > 1 {
-		found = append(found, inputs.Problem{Input: "cache", What: "none stands beside other caches", Hint: "leave out none, or all others"})
+		found = append(found, syntax.Problem{Input: "cache", What: "none stands beside other caches", Hint: "leave out none, or all others"})
 	}
 	return caches, append(found, twice(caches)...)
 }
@@ -58,7 +59,7 @@ func newBackend(p *problems, line inputs.Cache, o Options) Backend {
 	if _, ok := kinds[line.Type]; !ok {
 		known := slices.Sorted(maps.Keys(kinds))
 		hint := "known are " + strings.Join(known, ", ")
-		if near := inputs.Nearest(line.Type, known); near != "" {
+		if near := syntax.Nearest(line.Type, known); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		p.kind = ""
@@ -110,7 +111,7 @@ func newRegistry(p *problems, attrs map[string]string, o Options) Backend {
 	if ref == "" {
 		return nil
 	}
-	r := &Registry{insecure: inputs.IsTrue(attrs["registry.insecure"]), strict: inputs.IsFalse(attrs["ignore-error"]), options: options, keychain: o.Keychain}
+	r := &Registry{insecure: syntax.IsTrue(attrs["registry.insecure"]), strict: syntax.IsFalse(attrs["ignore-error"]), options: options, keychain: o.Keychain}
 	r.repo, r.prefix = parseRepo(p, ref, r.insecure)
 	checkImages(p, r, ref, o.Images)
 	return r
@@ -148,14 +149,14 @@ func newInline(p *problems, attrs map[string]string, o Options) Backend {
 	if ref == "" {
 		ref = image.Context().Name()
 	}
-	r := Registry{insecure: inputs.IsTrue(attrs["registry.insecure"]), strict: inputs.IsFalse(attrs["ignore-error"]), keychain: o.Keychain}
+	r := Registry{insecure: syntax.IsTrue(attrs["registry.insecure"]), strict: syntax.IsFalse(attrs["ignore-error"]), keychain: o.Keychain}
 	r.repo, r.prefix = parseRepo(p, ref, r.insecure)
 	checkImages(p, &r, ref, o.Images)
 	return &Inline{tags: r, image: image}
 }
 
 func insecureOption(attrs map[string]string) []name.Option {
-	if inputs.IsTrue(attrs["registry.insecure"]) {
+	if syntax.IsTrue(attrs["registry.insecure"]) {
 		return []name.Option{name.Insecure}
 	}
 	return nil
@@ -177,7 +178,7 @@ func newLocal(p *problems, attrs map[string]string, o Options) Backend {
 	if dest == "" {
 		dest = src
 	}
-	l := &Local{reset: inputs.IsTrue(attrs["reset"]), strict: inputs.IsFalse(attrs["ignore-error"]), options: options}
+	l := &Local{reset: syntax.IsTrue(attrs["reset"]), strict: syntax.IsFalse(attrs["ignore-error"]), options: options}
 	var err1, err2 error
 	l.src, err1 = filepath.Abs(src)
 	l.dest, err2 = filepath.Abs(dest)
@@ -195,9 +196,9 @@ func newLocal(p *problems, attrs map[string]string, o Options) Backend {
 
 // twice finds the same place spelled in two lines: the second export would
 // overwrite the first one.
-func twice(caches []Backend) []inputs.Problem {
+func twice(caches []Backend) []syntax.Problem {
 	seen := map[string]bool{}
-	var found []inputs.Problem
+	var found []syntax.Problem
 	for _, c := range caches {
 		place := c.String()
 		switch c := c.(type) {
@@ -215,7 +216,7 @@ func twice(caches []Backend) []inputs.Problem {
 			place = strings.Join([]string{"gha", c.url, c.base}, " ")
 		}
 		if seen[place] {
-			found = append(found, inputs.Problem{Input: "cache", What: fmt.Sprintf("%s is there twice", c), Hint: "leave one of the lines out: the second would overwrite what the first wrote"})
+			found = append(found, syntax.Problem{Input: "cache", What: fmt.Sprintf("%s is there twice", c), Hint: "leave one of the lines out: the second would overwrite what the first wrote"})
 		}
 		seen[place] = true
 	}

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -191,7 +191,7 @@ hint: did you mean "mode"?`},
 		t.Run(strings.Join(test.lines, " "), func(t *testing.T) {
 			t.Parallel()
 			_, problems := backends.New(lines(test.lines...), test.o)
-			if got := inputs.Problems(problems).Error(); got != test.want {
+			if got := syntax.Problems(problems).Error(); got != test.want {
 				t.Errorf("got\n%s\nwant\n%s", got, test.want)
 			}
 		})
@@ -232,7 +232,7 @@ func TestEntries(t *testing.T) {
 		fmt.Fprintf(&got, "%s\n", line)
 		caches, problems := backends.New(lines(line), options)
 		if len(problems) > 0 {
-			t.Errorf("%s: %v", line, inputs.Problems(problems))
+			t.Errorf("%s: %v", line, syntax.Problems(problems))
 		}
 		for _, c := range caches {
 			fmt.Fprintf(&got, "  %s\n", c)
@@ -309,7 +309,7 @@ func TestSamePlaceOtherTag(t *testing.T) {
 		"type=s3,bucket=b,region=r", "type=s3,bucket=b,region=r,name=web", "type=s3,bucket=b,region=r,prefix=app",
 	), backends.Options{})
 	if len(problems) != 0 {
-		t.Error(inputs.Problems(problems))
+		t.Error(syntax.Problems(problems))
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // A refusal is what is wrong with a cache line.
@@ -23,7 +23,7 @@ func refuses(t *testing.T, kind string, tests []refusal) {
 			_, problems := backends.New(lines(test.line), test.o)
 			got := ""
 			if len(problems) > 0 {
-				got = strings.ReplaceAll(inputs.Problems(problems).Error(), "cache: line 1: type="+kind+": ", "")
+				got = strings.ReplaceAll(syntax.Problems(problems).Error(), "cache: line 1: type="+kind+": ", "")
 			}
 			if got != test.want {
 				t.Errorf("got\n%s\nwant\n%s", got, test.want)

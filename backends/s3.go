@@ -19,7 +19,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 
-	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // S3 is a cache in a bucket, in the objects that BuildKit keeps there (v0.33.1,
@@ -53,11 +53,11 @@ func newS3(p *problems, attrs map[string]string, o Options) Backend {
 	c := &S3{
 		objectCache: objectCache{
 			kind: "s3", credentials: keyPair(p, attrs),
-			strict: inputs.IsFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
+			strict: syntax.IsFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
 		},
 		bucket: pick("bucket", attrs), region: pick("region", attrs), prefix: folder(attrs["prefix"]),
-		endpoint: attrs["endpoint_url"], pathStyle: inputs.IsTrue(attrs["use_path_style"]),
-		noAcceptEncoded: inputs.IsTrue(attrs["disable_accept_encoding"]),
+		endpoint: attrs["endpoint_url"], pathStyle: syntax.IsTrue(attrs["use_path_style"]),
+		noAcceptEncoded: syntax.IsTrue(attrs["disable_accept_encoding"]),
 		touchRefresh:    24 * time.Hour, slots: make(chan struct{}, 4*partsAtOnce), retryMode: aws.RetryMode(attrs["retry_mode"]),
 	}
 	if c.bucket == "" {

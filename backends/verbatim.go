@@ -6,6 +6,7 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Verbatim passes the caches of cache-from and cache-to on as they are: no branch
@@ -27,7 +28,7 @@ func Verbatim(from, to []inputs.Cache, o Options) (sources []Source, destination
 		delete(entry.Attrs, "ignore-error")
 		destinations = append(destinations, Destination{
 			Caches: []string{Label(entry)},
-			Strict: []bool{inputs.IsFalse(c.Attrs["ignore-error"])},
+			Strict: []bool{syntax.IsFalse(c.Attrs["ignore-error"])},
 			Entry:  entry,
 		})
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 var (
@@ -47,14 +49,14 @@ func (p *parser) annotate(v Values) {
 
 // cannotAnnotate is why BuildKit would refuse an annotation after the whole build
 // (exporter/containerimage/writer.go in v0.33.1), or nil.
-func (v Values) cannotAnnotate(o Output, key exptypes.AnnotationKey) *Problem {
-	docker := o.Attrs["oci-mediatypes"] != "" && !IsTrue(o.Attrs["oci-mediatypes"])
+func (v Values) cannotAnnotate(o Output, key exptypes.AnnotationKey) *syntax.Problem {
+	docker := o.Attrs["oci-mediatypes"] != "" && !syntax.IsTrue(o.Attrs["oci-mediatypes"])
 	index := key.Type == exptypes.AnnotationIndex || key.Type == exptypes.AnnotationIndexDescriptor
 	switch {
 	case index && !v.isIndex(o):
-		return &Problem{What: "an image of one platform has no index", Hint: "leave " + key.Type + " out, or keep the default provenance, which adds one"}
+		return &syntax.Problem{What: "an image of one platform has no index", Hint: "leave " + key.Type + " out, or keep the default provenance, which adds one"}
 	case docker && key.Type != "" && key.Type != exptypes.AnnotationManifest:
-		return &Problem{What: key.Type + " needs OCI media types", Hint: "remove oci-mediatypes from outputs"}
+		return &syntax.Problem{What: key.Type + " needs OCI media types", Hint: "remove oci-mediatypes from outputs"}
 	}
 	return nil
 }
@@ -68,7 +70,7 @@ func (v Values) isIndex(o Output) bool {
 	}
 	forced := o.Type == "image"
 	if given := o.Attrs["attestation-inline"]; given != "" {
-		forced = IsTrue(given)
+		forced = syntax.IsTrue(given)
 	}
 	for _, attrs := range v.Attests {
 		if forced || !slices.Contains(strings.Split(attrs, ","), "inline-only=true") {
@@ -83,25 +85,25 @@ func (v Values) isIndex(o Output) bool {
 func (p *parser) annotations(built []string) []annotation {
 	var all []annotation
 	for _, it := range p.list("annotations") {
-		name, value, ok := strings.Cut(it.text, "=")
+		name, value, ok := strings.Cut(it.Text, "=")
 		levels, key, leveled := strings.Cut(name, ":")
 		if !leveled {
 			levels, key = "", name
 		}
 		if !ok || key == "" || strings.ContainsAny(key, " \t\n") {
-			p.report("annotations", it.line, "expected key=value", "write it like key=value or index,manifest:key=value")
+			p.report("annotations", it.Line, "expected key=value", "write it like key=value or index,manifest:key=value")
 			continue
 		}
 		for level := range strings.SplitSeq(levels, ",") {
 			k := exptypes.AnnotationKey{Key: key}
 			if leveled {
-				var problem *Problem
+				var problem *syntax.Problem
 				if k.Type, k.Platform, problem = parseLevel(level, built); problem != nil {
-					p.report("annotations", it.line, problem.What, problem.Hint)
+					p.report("annotations", it.Line, problem.What, problem.Hint)
 					continue
 				}
 			}
-			all = append(all, annotation{it.line, k, value})
+			all = append(all, annotation{it.Line, k, value})
 		}
 	}
 	return all
@@ -109,20 +111,20 @@ func (p *parser) annotations(built []string) []annotation {
 
 // parseLevel reads a level such as manifest[linux/amd64], whose platform must be one of
 // those that are built where these are known.
-func parseLevel(text string, built []string) (string, *platforms.Platform, *Problem) {
+func parseLevel(text string, built []string) (string, *platforms.Platform, *syntax.Problem) {
 	groups := annotationLevel.FindStringSubmatch(text)
 	switch {
 	case groups == nil || !slices.Contains(annotationLevels, groups[1]):
-		return "", nil, &Problem{What: quoted(text) + " is not a level of an image", Hint: didYouMean(text, annotationLevels)}
+		return "", nil, &syntax.Problem{What: syntax.Quoted(text) + " is not a level of an image", Hint: syntax.DidYouMean(text, annotationLevels)}
 	case groups[2] == "":
 		return groups[1], nil, nil
 	}
 	name, ok := platform(strings.ToLower(groups[2]))
 	switch {
 	case !ok:
-		return "", nil, &Problem{What: quoted(groups[2]) + " is not a platform", Hint: "write it like linux/amd64 or linux/arm/v7"}
+		return "", nil, &syntax.Problem{What: syntax.Quoted(groups[2]) + " is not a platform", Hint: "write it like linux/amd64 or linux/arm/v7"}
 	case len(built) > 0 && !slices.Contains(built, name):
-		return "", nil, &Problem{What: "platform " + quoted(groups[2]) + " is not built", Hint: "add it to platforms"}
+		return "", nil, &syntax.Problem{What: "platform " + syntax.Quoted(groups[2]) + " is not built", Hint: "add it to platforms"}
 	}
 	parsed := platforms.MustParse(name)
 	return groups[1], &parsed, nil

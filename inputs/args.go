@@ -3,15 +3,17 @@ package inputs
 import (
 	"slices"
 	"strings"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // buildArgs reads NAME=value, and NAME alone from the environment as docker build
 // does; but a NAME that is not set there is a problem. As in buildx (commands/build.go)
 // SOURCE_DATE_EPOCH is taken from the environment unless it is given.
-func (p *parser) buildArgs() []Pair {
-	var pairs []Pair
+func (p *parser) buildArgs() []syntax.Pair {
+	var pairs []syntax.Pair
 	for _, it := range p.list("build-args") {
-		name, value, given := strings.Cut(it.text, "=")
+		name, value, given := strings.Cut(it.Text, "=")
 		ok := given
 		if !given {
 			value, ok = p.env[name]
@@ -20,15 +22,15 @@ func (p *parser) buildArgs() []Pair {
 		case name == syntaxArg && !ok:
 			continue
 		case !ok || name == "":
-			p.report("build-args", it.line, "expected NAME=value, or the NAME of a variable that is set", "")
+			p.report("build-args", it.Line, "expected NAME=value, or the NAME of a variable that is set", "")
 		case name == syntaxArg && strings.TrimSpace(value) == "":
-			p.report("build-args", it.line, syntaxArg+" is empty", "leave it out, or write it without = to take it from the environment where it is set")
+			p.report("build-args", it.Line, syntaxArg+" is empty", "leave it out, or write it without = to take it from the environment where it is set")
 		default:
-			pairs = append(pairs, Pair{name, value})
+			pairs = append(pairs, syntax.Pair{Key: name, Value: value})
 		}
 	}
 	if epoch := p.env[epochArg]; epoch != "" && !has(pairs, epochArg) {
-		pairs = append(pairs, Pair{epochArg, epoch})
+		pairs = append(pairs, syntax.Pair{Key: epochArg, Value: epoch})
 	}
 	return pairs
 }
@@ -41,8 +43,8 @@ const (
 	multiPlatformArg = "BUILDKIT_MULTI_PLATFORM"
 )
 
-func has(pairs []Pair, key string) bool {
-	return slices.ContainsFunc(pairs, func(p Pair) bool { return p.Key == key })
+func has(pairs []syntax.Pair, key string) bool {
+	return slices.ContainsFunc(pairs, func(p syntax.Pair) bool { return p.Key == key })
 }
 
 // switchedOn tells whether the last build argument of a name is true.
@@ -50,7 +52,7 @@ func (v Values) switchedOn(name string) bool {
 	on := false
 	for _, a := range v.BuildArgs {
 		if a.Key == name {
-			on = IsTrue(a.Value)
+			on = syntax.IsTrue(a.Value)
 		}
 	}
 	return on
@@ -62,15 +64,15 @@ func (v Values) inlineCache() bool {
 	return v.switchedOn(inlineCacheArg) && !there
 }
 
-func (p *parser) labels() []Pair {
-	var pairs []Pair
+func (p *parser) labels() []syntax.Pair {
+	var pairs []syntax.Pair
 	for _, it := range p.list("labels") {
-		key, value, ok := strings.Cut(it.text, "=")
+		key, value, ok := strings.Cut(it.Text, "=")
 		if !ok || key == "" {
-			p.report("labels", it.line, "expected key=value", `for an empty value write "key="`)
+			p.report("labels", it.Line, "expected key=value", `for an empty value write "key="`)
 			continue
 		}
-		pairs = append(pairs, Pair{key, value})
+		pairs = append(pairs, syntax.Pair{Key: key, Value: value})
 	}
 	return pairs
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/tonistiigi/go-csvvalue"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 var (
@@ -17,10 +19,10 @@ var (
 		{Name: "mode", Choices: []string{"min", "max"}},
 		{Name: "builder-id"},
 		{Name: "version", Choices: []string{"v1", "v0.2"}},
-		{Name: "inline-only", Kind: Bool},
-		{Name: "reproducible", Kind: Bool},
-		{Name: "capture-usage", Kind: Bool},
-		{Name: "complete-materials", Kind: Bool},
+		{Name: "inline-only", Kind: syntax.Bool},
+		{Name: "reproducible", Kind: syntax.Bool},
+		{Name: "capture-usage", Kind: syntax.Bool},
+		{Name: "complete-materials", Kind: syntax.Bool},
 		{Name: "filename"},
 	}
 )
@@ -29,11 +31,11 @@ var (
 type attestation struct {
 	kind     string // provenance or sbom
 	disabled bool
-	attrs    []Pair
+	attrs    []syntax.Pair
 }
 
 // text is the attestation as the frontend takes it.
-func (a attestation) text() string { return formatCSV(a.attrs) }
+func (a attestation) text() string { return syntax.FormatCSV(a.attrs) }
 
 // attests reads the attestations as docker/build-push-action does (src/context.ts):
 // the inputs provenance and sbom come before attests. explicit tells whether the user asked for any.
@@ -58,11 +60,11 @@ func (p *parser) attests(outputs []Output) (all map[string]string, explicit bool
 
 // defaultProvenance tells all about the build of a public repository. Elsewhere that
 // could publish what is private, such as build arguments.
-func (p *parser) defaultProvenance() []Pair {
+func (p *parser) defaultProvenance() []syntax.Pair {
 	if p.onGitHub() && p.isPublic() {
-		return []Pair{{"mode", "max"}}
+		return []syntax.Pair{{Key: "mode", Value: "max"}}
 	}
-	return []Pair{{"mode", "min"}, {"inline-only", "true"}}
+	return []syntax.Pair{{Key: "mode", Value: "min"}, {Key: "inline-only", Value: "true"}}
 }
 
 // BuiltBy makes the page of the run, "" for none, the builder-id of a provenance that names
@@ -74,7 +76,7 @@ func (v *Values) BuiltBy(page string) {
 	}
 	attrs, _ := csvvalue.Fields(text, nil) // what formatCSV has written
 	if !slices.ContainsFunc(attrs, func(a string) bool { return strings.HasPrefix(a, "builder-id=") }) {
-		v.Attests["provenance"] = strings.TrimPrefix(text+","+formatCSV([]Pair{{"builder-id", page}}), ",")
+		v.Attests["provenance"] = strings.TrimPrefix(text+","+syntax.FormatCSV([]syntax.Pair{{Key: "builder-id", Value: page}}), ",")
 	}
 }
 
@@ -88,13 +90,13 @@ func (p *parser) asked() []attestation {
 	}
 	fromInputs := len(all)
 	for _, it := range p.list("attests") {
-		a := p.attestation("attests", "", it.line, it.text)
+		a := p.attestation("attests", "", it.Line, it.Text)
 		before := slices.IndexFunc(all, func(b attestation) bool { return b.kind == a.kind })
 		switch {
 		case before < 0:
 			all = append(all, a)
 		case before >= fromInputs && a.kind != "":
-			p.report("attests", it.line, "type "+a.kind+" is given twice", "leave one of the lines out")
+			p.report("attests", it.Line, "type "+a.kind+" is given twice", "leave one of the lines out")
 		}
 	}
 	return all
@@ -106,7 +108,7 @@ func (p *parser) attestation(input, kind string, line int, text string) attestat
 	a := attestation{kind: kind}
 	fields, err := csvvalue.Fields(text, nil)
 	if err != nil {
-		p.report(input, line, csvError(err).Error(), `put quotes around a whole field: "builder-id=a,b"`)
+		p.report(input, line, syntax.CSVError(err).Error(), `put quotes around a whole field: "builder-id=a,b"`)
 		return a
 	}
 	for _, f := range fields {
@@ -121,7 +123,7 @@ func (p *parser) attestation(input, kind string, line int, text string) attestat
 		case strings.EqualFold(key, "disabled"):
 			a.disabled = p.attestBool(input, line, key, value)
 		default:
-			a.attrs = append(a.attrs, Pair{key, value})
+			a.attrs = append(a.attrs, syntax.Pair{Key: key, Value: value})
 		}
 	}
 	p.checkAttestation(input, line, a)
@@ -135,8 +137,8 @@ var exampleAttests = map[string]string{
 }
 
 func (p *parser) attestBool(input string, line int, key, value string) bool {
-	p.attribute(input, line, []Field{{Name: "disabled", Kind: Bool}}, strings.ToLower(key), value)
-	return IsTrue(value)
+	p.attribute(input, line, []Field{{Name: "disabled", Kind: syntax.Bool}}, strings.ToLower(key), value)
+	return syntax.IsTrue(value)
 }
 
 // checkAttestation checks the type and a provenance's attributes. Those of an SBOM are
@@ -146,7 +148,7 @@ func (p *parser) checkAttestation(input string, line int, a attestation) {
 	case a.kind == "":
 		p.report(input, line, "the type is missing", "begin with type=")
 	case !slices.Contains(attestTypes, a.kind):
-		p.report(input, line, "type "+quoted(a.kind)+" is unknown", didYouMean(a.kind, attestTypes))
+		p.report(input, line, "type "+syntax.Quoted(a.kind)+" is unknown", syntax.DidYouMean(a.kind, attestTypes))
 	case a.kind == "provenance":
 		for _, attr := range a.attrs {
 			p.attribute(input, line, provenanceAttributes, attr.Key, attr.Value)

@@ -3,41 +3,43 @@ package inputs
 import (
 	"slices"
 	"strconv"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // compressionAttributes say how layers are written, in an image or a cache
 // (util/compression/attrs.go in BuildKit v0.33.1).
 var compressionAttributes = []Field{
 	{Name: "compression", Choices: Compressions},
-	{Name: "compression-level", Kind: Int},
-	{Name: "force-compression", Kind: Bool},
-	{Name: "oci-mediatypes", Kind: Bool},
+	{Name: "compression-level", Kind: syntax.Int},
+	{Name: "force-compression", Kind: syntax.Bool},
+	{Name: "oci-mediatypes", Kind: syntax.Bool},
 }
 
 // Attributes of the exporters of BuildKit v0.33.1: exporter/containerimage
 // (opts.go, export.go), exporter/oci and exporter/local (fs.go). They take unknown
 // ones without a word.
 var (
-	resultAttributes = []Field{{Name: "dest"}, {Name: "source-date-epoch", Kind: Int}}
+	resultAttributes = []Field{{Name: "dest"}, {Name: "source-date-epoch", Kind: syntax.Int}}
 	layerAttributes  = slices.Concat(resultAttributes, compressionAttributes, []Field{
 		{Name: "name"},
-		{Name: "oci-artifact", Kind: Bool},
-		{Name: "attestation-inline", Kind: Bool},
-		{Name: "prefer-nondist-layers", Kind: Bool},
-		{Name: "rewrite-timestamp", Kind: Bool},
+		{Name: "oci-artifact", Kind: syntax.Bool},
+		{Name: "attestation-inline", Kind: syntax.Bool},
+		{Name: "prefer-nondist-layers", Kind: syntax.Bool},
+		{Name: "rewrite-timestamp", Kind: syntax.Bool},
 	})
 	imageAttributes = slices.Concat(layerAttributes, []Field{
-		{Name: "push", Kind: Bool},
-		{Name: "push-by-digest", Kind: Bool},
-		{Name: "registry.insecure", Kind: Bool},
-		{Name: "unpack", Kind: Bool},
-		{Name: "store", Kind: Bool},
+		{Name: "push", Kind: syntax.Bool},
+		{Name: "push-by-digest", Kind: syntax.Bool},
+		{Name: "registry.insecure", Kind: syntax.Bool},
+		{Name: "unpack", Kind: syntax.Bool},
+		{Name: "store", Kind: syntax.Bool},
 		{Name: "dangling-name-prefix"},
-		{Name: "danging-name-empty-only", Kind: Bool}, // BuildKit's spelling
-		{Name: "name-canonical", Kind: Bool},
+		{Name: "danging-name-empty-only", Kind: syntax.Bool}, // BuildKit's spelling
+		{Name: "name-canonical", Kind: syntax.Bool},
 	})
-	archiveAttributes = slices.Concat(layerAttributes, []Field{{Name: "tar", Kind: Bool}})
-	filesAttributes   = slices.Concat(resultAttributes, []Field{{Name: "attestation-prefix"}, {Name: "platform-split", Kind: Bool}})
+	archiveAttributes = slices.Concat(layerAttributes, []Field{{Name: "tar", Kind: syntax.Bool}})
+	filesAttributes   = slices.Concat(resultAttributes, []Field{{Name: "attestation-prefix"}, {Name: "platform-split", Kind: syntax.Bool}})
 	outputAttributes  = map[string][]Field{
 		"image":     imageAttributes,
 		"registry":  imageAttributes,
@@ -57,27 +59,27 @@ var (
 var (
 	cacheAttributes = []Field{
 		{Name: "mode", Choices: []string{"min", "max"}},
-		{Name: "ignore-error", Kind: Bool},
+		{Name: "ignore-error", Kind: syntax.Bool},
 	}
-	cacheLayerAttributes = slices.Concat(cacheAttributes, compressionAttributes, []Field{{Name: "image-manifest", Kind: Bool}})
+	cacheLayerAttributes = slices.Concat(cacheAttributes, compressionAttributes, []Field{{Name: "image-manifest", Kind: syntax.Bool}})
 	objectAttributes     = slices.Concat(cacheAttributes, []Field{
 		{Name: "name"}, {Name: "prefix"}, {Name: "manifests_prefix"}, {Name: "blobs_prefix"}, {Name: "secret_access_key"},
 	})
 	verbatimAttributes = map[string][]Field{
-		"registry": slices.Concat(cacheLayerAttributes, []Field{{Name: "ref"}, {Name: "registry.insecure", Kind: Bool}}),
+		"registry": slices.Concat(cacheLayerAttributes, []Field{{Name: "ref"}, {Name: "registry.insecure", Kind: syntax.Bool}}),
 		"local": slices.Concat(cacheLayerAttributes, []Field{
-			{Name: "src"}, {Name: "dest"}, {Name: "tag"}, {Name: "digest"}, {Name: "reset", Kind: Bool},
+			{Name: "src"}, {Name: "dest"}, {Name: "tag"}, {Name: "digest"}, {Name: "reset", Kind: syntax.Bool},
 		}),
-		"inline": {{Name: "mode", Choices: []string{"min"}}, {Name: "ignore-error", Kind: Bool}},
+		"inline": {{Name: "mode", Choices: []string{"min"}}, {Name: "ignore-error", Kind: syntax.Bool}},
 		"gha": slices.Concat(cacheAttributes, []Field{
-			{Name: "scope"}, {Name: "timeout", Kind: Duration}, {Name: "token"}, {Name: "url"}, {Name: "url_v2"},
+			{Name: "scope"}, {Name: "timeout", Kind: syntax.Duration}, {Name: "token"}, {Name: "url"}, {Name: "url_v2"},
 			{Name: "version", Choices: []string{"1", "2"}}, {Name: "repository"}, {Name: "ghtoken"},
 		}),
 		"s3": slices.Concat(objectAttributes, []Field{
-			{Name: "bucket"}, {Name: "region"}, {Name: "endpoint_url"}, {Name: "use_path_style", Kind: Bool},
-			{Name: "access_key_id"}, {Name: "session_token"}, {Name: "touch_refresh", Kind: Duration},
-			{Name: "upload_parallelism", Kind: Int}, {Name: "disable_accept_encoding", Kind: Bool},
-			{Name: "retry_mode", Choices: []string{"standard", "adaptive"}}, {Name: "retry_max_attempts", Kind: Int},
+			{Name: "bucket"}, {Name: "region"}, {Name: "endpoint_url"}, {Name: "use_path_style", Kind: syntax.Bool},
+			{Name: "access_key_id"}, {Name: "session_token"}, {Name: "touch_refresh", Kind: syntax.Duration},
+			{Name: "upload_parallelism", Kind: syntax.Int}, {Name: "disable_accept_encoding", Kind: syntax.Bool},
+			{Name: "retry_mode", Choices: []string{"standard", "adaptive"}}, {Name: "retry_max_attempts", Kind: syntax.Int},
 		}),
 		"azblob": slices.Concat(objectAttributes, []Field{{Name: "account_url"}, {Name: "account_name"}, {Name: "container"}}),
 	}
@@ -92,11 +94,11 @@ func (p *parser) attribute(input string, line int, known []Field, key, value str
 		for _, f := range known {
 			all = append(all, f.Name)
 		}
-		p.report(input, line, attributeName(key)+" is unknown", nearestHint(key, all))
+		p.report(input, line, syntax.AttributeName(key)+" is unknown", syntax.NearestHint(key, all))
 		return
 	}
 	f := known[at]
-	if _, err := strconv.ParseBool(value); f.Kind == Bool && err == nil {
+	if _, err := strconv.ParseBool(value); f.Kind == syntax.Bool && err == nil {
 		return // 1, t and the like too
 	}
 	if _, problem := f.check(value); problem != nil {
@@ -109,14 +111,14 @@ func (p *parser) attribute(input string, line int, known []Field, key, value str
 // cache/remotecache/export.go), or not at all.
 func (p *parser) compression(input string, line int, attrs map[string]string) {
 	kind := attrs["compression"]
-	docker := attrs["oci-mediatypes"] != "" && !IsTrue(attrs["oci-mediatypes"])
+	docker := attrs["oci-mediatypes"] != "" && !syntax.IsTrue(attrs["oci-mediatypes"])
 	if docker && (kind == "zstd" || kind == "estargz") {
 		p.report(input, line, "compression "+kind+" needs OCI media types", "remove oci-mediatypes")
 	}
-	if docker && IsTrue(attrs["oci-artifact"]) {
+	if docker && syntax.IsTrue(attrs["oci-artifact"]) {
 		p.report(input, line, "oci-artifact needs OCI media types", "remove oci-mediatypes")
 	}
-	if docker && IsTrue(attrs["image-manifest"]) {
+	if docker && syntax.IsTrue(attrs["image-manifest"]) {
 		p.report(input, line, "image-manifest needs OCI media types", "remove oci-mediatypes")
 	}
 	highest := 9

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 func TestBuildContexts(t *testing.T) {
@@ -19,20 +21,20 @@ func TestBuildContexts(t *testing.T) {
 	const absent = "\nhint: write it like oci-layout://path:tag, a directory that has an index.json"
 	for _, tt := range []struct {
 		line     string
-		want     Pair
+		want     syntax.Pair
 		problems string
 	}{
-		{line: "docs=docs", want: Pair{"docs", "docs"}},
-		{line: "Docs=" + dir, want: Pair{"docs", dir}},
+		{line: "docs=docs", want: syntax.Pair{Key: "docs", Value: "docs"}},
+		{line: "Docs=" + dir, want: syntax.Pair{Key: "docs", Value: dir}},
 		{line: "docker.io/library/alpine:latest=docker-image://Alpine", problems: "\"Alpine\" has upper-case letters in its repository\nhint: write \"alpine\""},
-		{line: "docker.io/library/alpine:latest=docker-image://alpine:3.22" + digest, want: Pair{"alpine", "docker-image://alpine:3.22" + digest}},
+		{line: "docker.io/library/alpine:latest=docker-image://alpine:3.22" + digest, want: syntax.Pair{Key: "alpine", Value: "docker-image://alpine:3.22" + digest}},
 		{line: "ghcr.io/o/App:V1=docker-image://alpine", problems: "\"ghcr.io/o/App:V1\" is not the name of a context\nhint: write a stage's name, or an image as FROM has it"},
-		{line: "src=https://example.com/o/r.git?ref=main&subdir=x", want: Pair{"src", "https://example.com/o/r.git?ref=main&subdir=x"}},
-		{line: "src={{defaultContext}}:docs", want: Pair{"src", repository + "#abc:docs"}},
-		{line: "src=git@example.com:o/r.git", want: Pair{"src", "git@example.com:o/r.git"}},
-		{line: "src=https://example.com/x.tar.gz", want: Pair{"src", "https://example.com/x.tar.gz"}},
-		{line: "img=oci-layout://layout", want: Pair{"img", "oci-layout://layout"}},
-		{line: "img=oci-layout://" + dir + "/layout:v1" + digest, want: Pair{"img", "oci-layout://" + dir + "/layout:v1" + digest}},
+		{line: "src=https://example.com/o/r.git?ref=main&subdir=x", want: syntax.Pair{Key: "src", Value: "https://example.com/o/r.git?ref=main&subdir=x"}},
+		{line: "src={{defaultContext}}:docs", want: syntax.Pair{Key: "src", Value: repository + "#abc:docs"}},
+		{line: "src=git@example.com:o/r.git", want: syntax.Pair{Key: "src", Value: "git@example.com:o/r.git"}},
+		{line: "src=https://example.com/x.tar.gz", want: syntax.Pair{Key: "src", Value: "https://example.com/x.tar.gz"}},
+		{line: "img=oci-layout://layout", want: syntax.Pair{Key: "img", Value: "oci-layout://layout"}},
+		{line: "img=oci-layout://" + dir + "/layout:v1" + digest, want: syntax.Pair{Key: "img", Value: "oci-layout://" + dir + "/layout:v1" + digest}},
 
 		{line: "docs", problems: "expected name=place\nhint: write it like docs=../docs or base=docker-image://alpine:3.22"},
 		{line: "a b=docs", problems: "\"a b\" is not the name of a context\nhint: write a stage's name, or an image as FROM has it"},
@@ -54,7 +56,7 @@ func TestBuildContexts(t *testing.T) {
 			if got := problems.Error(); got != want {
 				t.Fatalf("got:\n%s\nwant:\n%s", got, want)
 			}
-			if want == "" && !slices.Equal(v.BuildContexts, []Pair{tt.want}) {
+			if want == "" && !slices.Equal(v.BuildContexts, []syntax.Pair{tt.want}) {
 				t.Errorf("contexts are %q, want %q", v.BuildContexts, tt.want)
 			}
 		})

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/google/shlex"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // TLS is how a builder at tcp:// is known, and how it knows us. The zero value is none.
@@ -159,9 +161,9 @@ func (p *parser) daemonFlags() []string {
 	}
 	var flags []string
 	for _, it := range p.list(input) {
-		words, err := shlex.Split(it.text)
+		words, err := shlex.Split(it.Text)
 		if err != nil {
-			p.report(input, it.line, "quotes are not balanced", "")
+			p.report(input, it.Line, "quotes are not balanced", "")
 			continue
 		}
 		for len(words) > 0 {
@@ -175,11 +177,11 @@ func (p *parser) daemonFlags() []string {
 			}
 			switch {
 			case !isFlag:
-				p.report(input, it.line, "what is no flag stands between flags", "write --name=value")
+				p.report(input, it.Line, "what is no flag stands between flags", "write --name=value")
 			case !known:
-				p.refuseFlag(it.line, name)
+				p.refuseFlag(it.Line, name)
 			case !hasValue && !isSwitch:
-				p.report(input, it.line, "--"+name+" has no value", "write --"+name+"=value")
+				p.report(input, it.Line, "--"+name+" has no value", "write --"+name+"=value")
 			case hasValue:
 				flags = append(flags, "--"+name+"="+value)
 			default:
@@ -198,8 +200,8 @@ func (p *parser) refuseFlag(line int, name string) {
 		p.report(input, line, "--"+name+" cannot be set: "+reason, "remove it")
 	case strings.HasPrefix(name, "containerd-worker"):
 		p.report(input, line, "--"+name+" cannot be set: the daemon works with runc", "remove it")
-	case isName(name) || len(name) > 20 && isName(name[:20]):
-		p.report(input, line, "--"+name+" is unknown", cmp.Or(nearestHint(name, slices.Sorted(maps.Keys(daemonFlagKinds))), "buildkitd --help lists the flags"))
+	case syntax.IsName(name) || len(name) > 20 && syntax.IsName(name[:20]):
+		p.report(input, line, "--"+name+" is unknown", cmp.Or(syntax.NearestHint(name, slices.Sorted(maps.Keys(daemonFlagKinds))), "buildkitd --help lists the flags"))
 	default:
 		p.report(input, line, "a flag is unknown", "buildkitd --help lists the flags")
 	}

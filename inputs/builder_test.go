@@ -17,12 +17,14 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // parseIn reads inputs given as INPUT_ variables, in a directory.
 func parseIn(dir string, environ ...string) (Values, string) {
 	values, problems := Parse(nil, environ, dir)
-	problems = slices.DeleteFunc(problems, func(p Problem) bool { return p.Input == "file" || p.Input == "context" })
+	problems = slices.DeleteFunc(problems, func(p syntax.Problem) bool { return p.Input == "file" || p.Input == "context" })
 	return values, problems.Error()
 }
 
@@ -74,11 +76,11 @@ func TestDriverOpts(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		opts    string
-		want    []Pair
+		want    []syntax.Pair
 		problem string
 	}{
-		{"env.A=1\nenv.B=x,y=z", []Pair{{"A", "1"}, {"B", "x,y=z"}}, ""},
-		{"env.A=", []Pair{{"A", ""}}, ""},
+		{"env.A=1\nenv.B=x,y=z", []syntax.Pair{{Key: "A", Value: "1"}, {Key: "B", Value: "x,y=z"}}, ""},
+		{"env.A=", []syntax.Pair{{Key: "A", Value: ""}}, ""},
 		{"env.A", nil, "driver-opts: line 1: expected env.NAME=value"},
 		{"image=moby/buildkit:master", nil, "driver-opts: line 1: \"image\" is for a builder in a container, and this one is a process\n" +
 			"hint: remove it, or set builder to container"},
@@ -86,7 +88,7 @@ func TestDriverOpts(t *testing.T) {
 			"hint: remove it, or set builder to container"},
 		{"default-load=true", nil, "driver-opts: line 1: \"default-load\" is none of ours\nhint: remove it and set load"},
 		{"memmory=1g", nil, "driver-opts: line 1: attribute \"memmory\" is unknown\nhint: did you mean \"memory\"?"},
-		{"env.TMPDIR=/x", []Pair{{"TMPDIR", "/x"}}, "driver-opts: \"env.TMPDIR\" would move the daemon out of its private directory\nhint: remove it"},
+		{"env.TMPDIR=/x", []syntax.Pair{{Key: "TMPDIR", Value: "/x"}}, "driver-opts: \"env.TMPDIR\" would move the daemon out of its private directory\nhint: remove it"},
 	} {
 		values, problem := parseIn(t.TempDir(), "INPUT_DRIVER-OPTS="+test.opts)
 		if !slices.Equal(values.DaemonEnv, test.want) || problem != test.problem {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/buildkit/cmd/buildkitd/config"
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // daemonConfig reads buildkitd-config or buildkitd-config-inline: a buildkitd.toml (v0.33.1,
@@ -71,7 +73,7 @@ func (p *parser) checkTOML(input, text string, c *config.Config) bool {
 		for _, e := range unknown.Errors {
 			line, _ := e.Position()
 			key := e.Key()
-			p.report(input, line, quoted(strings.Join(key, "."))+" is unknown to buildkitd", nearestHint(key[len(key)-1], configKeys()))
+			p.report(input, line, syntax.Quoted(strings.Join(key, "."))+" is unknown to buildkitd", syntax.NearestHint(key[len(key)-1], configKeys()))
 		}
 	case errors.As(err, &broken):
 		line, _ := broken.Position()
@@ -145,7 +147,7 @@ func (p *parser) absolute(input, host string, table map[string]any, keys ...stri
 			_, err = os.Stat(abs)
 		}
 		if err != nil {
-			p.report(input, 0, "registry "+quoted(host)+": "+key+": "+fileProblem(err), "paths start from the working directory")
+			p.report(input, 0, "registry "+syntax.Quoted(host)+": "+key+": "+fileProblem(err), "paths start from the working directory")
 		}
 		p.daemonFiles = append(p.daemonFiles, abs)
 		return abs

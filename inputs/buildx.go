@@ -12,6 +12,8 @@ import (
 
 	"github.com/containerd/platforms"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // buildxBuilder is a builder as buildx stores it (v0.37.0, store/nodegroup.go).
@@ -43,18 +45,18 @@ func (p *parser) named(input string, line int, name string) []Node {
 	file := strings.ToLower(name)
 	switch {
 	case name == "default":
-		p.report(input, line, quoted(name)+" is the BuildKit inside the container engine, which is not available yet",
+		p.report(input, line, syntax.Quoted(name)+" is the BuildKit inside the container engine, which is not available yet",
 			"leave it out, or have buildx make one: docker buildx create --driver docker-container")
 	case !buildxName.MatchString(name):
-		p.report(input, line, quoted(name)+" is no builder", "use auto, embedded, rootless, container, an address, or the name of a builder of buildx")
+		p.report(input, line, syntax.Quoted(name)+" is no builder", "use auto, embedded, rootless, container, an address, or the name of a builder of buildx")
 	case slices.Contains(known, file):
 		b, err := readBuildx(filepath.Join(store, file))
 		if err == nil {
 			return p.buildxNodes(input, line, b)
 		}
-		p.report(input, line, "what buildx has stored of "+quoted(name)+" cannot be read: "+err.Error(), "docker buildx rm "+name+", and create it again")
+		p.report(input, line, "what buildx has stored of "+syntax.Quoted(name)+" cannot be read: "+err.Error(), "docker buildx rm "+name+", and create it again")
 	case len(known) > 0:
-		p.report(input, line, "buildx has no builder "+quoted(name)+" here", didYouMean(name, known))
+		p.report(input, line, "buildx has no builder "+syntax.Quoted(name)+" here", syntax.DidYouMean(name, known))
 	default:
 		return []Node{{Line: line, Address: containerAddress(file+"0", "")}}
 	}
@@ -121,7 +123,7 @@ func (p *parser) buildxNodes(input string, line int, b buildxBuilder) []Node {
 			p.report(input, line, "builders of the driver kubernetes cannot be used by name", "give the address of a pod: kube-pod://POD?namespace=NAMESPACE")
 			return []Node{node}
 		default:
-			p.report(input, line, "builders of the driver "+quoted(b.Driver)+" cannot be used", "use one of docker-container or remote, or leave it out")
+			p.report(input, line, "builders of the driver "+syntax.Quoted(b.Driver)+" cannot be used", "use one of docker-container or remote, or leave it out")
 			return []Node{node}
 		}
 		for _, one := range n.Platforms {
@@ -146,16 +148,16 @@ func (p *parser) nodeTLS(input string, line int, n buildxNode) TLS {
 		file, _ := p.mounts.Here(name)
 		content, err := os.ReadFile(file)
 		if err != nil {
-			p.report(input, line, "the "+part.option+" of node "+quoted(n.Name)+" cannot be read", "put the file there again, or use the address, with builder-cacert, builder-cert and builder-key")
+			p.report(input, line, "the "+part.option+" of node "+syntax.Quoted(n.Name)+" cannot be read", "put the file there again, or use the address, with builder-cacert, builder-cert and builder-key")
 			return TLS{}
 		}
 		*part.text = string(content)
 	}
 	switch _, err := t.Config(); {
 	case t != TLS{} && !strings.HasPrefix(n.Endpoint, "tcp://"):
-		p.report(input, line, "certificates are for a builder at tcp://, and node "+quoted(n.Name)+" is at another", "create the builder again without them")
+		p.report(input, line, "certificates are for a builder at tcp://, and node "+syntax.Quoted(n.Name)+" is at another", "create the builder again without them")
 	case err != nil:
-		p.report(input, line, "the certificates of node "+quoted(n.Name)+" are not PEM, or no pair", "create the builder again, with cacert, cert and key in PEM")
+		p.report(input, line, "the certificates of node "+syntax.Quoted(n.Name)+" are not PEM, or no pair", "create the builder again, with cacert, cert and key in PEM")
 	}
 	return t
 }

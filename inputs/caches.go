@@ -3,6 +3,8 @@ package inputs
 import (
 	"strconv"
 	"strings"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Cache is one cache as the user wrote it: type=registry,ref=ghcr.io/o/app has Type
@@ -41,30 +43,30 @@ func (p *parser) entries(input string) []Cache {
 
 // entry reads one entry of an input: CSV with a type; or one word, which is the type;
 // or for cache-from and cache-to a reference, as in buildx's util/buildflags.
-func (p *parser) entry(input string, it item) (Cache, bool) {
-	e := Cache{Line: it.line, Attrs: map[string]string{}}
-	if !strings.ContainsAny(it.text, `=,"`) {
+func (p *parser) entry(input string, it syntax.Item) (Cache, bool) {
+	e := Cache{Line: it.Line, Attrs: map[string]string{}}
+	if !strings.ContainsAny(it.Text, `=,"`) {
 		raw := input == "cache-from" || input == "cache-to"
 		switch {
 		case raw:
-			e.Type, e.Attrs["ref"] = "registry", it.text
-		case isName(it.text):
-			e.Type = it.text
+			e.Type, e.Attrs["ref"] = "registry", it.Text
+		case syntax.IsName(it.Text):
+			e.Type = it.Text
 		default:
-			p.report(input, it.line, "expected type=…", "a repository is written type=registry,ref=…")
+			p.report(input, it.Line, "expected type=…", "a repository is written type=registry,ref=…")
 			return e, false
 		}
 		return e, true
 	}
-	pairs, err := ParseCSV(it.text)
+	pairs, err := syntax.ParseCSV(it.Text)
 	if err != nil {
-		p.report(input, it.line, err.Error(), `put quotes around a whole field: type=local,"dest=a,b"`)
+		p.report(input, it.Line, err.Error(), `put quotes around a whole field: type=local,"dest=a,b"`)
 		return e, false
 	}
 	seen := map[string]bool{}
 	for _, pair := range pairs {
 		if seen[pair.Key] {
-			p.report(input, it.line, attributeName(pair.Key)+" is given twice", "")
+			p.report(input, it.Line, syntax.AttributeName(pair.Key)+" is given twice", "")
 		}
 		seen[pair.Key] = true
 		e.Attrs[pair.Key] = pair.Value
@@ -72,9 +74,9 @@ func (p *parser) entry(input string, it item) (Cache, bool) {
 	e.Type = e.Attrs["type"]
 	delete(e.Attrs, "type")
 	if e.Type == "" {
-		p.report(input, it.line, "the type is missing", "begin with type=")
+		p.report(input, it.Line, "the type is missing", "begin with type=")
 	}
-	p.placed(input, it.line, e.Type, e.Attrs)
+	p.placed(input, it.Line, e.Type, e.Attrs)
 	return e, e.Type != ""
 }
 

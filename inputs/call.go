@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/tonistiigi/go-csvvalue"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // call reads what to ask of the frontend as buildx's --call does
@@ -14,7 +16,7 @@ import (
 func (p *parser) call() (name, format string, ignoreStatus bool) {
 	fields, err := csvvalue.Fields(p.value("call"), nil)
 	if err != nil {
-		p.report("call", 0, csvError(err).Error(), "")
+		p.report("call", 0, syntax.CSVError(err).Error(), "")
 	}
 	for _, f := range fields {
 		key, value, ok := strings.Cut(f, "=")
@@ -25,10 +27,10 @@ func (p *parser) call() (name, format string, ignoreStatus bool) {
 			format = p.callFormat(value)
 		case key == "ignorestatus":
 			if ignoreStatus, err = strconv.ParseBool(value); err != nil {
-				p.report("call", 0, "ignorestatus: "+quoted(value)+" is neither true nor false", "")
+				p.report("call", 0, "ignorestatus: "+syntax.Quoted(value)+" is neither true nor false", "")
 			}
 		default:
-			p.report("call", 0, quoted(f)+" is not understood", "write it like check or check,format=json")
+			p.report("call", 0, syntax.Quoted(f)+" is not understood", "write it like check or check,format=json")
 		}
 	}
 	if name == "build" {
@@ -43,7 +45,7 @@ func (p *parser) called(name string) string {
 	case name == "lint":
 		return "check"
 	case !slices.Contains(calls, name):
-		p.report("call", 0, quoted(name)+" is none of "+strings.Join(calls, ", "), nearestHint(name, calls))
+		p.report("call", 0, syntax.Quoted(name)+" is none of "+strings.Join(calls, ", "), syntax.NearestHint(name, calls))
 	}
 	return name
 }
@@ -54,7 +56,7 @@ func (p *parser) callFormat(format string) string {
 		return format
 	case "text", "":
 	default:
-		p.report("call", 0, "format: "+quoted(format)+" is none of text, json", nearestHint(format, []string{"text", "json"}))
+		p.report("call", 0, "format: "+syntax.Quoted(format)+" is none of text, json", syntax.NearestHint(format, []string{"text", "json"}))
 	}
 	return ""
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 const defaultDockerfile = "Dockerfile"
@@ -57,15 +59,15 @@ func (p *parser) contextPlace() (string, bool) {
 func (p *parser) noContext(context string, err error) {
 	switch {
 	case err == nil:
-		p.report("context", 0, quoted(context)+" is not a directory", "name the directory that it is in")
+		p.report("context", 0, syntax.Quoted(context)+" is not a directory", "name the directory that it is in")
 	case context == "-":
 		p.report("context", 0, "a context from standard input is not supported", "unpack it into a directory")
 	case strings.Contains(context, "{{"):
 		p.report("context", 0, "the template is unknown", "the only one is {{defaultContext}}")
 	case os.IsNotExist(err) && p.settings["context"].from == argument:
-		p.report("context", 0, "no directory "+quoted(context), "the argument is the context; warmlayer --help lists the commands")
+		p.report("context", 0, "no directory "+syntax.Quoted(context), "the argument is the context; warmlayer --help lists the commands")
 	case os.IsNotExist(err):
-		p.report("context", 0, "no directory "+quoted(context), "relative paths start from the working directory")
+		p.report("context", 0, "no directory "+syntax.Quoted(context), "relative paths start from the working directory")
 	default:
 		p.report("context", 0, "the directory cannot be read", "check the path and its permissions")
 	}
@@ -78,7 +80,7 @@ func isRemote(context string) bool {
 	return isGit || httpURL.MatchString(context)
 }
 
-var unknownQuery = &Problem{
+var unknownQuery = &syntax.Problem{
 	What: "BuildKit does not understand the URL's query",
 	Hint: "known are ref, subdir, checksum, submodules and keep-git-dir",
 }
@@ -109,7 +111,7 @@ func (p *parser) dockerfile(context, file string) string {
 	case err == nil && !info.IsDir():
 		return file
 	case err == nil:
-		p.report("file", 0, quoted(file)+" is a directory", p.lookAlikes(file))
+		p.report("file", 0, syntax.Quoted(file)+" is a directory", p.lookAlikes(file))
 		return file
 	}
 	if lower := p.lowerCase(file); lower != "" {
@@ -117,9 +119,9 @@ func (p *parser) dockerfile(context, file string) string {
 	}
 	hint := p.lookAlikes(filepath.Dir(file))
 	if inContext := filepath.Join(context, file); given && p.isFile(inContext) {
-		hint = "the path starts from the working directory: did you mean " + quoted(inContext) + "?"
+		hint = "the path starts from the working directory: did you mean " + syntax.Quoted(inContext) + "?"
 	}
-	p.report("file", 0, "no Dockerfile at "+quoted(file), hint)
+	p.report("file", 0, "no Dockerfile at "+syntax.Quoted(file), hint)
 	return file
 }
 
@@ -142,13 +144,13 @@ func (p *parser) isFile(name string) bool {
 func (p *parser) lookAlikes(dir string) string {
 	entries, err := os.ReadDir(locate(p.dir, dir))
 	if err != nil {
-		return "there is no directory " + quoted(dir) + " either"
+		return "there is no directory " + syntax.Quoted(dir) + " either"
 	}
 	var found []string
 	for _, e := range entries {
 		name := strings.ToLower(e.Name())
 		ours := strings.Contains(name, "dockerfile") || strings.Contains(name, "containerfile")
-		if !e.IsDir() && !strings.HasSuffix(name, "ignore") && (ours || Nearest(name, []string{defaultDockerfile}) != "") {
+		if !e.IsDir() && !strings.HasSuffix(name, "ignore") && (ours || syntax.Nearest(name, []string{defaultDockerfile}) != "") {
 			found = append(found, filepath.Join(dir, e.Name()))
 		}
 	}

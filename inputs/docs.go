@@ -3,6 +3,8 @@ package inputs
 import (
 	"fmt"
 	"strings"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Table is the inputs as a Markdown table, for the README.
@@ -52,7 +54,7 @@ func OutputsYAML() string {
 func Usage() string {
 	var b strings.Builder
 	for _, f := range Fields {
-		fmt.Fprintf(&b, "  --%s%s\n", f.Name, f.Kind.placeholder())
+		fmt.Fprintf(&b, "  --%s%s\n", f.Name, placeholder(f.Kind))
 		for _, line := range wrap(strings.ReplaceAll(f.help(), "`", ""), 70) {
 			fmt.Fprintf(&b, "        %s\n", line)
 		}
@@ -61,17 +63,17 @@ func Usage() string {
 }
 
 // placeholder stands for a flag's value; dots tell that the flag may be repeated.
-func (k Kind) placeholder() string {
+func placeholder(k syntax.Kind) string {
 	switch k {
-	case Bool:
+	case syntax.Bool:
 		return "[=false]"
-	case Int:
+	case syntax.Int:
 		return " number"
-	case Duration:
+	case syntax.Duration:
 		return " duration"
-	case Size:
+	case syntax.Size:
 		return " size"
-	case Words, Lines, Entries:
+	case syntax.Words, syntax.Lines, syntax.Entries:
 		return " value ..."
 	}
 	return " value"

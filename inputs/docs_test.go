@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -69,7 +71,7 @@ func TestFields(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for _, f := range Fields {
-		if seen[f.Name] || !isName(f.Name) || inputName(f.Name) != f.Name {
+		if seen[f.Name] || !syntax.IsName(f.Name) || inputName(f.Name) != f.Name {
 			t.Errorf("%q is not a name, or there twice", f.Name)
 		}
 		seen[f.Name] = true

@@ -7,6 +7,8 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Container is what driver-opts say of a builder in a container.
@@ -61,35 +63,35 @@ var otherOptions = map[string]string{
 
 // driverOpts reads the variables of driver-opts, and what is about a container, which
 // only a builder in one has.
-func (p *parser) driverOpts(v *Values) []Pair {
+func (p *parser) driverOpts(v *Values) []syntax.Pair {
 	const input = "driver-opts"
 	if !p.ours(input) {
 		return nil
 	}
 	inContainer := p.anyBuilder(func(address string) bool { return address == "container" })
-	var env []Pair
+	var env []syntax.Pair
 	for _, it := range p.list(input) {
-		name, value, ok := strings.Cut(it.text, "=")
+		name, value, ok := strings.Cut(it.Text, "=")
 		variable, isEnv := strings.CutPrefix(name, "env.")
 		option, known := containerOptions[name]
 		hint, isOther := otherOptions[name]
 		switch {
 		case isEnv && ok && variable != "":
-			env = append(env, Pair{variable, value})
+			env = append(env, syntax.Pair{Key: variable, Value: value})
 		case isEnv:
-			p.report(input, it.line, "expected env.NAME=value", "")
+			p.report(input, it.Line, "expected env.NAME=value", "")
 		case isOther:
-			p.report(input, it.line, quoted(name)+" is none of ours", hint)
+			p.report(input, it.Line, syntax.Quoted(name)+" is none of ours", hint)
 		case !known:
-			p.report(input, it.line, attributeName(name)+" is unknown", didYouMean(name, append(sortedKeys(containerOptions), "env.NAME")))
+			p.report(input, it.Line, syntax.AttributeName(name)+" is unknown", syntax.DidYouMean(name, append(sortedKeys(containerOptions), "env.NAME")))
 		case !inContainer:
-			p.report(input, it.line, quoted(name)+" is for a builder in a container, and this one is a process", "remove it, or set builder to container")
+			p.report(input, it.Line, syntax.Quoted(name)+" is for a builder in a container, and this one is a process", "remove it, or set builder to container")
 		case !option(&v.Container, value):
-			p.report(input, it.line, quoted(value)+" is not what "+name+" may be", "")
+			p.report(input, it.Line, syntax.Quoted(value)+" is not what "+name+" may be", "")
 		}
 	}
-	if at := slices.IndexFunc(env, func(e Pair) bool { return slices.Contains(daemonVariables, e.Key) }); at >= 0 {
-		p.report(input, 0, quoted("env."+env[at].Key)+" would move the daemon out of its private directory", "remove it")
+	if at := slices.IndexFunc(env, func(e syntax.Pair) bool { return slices.Contains(daemonVariables, e.Key) }); at >= 0 {
+		p.report(input, 0, syntax.Quoted("env."+env[at].Key)+" would move the daemon out of its private directory", "remove it")
 	}
 	return env
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	policy "github.com/moby/buildkit/sourcepolicy/pb"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // envBool reads a switch that is a variable of docker's own tools, spelled as
@@ -17,7 +19,7 @@ func (p *parser) envBool(name string, unset bool) bool {
 	}
 	b, err := strconv.ParseBool(text)
 	if err != nil {
-		p.report(name, 0, quoted(text)+" is neither true nor false", "")
+		p.report(name, 0, syntax.Quoted(text)+" is neither true nor false", "")
 		return unset
 	}
 	return b
@@ -36,7 +38,7 @@ func (p *parser) metadataProvenance() string {
 	default:
 		b, err := strconv.ParseBool(text)
 		if err != nil {
-			p.report(name, 0, quoted(text)+" is none of min, max, disabled", nearestHint(text, modes))
+			p.report(name, 0, syntax.Quoted(text)+" is none of min, max, disabled", syntax.NearestHint(text, modes))
 		}
 		if err == nil && !b {
 			return "disabled"

@@ -6,15 +6,17 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // tags reads the image's names, each once and without a default tag.
 func (p *parser) tags() []reference.Named {
 	var tags []reference.Named
 	for _, it := range p.list("tags") {
-		named, problem := imageName(it.text)
+		named, problem := imageName(it.Text)
 		if problem != nil {
-			p.report("tags", it.line, problem.What, problem.Hint)
+			p.report("tags", it.Line, problem.What, problem.Hint)
 			continue
 		}
 		same := func(other reference.Named) bool { return other.String() == named.String() }
@@ -26,13 +28,13 @@ func (p *parser) tags() []reference.Named {
 }
 
 // imageName reads the name of an image that is to be made.
-func imageName(text string) (reference.Named, *Problem) {
+func imageName(text string) (reference.Named, *syntax.Problem) {
 	named, err := reference.ParseNormalizedNamed(text)
 	if err != nil || upperCaseOwner(named) {
 		return nil, notAnImage(text)
 	}
 	if _, ok := named.(reference.Digested); ok {
-		return nil, &Problem{What: "the name of an image to be built has no digest", Hint: "leave out @ and what follows"}
+		return nil, &syntax.Problem{What: "the name of an image to be built has no digest", Hint: "leave out @ and what follows"}
 	}
 	return named, nil
 }
@@ -46,16 +48,16 @@ func upperCaseOwner(named reference.Named) bool {
 
 // notAnImage is the problem of a name that is none, with the spelling in lower case
 // where that helps.
-func notAnImage(text string) *Problem {
+func notAnImage(text string) *syntax.Problem {
 	repository, tag := text, ""
 	if colon := strings.LastIndex(text, ":"); colon > strings.LastIndex(text, "/") {
 		repository, tag = text[:colon], text[colon:]
 	}
 	lower := strings.ToLower(repository) + tag
 	if _, err := reference.ParseNormalizedNamed(lower); err != nil || lower == text {
-		return &Problem{What: quoted(text) + " is not the name of an image"}
+		return &syntax.Problem{What: syntax.Quoted(text) + " is not the name of an image"}
 	}
-	return &Problem{What: quoted(text) + " has upper-case letters in its repository", Hint: "write " + quoted(lower)}
+	return &syntax.Problem{What: syntax.Quoted(text) + " has upper-case letters in its repository", Hint: "write " + syntax.Quoted(lower)}
 }
 
 // tagged gives names without a tag the tag latest.
@@ -72,9 +74,9 @@ func tagged(names []reference.Named) []string {
 func (p *parser) platforms() []string {
 	var all []string
 	for _, it := range p.list("platforms") {
-		name, ok := platform(strings.ToLower(it.text))
+		name, ok := platform(strings.ToLower(it.Text))
 		if !ok {
-			p.report("platforms", it.line, quoted(it.text)+" is not a platform", "write it like linux/amd64 or linux/arm/v7")
+			p.report("platforms", it.Line, syntax.Quoted(it.Text)+" is not a platform", "write it like linux/amd64 or linux/arm/v7")
 			continue
 		}
 		if !slices.Contains(all, name) {

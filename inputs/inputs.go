@@ -23,6 +23,8 @@ import (
 	"time"
 
 	policy "github.com/moby/buildkit/sourcepolicy/pb"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Values are the inputs, validated. Parts that had problems are left out.
@@ -33,8 +35,8 @@ type Values struct {
 	File    string // the Dockerfile: a path from Dir; for a URL from the context's root, unless absolute
 	Target  string // "": the last stage
 
-	BuildArgs []Pair // in order; those without a value in the input have the environment's
-	Labels    []Pair
+	BuildArgs []syntax.Pair // in order; those without a value in the input have the environment's
+	Labels    []syntax.Pair
 	Tags      []string // full references: docker.io/library/app:latest
 	Push      bool     // as given; Outputs have it worked in
 	Outputs   []Output // empty: the result stays in the builder
@@ -44,10 +46,10 @@ type Values struct {
 	Pull      bool
 	Secrets   []Secret // those of secret-envs and secret-files, and github-token's, among them
 
-	AddHosts       []Pair            // name and address of hosts, in order
+	AddHosts       []syntax.Pair     // name and address of hosts, in order
 	Allow          []string          // entitlements: network.host, security.insecure, device=…; network.host for Network too
 	Attests        map[string]string // by type, as the frontend takes them: provenance: "mode=max,builder-id=…"; defaults are worked in
-	BuildContexts  []Pair            // name and place: a directory, a URL, docker-image://… or oci-layout://…
+	BuildContexts  []syntax.Pair     // name and place: a directory, a URL, docker-image://… or oci-layout://…
 	CgroupParent   string            // "": BuildKit's
 	GitHubToken    string            // "": none
 	Load           bool              // as given; Outputs have it worked in: one of type docker without a Dest
@@ -79,13 +81,13 @@ type Values struct {
 	PullRequest                       int    // 0: detect it
 	Trusted                           *bool  // nil: detect it
 
-	Builder      string   // auto, embedded, rootless, container, or an address; "" where there are Nodes
-	Nodes        []Node   // several builders: see [Values.PerNode]
-	BuilderTLS   TLS      // for builders at tcp://, but for nodes that have their own
-	DaemonFlags  []string // for a daemon of ours: as buildkitd v0.33.1 takes them, each with its value
-	DaemonConfig string   // the same: TOML, its paths absolute; "": none
-	DaemonFiles  []string // files and directories that DaemonConfig names
-	DaemonEnv    []Pair   // as DaemonFlags: variables of driver-opts, in order
+	Builder      string        // auto, embedded, rootless, container, or an address; "" where there are Nodes
+	Nodes        []Node        // several builders: see [Values.PerNode]
+	BuilderTLS   TLS           // for builders at tcp://, but for nodes that have their own
+	DaemonFlags  []string      // for a daemon of ours: as buildkitd v0.33.1 takes them, each with its value
+	DaemonConfig string        // the same: TOML, its paths absolute; "": none
+	DaemonFiles  []string      // files and directories that DaemonConfig names
+	DaemonEnv    []syntax.Pair // as DaemonFlags: variables of driver-opts, in order
 	Container    Container
 	Progress     string // auto, plain, tty or quiet
 
@@ -101,13 +103,13 @@ type Values struct {
 // Parse reads the inputs. args are the command line's without the program and the
 // command, environ is as os.Environ gives it, and dir is the working directory: "."
 // outside tests. Where there are problems, values serve only to find more.
-func Parse(args, environ []string, dir string) (Values, Problems) {
+func Parse(args, environ []string, dir string) (Values, syntax.Problems) {
 	return ParseContained(args, environ, dir, Mounts{})
 }
 
 // ParseContained is Parse in a container. Of the values that name files those that are
 // the machine's paths become the container's.
-func ParseContained(args, environ []string, dir string, mounts Mounts) (Values, Problems) {
+func ParseContained(args, environ []string, dir string, mounts Mounts) (Values, syntax.Problems) {
 	p := &parser{dir: dir, mounts: mounts, env: map[string]string{}, settings: map[string]setting{}}
 	for _, variable := range environ {
 		key, value, _ := strings.Cut(variable, "=")
@@ -115,7 +117,7 @@ func ParseContained(args, environ []string, dir string, mounts Mounts) (Values, 
 	}
 	p.read(args, environ)
 	values := p.values()
-	p.problems.Sort()
+	Sort(p.problems)
 	return values, p.problems
 }
 
@@ -124,14 +126,14 @@ type parser struct {
 	mounts   Mounts
 	env      map[string]string
 	settings map[string]setting // by input, of the first source that has it
-	problems Problems
+	problems syntax.Problems
 
 	nodes       []Node   // of all builders
 	daemonFiles []string // found in the daemon's configuration
 }
 
 func (p *parser) report(input string, line int, what, hint string) {
-	p.problems = append(p.problems, Problem{input, line, what, hint})
+	p.problems = append(p.problems, syntax.Problem{Input: input, Line: line, What: what, Hint: hint})
 }
 
 func (p *parser) values() Values {
@@ -243,10 +245,10 @@ func (v Values) places() []string {
 	return all
 }
 
-func texts(items []item) []string {
+func texts(items []syntax.Item) []string {
 	var all []string
 	for _, it := range items {
-		all = append(all, it.text)
+		all = append(all, it.Text)
 	}
 	return all
 }

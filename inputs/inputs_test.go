@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Each row is what is given, and all that is reported.
@@ -145,10 +147,10 @@ func TestRawCaches(t *testing.T) {
 func TestPairs(t *testing.T) {
 	t.Parallel()
 	v := mustParse(t, nil, "FOO=bar=baz", "INPUT_BUILD-ARGS=B=2\nFOO\nA=", "INPUT_LABELS=a=\nb=c=d,e")
-	if want := []Pair{{"B", "2"}, {"FOO", "bar=baz"}, {"A", ""}}; !slices.Equal(v.BuildArgs, want) {
+	if want := []syntax.Pair{{Key: "B", Value: "2"}, {Key: "FOO", Value: "bar=baz"}, {Key: "A", Value: ""}}; !slices.Equal(v.BuildArgs, want) {
 		t.Errorf("build arguments are %q, want %q", v.BuildArgs, want)
 	}
-	if want := []Pair{{"a", ""}, {"b", "c=d,e"}}; !slices.Equal(v.Labels, want) {
+	if want := []syntax.Pair{{Key: "a", Value: ""}, {Key: "b", Value: "c=d,e"}}; !slices.Equal(v.Labels, want) {
 		t.Errorf("labels are %q, want %q", v.Labels, want)
 	}
 }
@@ -193,7 +195,7 @@ func TestOddBranches(t *testing.T) {
 func TestNearest(t *testing.T) {
 	t.Parallel()
 	for word, want := range map[string]string{"mod": "mode", "MODE": "mode", "foo": "", "compresion": "compression", "": ""} {
-		if got := Nearest(word, []string{"mode", "compression", "ref"}); got != want {
+		if got := syntax.Nearest(word, []string{"mode", "compression", "ref"}); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", word, got, want)
 		}
 	}
@@ -259,7 +261,7 @@ func TestTruth(t *testing.T) {
 		"true": {true, false}, "1": {true, false}, "T": {true, false}, "false": {false, true}, "0": {false, true}, "F": {false, true},
 		"": {}, "yes": {}, " true": {},
 	} {
-		if got := [2]bool{IsTrue(text), IsFalse(text)}; got != want {
+		if got := [2]bool{syntax.IsTrue(text), syntax.IsFalse(text)}; got != want {
 			t.Errorf("%q is true, false: %v, want %v", text, got, want)
 		}
 	}

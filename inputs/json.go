@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // hookKeys are those of the plugin's configuration that its hook reads.
@@ -58,7 +60,7 @@ func (p *parser) jsonSetting(f Field, from string, raw []byte) setting {
 		s.text = strings.TrimSpace(text)
 		return s
 	}
-	if f.Kind == Block {
+	if f.Kind == syntax.Block {
 		s.text = string(raw) // JSON is YAML
 		return s
 	}
@@ -76,7 +78,7 @@ func (p *parser) jsonSetting(f Field, from string, raw []byte) setting {
 			p.report(f.Name, i+1, err.Error(), "")
 		}
 		for _, text := range texts {
-			s.items = append(s.items, item{i + 1, text})
+			s.items = append(s.items, syntax.Item{Line: i + 1, Text: text})
 		}
 	}
 	return s
@@ -88,19 +90,19 @@ func element(f Field, value any) ([]string, error) {
 		return separate(f, text)
 	}
 	object, ok := value.(map[string]any)
-	if !ok || f.Kind == Words {
+	if !ok || f.Kind == syntax.Words {
 		return nil, errors.New("a list in a list is not understood")
 	}
-	var pairs []Pair
+	var pairs []syntax.Pair
 	for _, key := range slices.Sorted(maps.Keys(object)) {
 		text, ok := scalar(object[key])
 		if !ok {
 			return nil, errors.New("its values must be text, numbers, true or false")
 		}
-		pairs = append(pairs, Pair{key, text})
+		pairs = append(pairs, syntax.Pair{Key: key, Value: text})
 	}
-	if f.Kind == Entries {
-		return []string{formatCSV(pairs)}, nil
+	if f.Kind == syntax.Entries {
+		return []string{syntax.FormatCSV(pairs)}, nil
 	}
 	lines := make([]string, len(pairs))
 	for i, pair := range pairs {
@@ -146,7 +148,7 @@ func isEmpty(raw []byte) bool {
 
 // shownKey is an unknown key of the configuration as a problem names it.
 func shownKey(key string) string {
-	if isName(inputName(key)) {
+	if syntax.IsName(inputName(key)) {
 		return key
 	}
 	return buildkiteConfig

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Login is what a registry, or a part of it, knows the user by. Printing one shows no
@@ -104,7 +106,7 @@ func (p *parser) loginOf(node *yaml.Node) (Login, bool) {
 		_, twice := values[key.Value]
 		switch {
 		case !slices.Contains(loginKeys, key.Value):
-			p.report("registry-auth", key.Line, attributeName(key.Value)+" is unknown", didYouMean(key.Value, loginKeys))
+			p.report("registry-auth", key.Line, syntax.AttributeName(key.Value)+" is unknown", syntax.DidYouMean(key.Value, loginKeys))
 			ok = false
 		case value.Kind != yaml.ScalarNode || strings.ContainsAny(value.Value, "\r\n"):
 			p.report("registry-auth", value.Line, key.Value+" is not one line of text", "")

@@ -3,6 +3,8 @@ package inputs
 import (
 	"path"
 	"strings"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Mounts are what the container that this process runs in has of its machine's files. A
@@ -50,10 +52,10 @@ func (m Mounts) longest(name string, by func(Mount) string) (found Mount, rest s
 }
 
 // place is where a file of the user's is, in the container that this process runs in.
-func (p *parser) place(name string) (string, *Problem) {
+func (p *parser) place(name string) (string, *syntax.Problem) {
 	found, ok := p.mounts.Here(name)
 	if !ok {
-		return name, &Problem{What: quoted(name) + " is not mounted into this container", Hint: hintMounts}
+		return name, &syntax.Problem{What: syntax.Quoted(name) + " is not mounted into this container", Hint: hintMounts}
 	}
 	return found, nil
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Node is one of several builders, and the platforms that it builds for.
@@ -30,15 +32,15 @@ func (p *parser) builders() []Node {
 	var nodes []Node
 	for _, it := range list {
 		if len(list) == 1 {
-			it.line = 0
+			it.Line = 0
 		}
-		address, attrs, _ := strings.Cut(it.text, ";")
-		found := p.builder(it.line, address)
+		address, attrs, _ := strings.Cut(it.Text, ";")
+		found := p.builder(it.Line, address)
 		switch {
 		case attrs != "" && len(found) > 1:
-			p.report("builder", it.line, "it has several nodes, and each says itself what it builds", "remove ;"+attrs)
+			p.report("builder", it.Line, "it has several nodes, and each says itself what it builds", "remove ;"+attrs)
 		case attrs != "":
-			found[0].Platforms = p.nodePlatforms(it.line, attrs)
+			found[0].Platforms = p.nodePlatforms(it.Line, attrs)
 		case len(list) == 1 && len(found) == 1:
 			found[0].Platforms = nil // nobody else would build another one
 		}
@@ -81,7 +83,7 @@ func (p *parser) nodePlatforms(line int, attrs string) []string {
 	for text := range strings.SplitSeq(list, ",") {
 		name, ok := platform(strings.ToLower(strings.TrimSpace(text)))
 		if !ok {
-			p.report("builder", line, quoted(text)+" is not a platform", "write it like linux/amd64 or linux/arm/v7")
+			p.report("builder", line, syntax.Quoted(text)+" is not a platform", "write it like linux/amd64 or linux/arm/v7")
 			continue
 		}
 		all = append(all, name)
@@ -103,9 +105,9 @@ func (p *parser) builder(line int, text string) []Node {
 	case strings.Contains(text, "://"):
 		return []Node{{Line: line, Address: p.address("builder", line, text)}}
 	case text == "engine":
-		p.report("builder", line, quoted(text)+" is not available yet", "use auto, embedded, rootless, container, or the address of a BuildKit")
-	case Nearest(text, builderWords) != "" && !slices.Contains(fileNames(p.buildxStore()), strings.ToLower(text)):
-		p.report("builder", line, quoted(text)+" is not a builder", didYouMean(text, builderWords))
+		p.report("builder", line, syntax.Quoted(text)+" is not available yet", "use auto, embedded, rootless, container, or the address of a BuildKit")
+	case syntax.Nearest(text, builderWords) != "" && !slices.Contains(fileNames(p.buildxStore()), strings.ToLower(text)):
+		p.report("builder", line, syntax.Quoted(text)+" is not a builder", syntax.DidYouMean(text, builderWords))
 	default:
 		return p.named("builder", line, text)
 	}
@@ -118,7 +120,7 @@ func (p *parser) address(input string, line int, text string) string {
 	_, err := url.Parse(text)
 	switch {
 	case !slices.Contains(connections, scheme):
-		p.report(input, line, quoted(scheme)+" is not a kind of address", didYouMean(scheme, connections))
+		p.report(input, line, syntax.Quoted(scheme)+" is not a kind of address", syntax.DidYouMean(scheme, connections))
 	case strings.Trim(rest, "/") == "":
 		p.report(input, line, "the address names nothing", "write it like unix:///run/buildkit/buildkitd.sock or docker-container://name")
 	case err != nil:

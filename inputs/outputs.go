@@ -8,6 +8,8 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Output is one place where the result goes, resolved as buildx does: type registry
@@ -20,7 +22,7 @@ type Output struct {
 }
 
 // Pushes tells whether the output is an image that is pushed.
-func (o Output) Pushes() bool { return o.Type == "image" && IsTrue(o.Attrs["push"]) }
+func (o Output) Pushes() bool { return o.Type == "image" && syntax.IsTrue(o.Attrs["push"]) }
 
 // archives reports files of type docker that could not hold the result. Whether an
 // engine takes it that the image is loaded into is known only when it is asked.
@@ -110,13 +112,13 @@ func pushed(outputs []Output) []Output {
 }
 
 // output reads one line of outputs.
-func (p *parser) output(it item) (Output, bool) {
-	if !strings.ContainsAny(it.text, `=,"`) {
-		o := Output{Line: it.line, Type: "local", Attrs: map[string]string{}, Dest: it.text}
-		if it.text == "-" {
+func (p *parser) output(it syntax.Item) (Output, bool) {
+	if !strings.ContainsAny(it.Text, `=,"`) {
+		o := Output{Line: it.Line, Type: "local", Attrs: map[string]string{}, Dest: it.Text}
+		if it.Text == "-" {
 			o.Type = "tar"
 		}
-		o.Dest, _ = p.here("outputs", it.line, o.Dest)
+		o.Dest, _ = p.here("outputs", it.Line, o.Dest)
 		return o, p.destination(o)
 	}
 	e, ok := p.entry("outputs", it)
@@ -125,15 +127,15 @@ func (p *parser) output(it item) (Output, bool) {
 	}
 	known, ok := outputAttributes[e.Type]
 	if !ok {
-		p.report("outputs", it.line, "type "+quoted(e.Type)+" is unknown", didYouMean(e.Type, outputTypes))
+		p.report("outputs", it.Line, "type "+syntax.Quoted(e.Type)+" is unknown", syntax.DidYouMean(e.Type, outputTypes))
 		return Output{}, false
 	}
 	before := len(p.problems)
 	for _, key := range sortedKeys(e.Attrs) {
-		p.outputAttribute(it.line, known, key, e.Attrs[key])
+		p.outputAttribute(it.Line, known, key, e.Attrs[key])
 	}
-	p.compression("outputs", it.line, e.Attrs)
-	o := Output{Line: it.line, Type: e.Type, Attrs: e.Attrs, Dest: e.Attrs["dest"]}
+	p.compression("outputs", it.Line, e.Attrs)
+	o := Output{Line: it.Line, Type: e.Type, Attrs: e.Attrs, Dest: e.Attrs["dest"]}
 	delete(o.Attrs, "dest")
 	if o.Type == "registry" {
 		o.Type = "image"
@@ -157,7 +159,7 @@ func (p *parser) outputAttribute(line int, known []Field, key, value string) {
 
 // destination checks that an output has the dest that its type needs.
 func (p *parser) destination(o Output) bool {
-	archive := o.Attrs["tar"] == "" || IsTrue(o.Attrs["tar"])
+	archive := o.Attrs["tar"] == "" || syntax.IsTrue(o.Attrs["tar"])
 	directory := o.Type == "local" || !archive
 	info, err := os.Stat(locate(p.dir, o.Dest))
 	what, hint := "", ""
@@ -170,9 +172,9 @@ func (p *parser) destination(o Output) bool {
 	case o.Dest == "" || o.Dest == "-" && directory:
 		what, hint = "dest is missing", "add dest= and a path"
 	case err == nil && info.IsDir() != directory && o.Dest != "-":
-		what = "dest " + quoted(o.Dest) + " is a directory"
+		what = "dest " + syntax.Quoted(o.Dest) + " is a directory"
 		if directory {
-			what = "dest " + quoted(o.Dest) + " is not a directory"
+			what = "dest " + syntax.Quoted(o.Dest) + " is not a directory"
 		}
 	}
 	if what != "" {
@@ -191,7 +193,7 @@ func (p *parser) nameOutput(o *Output, tags []reference.Named) {
 	if len(tags) == 0 && o.Attrs["name"] != "*" {
 		names = p.outputNames(*o)
 	}
-	byDigest := IsTrue(o.Attrs["push-by-digest"])
+	byDigest := syntax.IsTrue(o.Attrs["push-by-digest"])
 	texts := tagged(names)
 	for i, n := range names {
 		if byDigest {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // notInGitLab are the inputs that GitLab's component does not take: its inputs can be read
@@ -27,12 +29,12 @@ func GitLabInputs() string {
 		fmt.Fprintf(&b, "    %s:\n      description: %s\n", f.Name, yamlText(f.help()))
 		options := f.Choices
 		switch {
-		case f.Kind == Bool && f.Default != "":
+		case f.Kind == syntax.Bool && f.Default != "":
 			fmt.Fprintf(&b, "      type: boolean\n      default: %s\n", f.Default)
 			continue
-		case f.Kind == Bool:
+		case f.Kind == syntax.Bool:
 			options = []string{"true", "false"}
-		case f.Kind == Int:
+		case f.Kind == syntax.Int:
 			b.WriteString("      regex: '^[0-9]*$'\n")
 		}
 		if options != nil {
@@ -71,7 +73,7 @@ func BuildkiteYAML() string {
 			fmt.Fprintf(&b, "      type: string\n      enum: [%s]\n", strings.Join(f.Choices, ", "))
 			continue
 		}
-		for _, line := range f.Kind.schema() {
+		for _, line := range schema(f.Kind) {
 			b.WriteString("      " + line + "\n")
 		}
 	}
@@ -79,21 +81,21 @@ func BuildkiteYAML() string {
 }
 
 // schema is the type of an input of this kind, as lines of YAML.
-func (k Kind) schema() []string {
+func schema(k syntax.Kind) []string {
 	const scalars = "[string, number, boolean]"
 	attributes := "{type: object, additionalProperties: {type: " + scalars + "}}"
 	switch k {
-	case Bool:
+	case syntax.Bool:
 		return []string{"type: boolean"}
-	case Int:
+	case syntax.Int:
 		return []string{"type: integer", "minimum: 0"}
-	case Size:
+	case syntax.Size:
 		return []string{"type: [string, integer]"}
-	case Words:
+	case syntax.Words:
 		return []string{"type: [string, array]", "items: {type: " + scalars + "}"}
-	case Lines:
+	case syntax.Lines:
 		return []string{"anyOf:", "  - {type: string}", "  - " + attributes, "  - {type: array, items: {anyOf: [{type: " + scalars + "}, " + attributes + "]}}"}
-	case Entries:
+	case syntax.Entries:
 		return []string{"anyOf:", "  - {type: string}", "  - " + attributes, "  - {type: array, items: {anyOf: [{type: string}, " + attributes + "]}}"}
 	}
 	return []string{"type: string"}

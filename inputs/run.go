@@ -7,23 +7,25 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/moby/buildkit/util/entitlements"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // addHosts reads name=address or name:address, with several addresses after commas and
 // those of IPv6 in brackets or not (build/utils.go in buildx).
-func (p *parser) addHosts() []Pair {
-	var pairs []Pair
+func (p *parser) addHosts() []syntax.Pair {
+	var pairs []syntax.Pair
 	for _, it := range p.list("add-hosts") {
-		name, addresses, ok := strings.Cut(it.text, "=")
+		name, addresses, ok := strings.Cut(it.Text, "=")
 		if !ok {
-			name, addresses, ok = strings.Cut(it.text, ":")
+			name, addresses, ok = strings.Cut(it.Text, ":")
 		}
 		switch {
 		case !ok || name == "" || strings.ContainsAny(name, " ,\"\n"):
-			p.report("add-hosts", it.line, "expected name=address", "write it like db=10.0.0.7")
+			p.report("add-hosts", it.Line, "expected name=address", "write it like db=10.0.0.7")
 			continue
 		case addresses == "host-gateway":
-			p.report("add-hosts", it.line, "host-gateway is known to the builder in Docker's engine alone", "write the address, such as 172.17.0.1 for the host on Docker's default bridge")
+			p.report("add-hosts", it.Line, "host-gateway is known to the builder in Docker's engine alone", "write the address, such as 172.17.0.1 for the host on Docker's default bridge")
 			continue
 		}
 		for address := range strings.SplitSeq(addresses, ",") {
@@ -31,10 +33,10 @@ func (p *parser) addHosts() []Pair {
 				address = strings.TrimSuffix(inner, "]")
 			}
 			if net.ParseIP(address) == nil {
-				p.report("add-hosts", it.line, quoted(address)+" is not an IP address", "write it like db=10.0.0.7")
+				p.report("add-hosts", it.Line, syntax.Quoted(address)+" is not an IP address", "write it like db=10.0.0.7")
 				continue
 			}
-			pairs = append(pairs, Pair{name, address})
+			pairs = append(pairs, syntax.Pair{Key: name, Value: address})
 		}
 	}
 	return pairs
@@ -50,16 +52,16 @@ func (p *parser) allow(network string) (all []string, deletes bool) {
 	host := entitlements.EntitlementNetworkHost.String()
 	known := []string{host, entitlements.EntitlementSecurityInsecure.String(), entitlements.EntitlementDevice.String(), localDelete}
 	for _, it := range p.list("allow") {
-		if it.text == localDelete {
+		if it.Text == localDelete {
 			deletes = true
 			continue
 		}
-		if _, _, err := entitlements.Parse(it.text); err != nil {
-			name, _, _ := strings.Cut(it.text, "=")
-			p.report("allow", it.line, quoted(it.text)+" is not an entitlement", didYouMean(name, known))
+		if _, _, err := entitlements.Parse(it.Text); err != nil {
+			name, _, _ := strings.Cut(it.Text, "=")
+			p.report("allow", it.Line, syntax.Quoted(it.Text)+" is not an entitlement", syntax.DidYouMean(name, known))
 			continue
 		}
-		all = append(all, it.text)
+		all = append(all, it.Text)
 	}
 	if network == "host" && !slices.Contains(all, host) {
 		all = append(all, host)
@@ -77,15 +79,15 @@ var limits = []string{
 func (p *parser) ulimits() []string {
 	var all, seen []string
 	for _, it := range p.list("ulimit") {
-		name, _, ok := strings.Cut(it.text, "=")
-		limit, err := units.ParseUlimit(it.text)
+		name, _, ok := strings.Cut(it.Text, "=")
+		limit, err := units.ParseUlimit(it.Text)
 		switch {
 		case !ok || err != nil && slices.Contains(limits, name):
-			p.report("ulimit", it.line, quoted(it.text)+" is not a limit", "write it like nofile=1024:2048, the soft limit first; -1 is none")
+			p.report("ulimit", it.Line, syntax.Quoted(it.Text)+" is not a limit", "write it like nofile=1024:2048, the soft limit first; -1 is none")
 		case err != nil:
-			p.report("ulimit", it.line, "there is no limit "+quoted(name), didYouMean(name, limits))
+			p.report("ulimit", it.Line, "there is no limit "+syntax.Quoted(name), syntax.DidYouMean(name, limits))
 		case slices.Contains(seen, name):
-			p.report("ulimit", it.line, name+" is given twice", "leave one of the lines out")
+			p.report("ulimit", it.Line, name+" is given twice", "leave one of the lines out")
 		default:
 			seen, all = append(seen, name), append(all, limit.String())
 		}
@@ -97,11 +99,11 @@ func (p *parser) ulimits() []string {
 func (p *parser) noCacheFilters() []string {
 	var all []string
 	for _, it := range p.list("no-cache-filters") {
-		if strings.ContainsAny(it.text, ", \n") {
-			p.report("no-cache-filters", it.line, quoted(it.text)+" is not the name of a stage", "")
+		if strings.ContainsAny(it.Text, ", \n") {
+			p.report("no-cache-filters", it.Line, syntax.Quoted(it.Text)+" is not the name of a stage", "")
 			continue
 		}
-		all = append(all, it.text)
+		all = append(all, it.Text)
 	}
 	return all
 }

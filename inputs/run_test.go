@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	policy "github.com/moby/buildkit/sourcepolicy/pb"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 func TestRunOptions(t *testing.T) {
@@ -17,7 +19,7 @@ func TestRunOptions(t *testing.T) {
 		"INPUT_CGROUP-PARENT=/builds", "INPUT_SHM-SIZE=1.5g", "INPUT_NO-CACHE-FILTERS=base, Test",
 		"INPUT_ULIMIT=nofile=1024:2048\nnproc=-1\ncore=0",
 	)
-	if want := []Pair{{"a", "10.0.0.1"}, {"b", "10.0.0.2"}, {"c", "::1"}, {"d", "10.0.0.4"}, {"d", "::4"}}; !slices.Equal(v.AddHosts, want) {
+	if want := []syntax.Pair{{Key: "a", Value: "10.0.0.1"}, {Key: "b", Value: "10.0.0.2"}, {Key: "c", Value: "::1"}, {Key: "d", Value: "10.0.0.4"}, {Key: "d", Value: "::4"}}; !slices.Equal(v.AddHosts, want) {
 		t.Errorf("hosts are %q, want %q", v.AddHosts, want)
 	}
 	if want := []string{"security.insecure", "device=gpu", "network.host"}; !slices.Equal(v.Allow, want) {
@@ -110,13 +112,13 @@ func TestBuildArgsOfMeaning(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		environ []string
-		want    []Pair
+		want    []syntax.Pair
 	}{
-		{[]string{"SOURCE_DATE_EPOCH=1"}, []Pair{{"SOURCE_DATE_EPOCH", "1"}}},
-		{[]string{"SOURCE_DATE_EPOCH=1", "INPUT_BUILD-ARGS=SOURCE_DATE_EPOCH=2"}, []Pair{{"SOURCE_DATE_EPOCH", "2"}}},
-		{[]string{"SOURCE_DATE_EPOCH=1", "INPUT_BUILD-ARGS=SOURCE_DATE_EPOCH="}, []Pair{{"SOURCE_DATE_EPOCH", ""}}},
+		{[]string{"SOURCE_DATE_EPOCH=1"}, []syntax.Pair{{Key: "SOURCE_DATE_EPOCH", Value: "1"}}},
+		{[]string{"SOURCE_DATE_EPOCH=1", "INPUT_BUILD-ARGS=SOURCE_DATE_EPOCH=2"}, []syntax.Pair{{Key: "SOURCE_DATE_EPOCH", Value: "2"}}},
+		{[]string{"SOURCE_DATE_EPOCH=1", "INPUT_BUILD-ARGS=SOURCE_DATE_EPOCH="}, []syntax.Pair{{Key: "SOURCE_DATE_EPOCH", Value: ""}}},
 		{[]string{"INPUT_BUILD-ARGS=BUILDKIT_SYNTAX"}, nil},
-		{[]string{"INPUT_BUILD-ARGS=BUILDKIT_SYNTAX", "BUILDKIT_SYNTAX=docker/dockerfile:1"}, []Pair{{"BUILDKIT_SYNTAX", "docker/dockerfile:1"}}},
+		{[]string{"INPUT_BUILD-ARGS=BUILDKIT_SYNTAX", "BUILDKIT_SYNTAX=docker/dockerfile:1"}, []syntax.Pair{{Key: "BUILDKIT_SYNTAX", Value: "docker/dockerfile:1"}}},
 	} {
 		if got := mustParse(t, nil, tt.environ...).BuildArgs; !slices.Equal(got, tt.want) {
 			t.Errorf("with %q the arguments are %q, want %q", tt.environ, got, tt.want)

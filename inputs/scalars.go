@@ -2,63 +2,15 @@ package inputs
 
 import (
 	"errors"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
-	"github.com/docker/go-units"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// check validates the text of a value that is no list and returns its usual
-// spelling: "true" for True, "7" for 07, "1024" for 1k. Its errors may be shown.
-func (f Field) check(text string) (string, *Problem) {
-	switch f.Kind {
-	case Bool:
-		if !slices.Contains(truth, text) {
-			return "", &Problem{What: quoted(text) + " is neither true nor false"}
-		}
-		return strings.ToLower(text), nil
-	case Int:
-		n, err := strconv.ParseUint(text, 10, 31)
-		if err != nil {
-			return "", &Problem{What: quoted(text) + " is not a whole number"}
-		}
-		return strconv.FormatUint(n, 10), nil
-	case Duration:
-		return text, checkDuration(text)
-	case Size:
-		n, err := units.RAMInBytes(text)
-		if err != nil || n < 0 {
-			return "", &Problem{What: quoted(text) + " is not a size", Hint: "write it like 64m or 1g"}
-		}
-		return strconv.FormatInt(n, 10), nil
-	}
-	if strings.ContainsFunc(text, unicode.IsControl) {
-		return "", &Problem{What: "the value has a line break or another control character"}
-	}
-	if f.Choices != nil && !slices.Contains(f.Choices, text) {
-		return "", &Problem{
-			What: quoted(text) + " is none of " + strings.Join(f.Choices, ", "),
-			Hint: nearestHint(text, f.Choices),
-		}
-	}
-	return text, nil
-}
-
-func checkDuration(text string) *Problem {
-	d, err := time.ParseDuration(text)
-	switch {
-	case err == nil && d > 0:
-		return nil
-	case err == nil:
-		return &Problem{What: quoted(text) + " is not more than zero"}
-	}
-	if strings.Trim(text, "0123456789") == "" {
-		return &Problem{What: quoted(text) + " has no unit", Hint: "write " + text + "s for seconds"}
-	}
-	return &Problem{What: quoted(text) + " is not a duration", Hint: "write it like 5s, 10m or 1h30m"}
+// check validates the text of a value that is no list and returns its usual spelling.
+func (f Field) check(text string) (string, *syntax.Problem) {
+	return syntax.Check(f.Kind, f.Choices, text)
 }
 
 // value is the text of an input that is no list, or its default, or "".
@@ -104,7 +56,7 @@ func (p *parser) duration(name string) time.Duration {
 }
 
 // list is the items of a list, or of its default.
-func (p *parser) list(name string) []item {
+func (p *parser) list(name string) []syntax.Item {
 	f := field(name)
 	s, ok := p.settings[name]
 	if !ok {
@@ -113,10 +65,10 @@ func (p *parser) list(name string) []item {
 	if s.items != nil {
 		return s.items
 	}
-	items, err := split(f.Kind, s.text)
-	var at errUnbalanced
+	items, err := syntax.Split(f.Kind, s.text)
+	var at syntax.UnbalancedError
 	if errors.As(err, &at) {
-		p.reportUnbalanced(name, at.line)
+		p.reportUnbalanced(name, at.Line)
 	}
 	return items
 }
@@ -124,10 +76,3 @@ func (p *parser) list(name string) []item {
 func (p *parser) reportUnbalanced(name string, line int) {
 	p.report(name, line, "quotes are not balanced", `close them, or write a quote inside quotes as ""`)
 }
-
-// IsTrue tells whether an attribute is true as BuildKit reads booleans: "1", "t", "true" and
-// so on, as strconv.ParseBool has them. What is no boolean is neither true nor false.
-func IsTrue(text string) bool { b, err := strconv.ParseBool(text); return err == nil && b }
-
-// IsFalse tells whether an attribute is false. An empty one is not.
-func IsFalse(text string) bool { b, err := strconv.ParseBool(text); return err == nil && !b }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Secret is handed to the build under its ID. Printing one shows the ID alone.
@@ -22,7 +24,7 @@ func (s Secret) GoString() string { return "inputs.Secret(" + s.ID + ")" }
 // expectedSecrets is what a line of each input is to be. Nothing of a line that is not
 // understood is shown, nor of one that is: it may be the second line of a key that was
 // not quoted, or a value where the name of its variable belongs.
-var expectedSecrets = map[string]Problem{
+var expectedSecrets = map[string]syntax.Problem{
 	"secrets":      {What: "expected id=value", Hint: `put quotes around a secret of several lines: "id=value"`},
 	"secret-envs":  {What: "expected id=NAME", Hint: "NAME is the variable that has the secret"},
 	"secret-files": {What: "expected id=path", Hint: "the path starts from the working directory"},
@@ -34,16 +36,16 @@ func (p *parser) secrets() []Secret {
 	var all []Secret
 	for _, input := range []string{"secrets", "secret-envs", "secret-files"} {
 		for _, it := range p.list(input) {
-			s, problem := p.secret(input, it.text)
+			s, problem := p.secret(input, it.Text)
 			twice := slices.ContainsFunc(all, func(other Secret) bool { return other.ID == s.ID })
 			switch {
 			case problem == nil && twice:
-				problem = &Problem{What: "the id is given twice", Hint: "leave one of the lines out"}
+				problem = &syntax.Problem{What: "the id is given twice", Hint: "leave one of the lines out"}
 			case problem == nil && len(s.Value) > secretsprovider.MaxSecretSize:
-				problem = &Problem{What: "the secret is larger than 500 KiB, which BuildKit refuses"}
+				problem = &syntax.Problem{What: "the secret is larger than 500 KiB, which BuildKit refuses"}
 			}
 			if problem != nil {
-				p.report(input, it.line, problem.What, problem.Hint)
+				p.report(input, it.Line, problem.What, problem.Hint)
 				continue
 			}
 			if s.Value != "" || input != "secrets" {
@@ -55,7 +57,7 @@ func (p *parser) secrets() []Secret {
 }
 
 // secret reads one line of an input.
-func (p *parser) secret(input, text string) (Secret, *Problem) {
+func (p *parser) secret(input, text string) (Secret, *syntax.Problem) {
 	if spec, ok := secretSpec(text); ok {
 		return p.specified(spec)
 	}
@@ -79,7 +81,7 @@ func (p *parser) secret(input, text string) (Secret, *Problem) {
 // secretSpec reads a line as buildx's --secret does (util/buildflags/secrets.go), such
 // as type=env,id=token,env=TOKEN or id=key,src=path. Any other line is id=value.
 func secretSpec(text string) (map[string]string, bool) {
-	pairs, err := ParseCSV(text)
+	pairs, err := syntax.ParseCSV(text)
 	if err != nil {
 		return nil, false
 	}
@@ -98,7 +100,7 @@ func secretSpec(text string) (map[string]string, bool) {
 
 // specified reads the secret that a line in buildx's form describes: without a place,
 // the variable of that name or else the file.
-func (p *parser) specified(spec map[string]string) (Secret, *Problem) {
+func (p *parser) specified(spec map[string]string) (Secret, *syntax.Problem) {
 	id, env, file := spec["id"], spec["env"], spec["src"]
 	if spec["type"] == "env" && env == "" {
 		env, file = file, ""
@@ -106,7 +108,7 @@ func (p *parser) specified(spec map[string]string) (Secret, *Problem) {
 	_, isVariable := p.env[id]
 	switch {
 	case !slices.Contains([]string{"", "secret", "env", "file"}, spec["type"]):
-		return Secret{}, &Problem{What: "the type of a secret is secret, env or file"}
+		return Secret{}, &syntax.Problem{What: "the type of a secret is secret, env or file"}
 	case env != "":
 		return p.secretOfEnv(id, env)
 	case file != "":
@@ -118,23 +120,23 @@ func (p *parser) specified(spec map[string]string) (Secret, *Problem) {
 }
 
 // secretOfEnv is a variable's value, which may be empty but must be set.
-func (p *parser) secretOfEnv(id, name string) (Secret, *Problem) {
+func (p *parser) secretOfEnv(id, name string) (Secret, *syntax.Problem) {
 	value, ok := p.env[name]
 	if !ok {
-		return Secret{}, &Problem{What: "the variable is not set", Hint: "set it in the step's environment"}
+		return Secret{}, &syntax.Problem{What: "the variable is not set", Hint: "set it in the step's environment"}
 	}
 	return Secret{id, value}, nil
 }
 
 // secretOfFile is a file's content, up to one byte more than BuildKit takes.
-func (p *parser) secretOfFile(id, name string) (Secret, *Problem) {
+func (p *parser) secretOfFile(id, name string) (Secret, *syntax.Problem) {
 	name, problem := p.place(name)
 	if problem != nil { // which shows no name: a value that went wrong may be in its place
-		return Secret{}, &Problem{What: "the file is not mounted into this container", Hint: problem.Hint}
+		return Secret{}, &syntax.Problem{What: "the file is not mounted into this container", Hint: problem.Hint}
 	}
 	f, err := os.Open(locate(p.dir, name))
 	if errors.Is(err, os.ErrNotExist) {
-		return Secret{}, &Problem{What: "there is no such file", Hint: expectedSecrets["secret-files"].Hint}
+		return Secret{}, &syntax.Problem{What: "there is no such file", Hint: expectedSecrets["secret-files"].Hint}
 	}
 	if err != nil {
 		return Secret{}, unreadable
@@ -147,4 +149,4 @@ func (p *parser) secretOfFile(id, name string) (Secret, *Problem) {
 	return Secret{id, string(content)}, nil
 }
 
-var unreadable = &Problem{What: "the file cannot be read", Hint: "check the path and its permissions"}
+var unreadable = &syntax.Problem{What: "the file cannot be read", Hint: "check the path and its permissions"}

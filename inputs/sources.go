@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // setting is what a source says about one input: text, or a list's items where the
@@ -11,7 +13,7 @@ import (
 type setting struct {
 	from  string // flag or variable, for messages
 	text  string
-	items []item
+	items []syntax.Item
 }
 
 func (s setting) same(t setting) bool {
@@ -66,8 +68,8 @@ func (p *parser) add(source map[string]setting, name string, s setting) {
 // unknown reports an input that does not exist. shown is how the user spelled it,
 // prefix what a flag begins with.
 func (p *parser) unknown(shown, name, prefix string) {
-	pr := Problem{Input: shown, What: "there is no such input", Hint: "warmlayer --help lists the inputs"}
-	if near := Nearest(name, names()); near != "" {
+	pr := syntax.Problem{Input: shown, What: "there is no such input", Hint: "warmlayer --help lists the inputs"}
+	if near := syntax.Nearest(name, names()); near != "" {
 		pr.Hint = `did you mean "` + prefix + near + `"?`
 	}
 	p.problems = append(p.problems, pr)
@@ -119,7 +121,7 @@ func (p *parser) pluginSetting(f Field, s setting) setting {
 		return s
 	}
 	text := strings.ReplaceAll(s.text, ";", "\n")
-	if f.Kind == Entries {
+	if f.Kind == syntax.Entries {
 		text = strings.ReplaceAll(text, ",type=", "\ntype=")
 	}
 	s.text = text
@@ -140,7 +142,7 @@ func (p *parser) readFlags(args []string) {
 		switch {
 		case !ok:
 			continue
-		case !hasValue && f.Kind == Bool:
+		case !hasValue && f.Kind == syntax.Bool:
 			value = "true"
 		case !hasValue && (i+1 == len(args) || strings.HasPrefix(args[i+1], "--")):
 			p.report(name, 0, "--"+name+" has no value", "write --"+name+"=value")
@@ -156,7 +158,7 @@ func (p *parser) readFlags(args []string) {
 
 // flag finds the input that a flag sets; arg is its whole argument, number n.
 func (p *parser) flag(arg, name string, n int) (Field, bool) {
-	if !strings.HasPrefix(arg, "--") || !isName(name) {
+	if !strings.HasPrefix(arg, "--") || !syntax.IsName(name) {
 		p.report("", 0, fmt.Sprintf("argument %d is not a flag", n), "flags are spelled as in warmlayer --help")
 		return Field{}, false
 	}
@@ -183,7 +185,7 @@ func (p *parser) addFlag(source map[string]setting, f Field, value string) {
 		return
 	}
 	for _, text := range items {
-		s.items = append(s.items, item{len(s.items) + 1, text})
+		s.items = append(s.items, syntax.Item{Line: len(s.items) + 1, Text: text})
 	}
 	source[f.Name] = s
 }
@@ -191,13 +193,13 @@ func (p *parser) addFlag(source map[string]setting, f Field, value string) {
 // separate takes apart one element of a list whose elements arrive separately. One
 // of Lines is taken as it is, newlines and quotes included.
 func separate(f Field, value string) ([]string, error) {
-	if f.Kind == Lines {
+	if f.Kind == syntax.Lines {
 		return []string{value}, nil
 	}
-	items, err := split(f.Kind, value)
+	items, err := syntax.Split(f.Kind, value)
 	texts := make([]string, len(items))
 	for i, it := range items {
-		texts[i] = it.text
+		texts[i] = it.Text
 	}
 	return texts, err
 }

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // checkout is a directory with a Dockerfile.
@@ -70,7 +72,7 @@ func TestFlags(t *testing.T) {
 	if !v.Push || v.NoCache || v.Context != "." {
 		t.Errorf("push %v, no-cache %v, context %q", v.Push, v.NoCache, v.Context)
 	}
-	if want := []Pair{{"A", "\"1\",\n2"}}; !slices.Equal(v.BuildArgs, want) {
+	if want := []syntax.Pair{{Key: "A", Value: "\"1\",\n2"}}; !slices.Equal(v.BuildArgs, want) {
 		t.Errorf("build arguments are %q, want %q", v.BuildArgs, want)
 	}
 	if want := []Secret{{"k", "one\ntwo"}}; !slices.Equal(v.Secrets, want) {
@@ -104,10 +106,10 @@ func TestPluginLists(t *testing.T) {
 			[]Cache{{1, "registry", map[string]string{"ref": "r/a"}}, {2, "inline", map[string]string{}}}},
 		{"JSON entries", `PLUGIN_CACHE=[{"type":"registry","ref":"r/a","ignore-error":true},"inline"]`, caches,
 			[]Cache{{1, "registry", map[string]string{"ref": "r/a", "ignore-error": "true"}}, {2, "inline", map[string]string{}}}},
-		{"commas in lines stay", "PLUGIN_BUILD_ARGS=A=1,B=2", buildArgs, []Pair{{"A", "1,B=2"}}},
-		{"semicolons", "PLUGIN_BUILD_ARGS=A=1;B=2", buildArgs, []Pair{{"A", "1"}, {"B", "2"}}},
-		{"semicolons beside newlines stay", "PLUGIN_BUILD_ARGS=A=1;2\nB=2", buildArgs, []Pair{{"A", "1;2"}, {"B", "2"}}},
-		{"JSON object", `PLUGIN_BUILD_ARGS={"B":"2","A":1}`, buildArgs, []Pair{{"A", "1"}, {"B", "2"}}},
+		{"commas in lines stay", "PLUGIN_BUILD_ARGS=A=1,B=2", buildArgs, []syntax.Pair{{Key: "A", Value: "1,B=2"}}},
+		{"semicolons", "PLUGIN_BUILD_ARGS=A=1;B=2", buildArgs, []syntax.Pair{{Key: "A", Value: "1"}, {Key: "B", Value: "2"}}},
+		{"semicolons beside newlines stay", "PLUGIN_BUILD_ARGS=A=1;2\nB=2", buildArgs, []syntax.Pair{{Key: "A", Value: "1;2"}, {Key: "B", Value: "2"}}},
+		{"JSON object", `PLUGIN_BUILD_ARGS={"B":"2","A":1}`, buildArgs, []syntax.Pair{{Key: "A", Value: "1"}, {Key: "B", Value: "2"}}},
 		{"semicolons in secrets stay", "PLUGIN_SECRETS=k=a;b=c", secrets, []Secret{{"k", "a;b=c"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -135,7 +137,7 @@ func TestBuildkite(t *testing.T) {
 	if !v.Push || v.PullRequest != 7 || !slices.Equal(v.Tags, []string{"docker.io/o/a:1"}) {
 		t.Errorf("push %v, pull request %d, tags %v", v.Push, v.PullRequest, v.Tags)
 	}
-	if want := []Pair{{"MSG", "say \"hi\",\n# you"}}; !slices.Equal(v.BuildArgs, want) {
+	if want := []syntax.Pair{{Key: "MSG", Value: "say \"hi\",\n# you"}}; !slices.Equal(v.BuildArgs, want) {
 		t.Errorf("build arguments are %q, want %q", v.BuildArgs, want)
 	}
 	if want := []Secret{{"k", "one\ntwo"}}; !slices.Equal(v.Secrets, want) {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/moby/buildkit/util/gitutil"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // SSH is an agent, or keys that one is made of, for RUN --mount=type=ssh.
@@ -28,7 +30,7 @@ func (p *parser) ssh(context string) []SSH {
 	var all []SSH
 	items := p.list("ssh")
 	for _, it := range items {
-		id, paths, _ := strings.Cut(it.text, "=")
+		id, paths, _ := strings.Cut(it.Text, "=")
 		s := SSH{ID: id}
 		if s.ID == "" {
 			s.ID = defaultAgent
@@ -38,9 +40,9 @@ func (p *parser) ssh(context string) []SSH {
 		}
 		switch problem := p.checkSSH(s); {
 		case problem != nil:
-			p.report("ssh", it.line, problem.What, problem.Hint)
+			p.report("ssh", it.Line, problem.What, problem.Hint)
 		case slices.ContainsFunc(all, func(other SSH) bool { return other.ID == s.ID }):
-			p.report("ssh", it.line, "agent "+quoted(s.ID)+" is given twice", "give one of them another id")
+			p.report("ssh", it.Line, "agent "+syntax.Quoted(s.ID)+" is given twice", "give one of them another id")
 		default:
 			all = append(all, s)
 		}
@@ -56,9 +58,9 @@ func (p *parser) ssh(context string) []SSH {
 
 // checkSSH finds out beforehand what BuildKit's client would refuse (sshprovider in
 // v0.33.1): one socket, or any number of keys without passphrases.
-func (p *parser) checkSSH(s SSH) *Problem {
+func (p *parser) checkSSH(s SSH) *syntax.Problem {
 	if !agentID.MatchString(s.ID) {
-		return &Problem{What: "expected default, id or id=path", Hint: `put quotes around several paths: "id=a,b"`}
+		return &syntax.Problem{What: "expected default, id or id=path", Hint: `put quotes around several paths: "id=a,b"`}
 	}
 	if len(s.Paths) == 0 {
 		return p.checkAgent()
@@ -73,9 +75,9 @@ func (p *parser) checkSSH(s SSH) *Problem {
 		info, err := os.Stat(locate(p.dir, path))
 		switch {
 		case err != nil && strings.HasPrefix(path, "~"):
-			return &Problem{What: "no key or socket at " + quoted(path), Hint: "write the whole path: ~ stands for itself"}
+			return &syntax.Problem{What: "no key or socket at " + syntax.Quoted(path), Hint: "write the whole path: ~ stands for itself"}
 		case err != nil:
-			return &Problem{What: "no key or socket at " + quoted(path), Hint: "relative paths start from the working directory"}
+			return &syntax.Problem{What: "no key or socket at " + syntax.Quoted(path), Hint: "relative paths start from the working directory"}
 		case info.Mode()&os.ModeSocket != 0:
 			sockets++
 		default:
@@ -85,30 +87,30 @@ func (p *parser) checkSSH(s SSH) *Problem {
 		}
 	}
 	if sockets > 0 && len(s.Paths) > 1 {
-		return &Problem{What: "an agent's socket stands beside other paths", Hint: "give it an id of its own"}
+		return &syntax.Problem{What: "an agent's socket stands beside other paths", Hint: "give it an id of its own"}
 	}
 	return nil
 }
 
 // checkAgent looks for the agent of SSH_AUTH_SOCK.
-func (p *parser) checkAgent() *Problem {
+func (p *parser) checkAgent() *syntax.Problem {
 	const hint = "start an agent before this step, or name a key: default=path"
 	socket := p.env["SSH_AUTH_SOCK"]
 	if socket == "" {
-		return &Problem{What: "there is no agent: SSH_AUTH_SOCK is not set", Hint: hint}
+		return &syntax.Problem{What: "there is no agent: SSH_AUTH_SOCK is not set", Hint: hint}
 	}
 	if _, mounted := p.mounts.Here(socket); !mounted {
-		return &Problem{What: "the agent's socket is not mounted into this container", Hint: "name a key instead: default=path"}
+		return &syntax.Problem{What: "the agent's socket is not mounted into this container", Hint: "name a key instead: default=path"}
 	}
 	if _, err := os.Stat(locate(p.dir, socket)); err != nil {
-		return &Problem{What: "there is no agent where SSH_AUTH_SOCK says", Hint: hint}
+		return &syntax.Problem{What: "there is no agent where SSH_AUTH_SOCK says", Hint: hint}
 	}
 	return nil
 }
 
 const maxKey = 100 << 10 // bytes of a key that BuildKit's client reads
 
-func (p *parser) checkKey(path string) *Problem {
+func (p *parser) checkKey(path string) *syntax.Problem {
 	f, err := os.Open(locate(p.dir, path))
 	if err != nil {
 		return unreadable
@@ -121,9 +123,9 @@ func (p *parser) checkKey(path string) *Problem {
 	var locked *ssh.PassphraseMissingError
 	switch _, err := ssh.ParseRawPrivateKey(content); {
 	case errors.As(err, &locked):
-		return &Problem{What: quoted(path) + " is a key with a passphrase", Hint: "add it to an agent, and give that"}
+		return &syntax.Problem{What: syntax.Quoted(path) + " is a key with a passphrase", Hint: "add it to an agent, and give that"}
 	case err != nil:
-		return &Problem{What: quoted(path) + " is not a private key"}
+		return &syntax.Problem{What: syntax.Quoted(path) + " is not a private key"}
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // verbatim reads cache-from or cache-to. The entries stay as they are; what is wrong
@@ -16,7 +18,7 @@ func (p *parser) verbatim(input string, images []string) []Cache {
 		known, ok := verbatimAttributes[c.Type]
 		switch {
 		case !ok:
-			p.report(input, c.Line, "type "+quoted(c.Type)+" is unknown", didYouMean(c.Type, verbatimTypes))
+			p.report(input, c.Line, "type "+syntax.Quoted(c.Type)+" is unknown", syntax.DidYouMean(c.Type, verbatimTypes))
 			continue
 		case c.Type == "inline" && input == "cache-from":
 			p.report(input, c.Line, "type inline is read as the image that holds it", "write type=registry,ref= and the image")
@@ -56,6 +58,6 @@ func (p *parser) verbatimRef(c Cache, images []string) {
 	case problem != nil:
 		p.report("cache-to", c.Line, "ref: "+problem.What, problem.Hint)
 	case slices.Contains(images, reference.TagNameOnly(named).String()):
-		p.report("cache-to", c.Line, "ref "+quoted(c.Attrs["ref"])+" is where an image is pushed", "give the cache another tag")
+		p.report("cache-to", c.Line, "ref "+syntax.Quoted(c.Attrs["ref"])+" is where an image is pushed", "give the cache another tag")
 	}
 }

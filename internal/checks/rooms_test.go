@@ -18,19 +18,20 @@ const module = "github.com/warmlayer/warmlayer"
 
 // rooms says which other rooms each one may import: data flows one way.
 var rooms = map[string][]string{
-	"inputs":           {},
+	"internal/syntax":  {},
+	"inputs":           {"internal/syntax"},
 	"scope":            {},
-	"backends":         {"inputs", "scope"},
-	"internal/login":   {"inputs"},
+	"backends":         {"internal/syntax", "inputs", "scope"},
+	"internal/login":   {"internal/syntax", "inputs"},
 	"internal/gateway": {"backends", "scope"},
 	"internal/builder": {},
-	"internal/solve":   {"inputs", "backends", "internal/gateway", "internal/builder"},
+	"internal/solve":   {"internal/syntax", "inputs", "backends", "internal/gateway", "internal/builder"},
 	"internal/report":  {"inputs", "scope", "backends", "internal/solve"},
-	"":                 {"inputs", "scope", "backends", "internal/login", "internal/gateway", "internal/builder", "internal/solve", "internal/report"},
+	"":                 {"internal/syntax", "inputs", "scope", "backends", "internal/login", "internal/gateway", "internal/builder", "internal/solve", "internal/report"},
 
 	"inputs/generate":            {"inputs"},
 	"internal/report/picture":    {},
-	"internal/testkit":           {"inputs", "scope", "backends"}, // for tests alone
+	"internal/testkit":           {"internal/syntax", "inputs", "scope", "backends"}, // for tests alone
 	"internal/testkit/ghaserver": {"internal/testkit"},
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -165,7 +166,7 @@ func (c *gated) Exports(p scope.Plan) []client.CacheOptionsEntry {
 func real(t testing.TB, images []string, line string) backends.Backend {
 	t.Helper()
 	c := inputs.Cache{Line: 1, Type: line, Attrs: map[string]string{}}
-	if pairs, err := inputs.ParseCSV(line); err == nil {
+	if pairs, err := syntax.ParseCSV(line); err == nil {
 		for _, p := range pairs {
 			c.Attrs[p.Key] = p.Value
 		}
@@ -174,7 +175,7 @@ func real(t testing.TB, images []string, line string) backends.Backend {
 	}
 	caches, problems := backends.New([]inputs.Cache{c}, backends.Options{Images: images})
 	if len(caches) != 1 || len(problems) != 0 {
-		t.Fatalf("%s: %v", line, inputs.Problems(problems))
+		t.Fatalf("%s: %v", line, syntax.Problems(problems))
 	}
 	return caches[0]
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/docker/cli/cli/config/credentials"
 	"github.com/docker/cli/cli/config/types"
 
-	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // The names of Docker Hub: what images call it, and the key that docker login uses.
@@ -59,9 +59,9 @@ const variableKey = configfile.DockerEnvConfigKey + " "
 //	{"auths": {"registry.example:5000": {"auth": "<base64 of user:password>"}}}
 //
 // Unlike docker/cli it passes over what is beside "auth".
-func (r *Registries) addVariable(text string) inputs.Problems {
-	refused := func(what, hint string) inputs.Problems {
-		return inputs.Problems{{Input: configfile.DockerEnvConfigKey, What: what, Hint: hint}}
+func (r *Registries) addVariable(text string) syntax.Problems {
+	refused := func(what, hint string) syntax.Problems {
+		return syntax.Problems{{Input: configfile.DockerEnvConfigKey, What: what, Hint: hint}}
 	}
 	var document struct {
 		Auths map[string]struct{ Auth string }

@@ -38,6 +38,7 @@ import (
 	"github.com/moby/buildkit/session/auth/authprovider"
 
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Options are where credentials come from.
@@ -74,7 +75,7 @@ type entry struct {
 }
 
 // New checks what must be known before any work: it asks nobody for anything.
-func New(o Options) (*Registries, inputs.Problems) {
+func New(o Options) (*Registries, syntax.Problems) {
 	if o.Docker == nil {
 		o.Docker = configfile.New("")
 	}
@@ -103,15 +104,15 @@ func New(o Options) (*Registries, inputs.Problems) {
 
 // checkLogins finds logins that have no credentials, and are for no registry where the
 // machine's identity would do.
-func (r *Registries) checkLogins() inputs.Problems {
-	var problems inputs.Problems
+func (r *Registries) checkLogins() syntax.Problems {
+	var problems syntax.Problems
 	for _, l := range r.logins {
 		if _, ok := r.clouds.of(l.Registry); l.Username == "" && (!ok || l.ECR == "false") {
 			input := "registry"
 			if l.Line > 0 {
 				input = "registry-auth"
 			}
-			problems = append(problems, inputs.Problem{
+			problems = append(problems, syntax.Problem{
 				Input: input, Line: l.Line, What: "username and password are missing",
 				Hint: "add both; only registries of AWS, Azure and Google know the machine by itself",
 			})

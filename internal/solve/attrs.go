@@ -12,6 +12,7 @@ import (
 	"github.com/moby/buildkit/util/entitlements"
 
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // attrs are the options of the Dockerfile frontend (BuildKit v0.33.1,
@@ -58,14 +59,14 @@ func (b *run) attrs(t target) map[string]string {
 // give, and the options that two of them stand for.
 func (b *run) setBuildArgs(attrs map[string]string) {
 	for name, value := range b.Proxies {
-		if !slices.ContainsFunc(b.Inputs.BuildArgs, func(p inputs.Pair) bool { return strings.EqualFold(p.Key, name) }) {
+		if !slices.ContainsFunc(b.Inputs.BuildArgs, func(p syntax.Pair) bool { return strings.EqualFold(p.Key, name) }) {
 			attrs[buildArg+name] = value
 		}
 	}
 	for _, p := range b.Inputs.BuildArgs {
 		attrs[buildArg+p.Key] = p.Value
 	}
-	if inputs.IsTrue(attrs[buildArg+"BUILDKIT_MULTI_PLATFORM"]) {
+	if syntax.IsTrue(attrs[buildArg+"BUILDKIT_MULTI_PLATFORM"]) {
 		attrs["multi-platform"] = "true"
 	}
 	if syntax, ok := attrs[buildArg+syntaxArg]; ok {
@@ -90,8 +91,8 @@ func frontend(attrs map[string]string) string {
 // inlineCache tells whether the build argument of that meaning asks for a cache in the
 // image.
 func inlineCache(in inputs.Values) bool {
-	return slices.ContainsFunc(in.BuildArgs, func(p inputs.Pair) bool {
-		return p.Key == "BUILDKIT_INLINE_CACHE" && inputs.IsTrue(p.Value)
+	return slices.ContainsFunc(in.BuildArgs, func(p syntax.Pair) bool {
+		return p.Key == "BUILDKIT_INLINE_CACHE" && syntax.IsTrue(p.Value)
 	})
 }
 

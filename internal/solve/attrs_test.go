@@ -15,6 +15,7 @@ import (
 	policy "github.com/moby/buildkit/sourcepolicy/pb"
 
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -36,10 +37,10 @@ func TestWhatStepsSee(t *testing.T) {
 		want   string
 	}{
 		{"add-hosts", func(r *Request) {
-			r.Inputs.AddHosts = []inputs.Pair{{Key: "db", Value: "10.0.0.1"}, {Key: "db", Value: "fd00::1"}}
+			r.Inputs.AddHosts = []syntax.Pair{{Key: "db", Value: "10.0.0.1"}, {Key: "db", Value: "fd00::1"}}
 		}, "10.0.0.1\tdb\nfd00::1\tdb\n"},
 		{"host-gateway", func(r *Request) {
-			r.Inputs.AddHosts = []inputs.Pair{{Key: "host.docker.internal", Value: "host-gateway"}}
+			r.Inputs.AddHosts = []syntax.Pair{{Key: "host.docker.internal", Value: "host-gateway"}}
 		}, "10.7.7.7\thost.docker.internal\n"},
 		{"ulimit", func(r *Request) { r.Inputs.Ulimits = []string{"nofile=123:456", "nproc=99"} }, "nofile 123:456\n"},
 		{"shm-size", func(r *Request) { r.Inputs.ShmSize = 128 << 20 }, "shm 131072\n"},
@@ -65,7 +66,7 @@ func TestProxies(t *testing.T) {
 	t.Parallel()
 	b := run{Request: Request{
 		Proxies: map[string]string{"HTTP_PROXY": "config", "http_proxy": "config", "NO_PROXY": "config"},
-		Inputs:  inputs.Values{BuildArgs: []inputs.Pair{{Key: "Http_Proxy", Value: "user"}, {Key: "A", Value: "b"}}},
+		Inputs:  inputs.Values{BuildArgs: []syntax.Pair{{Key: "Http_Proxy", Value: "user"}, {Key: "A", Value: "b"}}},
 	}}
 	got := map[string]string{}
 	b.setBuildArgs(got)
@@ -122,26 +123,26 @@ func TestRefused(t *testing.T) {
 		{"network host", func(r *Request) { r.Inputs.Network = "host" }, []string{"network.host is not allowed"}},
 		{"entitlement", func(r *Request) { r.Inputs.Allow = []string{"security.insecure"} }, []string{"security.insecure is not allowed"}},
 		{"host-gateway", func(r *Request) {
-			r.Inputs.AddHosts = []inputs.Pair{{Key: "me", Value: "host-gateway"}}
+			r.Inputs.AddHosts = []syntax.Pair{{Key: "me", Value: "host-gateway"}}
 		}, []string{"add host me: ", "\nhint: "}},
 		{"source policy", func(r *Request) {
-			r.Inputs.BuildContexts = []inputs.Pair{{Key: "base", Value: "docker-image://127.0.0.1:1/denied:v1"}}
+			r.Inputs.BuildContexts = []syntax.Pair{{Key: "base", Value: "docker-image://127.0.0.1:1/denied:v1"}}
 			r.Inputs.SourcePolicy = &policy.Policy{Rules: []*policy.Rule{{
 				Action:   policy.PolicyAction_DENY,
 				Selector: &policy.Selector{Identifier: "docker-image://127.0.0.1:1/*", MatchType: policy.MatchType_WILDCARD},
 			}}}
 		}, []string{"127.0.0.1:1/denied:v1", "denied by policy"}},
 		{"frontend of BUILDKIT_SYNTAX", func(r *Request) {
-			r.Inputs.BuildArgs = []inputs.Pair{{Key: "BUILDKIT_SYNTAX", Value: "127.0.0.1:1/frontend:v1 more words"}}
+			r.Inputs.BuildArgs = []syntax.Pair{{Key: "BUILDKIT_SYNTAX", Value: "127.0.0.1:1/frontend:v1 more words"}}
 		}, []string{"127.0.0.1:1/frontend:v1"}},
 		{"ssh agent that is not there", func(r *Request) {
 			r.Inputs.SSH = []inputs.SSH{{ID: "default", Paths: []string{"/nowhere/agent"}}}
 		}, []string{"hand in ssh: ", "/nowhere/agent"}},
 		{"build context that is not there", func(r *Request) {
-			r.Inputs.BuildContexts = []inputs.Pair{{Key: "docs", Value: "nowhere"}}
+			r.Inputs.BuildContexts = []syntax.Pair{{Key: "docs", Value: "nowhere"}}
 		}, []string{"open build context docs: ", "nowhere"}},
 		{"layout that is not there", func(r *Request) {
-			r.Inputs.BuildContexts = []inputs.Pair{{Key: "base", Value: "oci-layout://nowhere"}}
+			r.Inputs.BuildContexts = []syntax.Pair{{Key: "base", Value: "oci-layout://nowhere"}}
 		}, []string{"open build context base: "}},
 	}
 	for _, test := range tests {
@@ -184,14 +185,14 @@ func TestBuildArgsWithMeaning(t *testing.T) {
 	}
 	r.Inputs.Outputs = nil
 	r.pushes(image + ":inline")
-	r.Inputs.BuildArgs = []inputs.Pair{{Key: "BUILDKIT_INLINE_CACHE", Value: "1"}}
+	r.Inputs.BuildArgs = []syntax.Pair{{Key: "BUILDKIT_INLINE_CACHE", Value: "1"}}
 	r.must(t)
 	if config := imageConfig(t, image+":inline"); !strings.Contains(config, "moby.buildkit.cache.v0") {
 		t.Errorf("no inline cache in %s", config)
 	}
 	r.Inputs.Outputs = nil
 	r.pushes(image + ":multi")
-	r.Inputs.BuildArgs = []inputs.Pair{{Key: "BUILDKIT_MULTI_PLATFORM", Value: "true"}}
+	r.Inputs.BuildArgs = []syntax.Pair{{Key: "BUILDKIT_MULTI_PLATFORM", Value: "true"}}
 	r.must(t)
 	if m := index(t, image+":multi"); len(m.Manifests) != 1 {
 		t.Errorf("index %+v", m)

@@ -18,6 +18,7 @@ import (
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
 	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -88,7 +89,7 @@ func (r *Request) caches(t *testing.T, repository string) {
 	line := inputs.Cache{Type: "registry", Attrs: map[string]string{"ref": repository}}
 	caches, problems := backends.New([]inputs.Cache{line}, backends.Options{Builder: r.Builder.Address})
 	if len(problems) > 0 {
-		t.Fatal(inputs.Problems(problems))
+		t.Fatal(syntax.Problems(problems))
 	}
 	plan := scope.Plan{Write: "b-main", Read: []scope.Source{{Name: "b-main", Why: "own branch"}}}
 	r.Sources = backends.Read(t.Context(), []backends.Keeper{caches[0].(backends.Keeper)}, plan, time.Minute)

@@ -14,6 +14,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -163,8 +164,8 @@ RUN --mount=type=secret,id=token test "$(cat /run/secrets/token)" = abc && cat /
 	run := func(filters ...string) Result {
 		r := request(t, testkit.StartBuildkitd(t), dir)
 		r.pushes(registry + "/app:v1")
-		r.Inputs.AddHosts = []inputs.Pair{{Key: "db", Value: "10.0.0.1"}}
-		r.Inputs.BuildContexts = []inputs.Pair{{Key: "more", Value: more}}
+		r.Inputs.AddHosts = []syntax.Pair{{Key: "db", Value: "10.0.0.1"}}
+		r.Inputs.BuildContexts = []syntax.Pair{{Key: "more", Value: more}}
 		r.Inputs.Secrets = []inputs.Secret{{ID: "token", Value: "abc"}}
 		r.Inputs.Ulimits, r.Inputs.ShmSize, r.Inputs.Network = []string{"nofile=99"}, 1<<20, "none"
 		r.Inputs.NoCacheFilters = filters

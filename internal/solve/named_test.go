@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -52,7 +53,7 @@ func TestNamedContexts(t *testing.T) {
 				dockerfile := "FROM scratch\nCOPY --from=" + as + " " + from + " /copy\n"
 				r := request(t, daemon, app(t, dockerfile))
 				testkit.Write(t, filepath.Join(r.Inputs.Dir, "Dockerfile"), dockerfile)
-				r.Inputs.BuildContexts = []inputs.Pair{{Key: as, Value: place}}
+				r.Inputs.BuildContexts = []syntax.Pair{{Key: as, Value: place}}
 				if got := r.file(t, "copy"); got != string(about) {
 					t.Errorf("as %s: %q", as, got)
 				}
@@ -73,7 +74,7 @@ func TestNamedContextExcludes(t *testing.T) {
 		testkit.Write(t, filepath.Join(more, name, "file"), name)
 	}
 	r := request(t, testkit.StartBuildkitd(t), dir)
-	r.Inputs.BuildContexts, r.Exclude = []inputs.Pair{{Key: "more", Value: "more"}}, []string{filepath.Join(more, "cache")}
+	r.Inputs.BuildContexts, r.Exclude = []syntax.Pair{{Key: "more", Value: "more"}}, []string{filepath.Join(more, "cache")}
 	if got := r.file(t, "facts"); got != "kept\n" {
 		t.Errorf("the context holds %q", got)
 	}
@@ -106,7 +107,7 @@ func TestContextsInURLs(t *testing.T) {
 		"git@github.com:o/r.git":            "moby.buildkit.frontend.contexts+forward",
 		"http://example.org/context.tar":    "moby.buildkit.frontend.contexts+forward",
 	} {
-		b := run{Request: Request{Inputs: inputs.Values{BuildContexts: []inputs.Pair{{Key: "more", Value: place}}}}}
+		b := run{Request: Request{Inputs: inputs.Values{BuildContexts: []syntax.Pair{{Key: "more", Value: place}}}}}
 		m := mounts{attrs: map[string]string{}}
 		err := b.addContexts(&m)
 		if err != nil || m.attrs["context:more"] != place || m.attrs["frontend.caps"] != want {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -121,7 +122,7 @@ func executed(said string) []string {
 // backend is the place as the program sees it.
 func backend(t testing.TB, p Place) backends.Backend {
 	t.Helper()
-	pairs, err := inputs.ParseCSV(p.Line)
+	pairs, err := syntax.ParseCSV(p.Line)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +139,7 @@ func backend(t testing.TB, p Place) backends.Backend {
 		Getenv: func(name string) string { return p.env("")[name] },
 	})
 	if len(problems) > 0 {
-		t.Fatal(inputs.Problems(problems))
+		t.Fatal(syntax.Problems(problems))
 	}
 	return caches[0]
 }

@@ -1,4 +1,4 @@
-package inputs
+package syntax
 
 import (
 	"errors"
@@ -12,26 +12,26 @@ func TestSplit(t *testing.T) {
 	for _, tt := range []struct {
 		name, text string
 		kind       Kind
-		want       []item
+		want       []Item
 	}{
-		{"words", "a, b\nc,,\n", Words, []item{{1, "a"}, {1, "b"}, {2, "c"}}},
-		{"quoted word", "\"x,y\",z", Words, []item{{1, "x,y"}, {1, "z"}}},
-		{"comments and blank lines", "# one\n\n  a\r\n\t# two\nb # three\n# four", Words, []item{{3, "a"}, {5, "b # three"}}},
-		{"lines keep commas", "A=1,2\nB=3", Lines, []item{{1, "A=1,2"}, {2, "B=3"}}},
-		{"quoted lines", "\"k=one\n\n# two\nthree\"\nB=3", Lines, []item{{1, "k=one\n\n# two\nthree"}, {5, "B=3"}}},
-		{"doubled quote", `"A=say ""hi"""`, Lines, []item{{1, `A=say "hi"`}}},
-		{"quote inside", `A=say "hi", you`, Lines, []item{{1, `A=say "hi", you`}}},
-		{"text after quote", `A={"a":"x,y"}`, Lines, []item{{1, `A={"a":"x,y"}`}}},
-		{"JSON array", `A=["x","y"]`, Lines, []item{{1, `A=["x","y"]`}}},
-		{"quoted cell loses its quotes", `A=x,"y"`, Lines, []item{{1, `A=x,y`}}},
-		{"blank after quote", "\"A=1\" \n\"B=2\"\r\n", Lines, []item{{1, "A=1"}, {2, "B=2"}}},
-		{"entries are verbatim", "type=local,\"dest=a,b\"\n\n#x\n type=tar ", Entries, []item{{1, `type=local,"dest=a,b"`}, {4, "type=tar"}}},
+		{"words", "a, b\nc,,\n", Words, []Item{{1, "a"}, {1, "b"}, {2, "c"}}},
+		{"quoted word", "\"x,y\",z", Words, []Item{{1, "x,y"}, {1, "z"}}},
+		{"comments and blank lines", "# one\n\n  a\r\n\t# two\nb # three\n# four", Words, []Item{{3, "a"}, {5, "b # three"}}},
+		{"lines keep commas", "A=1,2\nB=3", Lines, []Item{{1, "A=1,2"}, {2, "B=3"}}},
+		{"quoted lines", "\"k=one\n\n# two\nthree\"\nB=3", Lines, []Item{{1, "k=one\n\n# two\nthree"}, {5, "B=3"}}},
+		{"doubled quote", `"A=say ""hi"""`, Lines, []Item{{1, `A=say "hi"`}}},
+		{"quote inside", `A=say "hi", you`, Lines, []Item{{1, `A=say "hi", you`}}},
+		{"text after quote", `A={"a":"x,y"}`, Lines, []Item{{1, `A={"a":"x,y"}`}}},
+		{"JSON array", `A=["x","y"]`, Lines, []Item{{1, `A=["x","y"]`}}},
+		{"quoted cell loses its quotes", `A=x,"y"`, Lines, []Item{{1, `A=x,y`}}},
+		{"blank after quote", "\"A=1\" \n\"B=2\"\r\n", Lines, []Item{{1, "A=1"}, {2, "B=2"}}},
+		{"entries are verbatim", "type=local,\"dest=a,b\"\n\n#x\n type=tar ", Entries, []Item{{1, `type=local,"dest=a,b"`}, {4, "type=tar"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := split(tt.kind, tt.text)
+			got, err := Split(tt.kind, tt.text)
 			if err != nil || !slices.Equal(got, tt.want) {
-				t.Errorf("split(%q) = %v, %v; want %v", tt.text, got, err, tt.want)
+				t.Errorf("Split(%q) = %v, %v; want %v", tt.text, got, err, tt.want)
 			}
 		})
 	}
@@ -39,12 +39,12 @@ func TestSplit(t *testing.T) {
 
 func TestSplitUnbalanced(t *testing.T) {
 	t.Parallel()
-	got, err := split(Lines, "A=1\n\n\"B=2\nC=3")
-	var at errUnbalanced
-	if !errors.As(err, &at) || at.line != 3 {
+	got, err := Split(Lines, "A=1\n\n\"B=2\nC=3")
+	var at UnbalancedError
+	if !errors.As(err, &at) || at.Line != 3 {
 		t.Errorf("error is %v, want unbalanced quotes at line 3", err)
 	}
-	if want := []item{{1, "A=1"}}; !slices.Equal(got, want) {
+	if want := []Item{{1, "A=1"}}; !slices.Equal(got, want) {
 		t.Errorf("items before it are %v, want %v", got, want)
 	}
 }
@@ -87,16 +87,16 @@ func FuzzSplit(f *testing.F) {
 	f.Add("type=local,\"dest=a,b", uint8(Entries))
 	f.Fuzz(func(t *testing.T, text string, k uint8) {
 		kind := Words + Kind(k)%3
-		items, _ := split(kind, text)
+		items, _ := Split(kind, text)
 		last := 1
 		for _, it := range items {
-			if it.text == "" || strings.TrimSpace(it.text) != it.text {
-				t.Errorf("item %q is empty or not trimmed", it.text)
+			if it.Text == "" || strings.TrimSpace(it.Text) != it.Text {
+				t.Errorf("item %q is empty or not trimmed", it.Text)
 			}
-			if it.line < last || it.line > strings.Count(text, "\n")+1 {
-				t.Errorf("item at line %d, after line %d", it.line, last)
+			if it.Line < last || it.Line > strings.Count(text, "\n")+1 {
+				t.Errorf("item at line %d, after line %d", it.Line, last)
 			}
-			last = it.line
+			last = it.Line
 		}
 	})
 }
@@ -111,9 +111,9 @@ func FuzzParseCSV(f *testing.F) {
 			}
 		}
 		want := []Pair{{key1, value1}, {key2, value2}}
-		got, err := ParseCSV(formatCSV(want))
+		got, err := ParseCSV(FormatCSV(want))
 		if err != nil || !slices.Equal(got, want) {
-			t.Errorf("%q became %v, %v; want %v", formatCSV(want), got, err, want)
+			t.Errorf("%q became %v, %v; want %v", FormatCSV(want), got, err, want)
 		}
 	})
 }

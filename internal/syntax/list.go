@@ -1,4 +1,4 @@
-package inputs
+package syntax
 
 import (
 	"encoding/csv"
@@ -9,26 +9,26 @@ import (
 	"github.com/tonistiigi/go-csvvalue"
 )
 
-// item is one value of a list.
-type item struct {
-	line int // where it begins, from 1
-	text string
+// Item is one value of a list.
+type Item struct {
+	Line int // where it begins, from 1
+	Text string
 }
 
-// errUnbalanced is a quote that is never closed, at a line of a list.
-type errUnbalanced struct{ line int }
+// UnbalancedError is a quote that is never closed, in a list.
+type UnbalancedError struct{ Line int }
 
-func (e errUnbalanced) Error() string { return "quotes are not balanced" }
+func (e UnbalancedError) Error() string { return "quotes are not balanced" }
 
-// split reads a list as docker/build-push-action does (getList in actions-toolkit's
+// Split reads a list as docker/build-push-action does (getList in actions-toolkit's
 // src/util.ts): records are lines of CSV, a quote that is not around a whole cell
 // stands for itself, and quoted cells may hold newlines. Blank lines and lines
 // that begin with # are dropped. Entries are kept verbatim, for [ParseCSV].
-func split(kind Kind, text string) ([]item, error) {
+func Split(kind Kind, text string) ([]Item, error) {
 	if kind == Entries {
 		return verbatim(text), nil
 	}
-	var items []item
+	var items []Item
 	s := scanner{rest: text, line: 1}
 	for s.next() {
 		at := s.line
@@ -41,20 +41,20 @@ func split(kind Kind, text string) ([]item, error) {
 		}
 		for _, c := range cells {
 			if c = strings.TrimSpace(c); c != "" {
-				items = append(items, item{at, c})
+				items = append(items, Item{at, c})
 			}
 		}
 	}
 	return items, nil
 }
 
-func verbatim(text string) []item {
-	var items []item
+func verbatim(text string) []Item {
+	var items []Item
 	line := 0
 	for s := range strings.SplitSeq(text, "\n") {
 		line++
 		if s = strings.TrimSpace(s); s != "" && s[0] != '#' {
-			items = append(items, item{line, s})
+			items = append(items, Item{line, s})
 		}
 	}
 	return items
@@ -104,7 +104,7 @@ func (s *scanner) cell() (string, error) {
 	if strings.HasPrefix(s.rest, `"`) {
 		open = quotedLen(s.rest)
 		if open == 0 {
-			return "", errUnbalanced{s.line}
+			return "", UnbalancedError{s.line}
 		}
 		after := strings.TrimLeft(s.rest[open:], " \t\r")
 		if after == "" || after[0] == ',' || after[0] == '\n' {
@@ -163,11 +163,11 @@ type Pair struct{ Key, Value string }
 func ParseCSV(line string) ([]Pair, error) {
 	fields, err := csvvalue.Fields(line, nil)
 	if err != nil {
-		return nil, csvError(err)
+		return nil, CSVError(err)
 	}
 	if len(fields) == 1 && strings.HasPrefix(line, `"`) {
 		if fields, err = csvvalue.Fields(fields[0], nil); err != nil {
-			return nil, csvError(err)
+			return nil, CSVError(err)
 		}
 	}
 	pairs := make([]Pair, len(fields))
@@ -185,7 +185,8 @@ func ParseCSV(line string) ([]Pair, error) {
 	return pairs, nil
 }
 
-func csvError(err error) error {
+// CSVError is an error of go-csvvalue without any part of the value.
+func CSVError(err error) error {
 	var at *csv.ParseError
 	if errors.As(err, &at) {
 		return fmt.Errorf("quotes are not balanced at column %d", at.Column)
@@ -193,8 +194,8 @@ func csvError(err error) error {
 	return errors.New("the entry is empty")
 }
 
-// formatCSV is the inverse of [ParseCSV].
-func formatCSV(pairs []Pair) string {
+// FormatCSV is the inverse of [ParseCSV].
+func FormatCSV(pairs []Pair) string {
 	fields := make([]string, len(pairs))
 	for i, p := range pairs {
 		f := p.Key + "=" + p.Value

@@ -1,9 +1,13 @@
-package inputs
+// Package syntax knows how what a user writes is taken apart, and how to say what is wrong
+// with it: lists, BuildKit's CSV, single values, problems with their hints.
+//
+//	pairs, err := syntax.ParseCSV(`type=registry,ref=ghcr.io/o/app`) // {type registry} {ref ghcr.io/o/app}
+//	_, problem := syntax.Check(syntax.Duration, nil, "5")            // "5" has no unit; write 5s for seconds
+package syntax
 
 import (
 	"cmp"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -50,13 +54,6 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Sort brings the problems into the order of Fields, those of unknown inputs first.
-func (ps Problems) Sort() {
-	slices.SortStableFunc(ps, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(position(a.Input), position(b.Input)), cmp.Compare(a.Line, b.Line))
-	})
-}
-
 // Nearest returns the candidate that word is most likely a misspelling of, or "".
 // At most a third of the longer word may differ; of equals the first one is taken.
 func Nearest(word string, candidates []string) string {
@@ -74,22 +71,22 @@ func Nearest(word string, candidates []string) string {
 	return best
 }
 
-// nearestHint is the hint for a word where one of the candidates is near, or "".
-func nearestHint(word string, candidates []string) string {
+// NearestHint is the hint for a word where one of the candidates is near, or "".
+func NearestHint(word string, candidates []string) string {
 	if near := Nearest(word, candidates); near != "" {
 		return `did you mean "` + near + `"?`
 	}
 	return ""
 }
 
-// didYouMean is the hint for a word that is none of the candidates.
-func didYouMean(word string, candidates []string) string {
-	return cmp.Or(nearestHint(word, candidates), "use one of "+strings.Join(candidates, ", "))
+// DidYouMean is the hint for a word that is none of the candidates.
+func DidYouMean(word string, candidates []string) string {
+	return cmp.Or(NearestHint(word, candidates), "use one of "+strings.Join(candidates, ", "))
 }
 
-// quoted shows a value of the user's in a problem, unless it is long, or could be
+// Quoted shows a value of the user's in a problem, unless it is long, or could be
 // a URL with a password in it.
-func quoted(value string) string {
+func Quoted(value string) string {
 	unprintable := strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) })
 	credentials := strings.Contains(value, ":") && strings.Contains(value, "@")
 	if len(value) > 100 || unprintable || credentials {
@@ -98,10 +95,10 @@ func quoted(value string) string {
 	return `"` + value + `"`
 }
 
-// attributeName shows the name of an attribute, unless it does not look like one:
+// AttributeName shows the name of an attribute, unless it does not look like one:
 // in a line that went wrong it may be a piece of a credential.
-func attributeName(key string) string {
-	if !isName(key) {
+func AttributeName(key string) string {
+	if !IsName(key) {
 		return "an attribute"
 	}
 	return `attribute "` + key + `"`
@@ -109,5 +106,5 @@ func attributeName(key string) string {
 
 var namePattern = regexp.MustCompile(`^[a-z][a-z0-9._-]{0,23}$`)
 
-// isName tells whether text looks like the name of an input, a type or an attribute.
-func isName(text string) bool { return namePattern.MatchString(text) }
+// IsName tells whether text looks like the name of an input, a type or an attribute.
+func IsName(text string) bool { return namePattern.MatchString(text) }
