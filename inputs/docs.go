@@ -7,7 +7,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// Table is the inputs as a Markdown table, for the README.
+// Table is the inputs as a Markdown table, for docs/reference.
 func Table() string {
 	var b strings.Builder
 	b.WriteString("| input | meaning | default |\n| --- | --- | --- |\n")
@@ -17,7 +17,7 @@ func Table() string {
 	return b.String()
 }
 
-// OutputsTable is the step's outputs as a Markdown table, for the README.
+// OutputsTable is the step's outputs as a Markdown table, for docs/reference.
 func OutputsTable() string {
 	var b strings.Builder
 	b.WriteString("| output | meaning |\n| --- | --- |\n")

@@ -1,6 +1,6 @@
 // Package inputs turns flags and environment variables into validated values.
 //
-// [Fields] is the table of inputs; action.yml, the README's table and --help come
+// [Fields] is the table of inputs; action.yml, docs/reference/inputs.md and --help come
 // from it. [Parse] reads one value for each of them, from the first source that has
 // it: flags, INPUT_* (GitHub), PLUGIN_* (Woodpecker, Drone),
 // BUILDKITE_PLUGIN_CONFIGURATION (JSON), WARMLAYER_*. An empty value is unset. It

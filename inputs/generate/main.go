@@ -1,5 +1,5 @@
-// Command generate writes the generated parts of README.md and of the packages for
-// CIs, action.yml, plugin.yml and templates/build.yml, which stand between marker comments, from the tables of package inputs. It takes the
+// Command generate writes the generated parts of docs/reference and of the packages for
+// CIs (action.yml, plugin.yml, templates/build.yml), between marker comments, from the tables of package inputs. It takes the
 // repository's root as its argument, by default the working directory.
 //
 //	go run ./inputs/generate
@@ -20,8 +20,8 @@ type part struct{ file, start, end, text string }
 
 func parts() []part {
 	return []part{
-		{"README.md", "<!-- inputs:start -->", "<!-- inputs:end -->", inputs.Table()},
-		{"README.md", "<!-- outputs:start -->", "<!-- outputs:end -->", inputs.OutputsTable()},
+		{"docs/reference/inputs.md", "<!-- inputs:start -->", "<!-- inputs:end -->", inputs.Table()},
+		{"docs/reference/outputs.md", "<!-- outputs:start -->", "<!-- outputs:end -->", inputs.OutputsTable()},
 		{"action.yml", "# inputs:start", "# inputs:end", inputs.ActionYAML()},
 		{"action.yml", "# outputs:start", "# outputs:end", inputs.OutputsYAML()},
 		{"templates/build.yml", "# inputs:start", "# inputs:end", inputs.GitLabInputs()},
