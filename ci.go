@@ -11,7 +11,7 @@ import (
 // mask has the CI hide the secrets in the log of the whole job, where it can, and returns
 // a warning where it could not. This step's own words are redacted without it.
 func (s *step) mask(ctx context.Context) []string {
-	secrets := s.inputs.Sensitive()
+	secrets := append(s.inputs.Sensitive(), s.registries.Secrets()...)
 	// Not through the redactor: the runner needs the secrets, and takes these lines out.
 	fmt.Fprint(s.stderr, report.Masks(s.plan.Facts.CI, secrets))
 	agent, ok := s.agent()

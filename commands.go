@@ -111,7 +111,7 @@ func (s *step) logIn() syntax.Problems {
 		})
 	}
 	registries, found := login.New(login.Options{
-		Logins: s.inputs.Logins, Docker: docker, Getenv: s.env.get, GitHubToken: s.inputs.GitHubToken,
+		Inputs: login.Inputs(s.inputs.Credentials), Docker: docker, Getenv: s.env.get, GitHubToken: s.inputs.GitHubToken,
 		Doubt: s.doubt(), Redact: s.redactor.Add,
 	})
 	s.docker, s.registries = docker, registries

@@ -64,7 +64,7 @@ type Values struct {
 	CallFormat       string // of the answer: "", which is text, or json
 	CallIgnoreStatus bool   // what check finds does not fail the step
 
-	Logins []Login // of registry, username and password, or of registry-auth
+	Credentials Credentials
 
 	Caches       []Cache           // to be scoped by branch
 	CacheFrom    []Cache           // verbatim
@@ -99,6 +99,16 @@ type Values struct {
 
 	deletes bool // outputs may delete files outside the working directory
 }
+
+// Credentials are the texts of registry, username, password and registry-auth, which package
+// login reads. Printing them shows the registry alone.
+type Credentials struct{ Registry, Username, Password, RegistryAuth string }
+
+// String is the registry.
+func (c Credentials) String() string { return c.Registry }
+
+// GoString is as String.
+func (c Credentials) GoString() string { return "inputs.Credentials(" + c.Registry + ")" }
 
 // Parse reads the inputs. args are the command line's without the program and the
 // command, environ is as os.Environ gives it, and dir is the working directory: "."
@@ -144,7 +154,10 @@ func (p *parser) values() Values {
 		NoCache: p.bool("no-cache"),
 		Pull:    p.bool("pull"),
 
-		Logins: p.logins(),
+		Credentials: Credentials{
+			Registry: p.value("registry"), Username: p.value("username"),
+			Password: p.settings["password"].text, RegistryAuth: p.settings["registry-auth"].text,
+		},
 
 		Branch:        p.value("branch"),
 		BaseBranch:    p.value("base-branch"),

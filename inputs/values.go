@@ -113,9 +113,9 @@ func (v Values) ReportDirectory(ci, runnerTemp string) string {
 
 // Sensitive is every value that must not be shown: secrets, credentials among the
 // attributes of caches, those in URLs, passwords and keys. Register them before anything
-// is printed.
+// is printed. Those in registry-auth are known to package login.
 func (v Values) Sensitive() []string {
-	all := append(urlCredentials(v.Builder), v.GitHubToken, v.BuilderTLS.Key)
+	all := append(urlCredentials(v.Builder), v.GitHubToken, v.BuilderTLS.Key, v.Credentials.Password)
 	for _, n := range v.Nodes {
 		all = append(append(all, urlCredentials(n.Address)...), n.TLS.Key)
 	}
@@ -124,9 +124,6 @@ func (v Values) Sensitive() []string {
 	}
 	for _, s := range v.Secrets {
 		all = append(all, s.Value)
-	}
-	for _, l := range v.Logins {
-		all = append(all, l.Password)
 	}
 	for _, e := range v.DaemonEnv {
 		all = append(all, urlCredentials(e.Value)...)

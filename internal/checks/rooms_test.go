@@ -22,7 +22,7 @@ var rooms = map[string][]string{
 	"inputs":           {"internal/syntax"},
 	"scope":            {},
 	"backends":         {"internal/syntax", "inputs", "scope"},
-	"internal/login":   {"internal/syntax", "inputs"},
+	"internal/login":   {"internal/syntax"},
 	"internal/gateway": {"backends", "scope"},
 	"internal/builder": {},
 	"internal/solve":   {"internal/syntax", "inputs", "backends", "internal/gateway", "internal/builder"},

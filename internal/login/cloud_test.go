@@ -19,8 +19,6 @@ import (
 	"testing"
 
 	"github.com/docker/cli/cli/config/types"
-
-	"github.com/warmlayer/warmlayer/inputs"
 )
 
 // TestClouds: a token goes to hosts of its own cloud, and to no other.
@@ -115,20 +113,20 @@ func TestECR(t *testing.T) {
 	const private, public = "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "public.ecr.aws"
 	for _, test := range []struct {
 		host   string
-		logins []inputs.Login
+		logins Inputs
 		url    string // "": nobody is asked
 		key    string
 		want   string
 	}{
 		{host: private, url: "api.ecr.cn-north-1.amazonaws.com.cn/", key: "AKIDENVIRONMENT", want: "AWS:hunter2"},
 		{host: public, url: "api.ecr-public.us-east-1.amazonaws.com/", key: "AKIDENVIRONMENT", want: "AWS:hunter2"},
-		{host: private, logins: []inputs.Login{{Registry: private, Username: "AKIDINPUT", Password: "x", ECR: "auto"}}, url: "api.ecr.cn-north-1.amazonaws.com.cn/", key: "AKIDINPUT", want: "AWS:hunter2"},
-		{host: private, logins: []inputs.Login{{Registry: private, ECR: "auto"}}, url: "api.ecr.cn-north-1.amazonaws.com.cn/", key: "AKIDENVIRONMENT", want: "AWS:hunter2"},
-		{host: private, logins: []inputs.Login{{Registry: private, Username: "AWS", Password: "x", ECR: "auto"}}, want: "AWS:x"},
-		{host: private, logins: []inputs.Login{{Registry: private, Username: "u", Password: "x", ECR: "false"}}, want: "u:x"},
+		{host: private, logins: Inputs{Registry: private, Username: "AKIDINPUT", Password: "x"}, url: "api.ecr.cn-north-1.amazonaws.com.cn/", key: "AKIDINPUT", want: "AWS:hunter2"},
+		{host: private, logins: Inputs{Registry: private}, url: "api.ecr.cn-north-1.amazonaws.com.cn/", key: "AKIDENVIRONMENT", want: "AWS:hunter2"},
+		{host: private, logins: Inputs{Registry: private, Username: "AWS", Password: "x"}, want: "AWS:x"},
+		{host: private, logins: Inputs{RegistryAuth: "- {registry: " + private + ", username: u, password: x, ecr: false}"}, want: "u:x"},
 	} {
 		s.requests, s.headers = nil, nil
-		r := newRegistries(t, Options{Logins: test.logins, clouds: machine(variables(), s.client())})
+		r := newRegistries(t, Options{Inputs: test.logins, clouds: machine(variables(), s.client())})
 		for range 2 {
 			if got := asked(t, r, test.host); got != test.want {
 				t.Errorf("%s gets %s (%v)", test.host, got, r.Warnings())
@@ -235,7 +233,7 @@ func fakeCloud(open bool, err error, asked *int) clouds {
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	const host, doubt = "team.azurecr.io", "a fork's pull request"
-	named := []inputs.Login{{Registry: host, ECR: "auto"}}
+	named := Inputs{Registry: host}
 	for name, test := range map[string]struct {
 		options Options
 		open    bool
@@ -247,7 +245,7 @@ func TestIdentity(t *testing.T) {
 		"trusted":                  {want: "machine:token", asked: 1},
 		"untrusted":                {options: Options{Doubt: doubt}, want: ":", warning: "this run is not trusted (a fork's pull request)"},
 		"untrusted, open to all":   {options: Options{Doubt: doubt}, open: true, want: ":"},
-		"untrusted, named":         {options: Options{Doubt: doubt, Logins: named}, want: "machine:token", asked: 1},
+		"untrusted, named":         {options: Options{Doubt: doubt, Inputs: named}, want: "machine:token", asked: 1},
 		"configured":               {options: Options{Docker: docker(t, `{"auths":{"`+host+`":{"auth":"`+basic("file", "1")+`"}}}`)}, want: "file:1"},
 		"no identity":              {err: errNoIdentity, want: ":", asked: 1, warning: "no identity was found"},
 		"no identity, open to all": {open: true, err: errNoIdentity, want: ":", asked: 1},

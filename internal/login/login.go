@@ -12,7 +12,10 @@
 // All of it stays in memory: no file is written, and nothing is asked for until a
 // registry is used.
 //
-//	registries, problems := login.New(login.Options{Logins: values.Logins, Docker: config})
+//	registries, problems := login.New(login.Options{
+//		Inputs: login.Inputs{Registry: "ghcr.io", Username: "me", Password: "hunter2"},
+//		Docker: config,
+//	})
 //	auth := authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
 //		AuthConfigProvider: registries.AuthConfig, // for BuildKit
 //	})
@@ -37,25 +40,24 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/moby/buildkit/session/auth/authprovider"
 
-	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Options are where credentials come from.
 type Options struct {
-	Logins      []inputs.Login
+	Inputs      Inputs
 	Docker      *configfile.ConfigFile // nil: an empty one
 	Getenv      func(string) string    // the CI's variables; nil: an empty environment
 	GitHubToken string                 // "": none
 	Doubt       string                 // why the run is not trusted, as a phrase; "": it is
-	Redact      func(secret string)    // is told each credential before it is handed out; nil: nobody is
+	Redact      func(secret string)    // gets each credential as soon as it is known, in New and later; nil: none is wanted
 
 	clouds clouds // tests put others in
 }
 
 // Registries hands out credentials. It may be used from several goroutines.
 type Registries struct {
-	logins []inputs.Login
+	logins []login
 	docker *configfile.ConfigFile
 	given  map[string]types.AuthConfig // by the CI
 	clouds clouds
@@ -74,7 +76,7 @@ type entry struct {
 	at   time.Time
 }
 
-// New checks what must be known before any work: it asks nobody for anything.
+// New reads the inputs and reports what is wrong with them. It connects to no registry.
 func New(o Options) (*Registries, syntax.Problems) {
 	if o.Docker == nil {
 		o.Docker = configfile.New("")
@@ -89,36 +91,30 @@ func New(o Options) (*Registries, syntax.Problems) {
 		o.clouds = machine(o.Getenv, nil)
 	}
 	r := &Registries{
-		logins: o.Logins, docker: o.Docker, clouds: o.clouds, doubt: o.Doubt, redact: o.Redact,
+		docker: o.Docker, clouds: o.clouds, doubt: o.Doubt, redact: o.Redact,
 		given: map[string]types.AuthConfig{}, found: map[string]*entry{},
 	}
 	if o.Doubt == "" {
 		r.given = byCI(o.Getenv, o.GitHubToken)
 	}
-	problems := r.checkLogins()
+	read := reader{clouds: o.clouds, redact: o.Redact}
+	r.logins = read.logins(o.Inputs)
+	problems := read.problems
 	if text := o.Getenv(configfile.DockerEnvConfigKey); text != "" {
 		problems = append(problems, r.addVariable(text)...)
 	}
 	return r, problems
 }
 
-// checkLogins finds logins that have no credentials, and are for no registry where the
-// machine's identity would do.
-func (r *Registries) checkLogins() syntax.Problems {
-	var problems syntax.Problems
+// Secrets are the passwords of the inputs, for the CI to hide in the log of the whole job.
+func (r *Registries) Secrets() []string {
+	var all []string
 	for _, l := range r.logins {
-		if _, ok := r.clouds.of(l.Registry); l.Username == "" && (!ok || l.ECR == "false") {
-			input := "registry"
-			if l.Line > 0 {
-				input = "registry-auth"
-			}
-			problems = append(problems, syntax.Problem{
-				Input: input, Line: l.Line, What: "username and password are missing",
-				Hint: "add both; only registries of AWS, Azure and Google know the machine by itself",
-			})
+		if l.password != "" {
+			all = append(all, l.password)
 		}
 	}
-	return problems
+	return all
 }
 
 // Warnings are about credentials that could not be had.
@@ -212,16 +208,16 @@ func (r *Registries) remember(key string, look func() (types.AuthConfig, error))
 }
 
 // explicit are the credentials of an input.
-func (r *Registries) explicit(ctx context.Context, l inputs.Login) (types.AuthConfig, error) {
-	cloud, ok := r.clouds.of(l.Registry)
-	if l.Username == "" {
-		return r.identity(ctx, cloud, l.Registry, nil), nil
+func (r *Registries) explicit(ctx context.Context, l login) (types.AuthConfig, error) {
+	cloud, ok := r.clouds.of(l.registry)
+	if l.username == "" {
+		return r.identity(ctx, cloud, l.registry, nil), nil
 	}
-	key := l.ECR == "true" || l.ECR == "auto" && ok && cloud.keys && l.Username != ecrUser
+	key := l.ecr == "true" || l.ecr == "auto" && ok && cloud.keys && l.username != ecrUser
 	if ok && key {
-		return r.identity(ctx, cloud, l.Registry, &accessKey{l.Username, l.Password}), nil
+		return r.identity(ctx, cloud, l.registry, &accessKey{l.username, l.password}), nil
 	}
-	return types.AuthConfig{Username: l.Username, Password: l.Password}, nil
+	return types.AuthConfig{Username: l.username, Password: l.password}, nil
 }
 
 // implicit are credentials that no input names.
@@ -260,18 +256,18 @@ func empty(auth types.AuthConfig) bool {
 
 // bestLogin is the login for some actions on a repository: before all others one that is
 // for that repository, and of these one that is for these actions alone.
-func bestLogin(logins []inputs.Login, host, repository string, actions []string) (inputs.Login, bool) {
-	best, found := inputs.Login{}, false
-	rank := func(l inputs.Login) int {
-		n := len(l.Actions)
-		if l.Repository != "" {
+func bestLogin(logins []login, host, repository string, actions []string) (login, bool) {
+	best, found := login{}, false
+	rank := func(l login) int {
+		n := len(l.actions)
+		if l.repository != "" {
 			n += 100
 		}
 		return n
 	}
 	for _, l := range logins {
-		fits := canonical(l.Registry) == host && (l.Repository == "" || l.Repository == repository)
-		for _, a := range l.Actions {
+		fits := canonical(l.registry) == host && (l.repository == "" || l.repository == repository)
+		for _, a := range l.actions {
 			fits = fits && slices.Contains(actions, a)
 		}
 		if fits && (!found || rank(l) > rank(best)) {

@@ -11,8 +11,6 @@ import (
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/google/go-containerregistry/pkg/name"
-
-	"github.com/warmlayer/warmlayer/inputs"
 )
 
 // noClouds stand for a machine that no cloud knows.
@@ -87,14 +85,14 @@ func resolved(t *testing.T, r *Registries, repository string) string {
 // TestOrder: the first place that knows a registry holds.
 func TestOrder(t *testing.T) {
 	t.Parallel()
-	explicit := []inputs.Login{{Registry: "ghcr.io", Username: "input", Password: "1"}}
+	explicit := Inputs{Registry: "ghcr.io", Username: "input", Password: "1"}
 	variable := `{"auths":{"ghcr.io":{"auth":"` + basic("variable", "2") + `","email":"x"}}}`
 	file := docker(t, `{"auths":{"ghcr.io":{"auth":"`+basic("file", "3")+`"}}}`)
 	for _, test := range []struct {
 		options Options
 		want    string
 	}{
-		{Options{Logins: explicit, Getenv: variables("DOCKER_AUTH_CONFIG", variable), Docker: file, GitHubToken: "t"}, "input:1"},
+		{Options{Inputs: explicit, Getenv: variables("DOCKER_AUTH_CONFIG", variable), Docker: file, GitHubToken: "t"}, "input:1"},
 		{Options{Getenv: variables("DOCKER_AUTH_CONFIG", variable), Docker: file, GitHubToken: "t"}, "variable:2"},
 		{Options{Docker: file, GitHubToken: "t"}, "file:3"},
 		{Options{Getenv: variables("GITHUB_ACTOR", "octocat"), GitHubToken: "t"}, "octocat:t"},
@@ -102,7 +100,7 @@ func TestOrder(t *testing.T) {
 		{Options{GitHubToken: "t", Getenv: variables("GITHUB_SERVER_URL", "https://github.com")}, "x-access-token:t"},
 		{Options{GitHubToken: "t", Getenv: variables("GITHUB_SERVER_URL", "https://git.example")}, ":"},
 		{Options{GitHubToken: "t", Doubt: "a fork's pull request"}, ":"},
-		{Options{Logins: explicit, Doubt: "a fork's pull request"}, "input:1"},
+		{Options{Inputs: explicit, Doubt: "a fork's pull request"}, "input:1"},
 		{Options{Docker: file, Doubt: "a fork's pull request"}, "file:3"},
 		{Options{}, ":"},
 	} {
@@ -123,7 +121,7 @@ func TestOrder(t *testing.T) {
 func TestHub(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]Options{
-		"input":    {Logins: []inputs.Login{{Registry: "docker.io", Username: "me", Password: "secret"}}},
+		"input":    {Inputs: Inputs{Username: "me", Password: "secret"}},
 		"file":     {Docker: docker(t, `{"auths":{"https://index.docker.io/v1/":{"auth":"`+basic("me", "secret")+`"}}}`)},
 		"variable": {Getenv: variables("DOCKER_AUTH_CONFIG", `{"auths":{"docker.io":{"auth":"`+basic("me", "secret")+`"}}}`)},
 	} {
@@ -161,12 +159,12 @@ func TestGitLab(t *testing.T) {
 // TestScopes: a login for a repository, or for actions, is for these alone.
 func TestScopes(t *testing.T) {
 	t.Parallel()
-	logins := []inputs.Login{
-		{Registry: "r.example", Username: "all", Password: "p"},
-		{Registry: "r.example", Actions: []string{"push"}, Username: "push", Password: "p"},
-		{Registry: "r.example", Repository: "o/app", Username: "app", Password: "p"},
-		{Registry: "r.example", Repository: "o/app", Actions: []string{"push"}, Username: "app-push", Password: "p"},
-	}
+	given := Inputs{RegistryAuth: `
+- {registry: r.example, username: all, password: p}
+- {registry: r.example, username: push, password: p, scope: "@push"}
+- {registry: r.example, username: app, password: p, scope: o/app}
+- {registry: r.example, username: app-push, password: p, scope: o/app@push}
+`}
 	for _, test := range []struct{ scopes, want string }{
 		{"", "all:p"},
 		{"repository:o/other:pull", "all:p"},
@@ -175,11 +173,11 @@ func TestScopes(t *testing.T) {
 		{"repository:o/app:pull,push", "app-push:p"},
 		{"repository:o/app:pull,push repository:o/other:pull", "all:p"},
 	} {
-		if got := asked(t, newRegistries(t, Options{Logins: logins}), "r.example", test.scopes); got != test.want {
+		if got := asked(t, newRegistries(t, Options{Inputs: given}), "r.example", test.scopes); got != test.want {
 			t.Errorf("%q gets %s, want %s", test.scopes, got, test.want)
 		}
 	}
-	if got := resolved(t, newRegistries(t, Options{Logins: logins}), "r.example/o/app"); got != "app:p" {
+	if got := resolved(t, newRegistries(t, Options{Inputs: given}), "r.example/o/app"); got != "app:p" {
 		t.Errorf("go-containerregistry gets %s", got)
 	}
 }
@@ -204,7 +202,7 @@ esac
 	var told []string
 	r := newRegistries(t, Options{
 		Docker: docker(t, `{"credsStore":"test"}`), Redact: func(s string) { told = append(told, s) },
-		Logins: []inputs.Login{{Registry: "ghcr.io", Username: "input", Password: "p"}},
+		Inputs: Inputs{Registry: "ghcr.io", Username: "input", Password: "p"},
 	})
 	for range 2 {
 		for host, want := range map[string]string{"registry-1.docker.io": "me:hunter2", "ghcr.io": "input:p", "quay.io": ":"} {
@@ -231,10 +229,10 @@ func TestProblems(t *testing.T) {
 		options Options
 		want    string
 	}{
-		{Options{Logins: []inputs.Login{{Registry: "ghcr.io"}}}, "registry: username and password are missing\nhint: add both; only registries of AWS, Azure and Google know the machine by itself"},
-		{Options{Logins: []inputs.Login{{Line: 3, Registry: "x.azurecr.io.example"}}}, "registry-auth: line 3: username and password are missing"},
-		{Options{Logins: []inputs.Login{{Line: 3, Registry: "public.ecr.aws", ECR: "false"}}}, "registry-auth: line 3: username and password are missing"},
-		{Options{Logins: []inputs.Login{{Registry: "x.azurecr.io", ECR: "auto"}}}, ""},
+		{Options{Inputs: Inputs{Registry: "ghcr.io"}}, "registry: username and password are missing\nhint: add both; only registries of AWS, Azure and Google know the machine by itself"},
+		{Options{Inputs: Inputs{RegistryAuth: "\n\n- registry: x.azurecr.io.example"}}, "registry-auth: line 3: username and password are missing"},
+		{Options{Inputs: Inputs{RegistryAuth: "\n\n- {registry: public.ecr.aws, ecr: false}"}}, "registry-auth: line 3: username and password are missing"},
+		{Options{Inputs: Inputs{Registry: "x.azurecr.io"}}, ""},
 		{Options{Getenv: variables("DOCKER_AUTH_CONFIG", "hunter2")}, "DOCKER_AUTH_CONFIG: this is not the JSON of a Docker config"},
 		{Options{Getenv: variables("DOCKER_AUTH_CONFIG", `{"auths":{"a.example":{"auth":"hunter2"}}}`)}, "DOCKER_AUTH_CONFIG: auth of a registry is not user:password in base64"},
 	} {

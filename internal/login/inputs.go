@@ -1,0 +1,205 @@
+package login
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/warmlayer/warmlayer/internal/syntax"
+)
+
+// Inputs are the texts of the inputs registry, username, password and registry-auth. Printing
+// them shows no password.
+type Inputs struct {
+	Registry, Username, Password string // one login; all of them empty: none
+	RegistryAuth                 string // several logins in YAML; "": none
+}
+
+// String is the registry of the one login.
+func (i Inputs) String() string { return i.Registry }
+
+// GoString is as String.
+func (i Inputs) GoString() string { return "login.Inputs(" + i.Registry + ")" }
+
+// login is a username and its password for a registry, or for a part of one. Printing one
+// shows no password.
+type login struct {
+	line       int      // in registry-auth, from 1; 0: of the inputs registry, username and password
+	registry   string   // host, and port where there is one: docker.io, ghcr.io, 127.0.0.1:5000
+	repository string   // the only one it is for, without the host; "": all
+	actions    []string // the only ones it is for: pull, push; none: all
+	username   string   // "" with the password: the registry of a cloud, for the machine's identity
+	password   string
+	ecr        string // auto, true or false: username and password are an AWS access key
+}
+
+// String is the registry with what the login is for in it.
+func (l login) String() string {
+	text := l.registry
+	if l.repository != "" {
+		text += "/" + l.repository
+	}
+	if len(l.actions) > 0 {
+		text += "@" + strings.Join(l.actions, ",")
+	}
+	return text
+}
+
+// GoString is as String.
+func (l login) GoString() string { return "login.login(" + l.String() + ")" }
+
+// input is the name of the input that the login comes from.
+func (l login) input() string {
+	if l.line > 0 {
+		return "registry-auth"
+	}
+	return "registry"
+}
+
+// reader reads the inputs, and collects what is wrong with them.
+type reader struct {
+	clouds   clouds
+	redact   func(string)
+	problems syntax.Problems
+}
+
+func (r *reader) report(input string, line int, what, hint string) {
+	r.problems = append(r.problems, syntax.Problem{Input: input, Line: line, What: what, Hint: hint})
+}
+
+// logins reads registry, username and password, or registry-auth, by the rules of
+// docker/login-action (src/context.ts, v4). Problems show no part of a value: the mistake
+// may have put a password anywhere.
+func (r *reader) logins(in Inputs) []login {
+	one := login{registry: in.Registry, username: in.Username, password: in.Password, ecr: "auto"}
+	given := one.registry+one.username+one.password != ""
+	r.redact(one.password)
+	if in.RegistryAuth != "" {
+		if given {
+			r.report("registry-auth", 0, "it stands beside registry, username or password", "put all logins into registry-auth")
+		}
+		return r.registryAuth(in.RegistryAuth)
+	}
+	if !given || !r.complete(&one) {
+		return nil
+	}
+	return []login{one}
+}
+
+var loginKeys = []string{"registry", "username", "password", "scope", "ecr"}
+
+var yamlLine = regexp.MustCompile(`line (\d+)`)
+
+func (r *reader) registryAuth(text string) []login {
+	var document yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+		line := 0
+		if at := yamlLine.FindStringSubmatch(err.Error()); at != nil {
+			line, _ = strconv.Atoi(at[1])
+		}
+		r.report("registry-auth", line, "this is not YAML", `put quotes around values with ":", "#" or other special characters`)
+		return nil
+	}
+	if len(document.Content) != 1 || document.Content[0].Kind != yaml.SequenceNode {
+		r.report("registry-auth", 0, "a list is expected", `begin each login with "- registry: " and its host`)
+		return nil
+	}
+	var logins []login
+	for _, node := range document.Content[0].Content {
+		l, ok := r.login(node)
+		if !ok || !r.complete(&l) {
+			continue
+		}
+		if slices.ContainsFunc(logins, func(other login) bool { return other.String() == l.String() }) {
+			r.report("registry-auth", l.line, "this login is given twice", "leave one of them out")
+			continue
+		}
+		logins = append(logins, l)
+	}
+	return logins
+}
+
+// login reads one element of registry-auth.
+func (r *reader) login(node *yaml.Node) (login, bool) {
+	if node.Kind != yaml.MappingNode {
+		r.report("registry-auth", node.Line, "registry, username and password are expected", `write them as "key: value", one a line`)
+		return login{}, false
+	}
+	values, ok := map[string]string{}, true
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		_, twice := values[key.Value]
+		switch {
+		case !slices.Contains(loginKeys, key.Value):
+			r.report("registry-auth", key.Line, syntax.AttributeName(key.Value)+" is unknown", syntax.DidYouMean(key.Value, loginKeys))
+			ok = false
+		case value.Kind != yaml.ScalarNode || strings.ContainsAny(value.Value, "\r\n"):
+			r.report("registry-auth", value.Line, key.Value+" is not one line of text", "")
+			ok = false
+		case twice:
+			r.report("registry-auth", key.Line, key.Value+" is given twice", "leave one of them out")
+			ok = false
+		}
+		values[key.Value] = value.Value
+	}
+	r.redact(values["password"])
+	l := login{line: node.Line, registry: values["registry"], username: values["username"], password: values["password"], ecr: "auto"}
+	if e := strings.ToLower(values["ecr"]); e != "" {
+		l.ecr = e
+	}
+	if !slices.Contains([]string{"auto", "true", "false"}, l.ecr) {
+		r.report("registry-auth", l.line, "ecr is none of auto, true, false", "")
+		ok = false
+	}
+	return l, r.scope(&l, values["scope"]) && ok
+}
+
+var actionPattern = regexp.MustCompile(`^[a-z]+(,[a-z]+)*$`)
+
+// scope reads "owner/app", "owner/app@push", "@pull,push" or "", as buildx reads the
+// folders that login-action keeps such logins in (v0.37.0, util/dockerutil/dockerconfig).
+func (r *reader) scope(l *login, text string) bool {
+	repository, actions, limited := strings.Cut(text, "@")
+	if limited && !actionPattern.MatchString(actions) || strings.HasPrefix(repository, "/") {
+		r.report("registry-auth", l.line, "scope is not understood", "write it like owner/app, owner/app@push or @pull,push")
+		return false
+	}
+	l.repository = repository
+	if limited {
+		l.actions = strings.Split(actions, ",")
+	}
+	return true
+}
+
+// complete checks one login, and brings its registry to the name that images use. Without
+// a username the registry must be one of a cloud's, which knows the machine's identity.
+func (r *reader) complete(l *login) bool {
+	host := strings.TrimPrefix(strings.TrimPrefix(l.registry, "https://"), "http://")
+	host, _, _ = strings.Cut(host, "/")
+	if host == "" {
+		host = hub
+	}
+	host = canonical(host)
+	_, ofCloud := r.clouds.of(host)
+	switch {
+	case !hostPattern.MatchString(host):
+		r.report(l.input(), l.line, "the registry is not a host", "write it like ghcr.io or registry.example:5000")
+	case l.username != "" && l.password == "":
+		r.report(l.input(), l.line, "there is a username and no password", "add the password, or is the secret that it comes from empty?")
+	case l.username == "" && l.password != "":
+		r.report(l.input(), l.line, "there is a password and no username", "add the username")
+	case l.username == "" && host == hub:
+		r.report(l.input(), l.line, "username and password are missing", "add both")
+	case l.username == "" && (!ofCloud || l.ecr == "false"):
+		r.report(l.input(), l.line, "username and password are missing", "add both; only registries of AWS, Azure and Google know the machine by itself")
+	default:
+		l.registry = host
+		return true
+	}
+	return false
+}
+
+var hostPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$`)
