@@ -19,14 +19,14 @@ import (
 func TestFailingStep(t *testing.T) {
 	t.Parallel()
 	p, app := newProxy(t), testkit.App(t)
-	cache := []string{"--cache", p.place("one").Line}
+	cache := []string{"--cache", p.cache("one").Line}
 	build(app, cache...).Build(t)
 	dockerfile, err := os.ReadFile(filepath.Join(app, "Dockerfile"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	testkit.Write(t, filepath.Join(app, "Dockerfile"), string(dockerfile)+"RUN echo the end; false\n")
-	before := manifest(t, p.place("one"), "b-main")
+	before := manifest(t, p.cache("one"), "b-main")
 	out := build(app, cache...).Start(t)
 	if out.Code != 1 || out.Report.Retried != "" || out.Report.Source("b-main") != "loaded" || out.Report.Outcome(t) != "skipped" {
 		t.Errorf("exit code %d, retried %q, sources %v, exports %v", out.Code, out.Report.Retried, out.Report.Sources, out.Report.Exports)
@@ -37,7 +37,7 @@ func TestFailingStep(t *testing.T) {
 	if !regexp.MustCompile(`(?m)^  error +\[stage-3 4/4\] RUN echo the end; false$`).MatchString(out.Text) {
 		t.Errorf("the report does not name the step:\n%s", out.Text)
 	}
-	if after := manifest(t, p.place("one"), "b-main"); !bytes.Equal(before.Raw, after.Raw) {
+	if after := manifest(t, p.cache("one"), "b-main"); !bytes.Equal(before.Raw, after.Raw) {
 		t.Error("a failed build wrote its cache")
 	}
 }
@@ -81,14 +81,14 @@ func TestCancelled(t *testing.T) {
 			t.Parallel()
 			p, app := newProxy(t), testkit.App(t)
 			dir := filepath.Join(testkit.Temp(t), "cache")
-			place := testkit.Place{Line: "type=local,dest=" + dir}
-			build(app, "--cache", place.Line).Build(t)
+			cache := testkit.Cache{Line: "type=local,dest=" + dir}
+			build(app, "--cache", cache.Line).Build(t)
 			before := tree(t, dir)
-			r := build(app, "--cache", place.Line)
+			r := build(app, "--cache", cache.Line)
 			if test.fault != nil {
-				build(app, "--cache", p.place("one").Line).Build(t)
+				build(app, "--cache", p.cache("one").Line).Build(t)
 				test.fault(p)
-				r = build(app, "--cache", p.place("one").Line)
+				r = build(app, "--cache", p.cache("one").Line)
 			} else {
 				testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nADD rootfs.tar /\nRUN echo the step runs && sleep 1000\n")
 			}

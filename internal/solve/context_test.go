@@ -196,7 +196,7 @@ func TestPlatforms(t *testing.T) {
 	t.Parallel()
 	p, app := newProxy(t), testkit.App(t)
 	testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nARG TARGETARCH\nCOPY site /site\nCOPY render.sh /$TARGETARCH\n")
-	for _, line := range []string{p.place("one").Line, "type=local,dest=" + filepath.Join(testkit.Temp(t), "cache")} {
+	for _, line := range []string{p.cache("one").Line, "type=local,dest=" + filepath.Join(testkit.Temp(t), "cache")} {
 		run := func() testkit.Report {
 			return pushing(p, app, "--platforms", "linux/amd64,linux/arm64", "--cache", line).Build(t)
 		}

@@ -50,7 +50,7 @@ func TestExportFails(t *testing.T) {
 				t.Parallel()
 				p := newProxy(t)
 				p.misbehave(fault.answer, fault.match...)
-				out := pushing(p, testkit.App(t), "--cache", p.place("one").Line+c.line, c.flag).Start(t)
+				out := pushing(p, testkit.App(t), "--cache", p.cache("one").Line+c.line, c.flag).Start(t)
 				if out.Code != c.code || !out.Report.OK {
 					t.Errorf("exit code %d:\n%s", out.Code, out.Text)
 				}
@@ -70,7 +70,7 @@ func TestStoresFailAlone(t *testing.T) {
 	t.Parallel()
 	p, app := newProxy(t), testkit.App(t)
 	dir := filepath.Join(testkit.Temp(t), "cache")
-	lines := []string{"inline", "type=local,dest=" + dir, p.place("one").Line, p.place("two").Line}
+	lines := []string{"inline", "type=local,dest=" + dir, p.cache("one").Line, p.cache("two").Line}
 	run := func() testkit.Invocation { return pushing(p, app, "--cache", strings.Join(lines, "\n")) }
 	for _, e := range run().Build(t).Exports {
 		if e.Outcome != "written" {
@@ -117,13 +117,13 @@ func TestPushFails(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			p, app := newProxy(t), testkit.App(t)
-			cache := []string{"--cache", p.place("one").Line}
+			cache := []string{"--cache", p.cache("one").Line}
 			pushing(p, app, cache...).Build(t)
 			change(t, app)
 			match := append(test.match, path("/v2/image/"))
 			if strings.Contains(test.name, "layer") {
 				var layers []digest.Digest
-				for _, l := range manifest(t, p.place("one"), "b-main").Layers {
+				for _, l := range manifest(t, p.cache("one"), "b-main").Layers {
 					layers = append(layers, l.Digest)
 				}
 				match = append(match, blob(layers...))
@@ -145,17 +145,17 @@ func TestEmptyCache(t *testing.T) {
 	for _, kind := range []string{"registry", "local"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			place, app := newProxy(t).place("one"), testkit.App(t)
+			cache, app := newProxy(t).cache("one"), testkit.App(t)
 			if kind == "local" {
-				place.Line = "type=local,dest=" + filepath.Join(testkit.Temp(t), "cache")
+				cache.Line = "type=local,dest=" + filepath.Join(testkit.Temp(t), "cache")
 			}
-			build(app, "--cache", place.Line).Build(t)
-			before := manifest(t, place, "b-main")
+			build(app, "--cache", cache.Line).Build(t)
+			before := manifest(t, cache, "b-main")
 			testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nCMD [\"/nothing\"]\n")
-			if r := build(app, "--cache", place.Line).Build(t); r.Outcome(t) != "skipped" || r.Exports[0].Error != "there is no layer to cache" {
+			if r := build(app, "--cache", cache.Line).Build(t); r.Outcome(t) != "skipped" || r.Exports[0].Error != "there is no layer to cache" {
 				t.Errorf("exports %+v", r.Exports)
 			}
-			if after := manifest(t, place, "b-main"); string(after.Raw) != string(before.Raw) {
+			if after := manifest(t, cache, "b-main"); string(after.Raw) != string(before.Raw) {
 				t.Errorf("the cache is now %s", after.Raw)
 			}
 		})
@@ -168,29 +168,29 @@ func TestTwoWriters(t *testing.T) {
 	for _, kind := range []string{"registry", "local"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			place := newProxy(t).place("one")
+			cache := newProxy(t).cache("one")
 			if kind == "local" {
-				place.Line = "type=local,dest=" + filepath.Join(testkit.Temp(t), "cache")
+				cache.Line = "type=local,dest=" + filepath.Join(testkit.Temp(t), "cache")
 			}
 			apps := []string{testkit.App(t), testkit.App(t)}
 			change(t, apps[1])
 			done := make(chan testkit.Output)
 			for _, app := range apps {
-				go func() { done <- build(app, "--cache", place.Line).Start(t) }()
+				go func() { done <- build(app, "--cache", cache.Line).Start(t) }()
 			}
 			for range apps {
 				if out := <-done; out.Code != 0 || out.Report.Exports[0].Outcome != "written" {
 					t.Errorf("exit code %d:\n%s", out.Code, out.Text)
 				}
 			}
-			m := manifest(t, place, "b-main")
-			missing, err := backends.Missing(t.Context(), testkit.Open(t, place), m.Blobs())
+			m := manifest(t, cache, "b-main")
+			missing, err := backends.Missing(t.Context(), cache.Scopes(t), m.Blobs())
 			if err != nil || len(missing) > 0 {
 				t.Errorf("%d blobs are missing: %v", len(missing), err)
 			}
 			warm := 0
 			for _, app := range apps {
-				if r := build(app, "--cache", place.Line, "--cache-write", "never").Build(t); r.Cached() == len(r.Steps) {
+				if r := build(app, "--cache", cache.Line, "--cache-write", "never").Build(t); r.Cached() == len(r.Steps) {
 					warm++
 				}
 			}

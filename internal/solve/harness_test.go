@@ -188,15 +188,15 @@ func (p *proxy) get(t *testing.T, path string) string {
 	return string(body)
 }
 
-// place is a cache in a repository.
-func (p *proxy) place(repo string) testkit.Place {
-	return testkit.Place{Line: "type=registry,ref=" + p.Host + "/" + repo, Image: p.Host + "/" + repo}
+// cache is one in a repository.
+func (p *proxy) cache(repo string) testkit.Cache {
+	return testkit.Cache{Line: "type=registry,ref=" + p.Host + "/" + repo, Image: p.Host + "/" + repo}
 }
 
-// manifest is what a place has under a scope's name.
-func manifest(t *testing.T, p testkit.Place, name string) backends.Manifest {
+// manifest is what a cache has under a scope's name.
+func manifest(t *testing.T, c testkit.Cache, name string) backends.Manifest {
 	t.Helper()
-	m, err := testkit.Open(t, p).Manifest(t.Context(), scope.Name(name))
+	m, err := c.Scopes(t).Manifest(t.Context(), scope.Name(name))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,12 +34,12 @@ var ways = []struct {
 	name string
 	args func(*testing.T, *proxy) []string
 }{
-	{"one registry", func(_ *testing.T, p *proxy) []string { return []string{"--cache", p.place("one").Line} }},
+	{"one registry", func(_ *testing.T, p *proxy) []string { return []string{"--cache", p.cache("one").Line} }},
 	{"two through the gateway", func(_ *testing.T, p *proxy) []string {
-		return []string{"--cache", p.place("one").Line + "\n" + p.place("two").Line}
+		return []string{"--cache", p.cache("one").Line + "\n" + p.cache("two").Line}
 	}},
 	{"remote builder", func(t *testing.T, p *proxy) []string {
-		return []string{"--cache", p.place("one").Line, "--builder", testkit.StartBuildkitd(t)}
+		return []string{"--cache", p.cache("one").Line, "--builder", testkit.StartBuildkitd(t)}
 	}},
 	{"cache-from", func(_ *testing.T, p *proxy) []string {
 		entry := "type=registry,ref=" + p.Host + "/one:cache-b-main"
@@ -59,7 +59,7 @@ func TestBlobLost(t *testing.T) {
 				run := func() testkit.Invocation { return build(app, slices.Concat(way.args(t, p), fixed)...) }
 				run().Build(t)
 				change(t, app)
-				layer := base(manifest(t, p.place("one"), "b-main"))
+				layer := base(manifest(t, p.cache("one"), "b-main"))
 				p.misbehave(fault.answer(p.get(t, "/v2/one/blobs/"+layer.String())), method("GET"), blob(layer))
 				broken := run()
 				if fault.name == "hangs" {
@@ -126,11 +126,11 @@ func TestUnreadable(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			p, app := newProxy(t), testkit.App(t)
-			cache := []string{"--cache", p.place("one").Line, "--probe-timeout", "2s", "--cache-timeout", "5s"}
+			cache := []string{"--cache", p.cache("one").Line, "--probe-timeout", "2s", "--cache-timeout", "5s"}
 			build(app, cache...).Build(t)
 			change(t, app)
 			match := tag
-			if m := manifest(t, p.place("one"), "b-main"); test.match != nil {
+			if m := manifest(t, p.cache("one"), "b-main"); test.match != nil {
 				match = test.match(m.Config.Digest, m.Layers[0].Digest)
 			}
 			p.misbehave(test.answer, match, method("GET", "HEAD"))
@@ -203,8 +203,8 @@ func TestLocalDamaged(t *testing.T) {
 				t.Errorf("sources %+v", r.Sources)
 			}
 			change(t, app)
-			place := testkit.Place{Line: "type=local,dest=" + dir}
-			damage(t, filepath.Join(dir, "blobs", "sha256", base(manifest(t, place, "b-main")).Encoded()))
+			cache := testkit.Cache{Line: "type=local,dest=" + dir}
+			damage(t, filepath.Join(dir, "blobs", "sha256", base(manifest(t, cache, "b-main")).Encoded()))
 			survives(t, run().Start(t), true)
 			if test.mends {
 				allCached(t, run().Build(t))
@@ -227,7 +227,7 @@ func TestLostWhilePushing(t *testing.T) {
 			}
 			run().Build(t)
 			change(t, app)
-			layers := manifest(t, p.place("one"), "b-main").Layers
+			layers := manifest(t, p.cache("one"), "b-main").Layers
 			p.misbehave(status(404, "BLOB_UNKNOWN"), method("GET"), blob(layers[0].Digest, layers[1].Digest))
 			out := run("--tags", image+"/app:v1", "--push").Start(t)
 			if out.Code != 0 || !strings.Contains(out.Report.Retried, "failed to push") {

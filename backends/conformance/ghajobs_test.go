@@ -1,4 +1,4 @@
-package testkit_test
+package conformance
 
 import (
 	"encoding/json"

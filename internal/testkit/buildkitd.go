@@ -1,23 +1,12 @@
 package testkit
 
 import (
-	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
-
-	digest "github.com/opencontainers/go-digest"
-
-	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/inputs"
-	"github.com/warmlayer/warmlayer/internal/syntax"
-	"github.com/warmlayer/warmlayer/scope"
 )
 
 // StartBuildkitd starts a daemon that knows nothing yet, and returns its address.
@@ -79,90 +68,6 @@ func Buildctl(t testing.TB, address, app string, args ...string) string {
 		t.Fatalf("buildctl: %v\n%s", err, out)
 	}
 	return string(out)
-}
-
-// interoperates: what one writes natively the other reads, every step cached.
-func (s suite) interoperates(t *testing.T) {
-	app := App(t)
-	plan := scope.Plan{Write: "b-main", Read: []scope.Source{{Name: "b-main"}}}
-	t.Run("buildctl reads ours", func(t *testing.T) {
-		p := s.h.New(t)
-		s.run(t, p, app, "main").Build(t)
-		said := Buildctl(t, StartBuildkitd(t), app, entries("--import-cache", backend(t, p).Imports(plan))...)
-		if ran := executed(said); len(ran) > 0 {
-			t.Errorf("buildctl ran %v:\n%s", ran, said)
-		}
-	})
-	t.Run("we read buildctl's", func(t *testing.T) {
-		p := s.h.New(t)
-		args := entries("--export-cache", backend(t, p).Exports(plan))
-		if s.h.Inline {
-			args = append(args, "--output", "type=image,push=true,name="+p.Image+":cache-b-main")
-		}
-		if said := Buildctl(t, StartBuildkitd(t), app, args...); len(executed(said)) == 0 {
-			t.Errorf("a cold build ran no step:\n%s", said)
-		}
-		allCached(t, s.run(t, p, app, "main").Build(t))
-	})
-}
-
-var stepLine = regexp.MustCompile(`(?m)^#(\d+) (\[[a-z].*\d+/\d+\] .*)$`)
-
-// executed are the steps that BuildKit's plain progress does not call cached.
-func executed(said string) []string {
-	var ran []string
-	for _, m := range stepLine.FindAllStringSubmatch(said, -1) {
-		if !strings.Contains(said, "\n#"+m[1]+" CACHED") && !slices.Contains(ran, m[2]) {
-			ran = append(ran, m[2])
-		}
-	}
-	return ran
-}
-
-// backend is the place as the program sees it.
-func backend(t testing.TB, p Place) backends.Backend {
-	t.Helper()
-	pairs, err := syntax.ParseCSV(p.Line)
-	if err != nil {
-		t.Fatal(err)
-	}
-	line := inputs.Cache{Attrs: map[string]string{}}
-	for _, pair := range pairs {
-		if pair.Key == "type" {
-			line.Type = pair.Value
-		} else {
-			line.Attrs[pair.Key] = pair.Value
-		}
-	}
-	caches, problems := backends.New([]inputs.Cache{line}, backends.Options{
-		Images: []string{p.Image + ":v1"},
-		Getenv: func(name string) string { return p.env("")[name] },
-	})
-	if len(problems) > 0 {
-		t.Fatal(syntax.Problems(problems))
-	}
-	return caches[0]
-}
-
-// Open opens the scopes of a place, for a test to look into.
-func Open(t testing.TB, p Place) backends.Scopes {
-	t.Helper()
-	return backend(t, p).(backends.Keeper).Scopes()
-}
-
-// content is a blob, whole.
-func content(t testing.TB, store backends.Scopes, d digest.Digest) string {
-	t.Helper()
-	r, err := store.Open(t.Context(), d, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	b, err := io.ReadAll(r)
-	if err = errors.Join(err, r.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
 
 // Buildx runs docker buildx with variables: BUILDX_CONFIG is where it keeps its builders.

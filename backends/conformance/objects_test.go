@@ -1,4 +1,4 @@
-package testkit_test
+package conformance
 
 import (
 	"encoding/base64"
@@ -7,6 +7,16 @@ import (
 
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
+
+// openObjects is a prefix of a new server's bucket or container, and a repository for the
+// images.
+func openObjects(t *testing.T, server testkit.ObjectServer, key, prefix string) store {
+	t.Helper()
+	return store{
+		line: server.Line(",prefix=" + prefix + ",name=web"), image: testkit.StartRegistry(t).Host + "/app", key: key,
+		names: func(t testing.TB) []string { return server.Objects(t, "team/app/") },
+	}
+}
 
 // objectBuild is a build of main with caches, on a builder that knows nothing.
 func objectBuild(app, image string, caches ...string) testkit.Invocation {

@@ -1,4 +1,4 @@
-package testkit
+package conformance
 
 import (
 	"slices"
@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
 // layers are those of an image that was pushed.
@@ -45,21 +47,21 @@ var settings = [][]string{
 // media types, and warm ones the digest of the cold one.
 func (s suite) sameImage(t *testing.T) {
 	fixed := []string{"--build-args", "SOURCE_DATE_EPOCH=1", "--outputs", "type=image,push=true,rewrite-timestamp=true"}
-	if s.h.Inline {
+	if s.h.inline {
 		// The cache is in the config, so that only its own settings compare.
 		s.sameInline(t)
 		return
 	}
-	app := App(t)
+	app := testkit.App(t)
 	var digest string
 	for _, set := range settings {
-		if s.h.Gzip && slices.ContainsFunc(set, isCompression) {
+		if s.h.gzip && slices.ContainsFunc(set, isCompression) {
 			continue
 		}
 		t.Run(strings.Join(append(set, "default")[:max(1, len(set))], " "), func(t *testing.T) {
-			p := s.h.New(t)
+			c := s.h.open(t)
 			for _, what := range []string{"cold", "warm"} {
-				r := s.run(t, p, app, "main", slices.Concat(fixed, set)...).Build(t)
+				r := s.run(t, c, app, "main", slices.Concat(fixed, set)...).Build(t)
 				if digest == "" {
 					digest = r.Digest
 				}
@@ -71,14 +73,14 @@ func (s suite) sameImage(t *testing.T) {
 		t.Run("layers/"+strings.Join(set, " "), func(t *testing.T) { s.sameLayers(t, app, set) })
 	}
 	t.Run("filled by a build that pushes nothing", func(t *testing.T) {
-		p := s.h.New(t)
-		r := s.run(t, p, app, "main")
-		r.Args = slices.DeleteFunc(r.Args, func(a string) bool { return a == "--push" || a == "--tags" || a == p.Image+":v1" })
+		c := s.h.open(t)
+		r := s.run(t, c, app, "main")
+		r.Args = slices.DeleteFunc(r.Args, func(a string) bool { return a == "--push" || a == "--tags" || a == c.image+":v1" })
 		if first := r.Build(t); first.Digest != "" {
 			t.Errorf("no image was asked for, and one is reported: %s", first.Digest)
 		}
-		allCached(t, s.run(t, p, app, "main").Build(t))
-		gzipped(t, p)
+		allCached(t, s.run(t, c, app, "main").Build(t))
+		gzipped(t, c)
 	})
 }
 
@@ -87,14 +89,14 @@ func isCompression(flag string) bool {
 }
 
 func (s suite) sameLayers(t *testing.T, app string, set []string) {
-	p := s.h.New(t)
-	cold := s.run(t, p, app, "main", set...).Build(t)
-	before := gzipped(t, p)
+	c := s.h.open(t)
+	cold := s.run(t, c, app, "main", set...).Build(t)
+	before := gzipped(t, c)
 	if slices.Contains(set, "none") {
 		return
 	}
-	warm := s.run(t, p, app, "main", set...).Build(t)
-	if after := gzipped(t, p); !slices.EqualFunc(before, after, func(a, b v1.Descriptor) bool { return a.Digest == b.Digest }) {
+	warm := s.run(t, c, app, "main", set...).Build(t)
+	if after := gzipped(t, c); !slices.EqualFunc(before, after, func(a, b v1.Descriptor) bool { return a.Digest == b.Digest }) {
 		t.Errorf("warm layers %v, cold ones %v", after, before)
 	}
 	// BuildKit forgets when layers were made that it has compressed again.
@@ -103,10 +105,10 @@ func (s suite) sameLayers(t *testing.T, app string, set []string) {
 	}
 }
 
-// gzipped are the layers of the place's image, which must have its own compression.
-func gzipped(t *testing.T, p Place) []v1.Descriptor {
+// gzipped are the layers of the pushed image, which must have its own compression.
+func gzipped(t *testing.T, c store) []v1.Descriptor {
 	t.Helper()
-	all := layers(t, p.Image+":v1")
+	all := layers(t, c.image+":v1")
 	for _, l := range all {
 		if l.MediaType != "application/vnd.oci.image.layer.v1.tar+gzip" {
 			t.Errorf("the image has a layer of %s", l.MediaType)
@@ -116,10 +118,10 @@ func gzipped(t *testing.T, p Place) []v1.Descriptor {
 }
 
 func (s suite) sameInline(t *testing.T) {
-	p, app, cold := s.warmPlace(t)
-	warm := s.run(t, p, app, "main").Build(t)
+	c, app, cold := s.warm(t)
+	warm := s.run(t, c, app, "main").Build(t)
 	if warm.Digest != cold.Digest {
 		t.Errorf("warm image %s, cold one %s", warm.Digest, cold.Digest)
 	}
-	gzipped(t, p)
+	gzipped(t, c)
 }

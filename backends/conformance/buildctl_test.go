@@ -1,0 +1,64 @@
+package conformance
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/moby/buildkit/client"
+
+	"github.com/warmlayer/warmlayer/internal/testkit"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// interoperates: what one writes natively the other reads, every step cached.
+func (s suite) interoperates(t *testing.T) {
+	app := testkit.App(t)
+	plan := scope.Plan{Write: "b-main", Read: []scope.Source{{Name: "b-main"}}}
+	t.Run("buildctl reads ours", func(t *testing.T) {
+		c := s.h.open(t)
+		s.run(t, c, app, "main").Build(t)
+		said := testkit.Buildctl(t, testkit.StartBuildkitd(t), app, entries("--import-cache", c.cache().Backend(t).Imports(plan))...)
+		if ran := executed(said); len(ran) > 0 {
+			t.Errorf("buildctl ran %v:\n%s", ran, said)
+		}
+	})
+	t.Run("we read buildctl's", func(t *testing.T) {
+		c := s.h.open(t)
+		args := entries("--export-cache", c.cache().Backend(t).Exports(plan))
+		if s.h.inline {
+			args = append(args, "--output", "type=image,push=true,name="+c.image+":cache-b-main")
+		}
+		if said := testkit.Buildctl(t, testkit.StartBuildkitd(t), app, args...); len(executed(said)) == 0 {
+			t.Errorf("a cold build ran no step:\n%s", said)
+		}
+		allCached(t, s.run(t, c, app, "main").Build(t))
+	})
+}
+
+var stepLine = regexp.MustCompile(`(?m)^#(\d+) (\[[a-z].*\d+/\d+\] .*)$`)
+
+// executed are the steps that BuildKit's plain progress does not call cached.
+func executed(said string) []string {
+	var ran []string
+	for _, m := range stepLine.FindAllStringSubmatch(said, -1) {
+		if !strings.Contains(said, "\n#"+m[1]+" CACHED") && !slices.Contains(ran, m[2]) {
+			ran = append(ran, m[2])
+		}
+	}
+	return ran
+}
+
+// entries are buildctl's words for what BuildKit's native entries say.
+func entries(flag string, list []client.CacheOptionsEntry) []string {
+	var args []string
+	for _, e := range list {
+		text := "type=" + e.Type
+		for k, v := range e.Attrs {
+			text += "," + k + "=" + v
+		}
+		args = append(args, flag, text)
+	}
+	return args
+}

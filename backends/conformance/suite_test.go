@@ -1,0 +1,141 @@
+// Package conformance holds the backends to what they promise, on real servers.
+//
+// A backend passes with one harness, in a file of its own:
+//
+//	func TestLocal(t *testing.T) {
+//		t.Parallel()
+//		conform(t, harness{open: openLocal})
+//	}
+//
+// The suite runs the program as its users do, each time with an empty builder, and looks
+// into the stores themselves. In CI a part that is missing from the machine is a failure:
+// see [testkit.Need].
+package conformance
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/testkit"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// harness is one backend, reached in one way.
+type harness struct {
+	open func(t *testing.T) store // a new, empty store
+
+	remote bool // through a remote builder: native cache entries, and no gateway
+	inline bool // the cache is in the image: no modes, compressions or media types
+	eager  bool // BuildKit fetches layers before a step needs them: its own local cache does
+	object bool // the store has objects and no manifests: their media types cannot be chosen
+	gzip   bool // BuildKit writes every layer with gzip: no compressions
+}
+
+// store is an empty store of a backend.
+type store struct {
+	line  string                      // the cache line: "type=local,dest=/tmp/x"
+	image string                      // where images may be pushed: "127.0.0.1:5001/app"
+	key   string                      // the credential in line or env, "" for none
+	names func(t testing.TB) []string // of what it holds, for comparison
+	// env is the environment of a job for a branch; for the branch "", that of a job of
+	// main which may read everything. Nil stands for an empty one.
+	env func(branch string) map[string]string
+}
+
+func (c store) environment(branch string) map[string]string {
+	if c.env == nil {
+		return nil
+	}
+	return c.env(branch)
+}
+
+// cache is the store as the program sees it.
+func (c store) cache() testkit.Cache {
+	return testkit.Cache{Line: c.line, Image: c.image, Env: c.environment("")}
+}
+
+func (c store) scopes(t testing.TB) backends.Scopes { return c.cache().Scopes(t) }
+
+func (c store) manifest(t testing.TB, n scope.Name) backends.Manifest {
+	t.Helper()
+	m, err := c.scopes(t).Manifest(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// conform runs the whole suite.
+func conform(t *testing.T, h harness) {
+	s := suite{h}
+	tests := []struct {
+		name string
+		run  func(*testing.T)
+		not  bool // does not apply
+	}{
+		{"warm rebuild on an empty builder", s.warmRebuild, false},
+		{"unchanged build fetches no layer", s.fetchesNothing, h.eager},
+		{"unchanged build exports nothing, a changed one does", s.exportsChanges, false},
+		// Several native imports match by chance: moby/buildkit#6418.
+		{"a changed build is warm the next time", s.warmAfterChange, h.remote},
+		{"first build of a branch reads main and leaves it alone", s.branchReadsMain, false},
+		{"missing source is harmless", s.missingSource, false},
+		{"untrusted writes nothing", s.untrusted, false},
+		{"odd branch names", s.oddBranches, false},
+		{"two keys in one store", s.twoKeys, false},
+		{"mode min and max", s.modes, h.inline},
+		{"compressions", s.compressions, h.inline || h.gzip},
+		{"media types", s.mediaTypes, h.inline || h.gzip},
+		{"image is the same whatever the cache", s.sameImage, false},
+		{"buildctl reads ours and we read buildctl's", s.interoperates, false},
+		{"no secret in any output", s.secrets, false},
+	}
+	for _, test := range tests {
+		if !test.not {
+			t.Run(test.name, func(t *testing.T) {
+				t.Parallel()
+				test.run(t)
+			})
+		}
+	}
+}
+
+type suite struct{ h harness }
+
+// run is a build of an app with the store as its cache, on an empty builder.
+func (s suite) run(t *testing.T, c store, app, branch string, args ...string) testkit.Invocation {
+	t.Helper()
+	r := testkit.Invocation{Dir: app, Branch: branch, Args: args, Env: c.environment(branch)}
+	if !slices.Contains(args, "--cache") {
+		r.Args = append(r.Args, "--cache", c.line)
+	}
+	if s.h.remote {
+		r.Args = append(r.Args, "--builder", testkit.StartBuildkitd(t))
+	}
+	r.Args = append(r.Args, "--tags", c.image+":v1", "--push")
+	return r
+}
+
+// warm is a new store that main has been built into, with the app and that build's report.
+func (s suite) warm(t *testing.T, args ...string) (store, string, testkit.Report) {
+	t.Helper()
+	c, app := s.h.open(t), testkit.App(t)
+	cold := s.run(t, c, app, "main", args...).Build(t)
+	if cold.Cached() != 0 || cold.Outcome(t) != "written" {
+		t.Fatalf("a first build: %d steps cached, export %s", cold.Cached(), cold.Outcome(t))
+	}
+	return c, app, cold
+}
+
+func allCached(t *testing.T, r testkit.Report) {
+	t.Helper()
+	for _, step := range r.Steps {
+		if !step.Cached {
+			t.Errorf("not cached: %s", step.Name)
+		}
+	}
+	if len(r.Steps) == 0 {
+		t.Error("no steps")
+	}
+}
