@@ -10,24 +10,24 @@ import (
 )
 
 // Name is a scope's name in every store: a registry tag, a file, a part of an object's key.
-// It matches [a-z0-9_][a-z0-9._-]{0,109}; two refs, or two keys, never share one.
+// It matches [a-z0-9_][a-z0-9._-]{0,109}. Different refs, or different keys, have different names.
 //
 //	b-<branch>  pr-<number>  t-<tag>      for an image without a key
 //	b-<branch>.<key>         ...          for one of several images in a store
 //
-// A ref or key stands as it is when it is 1 to 40 characters of [a-z0-9_]. Any other becomes
-// a slug, a hyphen and ten hexadecimal digits of its SHA-256, 51 characters at most:
-// feature/a is b-feature-a-951d42dc02, and 🎉, which leaves no slug, b--6146299cd5.
+// A ref or key of 1 to 40 characters of [a-z0-9_] is used unchanged. Any other becomes
+// a slug, a hyphen and ten hexadecimal digits of its SHA-256, at most 51 characters:
+// feature/a is b-feature-a-951d42dc02. The slug of 🎉 is empty: b--6146299cd5.
 // The hyphen keeps the two forms apart. testdata/names.golden fixes the mapping.
 type Name string
 
 const (
-	plainLength = 40 // of a ref that stands as it is, and of a slug
+	plainLength = 40 // longest ref that is used unchanged, and longest slug
 	hashLength  = 10 // hexadecimal digits after a slug
 )
 
-// RefName is the name, for an image without a key, of a full Git ref: refs/heads/main is
-// b-main, refs/pull/7/merge pr-7 and refs/tags/v1 t-v1. Of any other ref it is "".
+// RefName is the name of a full Git ref for an image without a key: refs/heads/main is
+// b-main, refs/pull/7/merge is pr-7 and refs/tags/v1 is t-v1. For any other ref it is "".
 func RefName(ref string) Name {
 	if branch, ok := strings.CutPrefix(ref, "refs/heads/"); ok && branch != "" {
 		return branchName(branch, "")
@@ -44,8 +44,8 @@ func RefName(ref string) Name {
 	return ""
 }
 
-// Cut separates the ref's part of a name from the key's, which is "" without one:
-// b-main.worker is b-main and worker.
+// Cut splits a name into the ref's part and the key's slug, which is "" for a name
+// without a key: b-main.worker gives b-main and worker.
 func (n Name) Cut() (ref Name, key string) {
 	before, key, _ := strings.Cut(string(n), ".")
 	return Name(before), key
@@ -64,10 +64,10 @@ func newName(namespace, ref, key string) Name {
 	return Name(namespace + ref)
 }
 
-// Slug is one part of a name: a ref or key that is plain stands as it is, any other becomes
-// a readable piece and a hash. It is injective but for collisions of 40 bits of SHA-256, and
-// never holds a dot. It works
-// on bytes, so that no version of Unicode changes a name and no invalid UTF-8 breaks one.
+// Slug is one part of a [Name]: a plain ref or key is used unchanged, any other becomes
+// a readable part and a hash. Different inputs have different slugs, up to collisions of
+// 40 bits of SHA-256. A slug contains no dots. Slug works on bytes, so names do not depend
+// on a version of Unicode, and invalid UTF-8 has a name too.
 func Slug(s string) string {
 	var b strings.Builder
 	plain, gap := s != "" && len(s) <= plainLength, false
@@ -101,18 +101,22 @@ func isPlain(c byte) bool {
 	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_'
 }
 
-// Key derives an image's identity, for Options.Key, from how it is built:
+// Key derives an image's identity, for [Options].Key, from how it is built:
 //
 //	file=docker/web.Dockerfile
 //	context=services/web
 //	target=release
 //	platform=linux/arm64
 //
-// one line for each part that is not the default, "" when none is. The file is relative to
-// the same directory as subdir, with slashes; "" and <subdir>/Dockerfile are the default, as
-// are subdir "" and ".". The platforms are those built for, in normal form, in any order: the
-// builder's own when none were asked for, and none counts as linux/amd64 alone. So runners of
-// two architectures do not overwrite each other's cache. Different parts give different keys.
+// one line for each part that differs from its default. When all are defaults it is "".
+// Different parts give different keys.
+//
+//   - file is relative to the same directory as subdir, with slashes. The defaults are ""
+//     and <subdir>/Dockerfile.
+//   - The defaults of subdir are "" and ".".
+//   - platforms are those of the build, normalized, in any order: the builder's own platform
+//     when none was requested, so that runners of two architectures keep separate caches.
+//     The default is linux/amd64 alone; an empty list counts as the default.
 func Key(file, subdir, target string, platforms []string) string {
 	var lines []string
 	// An escaped value spans one line, so the parts of a key cannot be mistaken for each other.

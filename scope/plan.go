@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// New applies the options to the facts and the trust rules to both. It is deterministic.
+// New applies the options to the facts, and then the trust rules. It is deterministic.
 //
 // The rules fail closed:
 //
@@ -15,11 +15,11 @@ import (
 //	another branch                     own, fallbacks, default                     own
 //	pull request, same repository      own, head branch, base, fallbacks, default  own
 //	pull request of a fork, untrusted  base, fallbacks, default                    nothing
-//	unlisted event                     default                                     nothing
+//	unlisted event (Facts.Unlisted)    default                                     nothing
 //	merge queue                        base, default                               nothing
 //	tag                                fallbacks, default                          nothing
 //
-// A scope that Write "always" adds is also read, first: a cache nobody reads is of no use.
+// A scope that is written only because of Write "always" is also read, before all others.
 func New(f Facts, o Options) Plan {
 	f = o.override(f)
 	p := Plan{Facts: f, Read: []Source{}}
@@ -60,7 +60,7 @@ func (o Options) override(f Facts) Facts {
 	return f
 }
 
-// ownScope is the scope that a build may write, and the zero Source when it has none.
+// ownScope is the scope of the build's own ref. The zero Source means that the ref has none.
 func ownScope(f Facts, key string) Source {
 	switch {
 	case f.Queue || f.PR < 0:
@@ -75,7 +75,7 @@ func ownScope(f Facts, key string) Source {
 	return Source{}
 }
 
-// write returns the name to write, "" for none, and why.
+// write returns the name to write, "" for none, and the reason.
 func write(f Facts, mode string, own Name) (Name, string) {
 	if mode == "" {
 		mode = WriteAuto
@@ -98,7 +98,7 @@ func write(f Facts, mode string, own Name) (Name, string) {
 	return own, subject(f)
 }
 
-// refusal says why the trust rules keep a build from its own scope, "" when they do not.
+// refusal is the reason why the trust rules forbid writing the own scope, "" when they allow it.
 func refusal(f Facts) string {
 	switch {
 	case f.Queue:
@@ -122,7 +122,7 @@ func doubt(f Facts) string {
 	return f.Doubt
 }
 
-// subject names what is built: "push to main", "branch main (schedule)", "pull request 7".
+// subject describes what is built: "push to main", "branch main (schedule)", "pull request 7".
 func subject(f Facts) string {
 	switch {
 	case f.PR > 0:
@@ -137,7 +137,7 @@ func subject(f Facts) string {
 	return fmt.Sprintf("branch %s (%s)", printable(f.Branch), printable(f.Event))
 }
 
-// printable quotes what would not stand as one plain word in a line of text.
+// printable quotes s unless it is one plain word: not empty, without spaces or escapes.
 func printable(s string) string {
 	if q := strconv.Quote(s); s == "" || q != `"`+s+`"` || strings.Contains(s, " ") {
 		return q
@@ -145,8 +145,8 @@ func printable(s string) string {
 	return s
 }
 
-// read fills p.Read. An untrusted build reads nothing by the name of its own branch: a fork
-// may have chosen it.
+// read fills p.Read. An untrusted build does not read the scope of its own branch's name,
+// because a fork may have chosen that name.
 func (p *Plan) read(f Facts, o Options, own Source) {
 	seen := map[Name]bool{"": true}
 	add := func(s Source) {
@@ -160,7 +160,8 @@ func (p *Plan) read(f Facts, o Options, own Source) {
 			add(Source{branchName(name, o.Key), why})
 		}
 	}
-	// Whoever writes a scope reads it, but a protected ref never what a pull request wrote.
+	// A build reads the scope that it writes. The exception: a protected ref does not read
+	// what a pull request wrote.
 	if refusal(f) == "" || p.Write != "" && !(f.Protected && f.PR != 0) {
 		add(own)
 	}
