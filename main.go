@@ -13,7 +13,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -22,21 +21,13 @@ import (
 
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/report"
-	"github.com/warmlayer/warmlayer/internal/syntax"
+	"github.com/warmlayer/warmlayer/internal/step"
 	"github.com/warmlayer/warmlayer/scope"
-)
-
-const (
-	exitOK        = 0
-	exitBuild     = 1
-	exitInput     = 2
-	exitCache     = 3
-	exitCancelled = 130
 )
 
 // memoryLimit keeps the heap small beside the builder and the build itself:
 // transfers make garbage faster than a busy machine collects it by default. It is
-// soft: what is in use may be more.
+// soft: the heap in use may be larger.
 const memoryLimit = 96 << 20
 
 func main() {
@@ -48,7 +39,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole story: inputs, scope, caches, and then the command.
+// run is the whole story: inputs, facts, what follows from both, and then the command.
 func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.File) int {
 	command, args := splitCommand(args)
 	if code, done := simple(command, args, stdout, stderr); done {
@@ -64,24 +55,17 @@ func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.
 	self := ownContainer(ctx, environ)
 	in, problems := inputs.ParseContained(args, environ, ".", mounts(self))
 	redactor := report.NewRedactor(in.Sensitive())
-	s := step{inputs: in, env: environment(environ), self: self, redactor: redactor, stdout: stdout, stderr: stderr}
+	host := step.Host{Environ: environ, Self: self, Redactor: redactor, Version: version(), Stdout: stdout, Stderr: stderr}
 
-	facts := scope.Detect(s.env.get, os.ReadFile)
-	s.inputs.BuiltBy(facts.URL)
-	if problems = append(problems, s.derive(facts)...); len(problems) > 0 {
-		return explain(redactor.Writer(stderr), problems)
+	facts := scope.Detect(host.Environ.Get, os.ReadFile)
+	resolved, found := step.Resolve(in, facts, host)
+	if problems = append(problems, found...); len(problems) > 0 {
+		inputs.Sort(problems)
+		fmt.Fprintln(redactor.Writer(stderr), problems.Error())
+		return step.ExitInput
 	}
 	if command == "plan" {
-		return s.printPlan(redactor.Writer(stdout), asJSON)
+		return resolved.PrintPlan(asJSON)
 	}
-	return s.build(ctx)
-}
-
-// explain shows all that is wrong with the inputs.
-func explain(w io.Writer, problems syntax.Problems) int {
-	inputs.Sort(problems)
-	for _, p := range problems {
-		fmt.Fprintln(w, p)
-	}
-	return exitInput
+	return resolved.Build(ctx)
 }

@@ -27,7 +27,8 @@ var rooms = map[string][]string{
 	"internal/builder": {},
 	"internal/solve":   {"internal/syntax", "inputs", "backends", "internal/gateway", "internal/builder"},
 	"internal/report":  {"inputs", "scope", "backends", "internal/solve"},
-	"":                 {"internal/syntax", "inputs", "scope", "backends", "internal/login", "internal/gateway", "internal/builder", "internal/solve", "internal/report"},
+	"internal/step":    {"internal/syntax", "inputs", "scope", "backends", "internal/login", "internal/gateway", "internal/builder", "internal/solve", "internal/report"},
+	"":                 {"internal/syntax", "inputs", "scope", "internal/builder", "internal/report", "internal/step"},
 
 	"inputs/generate":            {"inputs"},
 	"internal/report/picture":    {},

@@ -1,0 +1,72 @@
+package step
+
+import (
+	"cmp"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// Environment is the process's environment in os.Environ's form. Of several assignments to
+// one variable the last holds.
+type Environment []string
+
+// Get is the value of a variable, "" where it is unset.
+func (e Environment) Get(name string) string {
+	for _, variable := range slices.Backward(e) {
+		if value, ok := strings.CutPrefix(variable, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// Engine is the container engine that the docker program would use; configured is the
+// docker context that its config names, "" for none.
+func (e Environment) Engine(configured string) builder.Engine {
+	found := builder.Engine{
+		Host: e.Get("DOCKER_HOST"), Context: cmp.Or(e.Get("DOCKER_CONTEXT"), configured), ConfigDir: e.dockerDir(),
+		Verify: e.Get("DOCKER_TLS_VERIFY") != "",
+	}
+	if found.Verify || e.Get("DOCKER_TLS") != "" {
+		found.CertDir = cmp.Or(e.Get("DOCKER_CERT_PATH"), found.ConfigDir)
+	}
+	return found
+}
+
+// dockerDir is the directory of the docker program's config.
+func (e Environment) dockerDir() string {
+	return cmp.Or(e.Get("DOCKER_CONFIG"), filepath.Join(e.Get("HOME"), ".docker"))
+}
+
+// Job identifies one run of a job on GitHub, or on a CI that follows it, and its runner. Both
+// are "" on other CIs, which run nothing after a job.
+func (e Environment) Job() (job, runner string) {
+	if e.Get("GITHUB_ACTIONS") == "" || e.Get("GITHUB_RUN_ID") == "" {
+		return "", ""
+	}
+	var parts []string
+	for _, name := range []string{"GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_JOB", "RUNNER_NAME"} {
+		parts = append(parts, e.Get(name))
+	}
+	return strings.Join(parts, " "), e.Get("RUNNER_NAME")
+}
+
+// cacheDir is the directory of one project in the user's cache directory: each project on a
+// machine has a branch main. It is "" where the user has no home.
+func (e Environment) cacheDir(repo string) string {
+	root := e.Get("XDG_CACHE_HOME")
+	if root == "" && e.Get("HOME") != "" {
+		root = filepath.Join(e.Get("HOME"), ".cache")
+	}
+	if abs, err := filepath.Abs("."); repo == "" && err == nil {
+		repo = abs
+	}
+	if root == "" || repo == "" {
+		return ""
+	}
+	return filepath.Join(root, "warmlayer", scope.Slug(repo))
+}

@@ -1,0 +1,66 @@
+package step
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/moby/buildkit/client"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// guarded is the build without the caches whose credentials BuildKit would hand to a frontend
+// that an untrusted Dockerfile has chosen, with a warning for each. A remote builder gets
+// credentials in its entries; entries of cache-from and cache-to hold them on every builder.
+func (b Build) guarded() Build {
+	if b.Plan.Facts.Trusted {
+		return b
+	}
+	frontend := solve.StrangeFrontend(b.Inputs)
+	if frontend == "" {
+		return b
+	}
+	warn := func(cache string) string {
+		return fmt.Sprintf("cache %s is left out: %s would see its credentials, and this run is not trusted (%s)",
+			cache, frontend, b.Plan.Facts.Doubt)
+	}
+	var left, from, to, scoped []string
+	b.Inputs.CacheFrom, from = without(b.Inputs.CacheFrom, exposed, label)
+	b.Inputs.CacheTo, to = without(b.Inputs.CacheTo, exposed, label)
+	if b.Builder.Remote() != "" {
+		b.Caches, scoped = without(b.Caches, exposedEntries, backends.Backend.String)
+	}
+	for _, cache := range slices.Concat(from, to, scoped) {
+		left = append(left, warn(cache))
+	}
+	b.Warnings = slices.Concat(b.Warnings, left)
+	return b
+}
+
+// without is a new list without the items that are unsafe, and the names of those.
+func without[T any](items []T, unsafe func(T) bool, name func(T) string) (kept []T, left []string) {
+	for _, one := range items {
+		if unsafe(one) {
+			left = append(left, name(one))
+		} else {
+			kept = append(kept, one)
+		}
+	}
+	return kept, left
+}
+
+// exposed tells whether a verbatim cache carries credentials. GitHub's cache gets the runner's token.
+func exposed(c inputs.Cache) bool { return c.Credentials() || c.Type == "gha" }
+
+func label(c inputs.Cache) string {
+	return backends.Label(client.CacheOptionsEntry{Type: c.Type, Attrs: c.Attrs})
+}
+
+// exposedEntries tells whether the entries of a cache carry credentials.
+func exposedEntries(c backends.Backend) bool {
+	entries := c.Imports(scope.Plan{Read: []scope.Source{{Name: "any"}}})
+	return len(entries) > 0 && (inputs.Cache{Attrs: entries[0].Attrs}).Credentials()
+}

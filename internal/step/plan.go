@@ -1,0 +1,132 @@
+package step
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/moby/buildkit/client"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// PrintPlan writes what the run would read and write, for people or as JSON, and returns the
+// exit code. It contacts no builder and no store.
+func (r Run) PrintPlan(asJSON bool) int {
+	w := r.host.Redactor.Writer(r.host.Stdout)
+	defer w.Close()
+	var err error
+	if asJSON {
+		err = r.planJSON(w)
+	} else {
+		_, err = io.WriteString(w, r.planText())
+	}
+	if err != nil {
+		fmt.Fprintln(r.host.Stderr, err)
+		return ExitBuild
+	}
+	return ExitOK
+}
+
+// planned is a plan in JSON, with BuildKit's native entries, whatever the builder. Several
+// builders have a plan each, in builds.
+type planned struct {
+	Builder   string   `json:"builder,omitempty"`   // of one of several
+	Platforms []string `json:"platforms,omitempty"` // that it builds
+	scope.Plan
+	Imports []entry   `json:"imports"`
+	Exports []entry   `json:"exports"`
+	Builds  []planned `json:"builds,omitempty"`
+}
+
+type entry struct {
+	Type  string            `json:"type"`
+	Attrs map[string]string `json:"attrs"`
+}
+
+func (r Run) planJSON(w io.Writer) error {
+	all := planned{Plan: r.Plan(), Imports: []entry{}, Exports: []entry{}}
+	for _, b := range r.Builds {
+		one := b.planned()
+		all.Imports = append(all.Imports, one.Imports...)
+		all.Exports = append(all.Exports, one.Exports...)
+		if len(r.Builds) > 1 {
+			all.Builds = append(all.Builds, one)
+		}
+	}
+	out := json.NewEncoder(w)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	return out.Encode(all)
+}
+
+func (b Build) planned() planned {
+	p := planned{Builder: b.Builder.Address, Platforms: b.Inputs.Platforms, Plan: b.Plan, Imports: []entry{}, Exports: []entry{}}
+	p.Warnings = addOnce(p.Warnings, b.Warnings...)
+	list := func(to *[]entry, from []client.CacheOptionsEntry) {
+		for _, e := range from {
+			*to = append(*to, entry{e.Type, e.Attrs})
+		}
+	}
+	for _, c := range b.Caches {
+		list(&p.Imports, c.Imports(b.Plan))
+		list(&p.Exports, c.Exports(b.Plan))
+	}
+	for _, c := range b.Inputs.CacheFrom {
+		p.Imports = append(p.Imports, entry{c.Type, c.Attrs})
+	}
+	for _, c := range b.Inputs.CacheTo {
+		p.Exports = append(p.Exports, entry{c.Type, c.Attrs})
+	}
+	return p
+}
+
+func (r Run) planText() string {
+	var out strings.Builder
+	for _, b := range r.Builds {
+		if len(r.Builds) > 1 {
+			fmt.Fprintf(&out, "builder %s (%s)\n", b.Builder.Address, b.name())
+		}
+		out.WriteString(b.planText())
+	}
+	for _, warning := range r.planWarnings() {
+		fmt.Fprintf(&out, "warning: %s\n", warning)
+	}
+	return out.String()
+}
+
+func (b Build) planText() string {
+	var out strings.Builder
+	write := string(b.Plan.Write)
+	if write == "" {
+		write = "nothing"
+	}
+	fmt.Fprintf(&out, "writes  %s (%s)\n", write, b.Plan.Why)
+	for _, source := range b.Plan.Read {
+		fmt.Fprintf(&out, "reads   %s (%s)\n", source.Name, source.Why)
+	}
+	for _, c := range b.Caches {
+		fmt.Fprintf(&out, "cache   %s%s\n", c, b.refusal(c))
+	}
+	verbatim := func(key string, caches []inputs.Cache) {
+		for _, c := range caches {
+			fmt.Fprintf(&out, "%-7s %s\n", key, label(c))
+		}
+	}
+	verbatim("from", b.Inputs.CacheFrom)
+	verbatim("to", b.Inputs.CacheTo)
+	return out.String()
+}
+
+// refusal says why the scope is not written to a cache, "" when it is written or nothing is.
+func (b Build) refusal(c backends.Backend) string {
+	if limited, ok := c.(backends.Limited); ok && b.Plan.Write != "" {
+		if why := limited.Refuses(b.Plan); why != "" {
+			return " (not written: " + why + ")"
+		}
+	}
+	return ""
+}

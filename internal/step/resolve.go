@@ -1,0 +1,135 @@
+package step
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+
+	"github.com/containerd/platforms"
+	"github.com/docker/cli/cli/config"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/login"
+	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/syntax"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// Resolve finds what follows from the inputs, from what the CI says and from the environment:
+// for each builder who reads and writes, and in which caches. The problems are all that is
+// wrong with these; the run is of use only where there are none. Credentials that it finds
+// are registered with the host's redactor.
+func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Problems) {
+	in.BuiltBy(facts.URL)
+	r := Run{Inputs: in, host: host}
+	parts := in.PerNode()
+	if len(parts) == 0 {
+		parts = []inputs.Values{in}
+	}
+	plans := make([]scope.Plan, len(parts))
+	for i, part := range parts {
+		plans[i] = scope.New(facts, scopeOptions(part))
+	}
+	r.Facts = plans[0].Facts // the same for all: options differ in the key alone
+	problems := r.logIn()
+	for i, part := range parts {
+		build, found := r.resolve(part, plans[i])
+		r.Builds = append(r.Builds, build)
+		problems = addOnce(problems, found...)
+	}
+	return r, problems
+}
+
+// resolve finds the caches of one build. Those that an untrusted build must not have are left
+// out when nothing else is wrong.
+func (r Run) resolve(in inputs.Values, plan scope.Plan) (Build, syntax.Problems) {
+	b := Build{Inputs: in, Plan: plan, Builder: r.builder(in)}
+	var problems syntax.Problems
+	b.Caches, problems = backends.New(in.Caches, r.cacheOptions(b))
+	if len(problems) == 0 {
+		b = b.guarded()
+	}
+	return b, problems
+}
+
+// scopeOptions are the inputs that override what was detected.
+func scopeOptions(in inputs.Values) scope.Options {
+	o := scope.Options{
+		Branch: in.Branch, Base: in.BaseBranch, Default: in.DefaultBranch, PR: in.PullRequest,
+		Trusted: in.Trusted, Write: in.CacheWrite, Fallbacks: in.Fallbacks, Key: in.CacheKey,
+	}
+	if o.Key != "" {
+		return o
+	}
+	file := in.Dockerfile()
+	if file != "" {
+		file = path.Join(in.Subdir(), file)
+	}
+	built := in.Platforms
+	if len(built) == 0 {
+		built = []string{platforms.Format(platforms.DefaultSpec())}
+	}
+	o.Key = scope.Key(file, in.Subdir(), in.Target, built)
+	return o
+}
+
+// logIn reads the credentials that docker login left, and adds those of the inputs and of the CI.
+func (r *Run) logIn() syntax.Problems {
+	dir := r.host.Environ.dockerDir()
+	var problems syntax.Problems
+	docker, err := config.Load(dir)
+	if err != nil {
+		problems = append(problems, syntax.Problem{
+			What: fmt.Sprintf("read docker config in %s: %v", dir, err), Hint: "mend the file, or set DOCKER_CONFIG to another directory",
+		})
+	}
+	registries, found := login.New(login.Options{
+		Inputs: login.Inputs(r.Inputs.Credentials), Docker: docker, Getenv: r.host.Environ.Get, GitHubToken: r.Inputs.GitHubToken,
+		Doubt: untrusted(r.Facts), Redact: r.host.Redactor.Add,
+	})
+	r.docker, r.registries = docker, registries
+	return append(problems, found...)
+}
+
+// untrusted says why a build is untrusted, "" for a trusted one.
+func untrusted(f scope.Facts) string {
+	if f.Trusted && !f.Unlisted {
+		return ""
+	}
+	return cmp.Or(f.Doubt, "nothing says whose code it builds")
+}
+
+// cacheOptions are what the caches of a build depend on besides their lines.
+func (r Run) cacheOptions(b Build) backends.Options {
+	for _, name := range backends.SecretVariables {
+		r.host.Redactor.Add(r.host.Environ.Get(name))
+	}
+	return backends.Options{
+		Attrs: b.Inputs.CacheAttrs, Images: b.Inputs.Pushed(),
+		Keychain: r.registries, CacheDir: r.host.Environ.cacheDir(r.Facts.Repo),
+		Getenv: r.host.Environ.Get, Builder: b.Builder.Remote(), BuilderTLS: b.Inputs.BuilderTLS != inputs.TLS{},
+	}
+}
+
+// builder are the settings of the builder for one build.
+func (r Run) builder(in inputs.Values) builder.Options {
+	security, _ := in.BuilderTLS.Config() // inputs has checked it
+	o := builder.Options{
+		Address: in.Builder, Environ: r.host.Environ, TLS: security,
+		Flags: in.DaemonFlags, Config: in.DaemonConfig, ConfigFiles: in.DaemonFiles,
+		Platforms: in.Platforms, Entitlements: solve.Entitlements(in), Engine: r.engine(),
+		Container: builder.Container{Image: in.Container.Image, Network: in.Container.Network, Resources: in.Container.Resources},
+	}
+	for _, e := range in.DaemonEnv {
+		o.Env = append(o.Env, e.Key+"="+e.Value)
+	}
+	if r.host.Self.Alone {
+		o.Container.Job, o.Container.Runner = r.host.Environ.Job()
+	}
+	return o
+}
+
+// engine is the container engine that the docker program would use.
+func (r Run) engine() builder.Engine { return r.host.Environ.Engine(r.docker.CurrentContext) }

@@ -1,0 +1,93 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/warmlayer/warmlayer/internal/report"
+	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/syntax"
+)
+
+// solve runs every build on its builder. Several run at the same time, and the images that they
+// have pushed by digest are joined into one.
+func (r Run) solve(ctx context.Context) outcome {
+	if len(r.Builds) == 1 {
+		return r.on(ctx, r.Builds[0], r.terminal())
+	}
+	names, parts, err := r.solveAll(ctx)
+	all := outcome{result: solve.Combined(names, results(parts)), err: err}
+	var addresses []string
+	for _, p := range parts {
+		addresses = append(addresses, p.address)
+		all.warnings = addOnce(all.warnings, p.warnings...)
+	}
+	all.address = strings.Join(addresses, ", ")
+	if err == nil {
+		all.err = r.join(ctx, &all.result, parts)
+	}
+	return all
+}
+
+func results(parts []outcome) []solve.Result {
+	var all []solve.Result
+	for _, p := range parts {
+		all = append(all, p.result)
+	}
+	return all
+}
+
+// solveAll runs all builds at once. When one fails the others are stopped.
+func (r Run) solveAll(ctx context.Context) (names []string, parts []outcome, err error) {
+	names, parts = make([]string, len(r.Builds)), make([]outcome, len(r.Builds))
+	eg, building := errgroup.WithContext(ctx)
+	for i, b := range r.Builds {
+		names[i] = b.name()
+		b.Inputs.Progress = plainUnlessQuiet(b.Inputs.Progress)
+		eg.Go(func() error {
+			lines := &report.Prefix{To: r.host.Stderr, Each: names[i] + " | "}
+			display := r.host.Redactor.Log(r.Facts.CI, lines)
+			parts[i] = r.on(building, b, display)
+			err := parts[i].err
+			if err != nil {
+				err = fmt.Errorf("%s: %w", names[i], err)
+			}
+			return errors.Join(err, display.Close(), lines.Close())
+		})
+	}
+	err = eg.Wait()
+	return names, parts, err
+}
+
+// plainUnlessQuiet is the progress mode of builds that share one log.
+func plainUnlessQuiet(progress string) string {
+	if progress == "quiet" {
+		return progress
+	}
+	return "plain"
+}
+
+// join pushes the index of all parts, and makes it the result's image.
+func (r Run) join(ctx context.Context, result *solve.Result, parts []outcome) error {
+	began := time.Now()
+	j := solve.Join{Names: r.Inputs.Pushed(), Annotations: r.Inputs.IndexAnnotations(), Keychain: r.registries}
+	for _, o := range r.Inputs.Outputs {
+		j.Docker = j.Docker || syntax.IsFalse(o.Attrs["oci-mediatypes"])
+		j.Insecure = j.Insecure || syntax.IsTrue(o.Attrs["registry.insecure"])
+	}
+	for _, part := range parts {
+		j.Parts = append(j.Parts, part.result.Digest)
+	}
+	index, err := j.Push(ctx)
+	if err != nil {
+		return err
+	}
+	result.Becomes(index, j.Names)
+	result.Phases = append(result.Phases, solve.Phase{Name: "join", Seconds: time.Since(began).Seconds()})
+	return nil
+}

@@ -1,0 +1,151 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/moby/buildkit/util/grpcerrors"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/report"
+	"github.com/warmlayer/warmlayer/internal/solve"
+)
+
+// on runs one build on its builder: it starts the builder while the scopes are read, connects
+// the two, and solves. Progress is shown on display.
+func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
+	began := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var started *builder.Builder
+	var sources []backends.Source
+	var starting, reading time.Duration
+	var eg errgroup.Group
+	eg.Go(func() (err error) {
+		if started, err = builder.Open(ctx, b.Builder); err != nil {
+			cancel()
+		}
+		starting = time.Since(began)
+		return err
+	})
+	eg.Go(func() error {
+		if !r.asks() {
+			sources = backends.Read(ctx, readable(b.Caches), b.Plan, b.Inputs.ProbeTimeout)
+		}
+		reading = time.Since(began)
+		return nil
+	})
+	if err := eg.Wait(); err != nil {
+		return outcome{err: err}
+	}
+	made := r.connect(ctx, b, started, sources, display)
+	made.address = started.Address
+	made.result.Phases = slices.Concat([]solve.Phase{
+		{Name: "start builder", Seconds: starting.Seconds()},
+		{Name: "read caches", Seconds: reading.Seconds()},
+	}, made.result.Phases)
+	if grpcerrors.Code(made.err) == codes.Unavailable && started.Ours {
+		made.err = fmt.Errorf("%w\nthe end of the builder's log:\n%s", made.err, started.Log())
+	}
+	made.err = errors.Join(made.err, started.Close())
+	return made
+}
+
+// connect solves on a running builder. A managed one reaches the stores through a gateway.
+func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, sources []backends.Source, display io.Writer) (made outcome) {
+	made.warnings, made.err = r.checkPlatforms(b, on)
+	if made.err != nil {
+		return made
+	}
+	request := solve.Request{
+		Inputs: b.Inputs, Builder: on, Exclude: r.exclude(b),
+		Auth:     r.registries.AuthConfig,
+		Progress: display, Stdout: r.host.Stdout,
+		Engine: r.engine(), Proxies: r.proxies(),
+	}
+	var g *gateway.Gateway
+	if on.Ours {
+		var listener net.Listener
+		if listener, made.err = on.Listen(ctx); made.err != nil {
+			return made
+		}
+		g = gateway.Serve(listener)
+		defer func() { made.err = errors.Join(made.err, g.Close()) }()
+		_, password := g.Credentials()
+		r.host.Redactor.Add(password)
+		request.Auth, request.Lost = g.Auth(request.Auth), g.Lost
+	}
+	request.Caches = gateway.Connect(b.Caches, sources, b.Plan, r.record(b), g)
+	from, to, inline := backends.Verbatim(b.Inputs.CacheFrom, b.Inputs.CacheTo, r.cacheOptions(b))
+	request.Sources = append(sources, from...)
+	request.Caches.Destinations = append(request.Caches.Destinations, to...)
+	request.Caches.Inline = request.Caches.Inline || inline
+	made.result, made.err = solve.Run(ctx, request)
+	return made
+}
+
+// terminal is where a build shows its progress: a terminal, or a log whose commands a runner obeys.
+func (r Run) terminal() io.Writer {
+	if report.Obeys(r.Facts.CI) {
+		return r.host.Redactor.Log(r.Facts.CI, r.host.Stderr)
+	}
+	return r.host.Redactor.Terminal(r.host.Stderr)
+}
+
+// readable are the caches whose scopes warmlayer can read itself.
+func readable(caches []backends.Backend) []backends.Keeper {
+	var out []backends.Keeper
+	for _, c := range caches {
+		if k, ok := c.(backends.Keeper); ok {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// proxies are the build arguments that the Docker config has for its engine, or for any.
+func (r Run) proxies() map[string]string {
+	proxies := map[string]string{}
+	for name, value := range r.docker.ParseProxyConfig(r.engine().Address(), nil) {
+		proxies[name] = *value
+	}
+	return proxies
+}
+
+// exclude are the directories that a context leaves out: they change with every build.
+func (r Run) exclude(b Build) []string {
+	var dirs []string
+	for _, c := range b.Caches {
+		if kept, ok := c.(interface{ Dirs() []string }); ok {
+			dirs = append(dirs, kept.Dirs()...)
+		}
+	}
+	if dir := r.reportDir(); dir != "" {
+		if abs, err := filepath.Abs(dir); err == nil {
+			dirs = append(dirs, abs)
+		}
+	}
+	return dirs
+}
+
+// record says who writes a scope.
+func (r Run) record(b Build) backends.Record {
+	f := b.Plan.Facts
+	return backends.Record{
+		Branch: f.Branch, PR: f.PR, Key: b.Plan.Key, Commit: f.Commit, Repo: f.Repo, URL: f.URL, Version: r.host.Version,
+	}
+}
+
+func (r Run) reportDir() string {
+	return r.Inputs.ReportDirectory(r.ci(), r.host.Environ.Get("RUNNER_TEMP"))
+}

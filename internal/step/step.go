@@ -1,0 +1,116 @@
+// Package step is one run of the program. [Resolve] makes of the inputs, of what the CI says
+// and of the environment a [Run]: one [Build] for each builder, each with its plan, its caches
+// and its warnings. A run does not change after that. Its plan is printed by [Run.PrintPlan],
+// and [Run.Build] does what the plan says:
+//
+//	run, problems := step.Resolve(values, facts, host)
+//	if len(problems) == 0 {
+//		os.Exit(run.Build(ctx))
+//	}
+package step
+
+import (
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/docker/cli/cli/config/configfile"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/login"
+	"github.com/warmlayer/warmlayer/internal/report"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// Exit codes of the program.
+const (
+	ExitOK        = 0
+	ExitBuild     = 1   // the build failed
+	ExitInput     = 2   // bad input; nothing was started
+	ExitCache     = 3   // a cache failed that was not allowed to
+	ExitCancelled = 130 // cancelled, as a shell reports SIGINT
+)
+
+// Host is what a run uses of its process and of the machine.
+type Host struct {
+	Environ  Environment
+	Self     builder.Self // the container that the process runs in; the zero value where that is unknown
+	Redactor *report.Redactor
+	Version  string // warmlayer's
+	Stdout   *os.File
+	Stderr   *os.File
+}
+
+// Run is one run, with its inputs resolved.
+type Run struct {
+	Inputs inputs.Values // as given, for all builders
+	Facts  scope.Facts   // as detected, with the inputs that override them applied
+	Builds []Build       // one for each builder; at least one
+
+	host       Host
+	docker     *configfile.ConfigFile
+	registries *login.Registries
+}
+
+// Build is what one builder does.
+type Build struct {
+	Inputs   inputs.Values      // for this builder: its platforms, its outputs, its cache-from and cache-to
+	Plan     scope.Plan         // which scopes are read and written, and the warnings about that
+	Caches   []backends.Backend // where these scopes are kept
+	Warnings []string           // about the caches, in addition to those of the plan
+	Builder  builder.Options
+}
+
+// name says what one of several builders builds: "linux/amd64", "linux/amd64,linux/386".
+func (b Build) name() string { return strings.Join(b.Inputs.Platforms, ",") }
+
+// ci is the CI's name, "" at a terminal.
+func (r Run) ci() string {
+	if r.Facts.CI == "git" {
+		return ""
+	}
+	return r.Facts.CI
+}
+
+// Plan is the plan of all builders together: the scopes that any of them writes, separated by
+// commas, those that any of them reads, and all warnings, each once.
+func (r Run) Plan() scope.Plan {
+	all := r.Builds[0].Plan
+	all.Read, all.Warnings = slices.Clone(all.Read), r.planWarnings()
+	var written []string
+	for _, b := range r.Builds {
+		if b.Plan.Write != "" {
+			written = append(written, string(b.Plan.Write))
+		}
+		for _, s := range b.Plan.Read {
+			if !slices.Contains(all.Read, s) {
+				all.Read = append(all.Read, s)
+			}
+		}
+	}
+	all.Write = scope.Name(strings.Join(written, ","))
+	return all
+}
+
+// planWarnings are those of all builds, each once.
+func (r Run) planWarnings() []string {
+	var all []string
+	for _, b := range r.Builds {
+		all = addOnce(all, b.Plan.Warnings...)
+		all = addOnce(all, b.Warnings...)
+	}
+	return all
+}
+
+// addOnce adds what a list does not have yet.
+func addOnce[T comparable](list []T, items ...T) []T {
+	list = slices.Clip(list) // so that no other list sees the new items
+	for _, one := range items {
+		if !slices.Contains(list, one) {
+			list = append(list, one)
+		}
+	}
+	return list
+}

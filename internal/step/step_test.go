@@ -1,0 +1,99 @@
+package step
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/report"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// several are inputs for two builders, with a Dockerfile that begins with a text.
+func several(t *testing.T, dockerfile string) inputs.Values {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile+"FROM scratch\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	in, problems := inputs.Parse([]string{
+		"--tags", "ghcr.io/o/app:1", "--push",
+		"--builder", "ssh://a;platforms=linux/amd64", "--builder", "ssh://b;platforms=linux/arm64",
+		"--cache", "type=registry,ref=ghcr.io/o/app", "--cache", "type=s3,bucket=b,region=r,access_key_id=k,secret_access_key=s",
+		"--cache-from", "type=s3,bucket=c,region=r,access_key_id=k,secret_access_key=s", "--cache-from", "type=registry,ref=ghcr.io/o/app:cache",
+		"--cache-to", "type=gha", "--cache-to", "type=local,dest=/c",
+	}, nil, dir)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return in
+}
+
+func resolve(t *testing.T, in inputs.Values, facts scope.Facts) Run {
+	t.Helper()
+	run, problems := Resolve(in, facts, Host{
+		Environ: Environment{"HOME=" + t.TempDir()}, Redactor: report.NewRedactor(nil),
+	})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return run
+}
+
+// Each of several builders leaves out the caches that an untrusted build must not have, and
+// takes none from the inputs, which all builders share.
+func TestResolveSharesNothing(t *testing.T) {
+	t.Parallel()
+	in := several(t, "# syntax=evil.example/fe\n")
+	before := several(t, "# syntax=evil.example/fe\n")
+	facts := scope.Facts{Branch: "x", Default: "main", Doubt: "a fork's pull request"}
+	run := resolve(t, in, facts)
+	if !reflect.DeepEqual(in.CacheFrom, before.CacheFrom) || !reflect.DeepEqual(in.CacheTo, before.CacheTo) {
+		t.Errorf("Resolve changed its inputs: %v, %v", in.CacheFrom, in.CacheTo)
+	}
+	if len(run.Builds) != 2 {
+		t.Fatalf("%d builds", len(run.Builds))
+	}
+	for _, b := range run.Builds {
+		if len(b.Caches) != 1 || b.Caches[0].String() != "registry ghcr.io/o/app" {
+			t.Errorf("%s keeps the caches %v", b.name(), b.Caches)
+		}
+		if len(b.Inputs.CacheFrom) != 1 || b.Inputs.CacheFrom[0].Type != "registry" {
+			t.Errorf("%s reads %v", b.name(), b.Inputs.CacheFrom)
+		}
+		if len(b.Inputs.CacheTo) != 1 || b.Inputs.CacheTo[0].Type != "local" {
+			t.Errorf("%s writes %v", b.name(), b.Inputs.CacheTo)
+		}
+		if len(b.Warnings) != 3 || !strings.Contains(strings.Join(b.Warnings, "\n"), "cache s3 c is left out: the frontend evil.example/fe") {
+			t.Errorf("%s warns %q", b.name(), b.Warnings)
+		}
+	}
+	if again := resolve(t, in, facts); !reflect.DeepEqual(again.Plan(), run.Plan()) {
+		t.Errorf("resolved again, the plan is %v, not %v", again.Plan(), run.Plan())
+	}
+}
+
+// One builder is one build, with the inputs as they are; several have a scope each.
+func TestResolveBuilds(t *testing.T) {
+	t.Parallel()
+	facts := scope.Facts{Branch: "main", Default: "main", Trusted: true}
+	run := resolve(t, several(t, ""), facts)
+	if got, want := run.Plan().Write, run.Builds[0].Plan.Write+","+run.Builds[1].Plan.Write; got != want || run.Builds[0].Plan.Write == run.Builds[1].Plan.Write {
+		t.Errorf("the builds write %q, not %q", got, want)
+	}
+	for _, b := range run.Builds {
+		if len(b.Caches) != 2 || len(b.Inputs.CacheFrom) != 2 || len(b.Inputs.CacheTo) != 2 || len(b.Warnings) != 0 {
+			t.Errorf("%s: %v, %v, %v, %q", b.name(), b.Caches, b.Inputs.CacheFrom, b.Inputs.CacheTo, b.Warnings)
+		}
+	}
+	in, problems := inputs.Parse([]string{"--builder", "embedded", "--cache", "none"}, nil, ".")
+	if len(problems) > 1 { // there is no Dockerfile here
+		t.Fatal(problems)
+	}
+	if one := resolve(t, in, facts); len(one.Builds) != 1 {
+		t.Errorf("%d builds on one builder", len(one.Builds))
+	}
+}
