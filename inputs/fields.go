@@ -9,10 +9,11 @@ import (
 
 //go:generate go run ./generate ..
 
-// Field describes one input. Its flag is --Name; its variables are INPUT_,
+// Field describes one input. Its flags are --Name and -Short; its variables are INPUT_,
 // PLUGIN_ and WARMLAYER_ followed by the name in upper case.
 type Field struct {
 	Name    string
+	Short   string // one letter, as docker build has it; "": none
 	Kind    syntax.Kind
 	Default string   // the value when unset; "" when there is none
 	Unset   string   // what unset means, in Markdown, where Default cannot say it
@@ -31,13 +32,13 @@ var Compressions = []string{"gzip", "estargz", "zstd", "uncompressed"}
 // docker/build-push-action.
 var Fields = []Field{
 	{Name: "context", Unset: "`.`; on GitHub without a checkout, `{{defaultContext}}`", Help: "Build context: a directory, a Git URL or an HTTP URL. On GitHub `{{defaultContext}}` is the repository at the commit of the run."},
-	{Name: "file", Unset: "`Dockerfile` in the context", Help: "Path of the Dockerfile. It is relative to the working directory or, when the context is a URL, to the context."},
+	{Name: "file", Short: "f", Unset: "`Dockerfile` in the context", Help: "Path of the Dockerfile. It is relative to the working directory or, when the context is a URL, to the context."},
 	{Name: "build-contexts", Kind: syntax.Lines, Help: "Additional build contexts, one `name=source` per line. A source is a directory, a URL, `docker-image://…` or `oci-layout://…`."},
 	{Name: "target", Unset: "the last stage", Help: "Stage of the Dockerfile to build."},
 	{Name: "build-args", Kind: syntax.Lines, Help: "Build arguments, one `NAME=value` per line. A bare `NAME` takes its value from the environment."},
 	{Name: "labels", Kind: syntax.Lines, Help: "Labels of the image, one `key=value` per line."},
 	{Name: "annotations", Kind: syntax.Lines, Help: "Annotations of the image, one `key=value` per line. A prefix sets the level: `index,manifest:key=value`."},
-	{Name: "tags", Kind: syntax.Words, Help: "Names of the image, such as `ghcr.io/owner/app:1.2`."},
+	{Name: "tags", Short: "t", Kind: syntax.Words, Help: "Names of the image, such as `ghcr.io/owner/app:1.2`."},
 	{Name: "push", Kind: syntax.Bool, Default: "false", Help: "Push the image to the registries of its tags."},
 	{Name: "load", Kind: syntax.Bool, Default: "false", Help: "Load the image into the local container engine."},
 	{Name: "outputs", Kind: syntax.Entries, Help: "Destinations of the result, one per line, such as `type=local,dest=out`. Types: `image`, `registry`, `local`, `oci`, `docker`, `tar`, `cacheonly`."},

@@ -36,9 +36,13 @@ func TestProblems(t *testing.T) {
 		{environ: []string{`PLUGIN_TAGS=["o/a"] ["o/b"]`}, want: "tags: this is not JSON"},
 		{args: []string{"--tags=o/a", "--tags=\"o/b"}, want: "tags: line 2: quotes are not balanced\nhint: close them, or write a quote inside quotes as \"\""},
 		{args: []string{"--tag=x"}, want: "--tag: there is no such input\nhint: did you mean \"--tags\"?"},
-		{args: []string{"-t", "."}, want: "argument 1 is not a flag\nhint: flags are spelled as in warmlayer --help"},
+		{args: []string{"-x", "."}, want: "argument 1 is not a flag\nhint: flags are spelled as in warmlayer --help"},
 		{args: []string{"--AKIA=x"}, want: "argument 1 is not a flag\nhint: flags are spelled as in warmlayer --help"},
 		{args: []string{"--cache-key", "--pull"}, want: "cache-key: --cache-key has no value\nhint: write --cache-key=value"},
+		{args: []string{"-x=y"}, want: "argument 1 is not a flag\nhint: flags are spelled as in warmlayer --help"},
+		{args: []string{"-t"}, want: "tags: -t has no value\nhint: write -t=value"},
+		{args: []string{"-t", "-f=Dockerfile"}, want: "tags: -t has no value\nhint: write -t=value"},
+		{args: []string{"-f=Dockerfile", "--file=Dockerfile.b"}, want: "file: --file is given twice and differs\nhint: set only one of them"},
 		{args: []string{"--cache-key=a", "--cache-key=b"}, want: "cache-key: --cache-key is given twice and differs\nhint: set only one of them"},
 		{args: []string{".", "hunter2"}, want: "argument 2 is unexpected\nhint: the only argument is the context; everything else is a flag"},
 
@@ -164,6 +168,16 @@ func TestImageNames(t *testing.T) {
 	}
 	if want := []string{"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6"}; !slices.Equal(v.Platforms, want) {
 		t.Errorf("platforms are %v, want %v", v.Platforms, want)
+	}
+}
+
+// The short flags are those of docker build, with the value behind a space or "=".
+func TestShortFlags(t *testing.T) {
+	t.Parallel()
+	v := mustParse(t, []string{"-t", "o/app:1", "-t=o/app:2", "-f", "Dockerfile"})
+	want := []string{"docker.io/o/app:1", "docker.io/o/app:2"}
+	if !slices.Equal(v.Tags, want) || v.File != "Dockerfile" {
+		t.Errorf("tags are %v and the Dockerfile is %s", v.Tags, v.File)
 	}
 }
 

@@ -137,15 +137,15 @@ func (p *parser) readFlags(args []string) {
 			p.readArgument(source, arg, i+1)
 			continue
 		}
-		name, value, hasValue := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-		f, ok := p.flag(arg, name, i+1)
+		spelling, value, hasValue := strings.Cut(arg, "=")
+		f, ok := p.flag(spelling, i+1)
 		switch {
 		case !ok:
 			continue
 		case !hasValue && f.Kind == syntax.Bool:
 			value = "true"
-		case !hasValue && (i+1 == len(args) || strings.HasPrefix(args[i+1], "--")):
-			p.report(name, 0, "--"+name+" has no value", "write --"+name+"=value")
+		case !hasValue && (i+1 == len(args) || isFlag(args[i+1])):
+			p.report(f.Name, 0, spelling+" has no value", "write "+spelling+"=value")
 			continue
 		case !hasValue:
 			i++
@@ -156,9 +156,25 @@ func (p *parser) readFlags(args []string) {
 	p.merge(source)
 }
 
-// flag finds the input that a flag sets; arg is its whole argument, number n.
-func (p *parser) flag(arg, name string, n int) (Field, bool) {
-	if !strings.HasPrefix(arg, "--") || !syntax.IsName(name) {
+// isFlag tells a flag from a value that begins with a hyphen: --name, or a short one.
+func isFlag(arg string) bool {
+	spelling, _, _ := strings.Cut(arg, "=")
+	return strings.HasPrefix(arg, "--") || shortFlag(spelling) >= 0
+}
+
+// shortFlag is the place in Fields of the input with a flag such as -t, or -1.
+func shortFlag(spelling string) int {
+	return slices.IndexFunc(Fields, func(f Field) bool { return f.Short != "" && spelling == "-"+f.Short })
+}
+
+// flag finds the input that a flag sets, from its spelling without the value. It is argument
+// number n.
+func (p *parser) flag(spelling string, n int) (Field, bool) {
+	if at := shortFlag(spelling); at >= 0 {
+		return Fields[at], true
+	}
+	name, long := strings.CutPrefix(spelling, "--")
+	if !long || !syntax.IsName(name) {
 		p.report("", 0, fmt.Sprintf("argument %d is not a flag", n), "flags are spelled as in warmlayer --help")
 		return Field{}, false
 	}

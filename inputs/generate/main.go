@@ -1,6 +1,7 @@
-// Command generate writes the generated parts of docs/reference and of the packages for
-// CIs (action.yml, plugin.yml, templates/build.yml), between marker comments, from the tables of package inputs. It takes the
-// repository's root as its argument, by default the working directory.
+// Command generate writes the generated parts of docs/reference and of the packages for CIs
+// (action.yml, plugin.yml, templates/build.yml). They stand between marker comments and come
+// from the tables of package inputs. The argument is the repository's root, by default the
+// working directory.
 //
 //	go run ./inputs/generate
 package main
@@ -11,8 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/warmlayer/warmlayer/inputs"
 )
 
 // part is a generated piece of a file, between two lines.
@@ -20,13 +19,13 @@ type part struct{ file, start, end, text string }
 
 func parts() []part {
 	return []part{
-		{"docs/reference/inputs.md", "<!-- inputs:start -->", "<!-- inputs:end -->", inputs.Table()},
-		{"docs/reference/outputs.md", "<!-- outputs:start -->", "<!-- outputs:end -->", inputs.OutputsTable()},
-		{"action.yml", "# inputs:start", "# inputs:end", inputs.ActionYAML()},
-		{"action.yml", "# outputs:start", "# outputs:end", inputs.OutputsYAML()},
-		{"templates/build.yml", "# inputs:start", "# inputs:end", inputs.GitLabInputs()},
-		{"templates/build.yml", "# variables:start", "# variables:end", inputs.GitLabVariables()},
-		{"plugin.yml", "# inputs:start", "# inputs:end", inputs.BuildkiteYAML()},
+		{"docs/reference/inputs.md", "<!-- inputs:start -->", "<!-- inputs:end -->", table()},
+		{"docs/reference/outputs.md", "<!-- outputs:start -->", "<!-- outputs:end -->", outputsTable()},
+		{"action.yml", "# inputs:start", "# inputs:end", actionYAML()},
+		{"action.yml", "# outputs:start", "# outputs:end", outputsYAML()},
+		{"templates/build.yml", "# inputs:start", "# inputs:end", gitLabInputs()},
+		{"templates/build.yml", "# variables:start", "# variables:end", gitLabVariables()},
+		{"plugin.yml", "# inputs:start", "# inputs:end", buildkiteYAML()},
 	}
 }
 

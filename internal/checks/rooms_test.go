@@ -30,7 +30,7 @@ var rooms = map[string][]string{
 	"internal/step":    {"internal/syntax", "inputs", "scope", "backends", "internal/login", "internal/gateway", "internal/builder", "internal/solve", "internal/report"},
 	"":                 {"internal/syntax", "inputs", "scope", "internal/builder", "internal/report", "internal/step"},
 
-	"inputs/generate":            {"inputs"},
+	"inputs/generate":            {"internal/syntax", "inputs"},
 	"internal/report/picture":    {},
 	"internal/testkit":           {"internal/syntax", "inputs", "scope", "backends"}, // for tests alone
 	"internal/testkit/ghaserver": {"internal/testkit"},

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -27,42 +25,6 @@ func TestUsage(t *testing.T) {
 	}
 	if Usage() != string(want) {
 		t.Errorf("--help differs from %s; run go test ./inputs -update and look at the difference", golden)
-	}
-}
-
-// What GitHub reads from action.yml is the table. Only the token has a default there:
-// any other would hide what other sources say.
-func TestActionYAML(t *testing.T) {
-	t.Parallel()
-	content, err := os.ReadFile("../action.yml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var action struct {
-		Name, Description, Author string
-		Inputs                    map[string]map[string]any
-		Outputs                   map[string]map[string]any
-		Runs                      struct{ Using, Image string }
-	}
-	if err := yaml.Unmarshal(content, &action); err != nil {
-		t.Fatal(err)
-	}
-	if len(action.Inputs) != len(Fields) || len(action.Outputs) != len(StepOutputs) || action.Runs.Using != "docker" {
-		t.Errorf("%d inputs, %d outputs, using %q", len(action.Inputs), len(action.Outputs), action.Runs.Using)
-	}
-	for _, f := range Fields {
-		in := action.Inputs[f.Name]
-		description, _ := in["description"].(string)
-		if !strings.HasPrefix(description, f.Help) {
-			t.Errorf("%s is described as %q", f.Name, description)
-		}
-		var want any
-		if f.Name == "github-token" {
-			want = "${{ github.token }}"
-		}
-		if in["default"] != want {
-			t.Errorf("%s has the default %v, want %v", f.Name, in["default"], want)
-		}
 	}
 }
 
