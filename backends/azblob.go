@@ -28,12 +28,12 @@ import (
 type Azblob struct {
 	objectCache
 	account   string
-	url       string // the account's: "https://account.blob.core.windows.net"
+	url       string // of the account: "https://account.blob.core.windows.net"
 	container string
-	prefix    string // as given
+	prefix    string // as in the line or the environment
 
-	client func() (*container.Client, error) // made when it is first wanted
-	exists atomic.Bool                       // the container is known to be there
+	client func() (*container.Client, error) // made on first use
+	exists atomic.Bool                       // the container is known to exist
 }
 
 // azblobAttrs are those of BuildKit's azblob cache, beside the ones of every export.
@@ -51,8 +51,9 @@ var azblobVariables = map[string]string{
 	"prefix":       "BUILDKIT_AZURE_STORAGE_PREFIX",
 }
 
-// isContainer is Microsoft's rule ("Naming and referencing containers, blobs, and
-// metadata"), without the containers whose names begin with $, which have no folders.
+// isContainer checks a container's name by Microsoft's rules ("Naming and referencing
+// containers, blobs, and metadata"). Names that begin with $ are refused: these containers
+// have no folders.
 func isContainer(v string) (string, bool) {
 	ok := len(v) >= 3 && len(v) <= 63
 	for word := range strings.SplitSeq(v, "-") {
@@ -61,8 +62,8 @@ func isContainer(v string) (string, bool) {
 	return "3 to 63 lower-case letters, digits and single hyphens", ok
 }
 
-// isBlobFolder: joining it with others leads nowhere else, in BuildKit and in the service,
-// which drops dots at the end of a segment and takes \ for / (as isContainer).
+// isBlobFolder checks that a joined path stays below this folder, in BuildKit and in the
+// service, which drops dots at the end of a segment and reads \ as / (source as isContainer).
 func isBlobFolder(v string) (string, bool) {
 	ok := !strings.ContainsFunc(v, func(r rune) bool { return r == '\\' || unicode.IsControl(r) })
 	for part := range strings.SplitSeq(v, "/") {
@@ -170,21 +171,22 @@ func (c *Azblob) checkPlace(p *problems, line map[string]string) {
 	}
 }
 
-// String names the account too: containers of several may be called the same.
+// String contains the account, because containers of two accounts may have the same name.
 func (c *Azblob) String() string {
 	return "azblob " + path.Join(c.account, c.container, c.prefix)
 }
 
-// retryDelay is the first pause of the SDK's three retries, so that the last of them
-// comes before a probe usually ends.
+// retryDelay is the first pause of the SDK's three retries. It is so short that the last
+// retry usually comes before probe-timeout.
 const retryDelay = 200 * time.Millisecond
 
-// newClient follows BuildKit's createContainerClient, so that one line works the same in
-// both. Credentials that are not given come from the SDK's default chain: environment,
-// workload identity, managed identity, az and azd.
+// newClient follows BuildKit's createContainerClient (v0.33.1,
+// cache/remotecache/azblob/utils.go), so that one line means the same in both. Without a key
+// in the line the SDK's default chain is used: environment, workload identity, managed
+// identity, az and azd.
 func (c *Azblob) newClient() (*container.Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = statObjects // else a batch's connections are closed after it
+	transport.MaxIdleConnsPerHost = statObjects // keeps a batch's connections for the next one
 	options := &container.ClientOptions{ClientOptions: policy.ClientOptions{
 		Transport: &http.Client{Transport: transport},
 		Retry:     policy.RetryOptions{RetryDelay: retryDelay},
@@ -201,7 +203,7 @@ func (c *Azblob) newClient() (*container.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for an identity: %w", err)
 	}
-	// Asked for once here, so that a machine without any is not asked again for every blob.
+	// Asked for once here: on a machine without an identity the SDK would search again for every blob.
 	ctx, cancel := context.WithTimeout(context.Background(), credentialsTimeout)
 	defer cancel()
 	if _, err := identity.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{storageScope}}); err != nil {
@@ -210,16 +212,17 @@ func (c *Azblob) newClient() (*container.Client, error) {
 	return container.NewClient(place, identity, options)
 }
 
-// storageScope is what tokens for blobs are asked for (azblob v1.5.0, internal/shared).
+// storageScope is the scope of tokens for Blob Storage (azblob v1.5.0, internal/shared).
 const storageScope = "https://storage.azure.com/.default"
 
-// oneLine is the SDK's page about each identity that it tried, without its rulers.
+// oneLine joins the lines of the SDK's error, which lists each identity that it tried, and
+// drops its rulers of hyphens.
 func oneLine(err error) string {
-	var said []string
+	var lines []string
 	for line := range strings.Lines(err.Error()) {
 		if line = strings.TrimSpace(line); strings.Trim(line, "-") != "" {
-			said = append(said, line)
+			lines = append(lines, line)
 		}
 	}
-	return strings.Join(said, "; ")
+	return strings.Join(lines, "; ")
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 )
 
-// blobContainer is the objects of an Azblob cache. One that is missing is made by the
-// first write, as BuildKit does; until then, nothing is in it.
+// blobContainer is the service of an Azblob cache. The first write creates a missing
+// container, as BuildKit does; until then all its blobs are absent.
 type blobContainer struct{ *Azblob }
 
 func (b *blobContainer) at(key string) string { return b.url + "/" + b.container + "/" + key }
@@ -45,7 +45,7 @@ func (b *blobContainer) get(ctx context.Context, key string, offset int64) (io.R
 	}
 	metadata := map[string]string{}
 	for k, v := range object.Metadata {
-		metadata[strings.ToLower(k)] = *v // Go writes headers with capitals
+		metadata[strings.ToLower(k)] = *v // Go capitalizes headers
 	}
 	return object.NewRetryReader(ctx, nil), metadata, nil
 }
@@ -63,8 +63,8 @@ func (b *blobContainer) put(ctx context.Context, key string, content []byte, met
 	return azureError(err)
 }
 
-// upload implements service, in blocks. Those of one that breaks off are no blob; the
-// service drops them after a week.
+// upload implements service, in blocks. Only a complete upload commits its blocks as a blob;
+// the service drops uncommitted blocks after a week.
 func (b *blobContainer) upload(ctx context.Context, key string, body io.Reader, size int64) error {
 	target, err := b.target(ctx, key)
 	if err != nil {
@@ -72,7 +72,7 @@ func (b *blobContainer) upload(ctx context.Context, key string, body io.Reader, 
 	}
 	_, err = target.UploadStream(ctx, body, &blockblob.UploadStreamOptions{BlockSize: partSize, Concurrency: partsAtOnce})
 	if bloberror.HasCode(err, bloberror.InvalidBlockList) {
-		// Another upload of this blob came to its end first, which drops all other blocks.
+		// Another upload of this blob was committed first, and the service dropped these blocks.
 		if there, headErr := b.head(ctx, key); headErr == nil && there == size {
 			return nil
 		}
@@ -80,7 +80,7 @@ func (b *blobContainer) upload(ctx context.Context, key string, body io.Reader, 
 	return azureError(err)
 }
 
-// target is a blob to be written, in a container that is there.
+// target is a client for the blob that is to be written. It creates a missing container.
 func (b *blobContainer) target(ctx context.Context, key string) (*blockblob.Client, error) {
 	client, err := b.client()
 	if err != nil {
@@ -94,14 +94,14 @@ func (b *blobContainer) target(ctx context.Context, key string) (*blockblob.Clie
 		_, err = client.Create(ctx, nil)
 	}
 	if err != nil && !bloberror.HasCode(err, bloberror.ContainerAlreadyExists) {
-		return nil, fmt.Errorf("make the container: %w", azureError(err))
+		return nil, fmt.Errorf("create the container: %w", azureError(err))
 	}
 	b.exists.Store(true)
 	return client.NewBlockBlobClient(key), nil
 }
 
-// readError tells a missing blob from a missing container, which has no blobs either,
-// and both from everything else.
+// readError is [ErrAbsent] for a missing blob and for a missing container, each with its own
+// text, and the service's answer for all other errors.
 func (b *blobContainer) readError(err error) error {
 	switch {
 	case bloberror.HasCode(err, bloberror.ContainerNotFound):
@@ -116,7 +116,7 @@ func (b *blobContainer) readError(err error) error {
 	return azureError(err)
 }
 
-// azureError is what the service answered, without the page that the SDK makes of it.
+// azureError is the service's answer, without the SDK's text of many lines.
 func azureError(err error) error {
 	var response *azcore.ResponseError
 	if errors.As(err, &response) {
@@ -125,8 +125,8 @@ func azureError(err error) error {
 	return err
 }
 
-// responseError is an answer of Azure's: "AuthenticationFailed", or where it gives no
-// code, "HTTP status 502".
+// responseError is an answer of Azure: its error code, such as "AuthenticationFailed", or
+// without a code "HTTP status 502".
 type responseError struct{ *azcore.ResponseError }
 
 func (e *responseError) Error() string {
@@ -134,9 +134,9 @@ func (e *responseError) Error() string {
 	case "":
 		return fmt.Sprintf("HTTP status %d", e.StatusCode)
 	case bloberror.AuthenticationFailed:
-		return e.ErrorCode + " (is the key, or the identity, one of this account's?)"
+		return e.ErrorCode + " (check that the key or the identity belongs to this account)"
 	case bloberror.AuthorizationPermissionMismatch:
-		return e.ErrorCode + " (to write caches an identity needs the role Storage Blob Data Contributor, to read them Storage Blob Data Reader)"
+		return e.ErrorCode + " (the identity needs the role Storage Blob Data Contributor to write caches, or Storage Blob Data Reader to read them)"
 	}
 	return e.ErrorCode
 }

@@ -23,26 +23,26 @@ import (
 
 // GHA is a cache in the GitHub Actions cache service, in the entries that BuildKit keeps
 // there (v0.33.1, cache/remotecache/gha/gha.go): buildkit-blob-1-<digest>, and
-// index-<scope>-1-<hash of the Git ref>#<n> with an annotated cache config. GitHub keeps
-// Git refs apart by itself, so that one of BuildKit's scopes holds all branches:
-// the given one, "buildkit" without, and a hyphen and the key where there is one. The
-// scope N is then the index of the Git ref that N stands for.
+// index-<scope>-1-<hash of the Git ref>#<n> with an annotated cache config. GitHub separates
+// Git refs itself, so one of BuildKit's scopes holds all branches: the attribute scope
+// ("buildkit" by default), followed by a hyphen and the key where there is a key. The
+// scope N is the index of the Git ref that N stands for.
 type GHA struct {
 	objectCache
-	base string // of BuildKit's scope
+	base string // BuildKit's scope, without the key
 	url  string // of the service
-	v2   bool
-	mode string // ACTIONS_CACHE_MODE: "read", "none", "write" or "write-only"; any other is no limit
+	v2   bool   // version 2 of the service's protocol
+	mode string // ACTIONS_CACHE_MODE: "read", "none", "write" or "write-only"; any other value sets no limit
 
-	cache   *actionscache.Cache   // nil when the token is no good
-	err     error                 // why it is not
-	http    *http.Client          // for what lies at entries' URLs
-	rest    *actionscache.RestAPI // lists the keys of entries; nil: they are looked up one by one
-	lookups chan struct{}         // one for each look-up that may be under way
-	found   sync.Map              // entries that were looked up, by key, for the one who opens them
-	seen    sync.Map              // the newest versions of mutable entries that were seen, by key
+	cache   *actionscache.Cache   // nil when the token is not valid
+	err     error                 // why cache is nil
+	http    *http.Client          // for requests to entries' URLs
+	rest    *actionscache.RestAPI // lists the keys of entries; nil: each key is looked up
+	lookups chan struct{}         // a slot for each concurrent look-up
+	found   sync.Map              // entries that were looked up, by key, until they are opened
+	seen    sync.Map              // the newest known version of each series of entries, by key
 
-	source, destination *ghaStore // instead of objectCache's
+	source, destination *ghaStore // in place of objectCache's
 }
 
 // ghaAttrs are those of BuildKit's gha cache, beside the ones of every export.
@@ -51,14 +51,13 @@ var ghaAttrs = []attr{
 	{"ghtoken", notEmpty}, {"repository", isRepository}, {"timeout", isTimeout},
 }
 
-// What BuildKit takes when its attributes do not say.
+// BuildKit's defaults of the attributes scope and timeout.
 const (
 	defaultScope   = "buildkit"
-	defaultTimeout = 10 * time.Minute // for waiting until the service takes requests again
+	defaultTimeout = 10 * time.Minute // the longest wait when the service limits the rate of requests
 )
 
-// lookupsAtOnce bounds the look-ups under way, of which GitHub lets a repository make only so
-// many a minute.
+// lookupsAtOnce bounds concurrent look-ups, because GitHub limits their rate for each repository.
 const lookupsAtOnce = 16
 
 func newGHA(p *problems, attrs map[string]string, o Options) Backend {
@@ -81,18 +80,18 @@ func newGHA(p *problems, attrs map[string]string, o Options) Backend {
 	return c
 }
 
-// connect makes the clients. It opens no connection: that a token is no good is known at once.
+// connect makes the clients. It opens no connection: a malformed token is found by parsing it.
 func (c *GHA) connect(r runner, timeout time.Duration) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = lookupsAtOnce // else a batch's connections are closed after it
+	transport.MaxIdleConnsPerHost = lookupsAtOnce // keeps a batch's connections for the next one
 	c.http = &http.Client{Transport: transport}
 	options := actionscache.Opt{
 		Client: c.http, Timeout: timeout,
 		BackoffPool: &actionscache.BackoffPool{}, UserAgent: "warmlayer",
 	}
-	// What is said of a token holds no part of it.
+	// The library's errors about a token contain no part of it.
 	if c.cache, c.err = actionscache.New(r.token, r.url, r.v2, options); c.err != nil {
-		c.err = fmt.Errorf("the runner's token is no good: %w", c.err)
+		c.err = fmt.Errorf("the runner's token is not valid: %w", c.err)
 	}
 	if r.ghtoken != "" {
 		options.Client = &http.Client{Transport: &restTransport{base: r.api, next: transport}}
@@ -109,7 +108,7 @@ func (c *GHA) Scopes() Scopes { return c.source }
 func (c *GHA) Destination() Store { return c.destination }
 
 // Imports implements [Backend]. BuildKit reads the indexes of all Git refs that the token
-// reaches, so that mostly one entry stands for all scopes.
+// reaches, so usually one entry stands for all scopes.
 func (c *GHA) Imports(p scope.Plan) []client.CacheOptionsEntry {
 	var entries []client.CacheOptionsEntry
 	for _, s := range p.Read {
@@ -138,12 +137,12 @@ func (c *GHA) attrs(n scope.Name) map[string]string {
 	return attrs
 }
 
-// cacheScope is BuildKit's scope for a name. Servers that do not tell Git refs apart
-// need the name in full.
+// cacheScope is BuildKit's scope for a name. On servers that do not separate Git refs it
+// contains the whole name.
 func (c *GHA) cacheScope(n scope.Name) string {
 	_, key := n.Cut()
 	switch {
-	case c.oneForAll():
+	case c.sharedByRefs():
 		return c.base + "-" + string(n)
 	case key != "":
 		return c.base + "-" + key
@@ -151,23 +150,24 @@ func (c *GHA) cacheScope(n scope.Name) string {
 	return c.base
 }
 
-// indexKey is the key of a name's index, less its version.
+// indexKey is the key of a name's index, without the version's number.
 func (c *GHA) indexKey(n scope.Name) string {
 	ref, _ := c.ref(n)
 	hash := sha256.Sum256([]byte(ref))
 	return "index-" + c.cacheScope(n) + "-1-" + hex.EncodeToString(hash[:])[:8]
 }
 
-// oneForAll reports whether the token has a single scope without a name: those of Gitea,
-// Forgejo and act (nektos/act v0.2.89, pkg/common/auth.go), which keep no refs apart.
-func (c *GHA) oneForAll() bool {
+// sharedByRefs reports whether all Git refs share one cache: the token names a single scope,
+// the empty one. So it is with Gitea, Forgejo and act (nektos/act v0.2.89, pkg/common/auth.go).
+func (c *GHA) sharedByRefs() bool {
 	return c.cache != nil && len(c.cache.Scopes()) == 1 && c.cache.Scopes()[0].Scope == ""
 }
 
-// ref is the Git ref that a name stands for, among those that the token reaches.
+// ref is the Git ref that a name stands for, if the token reaches it. It is "" when all refs
+// share one cache, and without a valid token.
 func (c *GHA) ref(n scope.Name) (ref string, reached bool) {
-	if c.cache == nil || c.oneForAll() {
-		return "", true // nobody knows; or all are one
+	if c.cache == nil || c.sharedByRefs() {
+		return "", true
 	}
 	own, _ := n.Cut()
 	for _, s := range c.cache.Scopes() {
@@ -178,22 +178,22 @@ func (c *GHA) ref(n scope.Name) (ref string, reached bool) {
 	return "", false
 }
 
-// blind reports whether the cache is written by one who may not read it.
-func (c *GHA) blind() bool { return c.mode == "write-only" }
+// writeOnly reports whether this job may write the cache and not read it.
+func (c *GHA) writeOnly() bool { return c.mode == "write-only" }
 
-// withholds says why a scope is not read, "" when it may be.
+// withholds is the reason why a scope must not be read, "" when it may be.
 func (c *GHA) withholds(n scope.Name) string {
-	if c.mode == "none" || c.blind() {
+	if c.mode == "none" || c.writeOnly() {
 		return "not read: ACTIONS_CACHE_MODE=" + c.mode
 	}
 	if _, reached := c.ref(n); !reached {
-		return "out of the reach of the runner's token"
+		return "not read: the runner's token does not reach it"
 	}
 	return ""
 }
 
-// Refuses implements [Limited]: the runner's mode and the token's claim "ac" both have a say.
-// What may be read there may be read by whoever has a token, whatever its permission.
+// Refuses implements [Limited]. Both ACTIONS_CACHE_MODE and the token's claim "ac" must allow
+// the write.
 func (c *GHA) Refuses(p scope.Plan) string {
 	if c.mode == "none" || c.mode == "read" {
 		return "ACTIONS_CACHE_MODE=" + c.mode
@@ -201,7 +201,7 @@ func (c *GHA) Refuses(p scope.Plan) string {
 	if c.cache == nil {
 		return ""
 	}
-	// Of several BuildKit takes the last.
+	// Of several writable scopes BuildKit uses the last.
 	var writable *actionscache.Scope
 	for _, s := range c.cache.Scopes() {
 		if s.Permission&actionscache.PermissionWrite != 0 {
@@ -212,19 +212,19 @@ func (c *GHA) Refuses(p scope.Plan) string {
 	switch {
 	case writable == nil:
 		return "the runner's token may only read"
-	case !c.oneForAll() && scope.RefName(writable.Scope) != own:
+	case !c.sharedByRefs() && scope.RefName(writable.Scope) != own:
 		return fmt.Sprintf("the runner's token writes the cache of %s, not %s", writable.Scope, p.Write)
 	}
 	return ""
 }
 
-// isCacheScope is a part of an entry's key, of which GitHub takes 512 characters and no comma.
+// isCacheScope checks a part of an entry's key. GitHub's keys have at most 512 characters and no comma.
 func isCacheScope(v string) (string, bool) {
 	ok := v != "" && len(v) <= 100 && !strings.ContainsFunc(v, func(r rune) bool { return r == ',' || unicode.IsControl(r) })
 	return "a name of at most 100 characters, without the branch: GitHub keeps branches apart", ok
 }
 
-// isTimeout is a span of time in Go's form, which BuildKit's is.
+// isTimeout checks a duration in Go's form, as BuildKit does.
 func isTimeout(v string) (string, bool) {
 	d, err := time.ParseDuration(v)
 	return "a time such as 30s or 10m", err == nil && d > 0

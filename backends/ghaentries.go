@@ -19,23 +19,23 @@ import (
 	actionscache "github.com/tonistiigi/go-actions-cache"
 )
 
-// entries is the service of a GHA cache: its objects are entries, which never change.
+// entries is the service of a GHA cache: its objects are cache entries, which are immutable.
 type entries struct {
 	*GHA
 	list sync.Once
-	keys map[string]struct{} // of all blobs that the token reaches; nil when nobody lists them
+	keys map[string]struct{} // keys of the blobs that the token reaches; nil without a list
 }
 
 func (e *entries) at(key string) string { return "cache entry " + key }
 
-// head tells whether there is an entry. The service says nothing of its size. Who may
-// only write finds out by trying.
+// head looks an entry up. The service does not report its size. A token that may only
+// write cannot look up: every entry is absent, and saving it again is refused.
 func (e *entries) head(ctx context.Context, key string) (int64, error) {
-	if e.blind() {
+	if e.writeOnly() {
 		return 0, ErrAbsent
 	}
 	e.list.Do(func() { e.keys = e.listKeys(ctx) })
-	// GitHub's lists may lag behind, so that only what is in one is certain.
+	// GitHub's lists may lag behind: a listed key exists, any other has to be looked up.
 	if _, ok := e.keys[key]; ok {
 		return UnknownSize, nil
 	}
@@ -47,15 +47,15 @@ func (e *entries) head(ctx context.Context, key string) (int64, error) {
 	return UnknownSize, nil
 }
 
-// listFor bounds the listing, so that a probe has time left to look up.
-const listFor = 3 * time.Second
+// listTimeout bounds the listing, and leaves time for look-ups before probe-timeout.
+const listTimeout = 3 * time.Second
 
-// listKeys is nil where the user gave no token for it, or it could not be had.
+// listKeys lists the keys of all blobs. It is nil without ghtoken, and when the listing fails.
 func (e *entries) listKeys(ctx context.Context) map[string]struct{} {
 	if e.rest == nil || e.cache == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, listFor)
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	keys, err := e.cache.AllKeys(ctx, e.rest, blobPrefix)
 	if err != nil {
@@ -64,7 +64,7 @@ func (e *entries) listKeys(ctx context.Context) map[string]struct{} {
 	return keys
 }
 
-// lookUp finds an entry by its whole key. Services do not tell capitals from small letters.
+// lookUp finds the entry with this key, or returns [ErrAbsent]. Services ignore a key's case.
 func (e *entries) lookUp(ctx context.Context, key string) (*actionscache.Entry, error) {
 	entry, err := e.load(ctx, key)
 	if err == nil && !strings.EqualFold(entry.Key, key) {
@@ -73,7 +73,7 @@ func (e *entries) lookUp(ctx context.Context, key string) (*actionscache.Entry, 
 	return entry, err
 }
 
-// load finds the newest entry whose key begins so, or [ErrAbsent].
+// load finds the newest entry whose key has the prefix, or returns [ErrAbsent].
 func (e *entries) load(ctx context.Context, prefix string) (*actionscache.Entry, error) {
 	if e.err != nil {
 		return nil, e.err
@@ -101,10 +101,10 @@ func (e *entries) load(ctx context.Context, prefix string) (*actionscache.Entry,
 	}
 }
 
-// readTries is how often the service, or its storage, is asked that has a fault of its own.
+// readTries is how often a request is made while the service or its storage answers 5xx.
 const readTries = 3
 
-// pause waits before the next try, longer each time.
+// pause waits before the next try: 1 second after the first, 2 after the second.
 func pause(ctx context.Context, try int) error {
 	select {
 	case <-time.After(time.Duration(try) * time.Second):
@@ -114,24 +114,24 @@ func pause(ctx context.Context, try int) error {
 	}
 }
 
-// get streams an entry. One that was looked up before is not looked up again.
+// get streams an entry. It uses the result of an earlier look-up, once.
 func (e *entries) get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
 	var err error
-	found, looked := e.found.LoadAndDelete(key)
+	found, known := e.found.LoadAndDelete(key)
 	entry, _ := found.(*actionscache.Entry)
-	if !looked {
+	if !known {
 		if entry, err = e.lookUp(ctx, key); err != nil {
 			return nil, nil, err
 		}
 	}
 	body, err := e.download(ctx, entry.URL, offset)
-	if errors.Is(err, errExpired) && looked {
-		return e.get(ctx, key, offset)
+	if errors.Is(err, errExpired) && known {
+		return e.get(ctx, key, offset) // with a new URL
 	}
 	return body, nil, err
 }
 
-// put makes an entry.
+// put saves a small entry. Entries have no metadata.
 func (e *entries) put(ctx context.Context, key string, content []byte, _ map[string]string) error {
 	return e.save(ctx, key, actionscache.NewBlob(content), bytes.NewReader(nil))
 }
@@ -140,9 +140,9 @@ func (e *entries) upload(ctx context.Context, key string, body io.Reader, size i
 	return e.save(ctx, key, &stream{from: body, size: size}, body)
 }
 
-// save makes an entry, unless there is one with that key: then another build is about to
-// end it, or has. Or another cache of this one, which gets the same body at the same
-// speed: what is left of it is read all the same.
+// save creates an entry. When the key is taken, another build has saved or is saving the same
+// content, or another cache of this build is. All caches of a build receive the same body at
+// the same time, so the body is read to its end before the other upload is awaited.
 func (e *entries) save(ctx context.Context, key string, content actionscache.Blob, body io.Reader) error {
 	if e.err != nil {
 		return e.err
@@ -151,24 +151,24 @@ func (e *entries) save(ctx context.Context, key string, content actionscache.Blo
 	if !errors.Is(err, os.ErrExist) {
 		return plainly(err)
 	}
-	if _, err := io.Copy(io.Discard, body); err != nil || e.blind() {
+	if _, err := io.Copy(io.Discard, body); err != nil || e.writeOnly() {
 		return err
 	}
 	return e.await(ctx, key)
 }
 
-// How long another build may take for an entry that it has begun, and how often it is
-// asked for. Nobody sees whether that build is still at it.
+// How long an entry that another build has begun is awaited, and how often it is looked up.
+// The service does not tell whether that build still runs.
 const (
-	awaitFor   = time.Minute
-	awaitEvery = time.Second
+	awaitTimeout  = time.Minute
+	awaitInterval = time.Second
 )
 
-// await waits for an entry to be there, since an index must not name a blob that is not.
+// await waits until an entry exists, because an index must not name a missing blob.
 func (e *entries) await(ctx context.Context, key string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, awaitFor, fmt.Errorf("another build began it, and did not end within %s", awaitFor))
+	ctx, cancel := context.WithTimeoutCause(ctx, awaitTimeout, fmt.Errorf("another build began this entry and did not complete it within %s", awaitTimeout))
 	defer cancel()
-	tick := time.NewTicker(awaitEvery)
+	tick := time.NewTicker(awaitInterval)
 	defer tick.Stop()
 	for {
 		if _, err := e.lookUp(ctx, key); !errors.Is(err, ErrAbsent) {
@@ -182,13 +182,13 @@ func (e *entries) await(ctx context.Context, key string) error {
 	}
 }
 
-// version is one of a mutable entry's.
+// version is one version of a series of entries.
 type version struct {
-	number  int // 0: there is none
+	number  int // 0: the series is empty
 	content digest.Digest
 }
 
-// last is the newest version of a mutable entry that was seen, and whether one was looked for.
+// last is the newest known version of a series. It reports false when the series was not read.
 func (c *GHA) last(key string) (version, bool) {
 	v, ok := c.seen.Load(key)
 	if !ok {
@@ -199,8 +199,8 @@ func (c *GHA) last(key string) (version, bool) {
 
 func (c *GHA) saw(key string, v version) { c.seen.Store(key, v) }
 
-// newest is the newest version of a mutable entry, as BuildKit keeps its index: a series
-// of entries <key>#<n>. There is none with the number 0.
+// newest finds the newest version in a series <key>#1, <key>#2, …, the form in which BuildKit
+// keeps its index.
 func (e *entries) newest(ctx context.Context, key string) (*actionscache.Entry, int, error) {
 	entry, err := e.load(ctx, key+"#")
 	if err != nil {
@@ -208,11 +208,11 @@ func (e *entries) newest(ctx context.Context, key string) (*actionscache.Entry, 
 	}
 	number, err := strconv.Atoi(entry.Key[strings.LastIndex(entry.Key, "#")+1:])
 	if err != nil || number < 1 {
-		return nil, 0, fmt.Errorf("%q is no version of it", entry.Key)
+		return nil, 0, fmt.Errorf("%q does not end with a version's number", entry.Key)
 	}
 	for !e.v2 {
 		// Servers of version 1 keep the time in seconds (nektos/act v0.2.89,
-		// pkg/artifactcache): of two versions of one second either is the newest to them.
+		// pkg/artifactcache), so they may return either of two versions of one second.
 		next, err := e.lookUp(ctx, key+"#"+strconv.Itoa(number+1))
 		if errors.Is(err, ErrAbsent) {
 			break
@@ -225,11 +225,11 @@ func (e *entries) newest(ctx context.Context, key string) (*actionscache.Entry, 
 	return entry, number, nil
 }
 
-// replaceTries is how many other builds may write an index at the same time.
+// replaceTries is how many numbers are tried when other builds take them at the same time.
 const replaceTries = 10
 
-// replace makes the next version after the one with a number. If another build has made,
-// or has begun, that version, the one after it: the last one counts.
+// replace saves the version after number and returns its number. It skips numbers that
+// another build has taken: the highest number counts.
 func (e *entries) replace(ctx context.Context, key string, number int, content []byte) (int, error) {
 	if e.err != nil {
 		return 0, e.err
@@ -241,14 +241,14 @@ func (e *entries) replace(ctx context.Context, key string, number int, content [
 			return number, plainly(err)
 		}
 	}
-	return 0, fmt.Errorf("the last %d versions of it were all begun by others", replaceTries)
+	return 0, fmt.Errorf("other builds have taken each of the next %d versions", replaceTries)
 }
 
-// errExpired says that a URL is refused: signed ones hold for some minutes.
-var errExpired = errors.New("its storage refuses the URL")
+// errExpired says that the storage refuses a signed URL. These are valid for some minutes.
+var errExpired = errors.New("the service's storage refuses the URL")
 
-// download streams what lies at an entry's URL from an offset. The library's own way
-// connects anew for every read that does not begin at 0.
+// download streams the content at an entry's URL from the byte at offset. The library's
+// reader would open a new connection for every read that does not begin at 0.
 func (e *entries) download(ctx context.Context, url string, offset int64) (io.ReadCloser, error) {
 	for try := 1; ; try++ {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -274,7 +274,7 @@ func (e *entries) download(ctx context.Context, url string, offset int64) (io.Re
 		case answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusUnauthorized:
 			return nil, errExpired
 		case answer.StatusCode < 500 || try == readTries:
-			return nil, fmt.Errorf("its storage answers %s", answer.Status)
+			return nil, fmt.Errorf("the service's storage answers %s", answer.Status)
 		}
 		if err := pause(ctx, try); err != nil {
 			return nil, err
@@ -282,10 +282,10 @@ func (e *entries) download(ctx context.Context, url string, offset int64) (io.Re
 	}
 }
 
-// query is that of a URL in a message. The service's own URLs carry signatures there.
+// query matches the query of a URL in a message. Queries of the service's URLs hold signatures.
 var query = regexp.MustCompile(`\?[^\s"']*`)
 
-// plainError is an error in fewer words, without the queries of URLs.
+// plainError is an error with a text of one line, without the queries of URLs.
 type plainError struct {
 	text string
 	err  error
@@ -294,7 +294,7 @@ type plainError struct {
 func (e *plainError) Error() string { return e.text }
 func (e *plainError) Unwrap() error { return e.err }
 
-// plainly says in one line what the service, or Azure's storage behind it, answered.
+// plainly gives an answer of the service, or of Azure's storage behind it, as a [plainError].
 func plainly(err error) error {
 	if err == nil {
 		return nil
@@ -302,7 +302,7 @@ func plainly(err error) error {
 	text := err.Error()
 	var storage *azcore.ResponseError
 	if errors.As(err, &storage) {
-		text = "its storage answers " + azureError(storage).Error()
+		text = "the service's storage answers " + azureError(storage).Error()
 	}
 	return &plainError{query.ReplaceAllString(text, "?…"), err}
 }

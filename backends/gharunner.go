@@ -11,20 +11,22 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// runner is what a runner tells of its cache service, and the line in its stead.
+// runner describes the cache service of a job: attributes of the line, or else the job's
+// environment.
 type runner struct {
 	token      string // ACTIONS_RUNTIME_TOKEN; "" outside a runner
-	url        string // of the service; "" when nobody says
-	v2         bool
-	ghtoken    string // "" leaves out GitHub's API
+	url        string // of the service; "" when unknown
+	v2         bool   // version 2 of the service's protocol
+	ghtoken    string // for GitHub's API; "": the API is not used
 	repository string // owner/name
-	api        string // of GitHub, as the runner knows it
+	api        string // URL of GitHub's API
 }
 
-// ghaRunner reads the environment of a job. To a container action the runner passes
-// everything but ACTIONS_CACHE_SERVICE_V2, the word that github.com serves version 2
-// alone (actions/toolkit, packages/cache/src/internal/config.ts), so that the server's
-// name decides. GitHub Enterprise Server, Gitea, Forgejo and act have version 1.
+// ghaRunner reads the line and the environment of a job. A runner sets
+// ACTIONS_CACHE_SERVICE_V2 where the service speaks version 2 only, which is on github.com
+// (actions/toolkit, packages/cache/src/internal/config.ts). It does not pass this variable
+// to container actions, so the server's name decides too. GitHub Enterprise Server, Gitea,
+// Forgejo and act have version 1.
 func ghaRunner(attrs map[string]string, getenv func(string) string) runner {
 	r := runner{
 		token:      cmp.Or(attrs["token"], getenv("ACTIONS_RUNTIME_TOKEN")),
@@ -50,8 +52,8 @@ func ghaRunner(attrs map[string]string, getenv func(string) string) runner {
 	return r
 }
 
-// onGitHub tells github.com, and the ghe.com of those who have their data elsewhere, from
-// all others. act takes github.com for its server.
+// onGitHub reports whether the server is github.com, or an enterprise's on ghe.com. act,
+// Gitea and Forgejo have variables of their own; act also claims to be github.com.
 func onGitHub(getenv func(string) string) bool {
 	for _, other := range []string{"ACT", "GITEA_ACTIONS", "FORGEJO_ACTIONS"} {
 		if getenv(other) != "" {
@@ -84,7 +86,7 @@ func (r runner) check(p *problems, attrs map[string]string, o Options) {
 	}
 }
 
-// entry is what BuildKit is told, without the scope.
+// entry holds the attributes of native entries, without the scope.
 func (r runner) entry(attrs map[string]string) map[string]string {
 	entry := map[string]string{"token": r.token, "version": "1", "url": r.url}
 	if r.v2 {
@@ -99,13 +101,13 @@ func (r runner) entry(attrs map[string]string) map[string]string {
 	return entry
 }
 
-// usable reports whether a job has this cache without anything being set up for it.
+// usable reports whether this job can use the cache without further settings.
 func (r runner) usable(o Options) bool {
 	return r.token != "" && r.url != "" && o.Getenv("ACTIONS_CACHE_MODE") != "none" && !o.plain()
 }
 
-// restTransport sends requests for api.github.com to the API that the runner names, and
-// makes an error of every answer but a good one: the library takes them all for lists.
+// restTransport sends requests for api.github.com to the API of the runner's server. Every
+// status but 200 is an error, because the library reads all answers as lists.
 type restTransport struct {
 	base string // "https://api.github.com"
 	next http.RoundTripper

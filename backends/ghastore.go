@@ -15,11 +15,11 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// blobPrefix stands before the digest in the key of a blob's entry.
+// blobPrefix precedes the digest in the key of a blob's entry.
 const blobPrefix = "buildkit-blob-1-"
 
-// ghaStore is a GHA cache as a store: blobs are entries, and for each scope there are two
-// that change, the index and the record of who wrote it.
+// ghaStore is a GHA cache as a store. A blob is an entry. Each scope has two series of
+// entries: the index, and the record.
 type ghaStore struct {
 	*objects
 	entries *entries
@@ -30,8 +30,8 @@ func (c *GHA) store() *ghaStore {
 	return &ghaStore{&objects{service: e, blobs: blobPrefix}, e}
 }
 
-// recordEntry is the content of a record's entry. The index that it vouches for is named,
-// since other tools replace that one alone.
+// recordEntry is the content of a record's entry. It names the index that it describes,
+// because other tools replace the index and leave the record.
 type recordEntry struct {
 	Index       digest.Digest     `json:"index"`
 	Annotations map[string]string `json:"annotations"`
@@ -39,35 +39,35 @@ type recordEntry struct {
 
 func recordKey(index string) string { return "warmlayer-record-" + strings.TrimPrefix(index, "index-") }
 
-// Manifest implements [Scopes]. Index and record are read at once; one without the other
-// is a cache all the same.
+// Manifest implements [Scopes]. It reads index and record concurrently. Without a readable
+// record the cache has the zero Record.
 func (s *ghaStore) Manifest(ctx context.Context, n scope.Name) (Manifest, error) {
 	if why := s.entries.withholds(n); why != "" {
 		return Manifest{}, Withheld(why)
 	}
 	key := s.entries.indexKey(n)
-	var index, note []byte
+	var index, record []byte
 	eg, egCtx := errgroup.WithContext(ctx)
 	eg.Go(func() (err error) {
 		index, err = s.readNewest(egCtx, key)
 		return err
 	})
 	eg.Go(func() error {
-		note, _ = s.readNewest(egCtx, recordKey(key))
+		record, _ = s.readNewest(egCtx, recordKey(key))
 		return nil
 	})
 	err := eg.Wait()
 	if err != nil {
 		return Manifest{}, s.fault("read", key, err)
 	}
-	m, err := configManifest(index, parseRecordEntry(note, index))
+	m, err := configManifest(index, parseRecordEntry(record, index))
 	if err != nil {
 		return Manifest{}, s.fault("read", key, err)
 	}
 	return m, nil
 }
 
-// readNewest reads the newest version of a small entry, and remembers which it is.
+// readNewest reads the newest version of a series of small entries, and remembers its number.
 func (s *ghaStore) readNewest(ctx context.Context, key string) ([]byte, error) {
 	entry, number, err := s.entries.newest(ctx, key)
 	if errors.Is(err, ErrAbsent) {
@@ -92,8 +92,7 @@ func (s *ghaStore) readNewest(ctx context.Context, key string) ([]byte, error) {
 	return content, nil
 }
 
-// parseRecordEntry is as lenient as parseRecord, but for the index: a record of another
-// one says nothing of this.
+// parseRecordEntry is as lenient as parseRecord. A record of another index is ignored.
 func parseRecordEntry(content, index []byte) Record {
 	var e recordEntry
 	if json.Unmarshal(content, &e) != nil || e.Index != digest.FromBytes(index) {
@@ -102,7 +101,8 @@ func parseRecordEntry(content, index []byte) Record {
 	return parseRecord(e.Annotations)
 }
 
-// PutManifest implements [Scopes]. An index that BuildKit wrote stays; only its record is added.
+// PutManifest implements [Scopes]. An index that BuildKit itself wrote is kept, and only the
+// record is added.
 func (s *ghaStore) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
 	key := s.entries.indexKey(n)
 	index, err := s.annotated(ctx, m)
@@ -114,16 +114,16 @@ func (s *ghaStore) PutManifest(ctx context.Context, n scope.Name, m Manifest) er
 		eg.Go(func() error { return s.write(egCtx, key, index) })
 	}
 	if m.Record != (Record{}) {
-		note, err := json.Marshal(recordEntry{digest.FromBytes(index), m.Record.annotations()})
+		record, err := json.Marshal(recordEntry{digest.FromBytes(index), m.Record.annotations()})
 		if err != nil {
 			return s.fault("write", recordKey(key), err)
 		}
-		eg.Go(func() error { return s.write(egCtx, recordKey(key), note) })
+		eg.Go(func() error { return s.write(egCtx, recordKey(key), record) })
 	}
 	return eg.Wait()
 }
 
-// write makes a new version of an entry, after the newest.
+// write saves the next version in a series.
 func (s *ghaStore) write(ctx context.Context, key string, content []byte) error {
 	number, err := s.lastNumber(ctx, key)
 	if err == nil {
@@ -136,10 +136,11 @@ func (s *ghaStore) write(ctx context.Context, key string, content []byte) error 
 	return nil
 }
 
-// lastNumber is that of the newest version: as it was read, or else the service is asked.
-// For those who may not ask it is the time, which nobody counts up to.
+// lastNumber is the number of the newest version: the one that was read, or else the service
+// is asked. Where look-ups are forbidden it is the time in Unix seconds, which is greater than
+// the number of any series that is counted by one.
 func (s *ghaStore) lastNumber(ctx context.Context, key string) (int, error) {
-	if s.entries.blind() {
+	if s.entries.writeOnly() {
 		return int(time.Now().Unix()), nil
 	}
 	if last, ok := s.entries.last(key); ok {

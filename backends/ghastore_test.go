@@ -228,7 +228,7 @@ func TestGHAFaults(t *testing.T) {
 	}{
 		"another server's token": {server.Env(other.Token("refs/heads/main")), "unauthenticated"},
 		"an expired token":       {server.Env(server.Expired("refs/heads/main")), "cache token expired"},
-		"no token at all":        {server.Env("canary-of-nobody"), "the runner's token is no good"},
+		"no token at all":        {server.Env("canary-of-nobody"), "the runner's token is not valid"},
 		"nobody listens":         {down, "connection refused"},
 	} {
 		store := gha(t, test.env, "").Destination()

@@ -8,24 +8,23 @@ import (
 	actionscache "github.com/tonistiigi/go-actions-cache"
 )
 
-// chunkSize is that of a request of version 1; it lies in memory, once for each blob under
-// way. Version 2 sends blocks of 1 MiB, and keeps its own.
+// chunkSize is the size in bytes of a request of version 1. One chunk of each upload is in
+// memory. In version 2 the library sends blocks of 1 MiB, which it keeps itself.
 const chunkSize = 8 << 20
 
-// The library would send the chunks of version 1 out of order, each read from the blob
-// when it is its turn. A blob that streams through is read in order.
+// With more than one upload at a time the library would read the chunks of version 1 out of
+// order. A stream can only be read in order.
 func init() {
 	actionscache.UploadConcurrency, actionscache.UploadChunkSize = 1, chunkSize
 }
 
-// stream is a blob under way as the library wants one. It can be read in order only, and
-// of what was read again only the last chunk: that is what is sent anew when the service
-// asks to wait.
+// stream is the library's Blob for a reader. It is read in order; only the last chunk can be
+// read again, which the library does when the service limits the rate of requests.
 type stream struct {
 	from  io.Reader
-	size  int64
-	start int64 // of the chunk
-	chunk []byte
+	size  int64  // of the blob in bytes
+	start int64  // offset of the chunk
+	chunk []byte // read and kept
 }
 
 // Size implements [actionscache.Blob].
@@ -43,7 +42,7 @@ func (s *stream) ReadAt(p []byte, off int64) (int, error) {
 			return n, io.EOF
 		}
 		if at < s.start || at > s.start+int64(len(s.chunk)) {
-			return n, fmt.Errorf("read at %d of a stream that is at %d", at, s.start+int64(len(s.chunk)))
+			return n, fmt.Errorf("cannot read at offset %d: the stream is at %d", at, s.start+int64(len(s.chunk)))
 		}
 		if at == s.start+int64(len(s.chunk)) {
 			if err := s.fill(len(p) - n); err != nil {
@@ -55,8 +54,8 @@ func (s *stream) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// fill reads on, for at most n bytes and the end of the chunk. The last of them come only
-// when the stream has ended as it should.
+// fill reads at most n more bytes into the chunk, or up to its end. The blob's last bytes
+// are added only when the reader ends after them without an error.
 func (s *stream) fill(n int) error {
 	if s.chunk == nil || len(s.chunk) == chunkSize {
 		s.start += int64(len(s.chunk))
@@ -82,12 +81,12 @@ func (s *stream) fill(n int) error {
 	return nil
 }
 
-// atEnd makes sure that a reader has nothing more to say, and no error.
+// atEnd returns nil when the reader ends here, without further bytes or an error.
 func atEnd(r io.Reader) error {
 	n, err := io.ReadFull(r, make([]byte, 1))
 	switch {
 	case n > 0:
-		return errors.New("there is more than was said")
+		return errors.New("the content is longer than its size says")
 	case errors.Is(err, io.EOF):
 		return nil
 	}

@@ -31,12 +31,12 @@ type S3 struct {
 	prefix                     string // "" or with a slash at its end
 	endpoint                   string // "" for Amazon's
 	pathStyle, noAcceptEncoded bool
-	touchRefresh               time.Duration // age at which an object that is used is made young again
-	slots                      chan struct{} // one for each upload request that may be under way
-	retryMode                  aws.RetryMode // "" and 0: the SDK's
-	retries                    int
+	touchRefresh               time.Duration // age from which an object that is used is copied onto itself
+	slots                      chan struct{} // a slot for each concurrent upload request
+	retryMode                  aws.RetryMode // "": the SDK's default
+	retries                    int           // attempts for each request; 0: the SDK's default
 
-	client func() (*s3.Client, error) // made when it is first wanted
+	client func() (*s3.Client, error) // made on first use
 }
 
 // s3Attrs are those of BuildKit's s3 cache, beside the ones of every export.
@@ -84,8 +84,8 @@ func newS3(p *problems, attrs map[string]string, o Options) Backend {
 	return c
 }
 
-// objects are the bucket's. A prefix gets the slash that BuildKit, which only
-// concatenates, leaves to the user.
+// objects is the bucket as a store. Prefixes get a final slash; BuildKit, which only
+// concatenates, leaves it to the user.
 func (c *S3) objects(attrs map[string]string, writes bool) *objects {
 	blobs, manifests := "blobs/", "manifests/"
 	if v, ok := attrs["blobs_prefix"]; ok {
@@ -107,7 +107,7 @@ func (c *S3) checkPlace(p *problems, attrs map[string]string) {
 	if _, given := attrs["region"]; c.region == "" && !given {
 		p.add("say which: region=eu-central-1, or set AWS_REGION; a server other than Amazon's mostly takes any", "region is missing")
 	}
-	// The value is not shown, since a password may stand in it.
+	// The value may contain a password, so it is not shown.
 	u, err := url.Parse(c.endpoint)
 	if c.endpoint != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
 		p.add("give scheme and host: endpoint_url=https://s3.example.com", "endpoint_url is no URL of a server")
@@ -135,8 +135,8 @@ func keyPair(p *problems, attrs map[string]string) map[string]string {
 	return given
 }
 
-// entry is what BuildKit is told of the place: the attributes as given, with those in
-// full that depend on this machine's environment, or on a slash.
+// entry holds the attributes of native entries: those of the line, the ones taken from this
+// machine's environment, and prefixes with their slash.
 func (c *S3) entry(attrs map[string]string) map[string]string {
 	entry := map[string]string{"bucket": c.bucket, "region": c.region, "prefix": c.prefix}
 	for _, a := range s3Attrs {
@@ -157,18 +157,18 @@ func (c *S3) String() string {
 	return "s3 " + c.bucket + strings.TrimSuffix("/"+c.prefix, "/")
 }
 
-// newClient follows BuildKit's newS3Client, so that one line works the same in both.
-// Credentials that are not given come from the SDK's default chain: environment,
-// profile, web identity, container, instance.
+// newClient follows BuildKit's newS3Client (v0.33.1, cache/remotecache/s3/s3.go), so that one
+// line means the same in both. Without credentials in the line the SDK's default chain is
+// used: environment, profile, web identity, container, instance.
 func (c *S3) newClient() (*s3.Client, error) {
 	transport := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-		t.MaxIdleConnsPerHost = statObjects // else a batch's connections are closed after it
+		t.MaxIdleConnsPerHost = statObjects // keeps a batch's connections for the next one
 	})
 	cfg, err := config.LoadDefaultConfig(context.Background(),
 		config.WithRegion(c.region),
 		config.WithHTTPClient(transport),
-		config.WithLogger(logging.Nop{}), // what matters comes back as an error
-		// Digests are checked here; other servers than Amazon's do not know all checksums.
+		config.WithLogger(logging.Nop{}), // failures are returned as errors
+		// warmlayer checks digests itself; servers other than Amazon's do not know all checksums.
 		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
 		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
 	)
@@ -176,7 +176,7 @@ func (c *S3) newClient() (*s3.Client, error) {
 		return nil, fmt.Errorf("load the AWS configuration: %w", err)
 	}
 	if len(c.credentials) == 0 {
-		// Asked for once here, so that a machine without any is not asked again for every object.
+		// Retrieved once here: on a machine without credentials the SDK would search again for every object.
 		ctx, cancel := context.WithTimeout(context.Background(), credentialsTimeout)
 		defer cancel()
 		if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
@@ -205,6 +205,6 @@ func (c *S3) newClient() (*s3.Client, error) {
 // unsignedEncoding leaves Accept-Encoding out of the signature, for servers behind a
 // proxy that rewrites it (moby/buildkit#3749).
 func unsignedEncoding(stack *middleware.Stack) error {
-	_, _ = stack.Finalize.Remove("DisableAcceptEncodingGzip") // not every operation has it
+	_, _ = stack.Finalize.Remove("DisableAcceptEncodingGzip") // absent from some operations
 	return nil
 }

@@ -18,15 +18,15 @@ import (
 // bucket is the objects of an S3 cache.
 type bucket struct {
 	*S3
-	writes bool // objects that are asked for are kept fresh
+	writes bool // blobs that are looked up and older than touchRefresh are touched
 }
 
-// maxCopy is the largest object that S3 copies in one request.
+// maxCopy is the largest object in bytes that S3 copies in one request.
 const maxCopy = 5 << 30
 
 func (b *bucket) at(key string) string { return "s3://" + b.bucket + "/" + key }
 
-// s3Error is the service's own words instead of the SDK's, or ErrAbsent.
+// s3Error gives the service's answer without the SDK's text, or [ErrAbsent].
 func s3Error(err error) error {
 	if noSuchKey(err) {
 		return ErrAbsent
@@ -38,7 +38,7 @@ func s3Error(err error) error {
 	return err
 }
 
-// serviceError is what S3 answered: "AccessDenied: Access Denied".
+// serviceError is an answer of S3, in the form "AccessDenied: Access Denied".
 type serviceError struct {
 	api smithy.APIError
 	err error
@@ -51,16 +51,16 @@ func (e *serviceError) Error() string {
 		text += ": " + message
 	}
 	if code == "AccessDenied" || code == "Forbidden" {
-		text += " (also the answer for a missing object to those who may not list the bucket)"
+		text += " (S3 gives this answer for missing objects too when the credentials may not list the bucket)"
 	}
 	return text
 }
 
 func (e *serviceError) Unwrap() error { return e.err }
 
-// noSuchKey: only the key is missing, not the bucket. A HEAD has no body to say which
-// (Amazon S3 API, HeadObject); it is asked only for blobs of a bucket that has answered,
-// or is about to be written.
+// noSuchKey reports whether the key is missing and the bucket exists. The answer to a HEAD
+// does not say which of the two is missing (Amazon S3 API, HeadObject). HEAD requests are
+// made only for blobs of a bucket that has answered, or that is about to be written.
 func noSuchKey(err error) bool {
 	var key *types.NoSuchKey
 	var head *types.NotFound
@@ -83,8 +83,8 @@ func (b *bucket) get(ctx context.Context, key string, offset int64) (io.ReadClos
 	return object.Body, object.Metadata, nil
 }
 
-// head is the size of a blob. Where caches are written, a blob that is old is made
-// young, as BuildKit does, lest it expires; one that cannot be counts as absent, so
+// head is the size of a blob. Where caches are written it touches an old blob, as BuildKit
+// does, so that the blob does not expire. A blob that cannot be touched counts as absent, so
 // that it is sent again.
 func (b *bucket) head(ctx context.Context, key string) (int64, error) {
 	client, err := b.client()
@@ -103,8 +103,8 @@ func (b *bucket) head(ctx context.Context, key string) (int64, error) {
 
 var errTooLarge = errors.New("too large to be copied in one request")
 
-// touch copies an object onto itself, which needs a change of something: BuildKit
-// changes the same metadata.
+// touch copies an object onto itself. S3 requires that such a copy changes something; this
+// metadata is what BuildKit changes.
 func (b *bucket) touch(ctx context.Context, client *s3.Client, key string, head *s3.HeadObjectOutput) error {
 	if aws.ToInt64(head.ContentLength) > maxCopy {
 		return errTooLarge

@@ -33,7 +33,7 @@ func (b *bucket) upload(ctx context.Context, key string, body io.Reader, size in
 		o.PartSizeBytes, o.MultipartUploadThreshold = partSize, partSize
 		o.Concurrency = partsAtOnce
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
-		o.FailTimeout = 5 * time.Second // for taking back the parts of a cancelled upload
+		o.FailTimeout = 5 * time.Second // for deleting the parts of a cancelled upload
 	})
 	_, err = uploads.UploadObject(ctx, &transfermanager.UploadObjectInput{
 		Bucket: &b.bucket, Key: &key, Body: body, ContentLength: &size,
@@ -41,9 +41,9 @@ func (b *bucket) upload(ctx context.Context, key string, body io.Reader, size in
 	return s3Error(err)
 }
 
-// throttled lets no more upload requests run at once than there are slots. A slot is
-// held for a request, not for a blob: two stores that take the same blobs would
-// otherwise wait for each other.
+// throttled is a client with at most as many concurrent upload requests as slots. A slot is
+// held for one request, not for a whole blob: otherwise two stores that take the same blobs
+// could wait for each other.
 type throttled struct {
 	*s3.Client
 	slots chan struct{}
