@@ -16,57 +16,58 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Stores of objects (s3, azblob, gha) have no manifests. BuildKit keeps a cache there
-// as one document: its cache config, in which each layer is annotated with what its
-// descriptor would say (v0.33.1, cache/remotecache/s3/s3.go, Finalize):
+// Object stores (s3, azblob, gha) have no manifests. BuildKit keeps a cache there as one
+// document: its cache config, in which each layer has annotations in place of a descriptor
+// (v0.33.1, cache/remotecache/s3/s3.go, Finalize):
 //
 //	{"layers": [{"blob": "sha256:…", "parent": -1, "annotations":
 //	  {"mediaType": "…tar+zstd", "diffID": "sha256:…", "size": 2312, "createdAt": "…"}}],
 //	 "records": […]}
 
-// createdAt is BuildKit's annotation for the time a layer was made, in RFC 3339.
+// createdAt is BuildKit's annotation with the time at which a layer was created, in RFC 3339.
 const createdAt = "buildkit/createdat"
 
-// annotateConfig writes what the layers' descriptors say into a cache config.
+// annotateConfig adds the layers' descriptors to a cache config, as annotations. It is an
+// error when the config names a layer without a descriptor.
 func annotateConfig(config []byte, layers []ocispecs.Descriptor) ([]byte, error) {
 	var doc cacheconfig.CacheConfig
 	if err := json.Unmarshal(config, &doc); err != nil {
 		return nil, fmt.Errorf("parse cache config: %w", err)
 	}
-	notes := map[digest.Digest]*cacheconfig.LayerAnnotations{}
+	annotations := map[digest.Digest]*cacheconfig.LayerAnnotations{}
 	for _, l := range layers {
-		note, err := layerAnnotations(l)
+		a, err := layerAnnotations(l)
 		if err != nil {
 			return nil, fmt.Errorf("annotate layer %s: %w", l.Digest, err)
 		}
-		notes[l.Digest] = note
+		annotations[l.Digest] = a
 	}
 	for i, l := range doc.Layers {
-		if notes[l.Blob] == nil {
+		if annotations[l.Blob] == nil {
 			return nil, fmt.Errorf("annotate layer %s: the manifest does not name it", l.Blob)
 		}
-		doc.Layers[i].Annotations = notes[l.Blob]
+		doc.Layers[i].Annotations = annotations[l.Blob]
 	}
 	return json.Marshal(doc)
 }
 
 func layerAnnotations(l ocispecs.Descriptor) (*cacheconfig.LayerAnnotations, error) {
-	note := &cacheconfig.LayerAnnotations{MediaType: l.MediaType, Size: l.Size}
+	a := &cacheconfig.LayerAnnotations{MediaType: l.MediaType, Size: l.Size}
 	var err error
-	if note.DiffID, err = digest.Parse(l.Annotations[labels.LabelUncompressed]); err != nil {
+	if a.DiffID, err = digest.Parse(l.Annotations[labels.LabelUncompressed]); err != nil {
 		return nil, fmt.Errorf("its %s: %w", labels.LabelUncompressed, err)
 	}
-	if made := l.Annotations[createdAt]; made != "" {
-		if note.CreatedAt, err = time.Parse(time.RFC3339, made); err != nil {
+	if created := l.Annotations[createdAt]; created != "" {
+		if a.CreatedAt, err = time.Parse(time.RFC3339, created); err != nil {
 			return nil, fmt.Errorf("its %s: %w", createdAt, err)
 		}
-		note.CreatedAt = note.CreatedAt.UTC()
+		a.CreatedAt = a.CreatedAt.UTC()
 	}
-	return note, nil
+	return a, nil
 }
 
-// configManifest is an annotated cache config in the form that other caches have. Its
-// Raw is the image manifest that would name the same blobs, with the record.
+// configManifest is the Manifest of an annotated cache config. Its Raw is an image manifest
+// of the same blobs, with the record r; Inline is the config.
 func configManifest(config []byte, r Record) (Manifest, error) {
 	var doc cacheconfig.CacheConfig
 	if err := json.Unmarshal(config, &doc); err != nil {
@@ -117,23 +118,23 @@ func layerDescriptor(l cacheconfig.CacheLayer) (ocispecs.Descriptor, error) {
 		return ocispecs.Descriptor{}, fmt.Errorf("diffID %q: %w", l.Annotations.DiffID, err)
 	}
 	annotations := map[string]string{labels.LabelUncompressed: l.Annotations.DiffID.String()}
-	if made := l.Annotations.CreatedAt; !made.IsZero() {
-		annotations[createdAt] = made.Format(time.RFC3339Nano)
+	if created := l.Annotations.CreatedAt; !created.IsZero() {
+		annotations[createdAt] = created.Format(time.RFC3339Nano)
 	}
 	return ocispecs.Descriptor{
 		MediaType: l.Annotations.MediaType, Digest: l.Blob, Size: l.Annotations.Size, Annotations: annotations,
 	}, nil
 }
 
-// configs keeps back the cache configs that are put as blobs, since stores of
-// objects have them in another form. The zero value is ready.
+// configs holds cache configs that were put as blobs, until their manifest is put: object
+// stores keep configs in another form. The zero value is ready to use.
 type configs struct {
 	mu   sync.Mutex
 	held map[digest.Digest][]byte
 }
 
-// hold keeps content if it is a cache config, and reports whether it is. A layer, which
-// is an archive, compressed or not, is never JSON.
+// hold reports whether content is a cache config, and keeps it if so. A config is JSON; a
+// layer is an archive, which is never JSON, compressed or not.
 func (c *configs) hold(d digest.Digest, content []byte) bool {
 	if len(content) == 0 || content[0] != '{' || !json.Valid(content) {
 		return false
@@ -147,24 +148,23 @@ func (c *configs) hold(d digest.Digest, content []byte) bool {
 	return true
 }
 
-// config is one that was held, nil for none.
+// config is the held config with this digest, or nil.
 func (c *configs) config(d digest.Digest) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.held[d]
 }
 
-// metadataKey is the one key of an object's metadata that holds the record: a word
-// that every store accepts as a name.
+// metadataKey is the key in an object's metadata that holds the record. Every store accepts it.
 const metadataKey = "warmlayer"
 
-// maxMetadata is what Amazon S3 allows for all of an object's metadata, less the
+// maxMetadata is Amazon S3's limit in bytes for all metadata of an object, minus the
 // key (user guide, "Working with object metadata": 2 KB).
 const maxMetadata = 2000
 
-// metadata is the record as an object's metadata, which must be ASCII: the form of a
-// URL's query, "branch=feature%2F%C3%A4&time=…". Of a record that is too long for it,
-// what only serves people is left out.
+// metadata is the record as an object's metadata. Metadata is ASCII, so the record is encoded
+// as a URL's query: "branch=feature%2F%C3%A4&time=…". A record that is too long loses fields
+// that only people read. The zero Record has no metadata.
 func (r Record) metadata() map[string]string {
 	if r == (Record{}) {
 		return nil
@@ -173,18 +173,18 @@ func (r Record) metadata() map[string]string {
 	for k, v := range r.annotations() {
 		fields.Set(strings.TrimPrefix(k, annotation), v)
 	}
-	for _, spare := range []string{"url", "branch", "repo", "key", "commit"} {
+	for _, field := range []string{"url", "branch", "repo", "key", "commit"} {
 		if len(fields.Encode()) > maxMetadata {
-			fields.Del(spare)
+			fields.Del(field)
 		}
 	}
 	return map[string]string{metadataKey: fields.Encode()}
 }
 
-// metadataRecord is as lenient as parseRecord.
+// metadataRecord is the record in an object's metadata. It is as lenient as parseRecord.
 func metadataRecord(metadata map[string]string) Record {
 	annotations := map[string]string{}
-	fields, _ := url.ParseQuery(metadata[metadataKey]) // what could be read of it
+	fields, _ := url.ParseQuery(metadata[metadataKey]) // with an error it returns the fields that are valid
 	for k := range fields {
 		annotations[annotation+k] = fields.Get(k)
 	}

@@ -19,12 +19,12 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// Inline is a cache inside the image itself. What the image's config holds is
-// found again through one more tag for each scope, <prefix>N beside the image:
-// the same digest, so it costs no room.
+// Inline is a cache inside the image's config. Each scope N has an additional tag <prefix>N
+// beside the image, through which the cache is read again. The tag has the image's digest, so
+// it takes no space.
 type Inline struct {
-	tags  Registry // where the scopes' tags are; its options are empty
-	image name.Tag // what is pushed, and then tagged
+	tags  Registry // the repository and prefix of the scopes' tags; its options are empty
+	image name.Tag // the pushed image, which is then tagged
 }
 
 func (i *Inline) String() string { return "inline " + place(i.tags.repo) }
@@ -47,11 +47,11 @@ func (i *Inline) Exports(p scope.Plan) []client.CacheOptionsEntry {
 	return []client.CacheOptionsEntry{{Type: "inline", Attrs: map[string]string{}}}
 }
 
-// pushedImages reads the caches that images hold.
+// pushedImages reads the caches inside images.
 type pushedImages struct{ *Registry }
 
-// Manifest implements [Scopes]. Of an index, the caches of all its images are taken
-// together, as BuildKit does.
+// Manifest implements [Scopes]. It combines the caches of all images of an index, as
+// BuildKit does.
 func (r pushedImages) Manifest(ctx context.Context, n scope.Name) (Manifest, error) {
 	m, err := r.Registry.Manifest(ctx, n)
 	if err != nil {
@@ -70,7 +70,7 @@ func (r pushedImages) Manifest(ctx context.Context, n scope.Name) (Manifest, err
 		}
 	}
 	if len(all.config.Records) == 0 {
-		return Manifest{}, fmt.Errorf("the image %s holds no cache", r.tag(n))
+		return Manifest{}, fmt.Errorf("the image %s contains no cache", r.tag(n))
 	}
 	m.Layers = all.layers
 	m.Inline, err = json.Marshal(all.config)
@@ -94,7 +94,7 @@ func (r pushedImages) children(ctx context.Context, index Manifest) ([]Manifest,
 	return out, nil
 }
 
-// add reads one image's config, and its cache if it holds one.
+// add reads one image's config, and adds its cache, if there is one, to to.
 func (r pushedImages) add(ctx context.Context, m Manifest, to *inlineCache) error {
 	var doc struct {
 		Config ocispecs.Descriptor `json:"config"`
@@ -116,16 +116,16 @@ func (r pushedImages) add(ctx context.Context, m Manifest, to *inlineCache) erro
 	return to.add(image, m.Layers)
 }
 
-// inlineImage is the part of an image's config that matters (BuildKit v0.33.1,
-// cache/remotecache/inline and import.go): the records are a list in JSON, and their
-// layers are the image's own, by place.
+// inlineImage is the part of an image's config that belongs to the cache (BuildKit v0.33.1,
+// cache/remotecache/inline and import.go). Cache is a list of cache records in JSON, which
+// name the image's layers by their index.
 type inlineImage struct {
 	RootFS  ocispecs.RootFS    `json:"rootfs"`
 	History []ocispecs.History `json:"history"`
 	Cache   []byte             `json:"moby.buildkit.cache.v0"`
 }
 
-// inlineCache is what images hold, in the form that other caches have.
+// inlineCache is the caches of several images, in the form of other caches.
 type inlineCache struct {
 	config cacheconfig.CacheConfig
 	layers []ocispecs.Descriptor
@@ -164,10 +164,10 @@ func (c *inlineCache) add(image inlineImage, layers []ocispecs.Descriptor) error
 	return nil
 }
 
-// describe adds what BuildKit wants to know of a cached layer: its diff ID, and
-// when and by what it was made.
+// describe adds the annotations that BuildKit expects of a cached layer: its diff ID, the
+// time at which it was created, and the command that created it.
 func describe(layers []ocispecs.Descriptor, image inlineImage) []ocispecs.Descriptor {
-	made := slices.DeleteFunc(slices.Clone(image.History), func(h ocispecs.History) bool { return h.EmptyLayer })
+	history := slices.DeleteFunc(slices.Clone(image.History), func(h ocispecs.History) bool { return h.EmptyLayer })
 	out := slices.Clone(layers)
 	for i := range out {
 		a := maps.Clone(out[i].Annotations)
@@ -175,18 +175,18 @@ func describe(layers []ocispecs.Descriptor, image inlineImage) []ocispecs.Descri
 			a = map[string]string{}
 		}
 		a[labels.LabelUncompressed] = image.RootFS.DiffIDs[i].String()
-		if i < len(made) && made[i].Created != nil {
-			a["buildkit/createdat"] = made[i].Created.Format(time.RFC3339Nano)
+		if i < len(history) && history[i].Created != nil {
+			a[createdAt] = history[i].Created.Format(time.RFC3339Nano)
 		}
-		if i < len(made) && made[i].CreatedBy != "" {
-			a["buildkit/description"] = made[i].CreatedBy
+		if i < len(history) && history[i].CreatedBy != "" {
+			a["buildkit/description"] = history[i].CreatedBy
 		}
 		out[i].Annotations = a
 	}
 	return out
 }
 
-// Tag gives the pushed image its scope's tag. digest is that of the image or index.
+// Tag gives the pushed image its scope's tag. digest is the image's or index's.
 func (i *Inline) Tag(ctx context.Context, n scope.Name, digest string) error {
 	source := i.image.Context().Digest(digest)
 	desc, err := remote.Get(source, i.tags.remote(ctx)...)
@@ -204,7 +204,7 @@ func (i *Inline) Tag(ctx context.Context, n scope.Name, digest string) error {
 	return nil
 }
 
-// copy brings the image into another repository, with its layers.
+// copy copies the image with its layers into the repository of the tags.
 func (i *Inline) copy(ctx context.Context, n scope.Name, desc *remote.Descriptor) error {
 	if desc.MediaType.IsIndex() {
 		index, err := desc.ImageIndex()

@@ -157,7 +157,7 @@ func TestInline(t *testing.T) {
 		if err := c.Tag(t.Context(), "b-none", image.Descriptor().Digest.String()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Scopes().Manifest(t.Context(), "b-none"); err == nil || errors.Is(err, backends.ErrAbsent) || !strings.Contains(err.Error(), "holds no cache") {
+		if _, err := c.Scopes().Manifest(t.Context(), "b-none"); err == nil || errors.Is(err, backends.ErrAbsent) || !strings.Contains(err.Error(), "contains no cache") {
 			t.Errorf("an image without a cache: %v", err)
 		}
 	}

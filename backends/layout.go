@@ -26,15 +26,15 @@ import (
 // tag in the annotation org.opencontainers.image.ref.name
 // (BuildKit v0.33.1, client/ociindex; OCI image-spec v1.1, image-layout.md).
 //
-// Unlike BuildKit's, it writes every file beside its place and renames it, waits
-// for the lock of the index (the same file, index.json.lock; BuildKit's client removes
-// it after use, so beside that client it is no more than a courtesy), and never drops a blob that is young enough to belong to an export
-// still under way.
+// It differs from BuildKit's in three ways. It writes each file under a temporary name and
+// renames it. It waits for the lock of the index; the file is the same, index.json.lock, but
+// BuildKit's client removes it after use, so the lock excludes other warmlayers only. And it
+// keeps every blob that is young enough to belong to an export that still runs.
 type Layout struct {
 	dir    string
-	prefix string
-	reset  bool
-	writes bool
+	prefix string // of tags, before a scope's name
+	reset  bool   // PutManifest removes what no scope names
+	writes bool   // blobs that are looked up become young
 }
 
 func (l *Layout) blob(d digest.Digest) string {
@@ -73,7 +73,7 @@ func (l *Layout) named(n scope.Name) func(ocispecs.Descriptor) bool {
 	return func(d ocispecs.Descriptor) bool { return d.Annotations[ocispecs.AnnotationRefName] == l.tag(n) }
 }
 
-// readIndex gives an empty index where there is no file yet.
+// readIndex returns an empty index when the file does not exist yet.
 func (l *Layout) readIndex() (ocispecs.Index, error) {
 	index := ocispecs.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageIndex}
 	raw, err := os.ReadFile(l.index())
@@ -89,9 +89,8 @@ func (l *Layout) readIndex() (ocispecs.Index, error) {
 	return index, nil
 }
 
-// Stat implements [Scopes]. In a directory that is written to, a blob that is
-// found counts as used just now: an export relies on what was found, and a reset
-// beside it spares what is young.
+// Stat implements [Scopes]. In a directory that is written, it sets the time of each blob
+// that it finds to now: an export relies on these blobs, and a concurrent reset keeps young ones.
 func (l *Layout) Stat(_ context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
 	sizes := map[digest.Digest]int64{}
 	for _, d := range digests {
@@ -172,12 +171,12 @@ func (l *Layout) write(path string, fill func(io.Writer) error) (err error) {
 	return os.Rename(f.Name(), path)
 }
 
-// uploadPrefix begins the names of files that are being written. BuildKit's own
-// uploads, in the same directory, are folders.
+// uploadPrefix begins the names of temporary files. BuildKit's own uploads in the same
+// directory are folders.
 const uploadPrefix = "warmlayer-"
 
-// PutManifest implements [Scopes]. Under the index's lock it checks that every
-// blob is still there, so that what the index names is always whole.
+// PutManifest implements [Scopes]. While it holds the index's lock it checks that every blob
+// still exists, so that the index names complete caches only.
 func (l *Layout) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
 	desc := m.Descriptor()
 	if err := l.Put(ctx, desc, bytes.NewReader(m.Raw)); err != nil {
@@ -212,7 +211,7 @@ func (l *Layout) checkBlobs(ctx context.Context, descs []ocispecs.Descriptor) er
 		return err
 	}
 	for _, d := range missing {
-		// It may be there and cut off; the next export must find that it is not.
+		// The file may exist in another size. Without it the next export writes the blob again.
 		if err := os.Remove(l.blob(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -240,7 +239,7 @@ func (l *Layout) writeIndex(index ocispecs.Index) error {
 	return nil
 }
 
-// lock waits for the index, at most as long as ctx lasts.
+// lock waits for the index's lock until ctx ends.
 func (l *Layout) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(l.dir, 0o755); err != nil {
 		return nil, err
@@ -249,5 +248,5 @@ func (l *Layout) lock(ctx context.Context) (unlock func(), err error) {
 	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
 		return nil, err
 	}
-	return func() { _ = lock.Unlock() }, nil // closing the file unlocks it, whatever Unlock says
+	return func() { _ = lock.Unlock() }, nil // closing the file unlocks it, even when Unlock fails
 }

@@ -19,21 +19,24 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Manifest is a cache as BuildKit's registry exporter writes one: an OCI image
-// manifest whose config is the cache config, or an OCI index or Docker manifest
-// list in which the cache config is one entry among the layers
-// (BuildKit v0.33.1, cache/remotecache/export.go); or an image that holds its cache;
-// or an annotated cache config, as stores of objects have it.
+// Manifest is one scope's cache. Its form is one of
+//
+//   - an OCI image manifest whose config is the cache config, as BuildKit's registry exporter
+//     writes it (v0.33.1, cache/remotecache/export.go)
+//   - an OCI index, or a Docker manifest list, in which the cache config is one entry among
+//     the layers (as above)
+//   - an image that contains its cache
+//   - an annotated cache config, as object stores have it
 type Manifest struct {
 	MediaType string
 	Raw       []byte                // as stored; its digest is the manifest's
-	Config    ocispecs.Descriptor   // the cache config; the zero value where there is none
-	Layers    []ocispecs.Descriptor // the layers, each once, in their first order
-	Inline    []byte                // instead of Config: the cache config itself, as JSON, where it is no blob
+	Config    ocispecs.Descriptor   // the cache config's; the zero value when the config is in Inline
+	Layers    []ocispecs.Descriptor // the layers, each once, in the order of their first occurrence
+	Inline    []byte                // the cache config as JSON, when it is not a blob of its own
 	Record    Record                // who wrote it; the zero value when another tool did
 }
 
-// Blobs are the descriptors that must be in the store for the cache to be whole.
+// Blobs are the descriptors of all blobs that a complete cache has in the store.
 func (m Manifest) Blobs() []ocispecs.Descriptor {
 	if m.Config.Digest == "" {
 		return slices.Clone(m.Layers)
@@ -46,9 +49,8 @@ func (m Manifest) Descriptor() ocispecs.Descriptor {
 	return ocispecs.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(m.Raw), Size: int64(len(m.Raw))}
 }
 
-// ParseManifest reads a cache manifest of any of the three forms, and the record
-// in its annotations. The media type in the document wins over mediaType, which
-// may be empty.
+// ParseManifest reads a manifest, index or manifest list, and the record in its annotations.
+// The media type in the document takes precedence over mediaType, which may be empty.
 func ParseManifest(raw []byte, mediaType string) (Manifest, error) {
 	var doc struct {
 		MediaType   string                `json:"mediaType"`
@@ -103,9 +105,9 @@ func (m *Manifest) addLayers(entries []ocispecs.Descriptor) error {
 	return nil
 }
 
-// WithRecord is the same manifest with r in its annotations, which importers
-// ignore, instead of the one that it had. Everything else in the document stays,
-// unknown fields too.
+// WithRecord is the same manifest with r in place of its former record. Records are
+// annotations, which importers ignore. All other fields of the document are kept, also
+// unknown ones.
 func (m Manifest) WithRecord(r Record) (Manifest, error) {
 	doc := map[string]json.RawMessage{}
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
@@ -134,18 +136,18 @@ func (m Manifest) WithRecord(r Record) (Manifest, error) {
 	return m, nil
 }
 
-// Record says who wrote a scope and from what. It is a note, not a proof: whoever
-// can write the store can write any record.
+// Record says which build wrote a scope, and what it exported. It proves nothing: everyone who
+// can write to the store can write any record.
 type Record struct {
-	Branch  string    // as Git names it; "" for a pull request's scope or a tag's
+	Branch  string    // as Git names it; "" for the scope of a pull request or a tag
 	PR      int       // the pull request's number; 0 for none
-	Key     string    // the cache-key, "" for none
-	Commit  string    // "" when the CI did not say
-	Repo    string    // owner/name, "" when unknown
-	URL     string    // of the run, "" when unknown
-	Time    time.Time // of the export, to the second
-	Version string    // warmlayer's
-	Result  string    // the result key of [ResultKey]; "" when the image was not known
+	Key     string    // the input cache-key; "" for none
+	Commit  string    // full hash; "" when unknown
+	Repo    string    // owner/name; "" when unknown
+	URL     string    // page of the run; "" when unknown
+	Time    time.Time // of the export, with a precision of a second
+	Version string    // of warmlayer
+	Result  string    // see [ResultKey]; "" when unknown
 }
 
 const annotation = "dev.warmlayer."
@@ -167,8 +169,8 @@ func (r Record) annotations() map[string]string {
 	return out
 }
 
-// parseRecord is lenient: a record that makes no sense is no record, and the
-// cache is still a cache.
+// parseRecord is lenient: a field that cannot be read has its zero value, so that a cache is
+// used even when its record is damaged.
 func parseRecord(a map[string]string) Record {
 	r := Record{
 		Branch: a[annotation+"branch"], Key: a[annotation+"key"], Commit: a[annotation+"commit"],
@@ -180,19 +182,19 @@ func parseRecord(a map[string]string) Record {
 	return r
 }
 
-// fresh is how long an unchanged scope is left alone. An export after that
-// renews its blobs where a store expires them by age.
+// fresh is how long an unchanged scope is not exported again. The export after that time
+// renews its blobs, in stores that expire them by age.
 const fresh = 24 * time.Hour
 
-// Unchanged reports whether a scope with this record already holds the export
-// with this result key, so that writing it again would change nothing.
+// Unchanged reports whether a scope with this record already contains the export with this
+// result key. It is false for the key "", and for a record older than a day.
 func (r Record) Unchanged(key string, now time.Time) bool {
 	return key != "" && r.Result == key && now.Sub(r.Time) < fresh
 }
 
-// ResultKey names what an export would hold: the export's attributes and the
-// content of the result (the digest of an image or of its config, which cover
-// the layers; or the steps that led to other outputs). "" when nothing is known of the content.
+// ResultKey identifies the content of an export, as "sha256:<hex>". It covers the export's
+// attributes and the content of the result: digests of an image's config, or of an index or
+// its manifests, which cover the layers. It is "" when content is "".
 func ResultKey(attrs map[string]string, content string) string {
 	if content == "" {
 		return ""

@@ -10,25 +10,25 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// objectCache is what caches in stores of objects have in common: all of a backend
-// but its place and its service.
+// objectCache is the part that backends on object stores share: everything but their
+// attributes and their service.
 type objectCache struct {
 	kind        string            // "s3", as BuildKit calls it
-	name        string            // what stands before a scope's name: "", or the given name and a hyphen
+	name        string            // prefix of a scope's name: "", or the attribute name and a hyphen
 	given       map[string]string // attributes of native entries, without credentials and name
-	credentials map[string]string // those in the line; empty: the SDK's default chain
-	options     map[string]string
+	credentials map[string]string // from the line; empty: the SDK's default chain
+	options     map[string]string // export attributes that BuildKit applies
 	strict      bool
 	source      *objects
-	destination *objects // may be the same
+	destination *objects // may be the same as source
 }
 
-// credentialsTimeout bounds the search for credentials that are not in the line, part
-// of which asks the network. It ends before a probe usually does, so that what is wrong
-// is said rather than "no answer".
+// credentialsTimeout bounds the search for credentials outside the line, part of which uses
+// the network. It usually ends before probe-timeout, so that the error names the missing
+// credentials instead of "no answer".
 const credentialsTimeout = 4 * time.Second
 
-// SecretVariables are the variables of the environment that hold credentials of stores.
+// SecretVariables are the environment variables that hold credentials of stores.
 var SecretVariables = []string{
 	"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
 	"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET",
@@ -43,7 +43,8 @@ func folder(prefix string) string {
 	return prefix + "/"
 }
 
-// nativeOnly refuses what does not hold where a remote builder reaches the store itself.
+// nativeOnly refuses attributes without effect, and unsafe credentials, where a remote builder
+// reaches the store itself.
 func (c *objectCache) nativeOnly(p *problems, attrs map[string]string, o Options) {
 	if o.Builder == "" {
 		return
@@ -75,13 +76,13 @@ func (c *objectCache) InPlace() bool { return true }
 // Options implements [Gated].
 func (c *objectCache) Options() map[string]string { return maps.Clone(c.options) }
 
-// Imports implements [Backend]: one entry for each name, since of several in one
-// BuildKit's s3 cache reads only the first.
+// Imports implements [Backend]: one entry for each name, because BuildKit's s3 cache reads
+// only the first name of an entry.
 func (c *objectCache) Imports(p scope.Plan) []client.CacheOptionsEntry {
 	return importEach(p, c.kind, c.attrs)
 }
 
-// Exports implements [Backend]. Compression and media types are not BuildKit's to choose here.
+// Exports implements [Backend]. These caches of BuildKit take no compression and no media types.
 func (c *objectCache) Exports(p scope.Plan) []client.CacheOptionsEntry {
 	if p.Write == "" {
 		return nil

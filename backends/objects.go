@@ -16,51 +16,51 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// A service keeps objects by key. Its errors are in the service's own words, without
-// the key; of an object that is certainly not there it is [ErrAbsent].
+// A service keeps objects by key. Its errors are the service's answers, without the key. For
+// an object that is certainly missing the error is [ErrAbsent].
 type service interface {
-	// at is a key's place for people: "s3://bucket/manifests/b-main".
+	// at is the address of a key, for people: "s3://bucket/manifests/b-main".
 	at(key string) string
 	// head is the size of an object in bytes, or [UnknownSize].
 	head(ctx context.Context, key string) (int64, error)
-	// get streams an object from the byte at offset, and hands out its metadata.
+	// get streams an object from the byte at offset, and returns its metadata.
 	get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error)
 	// put writes a small object.
 	put(ctx context.Context, key string, content []byte, metadata map[string]string) error
-	// upload streams an object of that size. Unless body is read to its end without an
-	// error, the object never comes into being.
+	// upload streams an object of size bytes. The object is created only if body is read
+	// to its end without an error.
 	upload(ctx context.Context, key string, body io.Reader, size int64) error
 }
 
-// objects is a store made of a service: a blob is an object, and so is a scope's
-// manifest, in the form of cacheconfig.go.
+// objects is a store on a service. A blob is an object, and so is a scope's manifest, in
+// the form of cacheconfig.go.
 type objects struct {
 	service
-	blobs, manifests string             // what stands before a digest, and before a scope's name
-	heads            singleflight.Group // questions under way, by key
+	blobs, manifests string             // prefixes of the keys: a digest, or a scope's name, follows
+	heads            singleflight.Group // concurrent HEAD requests, by key
 	configs          configs
 }
 
-// statObjects bounds the HEAD requests under way at once: a cache of 100 layers
-// takes four round trips. Listing the prefix would go through every blob that any
-// scope ever had, some thousand at a time.
+// statObjects bounds concurrent HEAD requests: a cache of 100 layers takes four round trips.
+// Listing the prefix would go through every blob that any scope ever had, a thousand at a time.
 const statObjects = 32
 
-// maxObjectDocument bounds a cache config that is read. BuildKit sets no bound here;
-// what is imported of it is bounded by MaxConfig.
+// maxObjectDocument is the largest cache config in bytes that is read. BuildKit sets no limit
+// here; the config that it imports in the end is limited by MaxConfig.
 const maxObjectDocument = 16 << 20
 
-// wholeBlob is the size up to which a blob is sent in one request, out of memory: parts
-// take two round trips more. BuildKit sends four blobs at once.
+// wholeBlob is the largest size in bytes of a blob that is sent in one request, from memory.
+// An upload in parts takes two more round trips.
 const wholeBlob = 16 << 20
 
-// partSize is that of a part of a large upload, each of which lies in memory while it is
-// under way. S3 takes none that is smaller; Azure writes none of 4 MiB and less at full
+// partSize is the size in bytes of a part of a large upload. A part is in memory while it is
+// sent. S3 requires this size at least; Azure writes blocks of more than 4 MiB at full
 // speed (Microsoft, "Scalability and performance targets for Blob storage").
 const partSize = 5 << 20
 
-// partsAtOnce are the parts of one blob under way. BuildKit sends four blobs at once
-// (v0.33.1, util/resolver/limited), so that up to 100 MiB are in memory, with one part more that is read.
+// partsAtOnce is the number of parts of one blob that are sent concurrently. BuildKit sends
+// four blobs at once (v0.33.1, util/resolver/limited), so up to 100 MiB are in memory,
+// including the part of each blob that is being read.
 const partsAtOnce = 4
 
 func (o *objects) blobKey(d digest.Digest) string { return o.blobs + d.String() }
@@ -130,9 +130,9 @@ func (o *objects) Stat(ctx context.Context, digests []digest.Digest) (map[digest
 	return sizes, eg.Wait()
 }
 
-// size asks for an object's. Scopes that are read at once name mostly the same blobs:
-// one request serves all who want its answer meanwhile. It so outlives those who
-// cannot wait.
+// size is an object's size. Scopes that are read concurrently name mostly the same blobs, so
+// one request serves all callers that wait for its answer. The request continues when one of
+// them is cancelled.
 func (o *objects) size(ctx context.Context, key string) (int64, error) {
 	answer := o.heads.DoChan(key, func() (any, error) {
 		return o.head(context.WithoutCancel(ctx), key)
@@ -146,8 +146,8 @@ func (o *objects) size(ctx context.Context, key string) (int64, error) {
 	}
 }
 
-// Put implements [Store]. A cache config is kept until PutManifest wants it: here it is
-// no blob.
+// Put implements [Store]. A cache config is kept in memory for PutManifest and does not become
+// an object.
 func (o *objects) Put(ctx context.Context, desc ocispecs.Descriptor, r io.Reader) error {
 	key := o.blobKey(desc.Digest)
 	if err := o.putBlob(ctx, key, desc, verify(r, desc)); err != nil {
@@ -181,7 +181,7 @@ func (o *objects) PutManifest(ctx context.Context, n scope.Name, m Manifest) err
 	return nil
 }
 
-// annotated is a manifest as one document.
+// annotated is a manifest as one document, the annotated cache config.
 func (o *objects) annotated(ctx context.Context, m Manifest) ([]byte, error) {
 	if m.Inline != nil {
 		return m.Inline, nil
@@ -193,7 +193,8 @@ func (o *objects) annotated(ctx context.Context, m Manifest) ([]byte, error) {
 	return annotateConfig(config, m.Layers)
 }
 
-// config is a cache config that was put, which lies in memory unless it is large.
+// config is a cache config that was put. It is in memory, or in the store when it is larger
+// than wholeBlob.
 func (o *objects) config(ctx context.Context, desc ocispecs.Descriptor) ([]byte, error) {
 	if held := o.configs.config(desc.Digest); held != nil {
 		return held, nil

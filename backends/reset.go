@@ -15,12 +15,12 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// grace is how long a blob that no scope names is kept: longer than any export
-// takes from its first blob to its manifest.
+// grace is how long a blob that no scope names is kept. It is longer than any export takes
+// from its first blob to its manifest.
 const grace = time.Hour
 
-// sweep removes blobs and left-over uploads that no scope names and that are
-// older than the grace period. The caller holds the lock.
+// sweep removes blobs that no scope names, and abandoned uploads, when they are older than
+// the grace period. The caller holds the lock.
 func (l *Layout) sweep(index ocispecs.Index) error {
 	kept, err := l.reachable(index)
 	if err != nil {
@@ -44,8 +44,8 @@ func (l *Layout) sweep(index ocispecs.Index) error {
 	return nil
 }
 
-// reachable are the file names of all blobs that the index leads to, through indexes
-// and images too, since the directory may hold more than caches (as BuildKit v0.33.1,
+// reachable is the set of file names of all blobs that the index leads to. It follows indexes
+// and images too, because the directory may contain more than caches (as BuildKit v0.33.1,
 // client/solve.go, resetCacheStore).
 func (l *Layout) reachable(index ocispecs.Index) (map[string]bool, error) {
 	kept := map[string]bool{}
@@ -66,8 +66,8 @@ func (l *Layout) reachable(index ocispecs.Index) (map[string]bool, error) {
 	return kept, nil
 }
 
-// children are what a manifest or an index names. One that is gone or damaged leads
-// to nothing, for anybody; one that cannot be read is an error.
+// children are the descriptors in a manifest or an index. A missing or damaged document has
+// none, for every reader of the directory. Other read errors are returned.
 func (l *Layout) children(desc ocispecs.Descriptor) ([]ocispecs.Descriptor, error) {
 	if !images.IsManifestType(desc.MediaType) && !images.IsIndexType(desc.MediaType) {
 		return nil, nil
