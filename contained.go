@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/step"
 )
 
@@ -25,7 +27,8 @@ func contained(ctx context.Context, command string, args, environ []string, stdi
 	env := step.Environment(environ)
 	switch {
 	case command == "post":
-		if job, _ := env.Job(); job != "" {
+		dialect, _ := ci.Detect(environ, os.ReadFile)
+		if job, _ := dialect.Job(); job != "" {
 			err = builder.RemoveJob(ctx, env.Engine(""), job)
 		}
 	case len(args) != 1:

@@ -20,9 +20,9 @@ import (
 	"syscall"
 
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/step"
-	"github.com/warmlayer/warmlayer/scope"
 )
 
 // memoryLimit keeps the heap small beside the builder and the build itself:
@@ -57,7 +57,8 @@ func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.
 	redactor := report.NewRedactor(in.Sensitive())
 	host := step.Host{Environ: environ, Self: self, Redactor: redactor, Version: version(), Stdout: stdout, Stderr: stderr}
 
-	facts := scope.Detect(host.Environ.Get, os.ReadFile)
+	dialect, facts := ci.Detect(environ, os.ReadFile)
+	host.CI = dialect
 	resolved, found := step.Resolve(in, facts, host)
 	if problems = append(problems, found...); len(problems) > 0 {
 		inputs.Sort(problems)

@@ -62,17 +62,3 @@ func TestContext(t *testing.T) {
 		})
 	}
 }
-
-func TestReportDirectory(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct{ set, ci, temp, want string }{
-		{want: ""},
-		{ci: "gitlab", want: ".warmlayer"},
-		{ci: "github", temp: "/tmp/r", want: "/tmp/r/warmlayer"},
-		{set: "out", ci: "github", temp: "/tmp/r", want: "out"},
-	} {
-		if got := (Values{ReportDir: tt.set}).ReportDirectory(tt.ci, tt.temp); got != tt.want {
-			t.Errorf("%+v: %q", tt, got)
-		}
-	}
-}

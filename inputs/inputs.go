@@ -95,7 +95,7 @@ type Values struct {
 	Annotate           bool   // DOCKER_BUILD_CHECKS_ANNOTATIONS: Dockerfile warnings become annotations
 	MetadataProvenance string // BUILDX_METADATA_PROVENANCE: min, max or disabled
 	MetadataWarnings   bool   // BUILDX_METADATA_WARNINGS; on GitHub true unless set, as in docker/build-push-action
-	ReportDir          string // "": see [Values.ReportDirectory]
+	ReportDir          string // "": the directory that the CI suggests, or none
 
 	deletes bool // outputs may delete files outside the working directory
 }

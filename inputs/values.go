@@ -97,20 +97,6 @@ func pushedNames(outputs []Output) []string {
 	return all
 }
 
-// ReportDirectory is where the report's files go, or "" for nowhere. ci is the name
-// of the CI, "" for none; runnerTemp is GitHub's RUNNER_TEMP.
-func (v Values) ReportDirectory(ci, runnerTemp string) string {
-	switch {
-	case v.ReportDir != "":
-		return v.ReportDir
-	case runnerTemp != "":
-		return filepath.Join(runnerTemp, "warmlayer")
-	case ci != "":
-		return ".warmlayer"
-	}
-	return ""
-}
-
 // Sensitive is every value that must not be shown: secrets, credentials among the
 // attributes of caches, those in URLs, passwords and keys. Register them before anything
 // is printed. Those in registry-auth are known to package login.

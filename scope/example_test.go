@@ -2,26 +2,15 @@ package scope_test
 
 import (
 	"fmt"
-	"io/fs"
 
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// A GitLab pipeline for merge request 7, of an image with a key of its own.
+// Pull request 7, of an image with a key of its own.
 func Example() {
-	env := map[string]string{
-		"GITLAB_CI":                           "true",
-		"CI_PIPELINE_SOURCE":                  "merge_request_event",
-		"CI_DEFAULT_BRANCH":                   "main",
-		"CI_MERGE_REQUEST_IID":                "7",
-		"CI_MERGE_REQUEST_PROJECT_ID":         "42",
-		"CI_MERGE_REQUEST_SOURCE_PROJECT_ID":  "42",
-		"CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "fix",
-		"CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "release/1.4",
+	facts := scope.Facts{
+		Event: "pull_request", PR: 7, Branch: "fix", Base: "release/1.4", Default: "main", Trusted: true,
 	}
-	noFiles := func(string) ([]byte, error) { return nil, fs.ErrNotExist }
-
-	facts := scope.Detect(func(name string) string { return env[name] }, noFiles)
 	plan := scope.New(facts, scope.Options{Key: "worker"})
 
 	fmt.Printf("writes %s: %s\n", plan.Write, plan.Why)

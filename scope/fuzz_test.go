@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/rogpeppe/go-internal/txtar"
 )
 
 var (
@@ -180,77 +178,5 @@ func FuzzNew(f *testing.F) {
 			o.Branch, o.Base = fallback, key
 		}
 		checkPlan(t, facts, o)
-	})
-}
-
-// FuzzGitHub: whatever the payload says, only a head repository of this very name is trusted, and
-// no option lets a pull request write a branch's scope.
-func FuzzGitHub(f *testing.F) {
-	for _, name := range []string{"pull-request", "pull-request-fork", "pull-request-deleted-fork", "pull-request-target", "push-default", "push-tag", "merge-group", "issue-comment-pull-request"} {
-		archive, err := txtar.ParseFile("testdata/github/" + name + ".txtar")
-		if err != nil {
-			f.Fatal(err)
-		}
-		m := newMachine(archive)
-		f.Add(m.env["GITHUB_EVENT_NAME"], m.env["GITHUB_REF"], m.env["GITHUB_HEAD_REF"], section(archive, "event.json").Data)
-	}
-	f.Fuzz(func(t *testing.T, event, ref, head string, text []byte) {
-		m := machine{
-			env: map[string]string{
-				"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": event, "GITHUB_REF": ref, "GITHUB_HEAD_REF": head,
-				"GITHUB_REPOSITORY": "acme/shop", "GITHUB_EVENT_PATH": "/event.json",
-			},
-			files: map[string][]byte{"/event.json": text},
-		}
-		facts := Detect(m.getenv, m.readFile)
-		if facts.Trusted == (facts.Doubt != "") {
-			t.Errorf("trusted %v, doubt %q", facts.Trusted, facts.Doubt)
-		}
-		switch event {
-		case "push", "schedule", "workflow_dispatch", "release":
-		case "pull_request":
-			if facts.PR == 0 {
-				t.Error("a pull request passes for none")
-			}
-			if facts.Trusted && !strings.Contains(string(text), "acme") && !strings.Contains(string(text), `\u`) {
-				t.Errorf("trusted by %q", text)
-			}
-		default:
-			if facts.Trusted {
-				t.Errorf("event %q is trusted", event)
-			}
-		}
-		for _, write := range []string{WriteAuto, WriteAlways, WriteNever} {
-			for _, trusted := range []*bool{nil, yes(), no()} {
-				checkPlan(t, facts, Options{Write: write, Trusted: trusted, Branch: head})
-			}
-		}
-	})
-}
-
-// FuzzCheckout: files of any content give facts, and a branch that HEAD names.
-func FuzzCheckout(f *testing.F) {
-	f.Add("ref: refs/heads/main\n", "# pack-refs\n", "[init]\ndefaultBranch = main\n", "")
-	f.Add(strings.Repeat("a", 40), strings.Repeat("b", 40)+" refs/tags/v1\n^"+strings.Repeat("a", 40)+"\n", "[init", "../..")
-	f.Add("ref: refs/heads/.invalid", "^x", "[init] = \"", "/")
-	f.Fuzz(func(t *testing.T, head, packed, config, common string) {
-		m := machine{
-			env:   map[string]string{"PWD": "/src"},
-			files: map[string][]byte{"/src/.git/HEAD": []byte(head), "/src/.git/packed-refs": []byte(packed), "/src/.git/config": []byte(config)},
-		}
-		if common != "" {
-			m.files["/src/.git/commondir"] = []byte(common)
-		}
-		facts := Detect(m.getenv, m.readFile)
-		if facts.Branch != "" && !strings.HasPrefix(head, "ref: refs/heads/"+facts.Branch) {
-			t.Errorf("HEAD %q gives branch %q", head, facts.Branch)
-		}
-		if facts.Tag != "" && (facts.Branch != "" || !strings.Contains(packed, "refs/tags/"+facts.Tag)) {
-			t.Errorf("HEAD %q and refs %q give branch %q and tag %q", head, packed, facts.Branch, facts.Tag)
-		}
-		if facts.Commit != "" && !isHash(facts.Commit) {
-			t.Errorf("commit %q", facts.Commit)
-		}
-		checkPlan(t, facts, Options{})
 	})
 }

@@ -2,6 +2,7 @@ package scope
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -29,6 +30,8 @@ var goldenRefs = []string{
 }
 
 // TestNames holds the mapping to testdata/names.golden.
+var update = flag.Bool("update", false, "write what the code gives into testdata")
+
 func TestNames(t *testing.T) {
 	t.Parallel()
 	var got bytes.Buffer

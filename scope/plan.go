@@ -31,7 +31,7 @@ func New(f Facts, o Options) Plan {
 	if p.Write != "" && !trusted(f) {
 		p.Warnings = append(p.Warnings, fmt.Sprintf(
 			"cache-write: always: %s is written by an untrusted build (%s): whoever can start one can plant layers there, and every build that reads %[1]s uses them",
-			p.Write, doubt(f)))
+			p.Write, untrusted(f)))
 	}
 	p.read(f, o, own)
 	return p
@@ -53,9 +53,9 @@ func (o Options) override(f Facts) Facts {
 	switch {
 	case o.Trusted == nil:
 	case *o.Trusted:
-		f.Trusted, f.Unlisted, f.Doubt = true, false, ""
+		f.Trusted, f.Unlisted, f.Untrusted = true, false, ""
 	default:
-		f.Trusted, f.Doubt = false, "trusted: false"
+		f.Trusted, f.Untrusted = false, "trusted: false"
 	}
 	return f
 }
@@ -89,7 +89,7 @@ func write(f Facts, mode string, own Name) (Name, string) {
 	case f.Queue:
 		return "", no
 	case f.PR < 0:
-		return "", doubtNumber
+		return "", UnknownNumber
 	case own == "":
 		return "", "no branch, tag or pull request is known: set branch"
 	case no != "":
@@ -102,9 +102,9 @@ func write(f Facts, mode string, own Name) (Name, string) {
 func refusal(f Facts) string {
 	switch {
 	case f.Queue:
-		return doubtQueue
+		return MergeQueue
 	case !trusted(f):
-		return doubt(f)
+		return untrusted(f)
 	case f.PR != 0 && f.Protected:
 		return "a protected branch's pull request: its cache would not be read"
 	case f.PR == 0 && f.Tag != "":
@@ -115,11 +115,11 @@ func refusal(f Facts) string {
 
 func trusted(f Facts) bool { return f.Trusted && !f.Unlisted }
 
-func doubt(f Facts) string {
-	if f.Doubt == "" {
+func untrusted(f Facts) string {
+	if f.Untrusted == "" {
 		return "not known to be trusted"
 	}
-	return f.Doubt
+	return f.Untrusted
 }
 
 // subject describes what is built: "push to main", "branch main (schedule)", "pull request 7".
@@ -128,17 +128,17 @@ func subject(f Facts) string {
 	case f.PR > 0:
 		return "pull request " + strconv.Itoa(f.PR)
 	case f.Tag != "":
-		return "tag " + printable(f.Tag)
+		return "tag " + Printable(f.Tag)
 	case f.Event == "push":
-		return "push to " + printable(f.Branch)
+		return "push to " + Printable(f.Branch)
 	case f.Event == "":
-		return "branch " + printable(f.Branch)
+		return "branch " + Printable(f.Branch)
 	}
-	return fmt.Sprintf("branch %s (%s)", printable(f.Branch), printable(f.Event))
+	return fmt.Sprintf("branch %s (%s)", Printable(f.Branch), Printable(f.Event))
 }
 
-// printable quotes s unless it is one plain word: not empty, without spaces or escapes.
-func printable(s string) string {
+// Printable quotes s unless it is one plain word: not empty, without spaces or escapes.
+func Printable(s string) string {
 	if q := strconv.Quote(s); s == "" || q != `"`+s+`"` || strings.Contains(s, " ") {
 		return q
 	}

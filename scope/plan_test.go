@@ -11,14 +11,14 @@ var (
 	pushMain    = Facts{CI: "github", Event: "push", Branch: "main", Default: "main", Trusted: true, Protected: true}
 	pushFix     = Facts{CI: "github", Event: "push", Branch: "fix", Default: "main", Trusted: true}
 	pullRequest = Facts{CI: "github", Event: "pull_request", Branch: "fix", Base: "dev", Default: "main", PR: 7, Trusted: true}
-	fork        = Facts{CI: "github", Event: "pull_request", Branch: "main", Base: "dev", Default: "main", PR: 7, Doubt: "a fork's pull request"}
-	nameless    = Facts{CI: "buildkite", Branch: "main", Base: "dev", Default: "main", PR: UnknownPR, Doubt: "a pull request whose number is not known"}
+	fork        = Facts{CI: "github", Event: "pull_request", Branch: "main", Base: "dev", Default: "main", PR: 7, Untrusted: "a fork's pull request"}
+	nameless    = Facts{CI: "buildkite", Branch: "main", Base: "dev", Default: "main", PR: UnknownPR, Untrusted: "a pull request whose number is not known"}
 	queue       = Facts{CI: "github", Event: "merge_group", Branch: "gh-readonly-queue/dev/pr-7-abc", Base: "dev", Default: "main", Queue: true}
 	tag         = Facts{CI: "github", Event: "push", Tag: "v1", Default: "main", Trusted: true}
-	comment     = Facts{CI: "github", Event: "issue_comment", Branch: "main", Default: "main", Unlisted: true, Doubt: "event issue_comment does not say whose code is built"}
+	comment     = Facts{CI: "github", Event: "issue_comment", Branch: "main", Default: "main", Unlisted: true, Untrusted: "event issue_comment does not say whose code is built"}
 	target      = Facts{CI: "github", Event: "pull_request_target", Branch: "main", Base: "dev", Default: "main", PR: 7, Unlisted: true}
 	protected   = Facts{CI: "gitlab", Event: "merge_request_event", Branch: "dev", Base: "main", Default: "main", PR: 7, Trusted: true, Protected: true}
-	stranger    = Facts{CI: "unknown", Branch: "fix", Default: "main", Doubt: "this CI is not known"}
+	stranger    = Facts{CI: "unknown", Branch: "fix", Default: "main", Untrusted: "this CI is not known"}
 	shell       = Facts{CI: "git", Branch: "fix", Default: "main", Trusted: true}
 	nowhere     = Facts{Trusted: true}
 )

@@ -4,10 +4,10 @@
 // store accepts. A build writes its own scope or none. It reads its own scope and then those of
 // the branches that it came from, nearest first, so that it starts warm:
 //
-//	facts := scope.Detect(os.Getenv, os.ReadFile)
+//	facts := scope.Facts{PR: 7, Branch: "fix", Base: "release", Default: "main", Trusted: true}
 //	plan := scope.New(facts, scope.Options{Key: "worker"})
 //
-// For pull request 7, from branch fix of the same repository into release, plan holds
+// For this pull request, whose branch is one of the same repository, plan holds
 //
 //	Write  pr-7.worker
 //	Read   pr-7.worker       own pull request
@@ -19,13 +19,13 @@
 // that are known to be trusted write. A pull request's scope is named after its number, because
 // a fork may call its branch main.
 //
-// The package does no I/O but through the two functions given to [Detect].
+// The package is pure: it has no input but facts and options, and knows no CI.
 package scope
 
 // Facts is what the CI says about a build. An empty string means unknown. The zero value is an
 // untrusted build of an unknown ref: it reads nothing and writes nothing.
 type Facts struct {
-	CI      string `json:"ci"`      // a name of the table of CIs, such as "github"; "unknown" CI; "git" outside a CI; "" outside a repository
+	CI      string `json:"ci"`      // "github" or another name of internal/ci's table, for display only; "" outside a CI and a checkout
 	Event   string `json:"event"`   // what started the build, in the CI's own term: "push", "merge_request_event"
 	Branch  string `json:"branch"`  // built branch; for a pull request its head branch, whose name a fork can choose
 	Base    string `json:"base"`    // branch that a pull request or a merge queue merges into
@@ -34,8 +34,8 @@ type Facts struct {
 	PR      int    `json:"pr"`      // pull or merge request; 0 for none, UnknownPR for an unknown number
 	Trusted bool   `json:"trusted"` // false: read, never write
 
-	// Doubt says why Trusted is false, as a phrase: "a fork's pull request".
-	Doubt string `json:"doubt,omitempty"`
+	// Untrusted says why Trusted is false, as a phrase: "a fork's pull request".
+	Untrusted string `json:"doubt,omitempty"`
 	// Queue marks a build for a merge queue or merge train, whose ref is temporary. It never writes.
 	Queue bool `json:"queue,omitempty"`
 	// Unlisted marks an event that does not say whose code is built. Its builds read the
@@ -53,6 +53,12 @@ type Facts struct {
 // UnknownPR is the PR of a pull request whose number is unknown. Such a build writes nothing,
 // whatever the options say, because a pull request's scope is named after its number.
 const UnknownPR = -1
+
+// Reasons why a build writes nothing, whatever the options say.
+const (
+	MergeQueue    = "a merge queue's branch is temporary"
+	UnknownNumber = "a pull request whose number is not known"
+)
 
 // Source is one scope to read.
 type Source struct {

@@ -232,7 +232,7 @@ func fakeCloud(open bool, err error, asked *int) clouds {
 // TestIdentity: whose registry the machine's identity is for, and what is said when not.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
-	const host, doubt = "team.azurecr.io", "a fork's pull request"
+	const host, untrusted = "team.azurecr.io", "a fork's pull request"
 	named := Inputs{Registry: host}
 	for name, test := range map[string]struct {
 		options Options
@@ -243,9 +243,9 @@ func TestIdentity(t *testing.T) {
 		warning string // a part of the only one
 	}{
 		"trusted":                  {want: "machine:token", asked: 1},
-		"untrusted":                {options: Options{Doubt: doubt}, want: ":", warning: "this run is not trusted (a fork's pull request)"},
-		"untrusted, open to all":   {options: Options{Doubt: doubt}, open: true, want: ":"},
-		"untrusted, named":         {options: Options{Doubt: doubt, Inputs: named}, want: "machine:token", asked: 1},
+		"untrusted":                {options: Options{Untrusted: untrusted}, want: ":", warning: "this run is not trusted (a fork's pull request)"},
+		"untrusted, open to all":   {options: Options{Untrusted: untrusted}, open: true, want: ":"},
+		"untrusted, named":         {options: Options{Untrusted: untrusted, Inputs: named}, want: "machine:token", asked: 1},
 		"configured":               {options: Options{Docker: docker(t, `{"auths":{"`+host+`":{"auth":"`+basic("file", "1")+`"}}}`)}, want: "file:1"},
 		"no identity":              {err: errNoIdentity, want: ":", asked: 1, warning: "no identity was found"},
 		"no identity, open to all": {open: true, err: errNoIdentity, want: ":", asked: 1},

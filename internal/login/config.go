@@ -84,25 +84,3 @@ func (r *Registries) addVariable(text string) syntax.Problems {
 	}
 	return nil
 }
-
-// byCI are the credentials that a CI hands to its jobs, by host: GitHub's token, only where
-// it is of github.com and no other server's, and GitLab's predefined variables
-// (docs.gitlab.com/ci/variables/predefined_variables).
-func byCI(getenv func(string) string, token string) map[string]types.AuthConfig {
-	given := map[string]types.AuthConfig{}
-	add := func(host, user, password string) {
-		if host != "" && user != "" && password != "" {
-			given[canonical(host)] = types.AuthConfig{Username: user, Password: password}
-		}
-	}
-	if server := getenv("GITHUB_SERVER_URL"); server == "" || server == "https://github.com" {
-		// The registry goes by the token, and wants some user.
-		add("ghcr.io", cmp.Or(getenv("GITHUB_ACTOR"), "x-access-token"), token)
-	}
-	add(getenv("CI_REGISTRY"), getenv("CI_REGISTRY_USER"), getenv("CI_REGISTRY_PASSWORD"))
-	proxy := getenv("CI_DEPENDENCY_PROXY_SERVER")
-	for _, host := range []string{proxy, strings.TrimSuffix(proxy, ":443")} { // as images name it, with or without
-		add(host, getenv("CI_DEPENDENCY_PROXY_USER"), getenv("CI_DEPENDENCY_PROXY_PASSWORD"))
-	}
-	return given
-}

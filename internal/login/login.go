@@ -40,17 +40,18 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/moby/buildkit/session/auth/authprovider"
 
+	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Options are where credentials come from.
 type Options struct {
-	Inputs      Inputs
-	Docker      *configfile.ConfigFile // nil: an empty one
-	Getenv      func(string) string    // the CI's variables; nil: an empty environment
-	GitHubToken string                 // "": none
-	Doubt       string                 // why the run is not trusted, as a phrase; "": it is
-	Redact      func(secret string)    // gets each credential as soon as it is known, in New and later; nil: none is wanted
+	Inputs    Inputs
+	Docker    *configfile.ConfigFile // nil: an empty one
+	Getenv    func(string) string    // for DOCKER_AUTH_CONFIG and the clouds; nil: an empty environment
+	CI        []ci.Credential        // what the CI hands to each job
+	Untrusted string                 // why the run is not trusted, as a phrase; "": it is
+	Redact    func(secret string)    // gets each credential as soon as it is known, in New and later; nil: none is wanted
 
 	clouds clouds // tests put others in
 }
@@ -61,8 +62,9 @@ type Registries struct {
 	docker *configfile.ConfigFile
 	given  map[string]types.AuthConfig // by the CI
 	clouds clouds
-	doubt  string
 	redact func(string)
+
+	untrusted string // why the run is not; "": it is
 
 	mu       sync.Mutex
 	found    map[string]*entry
@@ -91,11 +93,13 @@ func New(o Options) (*Registries, syntax.Problems) {
 		o.clouds = machine(o.Getenv, nil)
 	}
 	r := &Registries{
-		docker: o.Docker, clouds: o.clouds, doubt: o.Doubt, redact: o.Redact,
+		docker: o.Docker, clouds: o.clouds, untrusted: o.Untrusted, redact: o.Redact,
 		given: map[string]types.AuthConfig{}, found: map[string]*entry{},
 	}
-	if o.Doubt == "" {
-		r.given = byCI(o.Getenv, o.GitHubToken)
+	if o.Untrusted == "" {
+		for _, c := range o.CI {
+			r.given[canonical(c.Host)] = types.AuthConfig{Username: c.User, Password: c.Password}
+		}
 	}
 	read := reader{clouds: o.clouds, redact: o.Redact}
 	r.logins = read.logins(o.Inputs)
@@ -232,9 +236,9 @@ func (r *Registries) implicit(ctx context.Context, host string) (types.AuthConfi
 	cloud, ok := r.clouds.of(host)
 	switch {
 	case !ok:
-	case r.doubt != "":
+	case r.untrusted != "":
 		if !cloud.open {
-			r.warn(host + " is used anonymously: this run is not trusted (" + r.doubt + "), and the machine's identity is not for it; name the registry in registry-auth to use it all the same")
+			r.warn(host + " is used anonymously: this run is not trusted (" + r.untrusted + "), and the machine's identity is not for it; name the registry in registry-auth to use it all the same")
 		}
 	default:
 		return r.identity(ctx, cloud, host, nil), nil

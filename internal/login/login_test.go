@@ -11,6 +11,8 @@ import (
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/warmlayer/warmlayer/internal/ci"
 )
 
 // noClouds stand for a machine that no cloud knows.
@@ -82,6 +84,12 @@ func resolved(t *testing.T, r *Registries, repository string) string {
 	return auth.Username + ":" + auth.Password
 }
 
+// given are the credentials of a job with these variables and a GitHub token, "" for none.
+func given(token string, environ ...string) []ci.Credential {
+	dialect, _ := ci.Detect(environ, os.ReadFile)
+	return dialect.Credentials(token)
+}
+
 // TestOrder: the first place that knows a registry holds.
 func TestOrder(t *testing.T) {
 	t.Parallel()
@@ -92,16 +100,16 @@ func TestOrder(t *testing.T) {
 		options Options
 		want    string
 	}{
-		{Options{Inputs: explicit, Getenv: variables("DOCKER_AUTH_CONFIG", variable), Docker: file, GitHubToken: "t"}, "input:1"},
-		{Options{Getenv: variables("DOCKER_AUTH_CONFIG", variable), Docker: file, GitHubToken: "t"}, "variable:2"},
-		{Options{Docker: file, GitHubToken: "t"}, "file:3"},
-		{Options{Getenv: variables("GITHUB_ACTOR", "octocat"), GitHubToken: "t"}, "octocat:t"},
-		{Options{GitHubToken: "t"}, "x-access-token:t"},
-		{Options{GitHubToken: "t", Getenv: variables("GITHUB_SERVER_URL", "https://github.com")}, "x-access-token:t"},
-		{Options{GitHubToken: "t", Getenv: variables("GITHUB_SERVER_URL", "https://git.example")}, ":"},
-		{Options{GitHubToken: "t", Doubt: "a fork's pull request"}, ":"},
-		{Options{Inputs: explicit, Doubt: "a fork's pull request"}, "input:1"},
-		{Options{Docker: file, Doubt: "a fork's pull request"}, "file:3"},
+		{Options{Inputs: explicit, Getenv: variables("DOCKER_AUTH_CONFIG", variable), Docker: file, CI: given("t")}, "input:1"},
+		{Options{Getenv: variables("DOCKER_AUTH_CONFIG", variable), Docker: file, CI: given("t")}, "variable:2"},
+		{Options{Docker: file, CI: given("t")}, "file:3"},
+		{Options{CI: given("t", "GITHUB_ACTOR=octocat")}, "octocat:t"},
+		{Options{CI: given("t")}, "x-access-token:t"},
+		{Options{CI: given("t", "GITHUB_SERVER_URL=https://github.com")}, "x-access-token:t"},
+		{Options{CI: given("t", "GITHUB_SERVER_URL=https://git.example")}, ":"},
+		{Options{CI: given("t"), Untrusted: "a fork's pull request"}, ":"},
+		{Options{Inputs: explicit, Untrusted: "a fork's pull request"}, "input:1"},
+		{Options{Docker: file, Untrusted: "a fork's pull request"}, "file:3"},
 		{Options{}, ":"},
 	} {
 		r := newRegistries(t, test.options)
@@ -141,16 +149,16 @@ func TestHub(t *testing.T) {
 
 func TestGitLab(t *testing.T) {
 	t.Parallel()
-	env := variables(
-		"CI_REGISTRY", "registry.gitlab.example", "CI_REGISTRY_USER", "job", "CI_REGISTRY_PASSWORD", "one",
-		"CI_DEPENDENCY_PROXY_SERVER", "gitlab.example:443", "CI_DEPENDENCY_PROXY_USER", "proxy", "CI_DEPENDENCY_PROXY_PASSWORD", "two")
+	job := given("", "GITLAB_CI=true",
+		"CI_REGISTRY=registry.gitlab.example", "CI_REGISTRY_USER=job", "CI_REGISTRY_PASSWORD=one",
+		"CI_DEPENDENCY_PROXY_SERVER=gitlab.example:443", "CI_DEPENDENCY_PROXY_USER=proxy", "CI_DEPENDENCY_PROXY_PASSWORD=two")
 	for host, want := range map[string]string{
 		"registry.gitlab.example": "job:one", "gitlab.example:443": "proxy:two", "gitlab.example": "proxy:two", "ghcr.io": ":",
 	} {
-		if got := asked(t, newRegistries(t, Options{Getenv: env}), host); got != want {
+		if got := asked(t, newRegistries(t, Options{CI: job}), host); got != want {
 			t.Errorf("%s gets %s, want %s", host, got, want)
 		}
-		if got := asked(t, newRegistries(t, Options{Getenv: env, Doubt: "a fork's merge request"}), host); got != ":" {
+		if got := asked(t, newRegistries(t, Options{CI: job, Untrusted: "a fork's merge request"}), host); got != ":" {
 			t.Errorf("an untrusted run gets %s for %s", got, host)
 		}
 	}

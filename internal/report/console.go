@@ -7,7 +7,9 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // How much the log shows of a step's name, and of any other cell, in characters. The
@@ -22,7 +24,7 @@ const (
 func (r Report) Console(w io.Writer) error {
 	var text bytes.Buffer
 	p := page{tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)}
-	fmt.Fprintf(p.w, "warmlayer: %s\n", disarm(r.headline()))
+	fmt.Fprintf(p.w, "warmlayer: %s\n", ci.Disarm(r.headline()))
 	p.rows("read", r.reads()...)
 	p.rows("steps", cells(r.steps()))
 	p.rows("write", r.writes()...)
@@ -50,7 +52,7 @@ func (p page) rows(label string, rows ...[]string) {
 		if len(row) == 0 {
 			continue
 		}
-		fmt.Fprintf(p.w, "  %-6s %s\n", label, disarm(strings.Join(row, "\t")))
+		fmt.Fprintf(p.w, "  %-6s %s\n", label, ci.Disarm(strings.Join(row, "\t")))
 		label = ""
 	}
 	_ = p.w.Flush() // into memory
@@ -68,7 +70,7 @@ func (r Report) headline() string {
 	if r.Plan.Why != "" {
 		name += " (" + r.Plan.Why + ")"
 	}
-	return line(name)
+	return syntax.Line(name)
 }
 
 // reads has a row for each source.
@@ -90,7 +92,7 @@ func (r Report) steps() string {
 	}
 	said := fmt.Sprintf("%d of %d cached", r.hits(), len(r.Result.Steps))
 	if miss := r.firstMiss(); miss != "" {
-		said += ", first miss: " + short(miss, longestName)
+		said += ", first miss: " + syntax.Short(miss, longestName)
 	}
 	return said
 }
@@ -122,10 +124,10 @@ func (r Report) failure() [][]string {
 	}
 	var rows [][]string
 	if step := r.failed(); step != "" {
-		rows = append(rows, []string{short(step, longestName)})
+		rows = append(rows, []string{syntax.Short(step, longestName)})
 	}
 	for text := range strings.Lines(strings.TrimSpace(r.Err.Error())) {
-		rows = append(rows, []string{line(text)})
+		rows = append(rows, []string{syntax.Line(text)})
 	}
 	return rows
 }
@@ -133,7 +135,7 @@ func (r Report) failure() [][]string {
 // cells makes a row of texts.
 func cells(texts ...string) []string {
 	for i := range texts {
-		texts[i] = short(texts[i], longestCell)
+		texts[i] = syntax.Short(texts[i], longestCell)
 	}
 	return texts
 }

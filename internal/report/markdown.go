@@ -10,6 +10,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // SummaryLimit is the size in bytes of the job summary that GitHub accepts from one
@@ -127,7 +128,7 @@ func (r Report) errorBlock() string {
 func pre(text string) string {
 	var lines []string
 	for text := range strings.Lines(strings.TrimSpace(text)) {
-		lines = append(lines, html.EscapeString(short(text, 10*cellLimit))+"\n")
+		lines = append(lines, html.EscapeString(syntax.Short(text, 10*cellLimit))+"\n")
 	}
 	if len(lines) == 0 {
 		return ""
@@ -270,7 +271,7 @@ var plain = regexp.MustCompile(`^[A-Za-z][A-Za-z ,'/]{0,200}( [0-9]{1,6})?$`)
 // takes all but three characters literally: a backtick ends it, and a pipe or a
 // backslash before one ends the table's cell.
 func code(s string) string {
-	s = short(s, cellLimit)
+	s = syntax.Short(s, cellLimit)
 	switch {
 	case s == "":
 		return ""

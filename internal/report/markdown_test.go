@@ -13,6 +13,7 @@ import (
 	"github.com/yuin/goldmark/text"
 
 	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // TestSummaryFits fills every part of the summary with more than it takes.
@@ -87,7 +88,7 @@ func FuzzCode(f *testing.F) {
 		inner, entities := strings.CutPrefix(got, "<code>")
 		switch {
 		case got == "":
-			if line(name) != "" {
+			if syntax.Line(name) != "" {
 				t.Errorf("%q is lost", name)
 			}
 		case entities:

@@ -1,19 +1,16 @@
 package report
 
 import (
-	"bytes"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
-)
 
-// Output is a value that the step hands to later steps.
-type Output struct{ Name, Value string }
+	"github.com/warmlayer/warmlayer/internal/ci"
+	"github.com/warmlayer/warmlayer/internal/syntax"
+)
 
 // Outputs are the values of [inputs.StepOutputs], in its order. Those that are not
 // known are "". In particular:
@@ -25,18 +22,18 @@ type Output struct{ Name, Value string }
 //   - cache-export is failed if any export was, else written, else unchanged, and
 //     skipped when none was any of these.
 //   - cache-scope is the scope that this build may write, "" for none.
-func (r Report) Outputs() []Output {
-	return []Output{
-		{"digest", r.Result.Digest.String()},
-		{"imageid", r.Result.ImageID.String()},
-		{"metadata", compact(r.metadata())},
-		{"cache-hit-ratio", r.ratio()},
-		{"cache-hits", strconv.Itoa(r.hits())},
-		{"cache-steps", strconv.Itoa(len(r.Result.Steps))},
-		{"cache-sources", compact(r.sources())},
-		{"cache-export", string(r.outcome())},
-		{"cache-scope", string(r.Plan.Write)},
-		{"first-miss", r.firstMiss()},
+func (r Report) Outputs() []ci.Output {
+	return []ci.Output{
+		{Name: "digest", Value: r.Result.Digest.String()},
+		{Name: "imageid", Value: r.Result.ImageID.String()},
+		{Name: "metadata", Value: compact(r.metadata())},
+		{Name: "cache-hit-ratio", Value: r.ratio()},
+		{Name: "cache-hits", Value: strconv.Itoa(r.hits())},
+		{Name: "cache-steps", Value: strconv.Itoa(len(r.Result.Steps))},
+		{Name: "cache-sources", Value: compact(r.sources())},
+		{Name: "cache-export", Value: string(r.outcome())},
+		{Name: "cache-scope", Value: string(r.Plan.Write)},
+		{Name: "first-miss", Value: r.firstMiss()},
 	}
 }
 
@@ -84,32 +81,6 @@ func compact(v any) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// GitHubOutput writes the outputs in the form of the file that GITHUB_OUTPUT names:
-//
-//	first-miss<<warmlayer_K5QW…
-//	[build 2/4] RUN make
-//	warmlayer_K5QW…
-//
-// A new random delimiter for each value keeps a value from ending early and defining
-// outputs of its own (docs.github.com, "Workflow commands", multiline strings).
-func GitHubOutput(w io.Writer, outputs []Output) error {
-	var b bytes.Buffer
-	for _, o := range outputs {
-		d := delimiter(o.Value)
-		fmt.Fprintf(&b, "%s<<%s\n%s\n%s\n", o.Name, d, o.Value, d)
-	}
-	_, err := w.Write(b.Bytes())
-	return err
-}
-
-func delimiter(value string) string {
-	for {
-		if d := "warmlayer_" + rand.Text(); !strings.Contains(value, d) {
-			return d
-		}
-	}
-}
-
 // dotenvLimit is the size that a dotenv report must stay under. GitLab's default for
 // every plan is 5 kilobytes (docs.gitlab.com, "Application limits").
 const dotenvLimit = 5 << 10
@@ -122,11 +93,11 @@ const dotenvLimit = 5 << 10
 // space, and it expands variables, so a dollar sign is doubled. (The file is no shell
 // script: values are not quoted.) A report that is too large would be refused as a whole:
 // the longest values are left out of it. Ten variables are fewer than any plan allows.
-func Dotenv(w io.Writer, outputs []Output) error {
+func Dotenv(w io.Writer, outputs []ci.Output) error {
 	size := 0
 	lines := make([]string, len(outputs))
 	for i, o := range outputs {
-		lines[i] = variable(o.Name) + "=" + strings.ReplaceAll(line(o.Value), "$", "$$") + "\n"
+		lines[i] = o.Variable() + "=" + strings.ReplaceAll(syntax.Line(o.Value), "$", "$$") + "\n"
 		size += len(lines[i])
 	}
 	for size >= dotenvLimit {
@@ -136,9 +107,4 @@ func Dotenv(w io.Writer, outputs []Output) error {
 	}
 	_, err := io.WriteString(w, strings.Join(lines, ""))
 	return err
-}
-
-// variable is the name of the variable that hands an output on: "WARMLAYER_CACHE_HITS".
-func variable(output string) string {
-	return "WARMLAYER_" + strings.ToUpper(strings.ReplaceAll(output, "-", "_"))
 }

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/solve"
 )
 
@@ -101,58 +101,11 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
-// parseGitHub reads the file as GitHub's runner does (actions/runner,
-// src/Runner.Worker/FileCommandManager.cs, EnvFileKeyValuePairs).
-func parseGitHub(text string) ([]Output, error) {
-	var all []Output
-	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-	for len(lines) > 0 {
-		name, delimiter, ok := strings.Cut(lines[0], "<<")
-		end := slices.Index(lines[1:], delimiter)
-		if !ok || end < 0 {
-			return nil, errors.New("no delimiter")
-		}
-		all = append(all, Output{name, strings.Join(lines[1:end+1], "\n")})
-		lines = lines[end+2:]
-	}
-	return all, nil
-}
-
-func FuzzGitHubOutput(f *testing.F) {
-	f.Add("", "x")
-	f.Add("two\nlines\n", "\n")
-	f.Add("EOF\nother=1", "a<<EOF\nb\nEOF\n")
-	f.Add("warmlayer_\nwarmlayer_AAAA\r\n", hostile)
-	f.Fuzz(func(t *testing.T, first, second string) {
-		want := []Output{{"first-miss", first}, {"metadata", second}}
-		var b bytes.Buffer
-		if err := GitHubOutput(&b, want); err != nil {
-			t.Fatal(err)
-		}
-		got, err := parseGitHub(b.String())
-		if err != nil || !slices.Equal(got, want) {
-			t.Errorf("%q is read as %q, %v; want %q", b.String(), got, err, want)
-		}
-	})
-}
-
-func TestGitHubDelimitersDiffer(t *testing.T) {
-	t.Parallel()
-	var b bytes.Buffer
-	if err := GitHubOutput(&b, []Output{{"a", "1"}, {"b", "2"}}); err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(b.String(), "\n")
-	if lines[2] == lines[5] || len(lines[2]) < 30 {
-		t.Errorf("delimiters %q and %q can be guessed", lines[2], lines[5])
-	}
-}
-
 func TestDotenvStaysBelowItsLimit(t *testing.T) {
 	t.Parallel()
 	for _, length := range []int{dotenvLimit - len("WARMLAYER_A=\nWARMLAYER_METADATA=\n") - 1, dotenvLimit - len("WARMLAYER_A=\nWARMLAYER_METADATA=\n"), 1 << 20} {
 		var b bytes.Buffer
-		if err := Dotenv(&b, []Output{{"a", ""}, {"metadata", strings.Repeat("m", length)}}); err != nil {
+		if err := Dotenv(&b, []ci.Output{{Name: "a"}, {Name: "metadata", Value: strings.Repeat("m", length)}}); err != nil {
 			t.Fatal(err)
 		}
 		if b.Len() >= dotenvLimit || !strings.HasPrefix(b.String(), "WARMLAYER_A=\n") {
@@ -172,7 +125,7 @@ func FuzzDotenv(f *testing.F) {
 	f.Add("\r\n\n\u2028$$A")
 	f.Fuzz(func(t *testing.T, value string) {
 		var b bytes.Buffer
-		if err := Dotenv(&b, []Output{{"first-miss", value}}); err != nil {
+		if err := Dotenv(&b, []ci.Output{{Name: "first-miss", Value: value}}); err != nil {
 			t.Fatal(err)
 		}
 		got, ok := strings.CutPrefix(b.String(), "WARMLAYER_FIRST_MISS=")

@@ -2,21 +2,22 @@ package report
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/warmlayer/warmlayer/internal/ci"
 )
 
 // Places are where a report is published. The zero value is nowhere.
 type Places struct {
-	// Dir gets warmlayer.json, warmlayer.md and warmlayer.env, and is made if need be.
-	Dir string
-	// GitHubOutput and StepSummary are GitHub's files of those names, to append to.
-	GitHubOutput, StepSummary string
-	// Azure is the log that an Azure agent reads, nil elsewhere.
-	Azure io.Writer
+	Dir     string     // gets warmlayer.json, warmlayer.md and warmlayer.env, and is made if need be; "" for none
+	CI      ci.Dialect // shows the report, and hands its outputs to later steps
+	Log     io.Writer  // of the job, for commands to the CI
+	Summary bool       // the CI is to show the summary
 }
 
 // Publish writes the report to every place, with all that redact hides hidden. A file in
@@ -24,29 +25,40 @@ type Places struct {
 // not keep the others from being written; the errors come joined.
 func (r Report) Publish(p Places, redact func(string) string) error {
 	r = r.redacted(redact)
-	outputs, summary := r.Outputs(), []byte(r.Markdown())
-	var github, dotenv bytes.Buffer
+	page := r.page(p)
+	var dotenv bytes.Buffer
 	document, err := r.JSON()
-	if err := errors.Join(err, GitHubOutput(&github, outputs), Dotenv(&dotenv, outputs)); err != nil {
+	if err := errors.Join(err, Dotenv(&dotenv, page.Outputs)); err != nil {
 		return fmt.Errorf("encode report: %w", err)
 	}
 	var errs []error
 	if p.Dir != "" {
-		errs = append(errs,
+		abs, err := filepath.Abs(p.Dir)
+		page.File = filepath.Join(abs, "warmlayer.md")
+		errs = append(errs, err,
 			replace(p.Dir, "warmlayer.json", document),
-			replace(p.Dir, "warmlayer.md", summary),
+			replace(p.Dir, "warmlayer.md", []byte(page.Markdown)),
 			replace(p.Dir, "warmlayer.env", dotenv.Bytes()))
 	}
-	if p.GitHubOutput != "" {
-		errs = append(errs, appendTo(p.GitHubOutput, github.Bytes()))
+	return errors.Join(append(errs, p.CI.Publish(p.Log, page))...)
+}
+
+// Show shows the report where the CI has a page for it that no later step depends on, with
+// all that redact hides hidden.
+func (r Report) Show(ctx context.Context, p Places, redact func(string) string) error {
+	return p.CI.Show(ctx, r.redacted(redact).page(p))
+}
+
+// page is the report for the CI.
+func (r Report) page(p Places) ci.Page {
+	page := ci.Page{Markdown: r.Markdown(), Summary: p.Summary, Outputs: r.Outputs(), Key: r.Plan.Key, Level: "success"}
+	switch {
+	case r.Err != nil:
+		page.Level = "error"
+	case len(r.warnings()) > 0:
+		page.Level = "warning"
 	}
-	if p.StepSummary != "" {
-		errs = append(errs, appendTo(p.StepSummary, summary))
-	}
-	if p.Azure != nil {
-		errs = append(errs, publishAzure(p.Azure, p.Dir, outputs))
-	}
-	return errors.Join(errs...)
+	return page
 }
 
 // replace puts a file into its place at once: later steps, and other processes, may
@@ -68,14 +80,4 @@ func replace(dir, name string, content []byte) error {
 		return errors.Join(fmt.Errorf("write %s: %w", name, err), os.Remove(f.Name()))
 	}
 	return nil
-}
-
-// appendTo adds to a file that other steps, or the runner, may have begun.
-func appendTo(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
-	if err != nil {
-		return fmt.Errorf("publish: %w", err)
-	}
-	_, err = f.Write(content)
-	return errors.Join(err, f.Close())
 }

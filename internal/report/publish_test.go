@@ -10,10 +10,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/solve"
 )
 
 func same(s string) string { return s }
+
+// runner is the CI of a job with these variables.
+func runner(environ ...string) ci.Dialect {
+	dialect, _ := ci.Detect(environ, os.ReadFile)
+	return dialect
+}
 
 func read(t *testing.T, path ...string) string {
 	t.Helper()
@@ -27,8 +34,9 @@ func read(t *testing.T, path ...string) string {
 func TestPublish(t *testing.T) {
 	t.Parallel()
 	tmp := t.TempDir()
-	p := Places{Dir: filepath.Join(tmp, "new", "dir"), GitHubOutput: filepath.Join(tmp, "output"), StepSummary: filepath.Join(tmp, "summary")}
-	if err := os.WriteFile(p.GitHubOutput, []byte("before=1\n"), 0o600); err != nil {
+	output, summary := filepath.Join(tmp, "output"), filepath.Join(tmp, "summary")
+	p := Places{Dir: filepath.Join(tmp, "new", "dir"), CI: runner("GITHUB_OUTPUT="+output, "GITHUB_STEP_SUMMARY="+summary), Summary: true}
+	if err := os.WriteFile(output, []byte("before=1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := reports()["several"]
@@ -47,12 +55,12 @@ func TestPublish(t *testing.T) {
 	if got := read(t, p.Dir, "warmlayer.env"); strings.Count(got, "WARMLAYER_CACHE_EXPORT=failed\n") != 1 {
 		t.Errorf("warmlayer.env:\n%s", got)
 	}
-	if got := read(t, p.StepSummary); got != r.Markdown()+r.Markdown() {
+	if got := read(t, summary); got != r.Markdown()+r.Markdown() {
 		t.Errorf("summary:\n%s", got)
 	}
-	appended, found := strings.CutPrefix(read(t, p.GitHubOutput), "before=1\n")
-	if outputs, err := parseGitHub(appended); !found || err != nil || len(outputs) != 2*len(r.Outputs()) {
-		t.Errorf("outputs %q, %v", outputs, err)
+	appended, found := strings.CutPrefix(read(t, output), "before=1\n")
+	if !found || strings.Count(appended, "<<warmlayer_") != 2*len(r.Outputs()) {
+		t.Errorf("outputs\n%s", appended)
 	}
 	left, err := os.ReadDir(p.Dir)
 	if err != nil || len(left) != 3 {
@@ -83,7 +91,9 @@ func TestPublishGoesOn(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(tmp, "file"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			err := reports()["warm"].Publish(Places{Dir: path("dir"), GitHubOutput: path("output"), StepSummary: path("summary")}, same)
+			err := reports()["warm"].Publish(Places{
+				Dir: path("dir"), CI: runner("GITHUB_OUTPUT="+path("output"), "GITHUB_STEP_SUMMARY="+path("summary")), Summary: true,
+			}, same)
 			var where *os.PathError
 			if !errors.As(err, &where) || !strings.Contains(where.Path, filepath.Join(tmp, "file")) {
 				t.Errorf("error %v", err)
@@ -112,7 +122,7 @@ func TestReplaceCleansUp(t *testing.T) {
 	}
 }
 
-// TestPublishHidesSecrets puts canaries into everything that is not made by us, with
+// TestPublishHidesSecrets puts canaries into everything that a build can choose, with
 // characters that JSON, Markdown and dotenv write in another way.
 func TestPublishHidesSecrets(t *testing.T) {
 	t.Parallel()
@@ -126,7 +136,7 @@ func TestPublishHidesSecrets(t *testing.T) {
 	r.Result.Sources = append(r.Result.Sources, solve.Source{Cache: canary, Err: errors.New(canary)})
 	r.Result.Exports = append(r.Result.Exports, solve.Export{Cache: canary, Err: errors.New(canary)})
 	f := &r.Plan.Facts
-	for _, fact := range []*string{&f.Event, &f.Branch, &f.Base, &f.Default, &f.Tag, &f.Doubt, &f.Repo, &f.URL} {
+	for _, fact := range []*string{&f.Event, &f.Branch, &f.Base, &f.Default, &f.Tag, &f.Untrusted, &f.Repo, &f.URL} {
 		*fact = canary
 	}
 	quoted, err := json.Marshal(map[string]any{"args": []any{canary, 1}})
@@ -140,22 +150,18 @@ func TestPublishHidesSecrets(t *testing.T) {
 
 	tmp := t.TempDir()
 	var azure bytes.Buffer
-	p := Places{Dir: tmp, GitHubOutput: filepath.Join(tmp, "output"), StepSummary: filepath.Join(tmp, "summary"), Azure: &azure}
+	dialect := runner("TF_BUILD=True", "GITHUB_OUTPUT="+filepath.Join(tmp, "output"), "GITHUB_STEP_SUMMARY="+filepath.Join(tmp, "summary"))
+	p := Places{Dir: tmp, CI: dialect, Log: &azure, Summary: true}
 	// This one knows no other form of the secret: none may be needed.
 	hide := func(s string) string { return strings.ReplaceAll(s, canary, mask) }
 	if err := r.Publish(p, hide); err != nil {
 		t.Fatal(err)
 	}
-	var commands bytes.Buffer
-	for _, ci := range []string{"github", "azure"} {
-		if err := on(ci, r).Annotations(&commands, true, hide); err != nil {
-			t.Fatal(err)
-		}
-	}
+	commands := dialect.Notes(r.Notes(true, hide)) + runner("GITHUB_ACTIONS=true").Notes(r.Notes(true, hide))
 	if err := os.WriteFile(filepath.Join(tmp, "azure"), azure.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(tmp, "annotations"), commands.Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(tmp, "annotations"), []byte(commands), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, file := range []string{"warmlayer.json", "warmlayer.md", "warmlayer.env", "output", "summary", "azure", "annotations"} {

@@ -35,7 +35,7 @@ func (r Report) redacted(redact func(string) string) Report {
 	hide(&r.Builder, &r.Plan.Why, &r.Result.Retried)
 	r.Err = hideError(r.Err)
 	f := &r.Plan.Facts
-	hide(&f.Event, &f.Branch, &f.Base, &f.Default, &f.Tag, &f.Doubt, &f.Repo, &f.URL)
+	hide(&f.Event, &f.Branch, &f.Base, &f.Default, &f.Tag, &f.Untrusted, &f.Repo, &f.URL)
 	for _, texts := range []*[]string{&r.Warnings, &r.Plan.Warnings} {
 		*texts = each(*texts, func(t *string) { hide(t) })
 	}

@@ -6,6 +6,8 @@
 //	r := report.Report{Plan: plan, Builder: "embedded", Result: result, Err: err, Seconds: 2.1}
 //	err = errors.Join(r.Console(out), r.Publish(places, redactor.String), out.Close())
 //
+// It knows no CI by name: a [ci.Dialect] has the forms of each.
+//
 // The first build of a feature branch, on an empty builder, prints
 //
 //	warmlayer: b-feature-a-951d42dc02 (push to feature/a)
@@ -23,15 +25,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -142,30 +142,6 @@ func message(err error) string {
 	return err.Error()
 }
 
-// line makes one printable line of any text: white space becomes a space, and what a
-// terminal would obey or a reader would not see, its Go escape.
-func line(s string) string {
-	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, string(utf8.RuneError))), " ")
-	var b strings.Builder
-	for _, c := range s {
-		if unicode.IsPrint(c) {
-			b.WriteRune(c)
-		} else {
-			b.WriteString(strings.Trim(strconv.QuoteRune(c), "'"))
-		}
-	}
-	return b.String()
-}
-
-// short is one line of at most n characters.
-func short(s string, n int) string {
-	s = line(s)
-	if utf8.RuneCountInString(s) <= n {
-		return s
-	}
-	return strings.TrimSpace(string([]rune(s)[:n-1])) + "…"
-}
-
 // duration shows seconds: "0.4s", "2m05s".
 func duration(seconds float64) string {
 	if seconds < 59.95 {
@@ -179,7 +155,7 @@ func duration(seconds float64) string {
 func (r Report) phases() string {
 	var parts []string
 	for _, p := range r.Result.Phases {
-		parts = append(parts, line(p.Name)+" "+duration(p.Seconds))
+		parts = append(parts, syntax.Line(p.Name)+" "+duration(p.Seconds))
 	}
 	return strings.Join(append(parts, "total "+duration(r.Seconds)), " · ")
 }

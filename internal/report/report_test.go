@@ -82,7 +82,7 @@ func reports() map[string]Report {
 			r.Seconds = 84.3
 		}),
 		"fork": with(func(r *Report) {
-			r.Plan = scope.New(scope.Facts{CI: "github", PR: 7, Doubt: "a fork's pull request", Branch: "main", Default: "main"}, scope.Options{})
+			r.Plan = scope.New(scope.Facts{CI: "github", PR: 7, Untrusted: "a fork's pull request", Branch: "main", Default: "main"}, scope.Options{})
 			r.Result.Sources = []solve.Source{fromMain}
 			r.Result.Exports = nil
 			r.Result.Steps = steps(true, true, false)
@@ -149,10 +149,9 @@ func TestForms(t *testing.T) {
 	for name, r := range reports() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var console, dotenv, annotations, issues bytes.Buffer
-			as := func(s string) string { return s }
+			var console, dotenv bytes.Buffer
 			document, err := r.JSON()
-			if err := errors.Join(err, r.Console(&console), Dotenv(&dotenv, r.Outputs()), on("github", r).Annotations(&annotations, true, as), on("azure", r).Annotations(&issues, true, as)); err != nil {
+			if err := errors.Join(err, r.Console(&console), Dotenv(&dotenv, r.Outputs())); err != nil {
 				t.Fatal(err)
 			}
 			got := txtar.Archive{Files: []txtar.File{
@@ -160,18 +159,12 @@ func TestForms(t *testing.T) {
 				{Name: "warmlayer.md", Data: []byte(r.Markdown())},
 				{Name: "warmlayer.json", Data: document},
 				{Name: "warmlayer.env", Data: dotenv.Bytes()},
-				{Name: "annotations", Data: annotations.Bytes()},
-				{Name: "azure", Data: issues.Bytes()},
+				{Name: "annotations", Data: []byte(runner("GITHUB_ACTIONS=true").Notes(r.Notes(true, same)))},
+				{Name: "azure", Data: []byte(runner("TF_BUILD=True").Notes(r.Notes(true, same)))},
 			}}
 			golden(t, filepath.Join("testdata", name+".txtar"), &got)
 		})
 	}
-}
-
-// on is the report as another CI gets it.
-func on(ci string, r Report) Report {
-	r.Plan.Facts.CI = ci
-	return r
 }
 
 func golden(t *testing.T, file string, got *txtar.Archive) {

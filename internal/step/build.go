@@ -12,6 +12,7 @@ import (
 	"github.com/docker/cli/cli/config"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
 )
@@ -28,10 +29,10 @@ type outcome struct {
 func (r Run) Build(ctx context.Context) int {
 	began := time.Now()
 	unmasked := r.mask(ctx)
-	section := report.Section{CI: r.Facts.CI, Title: "Build", Began: began}
-	fmt.Fprint(r.host.Stderr, section.Begin())
+	section := ci.Section{Title: "Build", Began: began}
+	fmt.Fprint(r.host.Stderr, r.host.CI.Begin(section))
 	made := r.privately(func() outcome { return r.solve(ctx) })
-	fmt.Fprint(r.host.Stderr, section.End(time.Now(), made.err != nil))
+	fmt.Fprint(r.host.Stderr, r.host.CI.End(section, time.Now(), made.err != nil))
 	told := report.Report{
 		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, Result: made.result, Err: made.err,
 		Warnings: slices.Concat(r.warnings(), made.warnings, unmasked), Seconds: time.Since(began).Seconds(),
@@ -48,13 +49,13 @@ func (r Run) publish(ctx context.Context, told report.Report) int {
 		fmt.Fprintln(r.host.Stderr, r.host.Redactor.String("report: "+err.Error()))
 		code = max(code, ExitBuild)
 	}
-	r.showOnBuildkite(ctx, told)
+	r.show(ctx, told)
 	return code
 }
 
 // answer writes what the frontend answered about the Dockerfile to standard output.
 func (r Run) answer(text string) error {
-	out := r.host.Redactor.Log(r.Facts.CI, r.host.Stdout)
+	out := r.host.Redactor.Log(r.host.CI, r.host.Stdout)
 	_, err := io.WriteString(out, text)
 	return errors.Join(err, out.Close())
 }

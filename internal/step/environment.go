@@ -42,19 +42,6 @@ func (e Environment) dockerDir() string {
 	return cmp.Or(e.Get("DOCKER_CONFIG"), filepath.Join(e.Get("HOME"), ".docker"))
 }
 
-// Job identifies one run of a job on GitHub, or on a CI that follows it, and its runner. Both
-// are "" on other CIs, which run nothing after a job.
-func (e Environment) Job() (job, runner string) {
-	if e.Get("GITHUB_ACTIONS") == "" || e.Get("GITHUB_RUN_ID") == "" {
-		return "", ""
-	}
-	var parts []string
-	for _, name := range []string{"GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_JOB", "RUNNER_NAME"} {
-		parts = append(parts, e.Get(name))
-	}
-	return strings.Join(parts, " "), e.Get("RUNNER_NAME")
-}
-
 // cacheDir is the directory of one project in the user's cache directory: each project on a
 // machine has a branch main. It is "" where the user has no home.
 func (e Environment) cacheDir(repo string) string {

@@ -25,7 +25,7 @@ func (b Build) guarded() Build {
 	}
 	warn := func(cache string) string {
 		return fmt.Sprintf("cache %s is left out: %s would see its credentials, and this run is not trusted (%s)",
-			cache, frontend, b.Plan.Facts.Doubt)
+			cache, frontend, b.Plan.Facts.Untrusted)
 	}
 	var left, from, to, scoped []string
 	b.Inputs.CacheFrom, from = without(b.Inputs.CacheFrom, exposed, label)

@@ -86,8 +86,8 @@ func (r *Run) logIn() syntax.Problems {
 		})
 	}
 	registries, found := login.New(login.Options{
-		Inputs: login.Inputs(r.Inputs.Credentials), Docker: docker, Getenv: r.host.Environ.Get, GitHubToken: r.Inputs.GitHubToken,
-		Doubt: untrusted(r.Facts), Redact: r.host.Redactor.Add,
+		Inputs: login.Inputs(r.Inputs.Credentials), Docker: docker, Getenv: r.host.Environ.Get, CI: r.host.CI.Credentials(r.Inputs.GitHubToken),
+		Untrusted: untrusted(r.Facts), Redact: r.host.Redactor.Add,
 	})
 	r.docker, r.registries = docker, registries
 	return append(problems, found...)
@@ -98,7 +98,7 @@ func untrusted(f scope.Facts) string {
 	if f.Trusted && !f.Unlisted {
 		return ""
 	}
-	return cmp.Or(f.Doubt, "nothing says whose code it builds")
+	return cmp.Or(f.Untrusted, "nothing says whose code it builds")
 }
 
 // cacheOptions are what the caches of a build depend on besides their lines.
@@ -126,7 +126,7 @@ func (r Run) builder(in inputs.Values) builder.Options {
 		o.Env = append(o.Env, e.Key+"="+e.Value)
 	}
 	if r.host.Self.Alone {
-		o.Container.Job, o.Container.Runner = r.host.Environ.Job()
+		o.Container.Job, o.Container.Runner = r.host.CI.Job()
 	}
 	return o
 }

@@ -51,7 +51,7 @@ func (r Run) solveAll(ctx context.Context) (names []string, parts []outcome, err
 		b.Inputs.Progress = plainUnlessQuiet(b.Inputs.Progress)
 		eg.Go(func() error {
 			lines := &report.Prefix{To: r.host.Stderr, Each: names[i] + " | "}
-			display := r.host.Redactor.Log(r.Facts.CI, lines)
+			display := r.host.Redactor.Log(r.host.CI, lines)
 			parts[i] = r.on(building, b, display)
 			err := parts[i].err
 			if err != nil {

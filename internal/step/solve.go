@@ -1,6 +1,7 @@
 package step
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,6 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/builder"
 	"github.com/warmlayer/warmlayer/internal/gateway"
-	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
 )
 
@@ -96,8 +96,8 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, sources 
 
 // terminal is where a build shows its progress: a terminal, or a log whose commands a runner obeys.
 func (r Run) terminal() io.Writer {
-	if report.Obeys(r.Facts.CI) {
-		return r.host.Redactor.Log(r.Facts.CI, r.host.Stderr)
+	if r.host.CI.Obeys() {
+		return r.host.Redactor.Log(r.host.CI, r.host.Stderr)
 	}
 	return r.host.Redactor.Terminal(r.host.Stderr)
 }
@@ -147,5 +147,5 @@ func (r Run) record(b Build) backends.Record {
 }
 
 func (r Run) reportDir() string {
-	return r.Inputs.ReportDirectory(r.ci(), r.host.Environ.Get("RUNNER_TEMP"))
+	return cmp.Or(r.Inputs.ReportDir, r.host.CI.ReportDir())
 }

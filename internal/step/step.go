@@ -19,6 +19,7 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/login"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/scope"
@@ -36,6 +37,7 @@ const (
 // Host is what a run uses of its process and of the machine.
 type Host struct {
 	Environ  Environment
+	CI       ci.Dialect   // that runs the process
 	Self     builder.Self // the container that the process runs in; the zero value where that is unknown
 	Redactor *report.Redactor
 	Version  string // warmlayer's
@@ -65,14 +67,6 @@ type Build struct {
 
 // name says what one of several builders builds: "linux/amd64", "linux/amd64,linux/386".
 func (b Build) name() string { return strings.Join(b.Inputs.Platforms, ",") }
-
-// ci is the CI's name, "" at a terminal.
-func (r Run) ci() string {
-	if r.Facts.CI == "git" {
-		return ""
-	}
-	return r.Facts.CI
-}
 
 // Plan is the plan of all builders together: the scopes that any of them writes, separated by
 // commas, those that any of them reads, and all warnings, each once.

@@ -49,7 +49,7 @@ func TestResolveSharesNothing(t *testing.T) {
 	t.Parallel()
 	in := several(t, "# syntax=evil.example/fe\n")
 	before := several(t, "# syntax=evil.example/fe\n")
-	facts := scope.Facts{Branch: "x", Default: "main", Doubt: "a fork's pull request"}
+	facts := scope.Facts{Branch: "x", Default: "main", Untrusted: "a fork's pull request"}
 	run := resolve(t, in, facts)
 	if !reflect.DeepEqual(in.CacheFrom, before.CacheFrom) || !reflect.DeepEqual(in.CacheTo, before.CacheTo) {
 		t.Errorf("Resolve changed its inputs: %v, %v", in.CacheFrom, in.CacheTo)

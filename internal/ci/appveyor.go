@@ -1,12 +1,18 @@
-package scope
+package ci
 
-import "strings"
+import (
+	"strings"
 
-// appveyor reads AppVeyor, which does not know the default branch: it is an input.
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+var appveyor = Dialect{Name: "appveyor", here: set("APPVEYOR"), facts: appveyorFacts}
+
+// appveyorFacts reads AppVeyor, which does not know the default branch: it is an input.
 // APPVEYOR_REPO_BRANCH is a pull request's target.
 // https://www.appveyor.com/docs/environment-variables/
-func appveyor(h host) Facts {
-	f := Facts{
+func appveyorFacts(h host) scope.Facts {
+	f := scope.Facts{
 		Tag:    h.getenv("APPVEYOR_REPO_TAG_NAME"),
 		Commit: h.getenv("APPVEYOR_REPO_COMMIT"),
 		Repo:   h.getenv("APPVEYOR_REPO_NAME"),
@@ -14,13 +20,13 @@ func appveyor(h host) Facts {
 	}
 	if h.knows("APPVEYOR_PULL_REQUEST_NUMBER", "APPVEYOR_PULL_REQUEST_HEAD_REPO_NAME", "APPVEYOR_PULL_REQUEST_HEAD_REPO_BRANCH") {
 		f.Branch, f.Base = h.getenv("APPVEYOR_PULL_REQUEST_HEAD_REPO_BRANCH"), h.getenv("APPVEYOR_REPO_BRANCH")
-		f.byPull(pullNumber(h.getenv("APPVEYOR_PULL_REQUEST_NUMBER")), foreign(h.getenv("APPVEYOR_PULL_REQUEST_HEAD_REPO_NAME"), f.Repo))
+		judgePull(&f, pullNumber(h.getenv("APPVEYOR_PULL_REQUEST_NUMBER")), unlessSame(h.getenv("APPVEYOR_PULL_REQUEST_HEAD_REPO_NAME"), f.Repo))
 		return f
 	}
 	if f.Tag == "" {
 		f.Branch = h.getenv("APPVEYOR_REPO_BRANCH")
 	}
-	f.byRef()
+	judgeRef(&f)
 	return f
 }
 

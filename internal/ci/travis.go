@@ -1,10 +1,16 @@
-package scope
+package ci
 
-// travis reads Travis CI, which does not know the default branch: it is an input.
+import (
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+var travis = Dialect{Name: "travis", here: set("TRAVIS"), facts: travisFacts}
+
+// travisFacts reads Travis CI, which does not know the default branch: it is an input.
 // TRAVIS_BRANCH is a pull request's target, and the tag of a tag's build.
 // https://docs.travis-ci.com/user/environment-variables/
-func travis(h host) Facts {
-	f := Facts{
+func travisFacts(h host) scope.Facts {
+	f := scope.Facts{
 		Event:  h.getenv("TRAVIS_EVENT_TYPE"),
 		Tag:    h.getenv("TRAVIS_TAG"),
 		Commit: h.getenv("TRAVIS_COMMIT"),
@@ -14,14 +20,14 @@ func travis(h host) Facts {
 	switch number := h.getenv("TRAVIS_PULL_REQUEST"); {
 	case number != "" && number != "false" || f.Event == "pull_request":
 		f.Branch, f.Base = h.getenv("TRAVIS_PULL_REQUEST_BRANCH"), h.getenv("TRAVIS_BRANCH")
-		f.byPull(pullNumber(number), foreign(h.getenv("TRAVIS_PULL_REQUEST_SLUG"), f.Repo))
+		judgePull(&f, pullNumber(number), unlessSame(h.getenv("TRAVIS_PULL_REQUEST_SLUG"), f.Repo))
 	case f.Event == "push" || f.Event == "cron" || f.Event == "api":
 		if f.Tag == "" {
 			f.Branch = h.getenv("TRAVIS_BRANCH")
 		}
-		f.byRef()
+		judgeRef(&f)
 	default:
-		f.byEvent()
+		judgeEvent(&f)
 	}
 	return f
 }

@@ -1,10 +1,26 @@
-package scope
+package ci
 
 import (
 	"iter"
 	"path/filepath"
 	"strings"
+
+	"github.com/warmlayer/warmlayer/scope"
 )
+
+// git is a checkout outside a CI, on the machine of a user, who is trusted.
+var git = Dialect{Name: "git", here: isCheckout, facts: gitFacts, shell: true}
+
+func isCheckout(h host) bool {
+	_, ok := findCheckout(h)
+	return ok
+}
+
+func gitFacts(h host) scope.Facts {
+	f, _ := readCheckout(h)
+	f.Trusted = true
+	return f
+}
 
 // parents bounds how far up a checkout is looked for. The paths are relative, so the root of
 // the file system does not show.
@@ -18,17 +34,17 @@ type checkout struct {
 	head   string // what HEAD says: "ref: refs/heads/main", or a commit
 }
 
-// git reads the checkout around the working directory. Its second result is false without one.
+// readCheckout reads the checkout around the working directory. Its second result is false without one.
 //
 // The default branch is what origin/HEAD points to, else init.defaultBranch. A tag is named
 // only where no branch is checked out, and found only among the packed refs, where a clone
 // puts it: loose ones would need a directory's listing.
-func git(h host) (Facts, bool) {
+func readCheckout(h host) (scope.Facts, bool) {
 	c, ok := findCheckout(h)
 	if !ok {
-		return Facts{}, false
+		return scope.Facts{}, false
 	}
-	f := Facts{Default: c.defaultBranch(), Commit: c.head}
+	f := scope.Facts{Default: c.defaultBranch(), Commit: c.head}
 	if ref, ok := strings.CutPrefix(c.head, "ref: "); ok {
 		f.Branch, _ = strings.CutPrefix(ref, "refs/heads/")
 		if f.Branch == ref || f.Branch == ".invalid" { // the latter stands in HEAD where refs are in a reftable

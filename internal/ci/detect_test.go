@@ -1,4 +1,4 @@
-package scope
+package ci
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/warmlayer/warmlayer/scope"
 )
 
 var update = flag.Bool("update", false, "write what the code gives into testdata")
@@ -33,7 +35,7 @@ func TestDetect(t *testing.T) {
 				t.Fatal(err)
 			}
 			m := newMachine(archive)
-			plan := New(Detect(m.getenv, m.readFile), Options{})
+			plan := scope.New(m.facts(), scope.Options{})
 			var got bytes.Buffer
 			out := json.NewEncoder(&got)
 			out.SetEscapeHTML(false)
@@ -55,8 +57,8 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// Of an environment that is a stranger's, any one variable may be missing, as in a container
-// that was handed only some: the build never gets to write a branch's cache.
+// Of the environment of a fork's pull request any one variable may be missing, as in a container
+// that was given only some: the build never writes a branch's cache.
 func TestDetectWithoutOneVariable(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*/pull-request*fork*.txtar")
@@ -69,20 +71,20 @@ func TestDetectWithoutOneVariable(t *testing.T) {
 			t.Fatal(err)
 		}
 		whole := newMachine(archive)
-		ci := Detect(whole.getenv, whole.readFile).CI
+		ci := whole.facts().CI
 		for missing := range whole.env {
 			m := newMachine(archive)
 			delete(m.env, missing)
-			facts := Detect(m.getenv, m.readFile)
-			if plan := New(facts, Options{}); facts.CI == ci && strings.HasPrefix(string(plan.Write), "b-") {
+			facts := m.facts()
+			if plan := scope.New(facts, scope.Options{}); facts.CI == ci && strings.HasPrefix(string(plan.Write), "b-") {
 				t.Errorf("%s without %s writes %s", file, missing, plan.Write)
 			}
 		}
 	}
 }
 
-// Of every captured environment: its CI is recognised, there is a doubt or trust, and no word
-// of the user's lets a pull request write a branch's cache.
+// Of every captured environment: its CI is recognised, the build is trusted or there is a reason
+// why not, and no input lets a pull request write a branch's cache.
 func TestDetectAll(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*/*.txtar")
@@ -95,16 +97,16 @@ func TestDetectAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := newMachine(archive)
-		facts := Detect(m.getenv, m.readFile)
+		facts := m.facts()
 		if ci := filepath.Base(filepath.Dir(file)); ci != "git" && facts.CI != ci {
 			t.Errorf("%s is taken for %q", file, facts.CI)
 		}
-		if facts.Trusted == (facts.Doubt != "") {
-			t.Errorf("%s: trusted %v, doubt %q", file, facts.Trusted, facts.Doubt)
+		if facts.Trusted == (facts.Untrusted != "") {
+			t.Errorf("%s: trusted %v, reason %q", file, facts.Trusted, facts.Untrusted)
 		}
-		for _, o := range []Options{{}, {Write: "always"}, {Trusted: yes()}, {Trusted: yes(), Write: "always"}} {
+		for _, o := range []scope.Options{{}, {Write: "always"}, {Trusted: yes()}, {Trusted: yes(), Write: "always"}} {
 			checkPlan(t, facts, o)
-			if plan := New(facts, o); facts.PR != 0 && strings.HasPrefix(string(plan.Write), "b-") {
+			if plan := scope.New(facts, o); facts.PR != 0 && strings.HasPrefix(string(plan.Write), "b-") {
 				t.Errorf("%s with %+v writes %s", file, o, plan.Write)
 			}
 		}
@@ -144,7 +146,18 @@ func newMachine(archive *txtar.Archive) machine {
 	return m
 }
 
-func (m machine) getenv(name string) string { return m.env[name] }
+func (m machine) facts() scope.Facts {
+	_, facts := Detect(m.environ(), m.readFile)
+	return facts
+}
+
+func (m machine) environ() []string {
+	var environ []string
+	for name, value := range m.env {
+		environ = append(environ, name+"="+value)
+	}
+	return environ
+}
 
 func (m machine) readFile(name string) ([]byte, error) {
 	if !filepath.IsAbs(name) {
@@ -156,7 +169,7 @@ func (m machine) readFile(name string) ([]byte, error) {
 	return nil, fs.ErrNotExist
 }
 
-func TestRepository(t *testing.T) {
+func TestRepositoryAddress(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{
 		"git@github.com:acme/shop.git":               "github.com/acme/shop",

@@ -1,9 +1,15 @@
-package scope
+package ci
 
-// bitbucket reads Bitbucket Pipelines, which does not know the default branch: it is an input.
+import (
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+var bitbucket = Dialect{Name: "bitbucket", here: set("BITBUCKET_BUILD_NUMBER"), facts: bitbucketFacts}
+
+// bitbucketFacts reads Bitbucket Pipelines, which does not know the default branch: it is an input.
 // https://support.atlassian.com/bitbucket-cloud/docs/variables-and-secrets/
-func bitbucket(h host) Facts {
-	f := Facts{
+func bitbucketFacts(h host) scope.Facts {
+	f := scope.Facts{
 		Branch: h.getenv("BITBUCKET_BRANCH"),
 		Tag:    h.getenv("BITBUCKET_TAG"),
 		Commit: h.getenv("BITBUCKET_COMMIT"),
@@ -14,9 +20,9 @@ func bitbucket(h host) Facts {
 	}
 	if h.knows("BITBUCKET_PR_ID", "BITBUCKET_PR_DESTINATION_BRANCH") {
 		f.Base = h.getenv("BITBUCKET_PR_DESTINATION_BRANCH")
-		f.byPull(pullNumber(h.getenv("BITBUCKET_PR_ID")), doubtSilent)
+		judgePull(&f, pullNumber(h.getenv("BITBUCKET_PR_ID")), perhapsFork)
 	} else {
-		f.byRef()
+		judgeRef(&f)
 	}
 	return f
 }

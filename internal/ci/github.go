@@ -1,10 +1,14 @@
-package scope
+package ci
 
 import (
 	"cmp"
 	"encoding/json"
 	"strings"
+
+	"github.com/warmlayer/warmlayer/scope"
 )
+
+var github = actions("github", "GITHUB_ACTIONS", githubFacts)
 
 // payload is the part of a GitHub webhook event that says where the code comes from.
 // https://docs.github.com/en/webhooks/webhook-events-and-payloads
@@ -32,13 +36,14 @@ type payload struct {
 	} `json:"merge_group"`
 	Repository struct {
 		DefaultBranch string `json:"default_branch"`
+		Private       *bool  `json:"private"`
 	} `json:"repository"`
 }
 
-// github reads GitHub Actions. A called workflow (workflow_call) has its caller's event.
+// githubFacts reads GitHub Actions. A called workflow (workflow_call) has its caller's event.
 // https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows
-func github(h host) Facts {
-	f := Facts{
+func githubFacts(h host) scope.Facts {
+	f := scope.Facts{
 		Event:  h.getenv("GITHUB_EVENT_NAME"),
 		Base:   h.getenv("GITHUB_BASE_REF"),
 		Commit: h.getenv("GITHUB_SHA"),
@@ -59,12 +64,12 @@ func github(h host) Facts {
 		githubRefEvent(&f, h)
 	case "merge_group":
 		f.Base = cmp.Or(strings.TrimPrefix(event.MergeGroup.BaseRef, "refs/heads/"), queueBase(f.Branch))
-		f.Queue, f.Doubt = true, doubtQueue
+		f.Queue, f.Untrusted = true, scope.MergeQueue
 	case "pull_request":
 		githubPullRequest(&f, h, event, ref)
-		f.Trusted, f.Doubt = githubTrust(event, f.Repo, readable)
+		f.Trusted, f.Untrusted = githubTrust(event, f.Repo, readable)
 	default:
-		f.byEvent()
+		judgeEvent(&f)
 		githubUnlisted(&f, h, event, ref, readable)
 	}
 	return f
@@ -72,22 +77,22 @@ func github(h host) Facts {
 
 // githubRefEvent judges the events that only somebody who may write to the repository starts,
 // on a ref of that repository.
-func githubRefEvent(f *Facts, h host) {
+func githubRefEvent(f *scope.Facts, h host) {
 	f.Protected = h.getenv("GITHUB_REF_PROTECTED") == "true"
 	base := queueBase(f.Branch)
 	switch {
 	case base != "": // creating a merge queue's branch also pushes it
-		f.Base, f.Queue, f.Doubt = base, true, doubtQueue
+		f.Base, f.Queue, f.Untrusted = base, true, scope.MergeQueue
 	case f.Tag != "", f.Branch != "" && f.Event != "release":
 		f.Trusted = true
 	default:
-		f.Unlisted, f.Doubt = true, doubtRef
+		f.Unlisted, f.Untrusted = true, noRef
 	}
 }
 
 // githubPullRequest fills in a pull request: the number from the payload or from
 // refs/pull/<number>/merge, neither of which a fork can choose.
-func githubPullRequest(f *Facts, h host, event payload, ref string) {
+func githubPullRequest(f *scope.Facts, h host, event payload, ref string) {
 	f.Branch = h.getenv("GITHUB_HEAD_REF")
 	if pr := event.PullRequest; pr != nil {
 		f.PR = pr.Number
@@ -106,14 +111,14 @@ func githubPullRequest(f *Facts, h host, event payload, ref string) {
 
 // githubUnlisted finds the pull request that an unlisted event is about, so that the user's
 // word (trusted, cache-write) for such a build never lets it into a branch's scope.
-func githubUnlisted(f *Facts, h host, event payload, ref string, readable bool) {
+func githubUnlisted(f *scope.Facts, h host, event payload, ref string, readable bool) {
 	switch {
 	case event.PullRequest != nil || strings.HasPrefix(f.Event, "pull_request") || h.getenv("GITHUB_HEAD_REF") != "":
 		githubPullRequest(f, h, event, ref)
 	case event.Issue.PullRequest != nil:
 		f.PR, f.Branch = numberOrUnknown(event.Issue.Number), ""
 	case f.Event == "issue_comment" && !readable:
-		f.PR, f.Branch = UnknownPR, ""
+		f.PR, f.Branch = scope.UnknownPR, ""
 	}
 }
 
@@ -123,9 +128,9 @@ func githubTrust(event payload, repo string, readable bool) (bool, string) {
 	pr := event.PullRequest
 	switch {
 	case !readable || pr == nil:
-		return false, doubtPayload
+		return false, noPayload
 	case pr.Head.Repo == nil || repo == "" || pr.Head.Repo.FullName != repo:
-		return false, doubtFork
+		return false, fork
 	case event.Action == "closed":
 		// A merged one runs on its base branch, which must not read a pull request's scope.
 		return false, "a closed pull request: nobody would read its cache"

@@ -1,17 +1,21 @@
-package scope
+package ci
 
 import (
 	"path"
 	"strings"
+
+	"github.com/warmlayer/warmlayer/scope"
 )
 
-// circleci reads CircleCI, which knows neither the default branch nor a pull request's base:
+var circleci = Dialect{Name: "circleci", here: set("CIRCLECI"), facts: circleciFacts}
+
+// circleciFacts reads CircleCI, which knows neither the default branch nor a pull request's base:
 // both are inputs. It builds pushes, and names the pull request that a branch has by its URL,
 // https://github.com/acme/shop/pull/7. A fork's has variables of its own, and its branch is
 // pull/7.
 // https://circleci.com/docs/variables/
-func circleci(h host) Facts {
-	f := Facts{
+func circleciFacts(h host) scope.Facts {
+	f := scope.Facts{
 		Branch: h.getenv("CIRCLE_BRANCH"),
 		Tag:    h.getenv("CIRCLE_TAG"),
 		Commit: h.getenv("CIRCLE_SHA1"),
@@ -22,14 +26,14 @@ func circleci(h host) Facts {
 	pull, isPull := strings.CutPrefix(f.Branch, "pull/")
 	switch {
 	case h.knows("CIRCLE_PR_NUMBER", "CIRCLE_PR_USERNAME", "CIRCLE_PR_REPONAME"):
-		f.byPull(pullNumber(h.getenv("CIRCLE_PR_NUMBER")), doubtFork)
+		judgePull(&f, pullNumber(h.getenv("CIRCLE_PR_NUMBER")), fork)
 	case isPull && f.Tag == "":
 		pull, _, _ = strings.Cut(pull, "/")
-		f.byPull(pullNumber(pull), doubtFork)
+		judgePull(&f, pullNumber(pull), fork)
 	case page != "":
-		f.byPull(pullNumber(path.Base(page)), "")
+		judgePull(&f, pullNumber(path.Base(page)), "")
 	default:
-		f.byRef()
+		judgeRef(&f)
 	}
 	return f
 }

@@ -1,49 +1,24 @@
-package report
+package ci
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// Obeys tells whether the runner of a CI, named as in scope.Facts, does what commands in
-// the log say, whoever wrote them there.
-func Obeys(ci string) bool {
-	return slices.Contains([]string{"github", "gitea", "forgejo", "azure"}, ci)
-}
-
-// Log returns a writer that hides secrets in what a build says to the log w, and where the
-// CI obeys commands, breaks those. Closing it leaves w open.
-func (r *Redactor) Log(ci string, w io.Writer) io.WriteCloser {
-	if !Obeys(ci) {
-		return r.Writer(w)
-	}
-	d := &Disarmed{To: w}
-	return log{r.Writer(d), d}
-}
-
-type log struct {
-	*Writer
-	disarmed *Disarmed
-}
-
-func (l log) Close() error { return errors.Join(l.Writer.Close(), l.disarmed.Close()) }
-
-// Disarmed passes a build's own words on to a log, however they are cut into pieces, with
-// the commands in them broken that a runner would obey: a step's output may be a stranger's.
+// Disarmed passes text of a build on to a log, however it is cut into pieces, with the commands
+// in it broken that a runner would obey: an untrusted build may have written it.
 //
 //   - ##vso[ and ##[ anywhere in a line, which Azure's agent obeys, and GitHub's runner
 //     the second (src/Runner.Common/ActionCommand.cs in actions/runner);
 //   - :: where a line begins, after white space or not: GitHub, Gitea and Forgejo. A carriage
-//     return begins one too.
+//     return begins a line too.
 //
 // The first character of a command becomes its escape, as JSON has it, so that JSON stays
-// what it is. It is for one goroutine.
+// what it is. The work is linear in the text. It is for one goroutine.
 type Disarmed struct {
 	To io.Writer
 
@@ -83,22 +58,25 @@ func (d *Disarmed) pass(all bool) error {
 	return err
 }
 
-// command tells whether text begins with one, and whether it could once there is more of it.
+// commands are what the commands of all CIs begin with.
+var commands = [][]byte{[]byte("##["), []byte("##vso["), []byte("::")}
+
+// command tells whether text begins with a command, and whether it could with more text.
 func command(text []byte, lineBegins bool) (armed, open bool) {
-	for _, begin := range []string{"##[", "##vso[", "::"} {
-		switch {
-		case begin == "::" && !lineBegins:
-		case bytes.HasPrefix(text, []byte(begin)):
+	for _, begin := range commands {
+		switch n := min(len(begin), len(text)); {
+		case begin[0] == ':' && !lineBegins, !bytes.Equal(begin[:n], text[:n]):
+		case n == len(begin):
 			return true, false
-		case strings.HasPrefix(begin, string(text)):
+		default:
 			open = true
 		}
 	}
 	return false, open || !utf8.FullRune(text) // half of what may be white space
 }
 
-// disarm is a text without commands.
-func disarm(text string) string {
+// Disarm is a text without commands.
+func Disarm(text string) string {
 	var b strings.Builder
 	d := Disarmed{To: &b}
 	_, _ = d.Write([]byte(text)) // into memory

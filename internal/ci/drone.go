@@ -1,10 +1,16 @@
-package scope
+package ci
 
-// drone reads Drone. DRONE_BRANCH is a pull request's target. A promotion or a rollback may
+import (
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+var drone = Dialect{Name: "drone", here: set("DRONE"), facts: droneFacts}
+
+// droneFacts reads Drone. DRONE_BRANCH is a pull request's target. A promotion or a rollback may
 // be of any build, a pull request's too.
 // https://docs.drone.io/pipeline/environment/reference/
-func drone(h host) Facts {
-	f := Facts{
+func droneFacts(h host) scope.Facts {
+	f := scope.Facts{
 		Event:   h.getenv("DRONE_BUILD_EVENT"),
 		Default: h.getenv("DRONE_REPO_BRANCH"),
 		Commit:  h.getenv("DRONE_COMMIT_SHA"),
@@ -14,15 +20,15 @@ func drone(h host) Facts {
 	switch number := h.getenv("DRONE_PULL_REQUEST"); {
 	case number != "" || f.Event == "pull_request":
 		f.Branch, f.Base = h.getenv("DRONE_SOURCE_BRANCH"), h.getenv("DRONE_TARGET_BRANCH")
-		f.byPull(pullNumber(number), doubtSilent)
+		judgePull(&f, pullNumber(number), perhapsFork)
 	case f.Event == "push" || f.Event == "cron" || f.Event == "custom":
 		f.Branch = h.getenv("DRONE_BRANCH")
-		f.byRef()
+		judgeRef(&f)
 	case f.Event == "tag":
 		f.Tag = h.getenv("DRONE_TAG")
-		f.byRef()
+		judgeRef(&f)
 	default:
-		f.byEvent()
+		judgeEvent(&f)
 	}
 	return f
 }

@@ -1,11 +1,17 @@
-package scope
+package ci
 
-// jenkins reads a multibranch project of Jenkins: other jobs name no branch that they vouch
+import (
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+var jenkins = Dialect{Name: "jenkins", here: set("JENKINS_URL"), facts: jenkinsFacts}
+
+// jenkinsFacts reads a multibranch project of Jenkins: other jobs name no branch that they vouch
 // for. The default branch is known only on itself, else it is an input.
 // https://www.jenkins.io/doc/book/pipeline/multibranch/, and the Branch API plugin's
 // BranchNameContributor: CHANGE_FORK is set for forks alone.
-func jenkins(h host) Facts {
-	f := Facts{
+func jenkinsFacts(h host) scope.Facts {
+	f := scope.Facts{
 		Branch: h.getenv("BRANCH_NAME"),
 		Tag:    h.getenv("TAG_NAME"),
 		Commit: h.getenv("GIT_COMMIT"),
@@ -18,16 +24,16 @@ func jenkins(h host) Facts {
 	switch {
 	case h.knows("CHANGE_ID", "CHANGE_BRANCH", "CHANGE_TARGET", "CHANGE_FORK"):
 		f.Branch, f.Base = h.getenv("CHANGE_BRANCH"), h.getenv("CHANGE_TARGET")
-		doubt := ""
+		untrusted := ""
 		if h.getenv("CHANGE_FORK") != "" {
-			doubt = doubtFork
+			untrusted = fork
 		}
-		f.byPull(pullNumber(h.getenv("CHANGE_ID")), doubt)
+		judgePull(&f, pullNumber(h.getenv("CHANGE_ID")), untrusted)
 	case f.Tag != "":
 		f.Branch = "" // it holds the tag
-		f.byRef()
+		judgeRef(&f)
 	default:
-		f.byRef()
+		judgeRef(&f)
 	}
 	return f
 }

@@ -1,0 +1,133 @@
+// Package ci has the table of the CIs that the program knows: what each tells about a build,
+// and how it is told about one.
+//
+//	dialect, facts := ci.Detect(os.Environ(), os.ReadFile)
+//	section := ci.Section{Title: "Build", Began: time.Now()}
+//	fmt.Fprint(os.Stderr, dialect.Begin(section)) // ::group::Build on GitHub, nothing on Jenkins
+//
+// A CI is one value of [Dialect] in a file of its own, one line in the table, and its cases in
+// testdata/<name>: captured environments with the plans that follow. No other room compares a
+// CI's name.
+package ci
+
+import (
+	"context"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// Dialect is all that the program knows of one CI. Its functions may be nil, but for here and
+// facts: then the CI has no such thing. The zero value is a machine that is neither a CI nor a
+// checkout.
+type Dialect struct {
+	Name string // in plans and reports: "github"; "git" for a checkout outside a CI; "" outside both
+
+	here  func(host) bool        // recognises the CI; variables of a CI may be set by others too
+	facts func(host) scope.Facts // all but the name
+	shell bool                   // a user's machine and no CI: no file is written that nobody asked for
+
+	log         log
+	publish     func(h host, log io.Writer, p Page) error               // shows a report, and hands outputs to later steps
+	show        func(ctx context.Context, h host, p Page) error         // shows a report where no later step depends on it
+	hide        func(ctx context.Context, h host, lines []string) error // makes the runner hide secrets, without its log
+	credentials func(host) []Credential                                 // what a job may use
+	repository  func(host) Repository                                   // what is built where nothing is checked out
+	job         func(host) (id, runner string)                          // see [Dialect.Job]
+
+	host host // the machine that Detect has looked at
+}
+
+// log is what a CI makes of commands in a job's log. Each function returns whole lines.
+type log struct {
+	begin func(Section) string
+	end   func(s Section, ended time.Time, failed bool) string
+	mask  func(line string) string // makes the runner hide the line, and holds it: for a runner that takes it out
+	note  func(Note) string
+	// obeyed: the runner does what commands in the log say, whoever wrote them there.
+	obeyed bool
+}
+
+// dialects are the CIs that are known, in the order in which they are looked for. Some set the
+// variables of others too, so order matters.
+var dialects = []Dialect{
+	forgejo,
+	gitea,
+	github,
+	woodpecker,
+	drone,
+	gitlab,
+	buildkite,
+	circleci,
+	azure,
+	bitbucket,
+	jenkins,
+	travis,
+	appveyor,
+	unknown,
+	git,
+}
+
+// Names are the names of all dialects.
+func Names() []string {
+	var names []string
+	for _, d := range dialects {
+		names = append(names, d.Name)
+	}
+	return names
+}
+
+// Detect finds the CI that runs this program by its environment, as os.Environ gives it, and
+// reads the facts from there and from files; without a CI from the git checkout around the
+// working directory. It never fails: what cannot be read is unknown, and a build that may be
+// of somebody else's code is not trusted. Outside a CI and outside git the user of
+// a shell is trusted, but there is no branch to name a scope after.
+//
+// The paths given to readFile are absolute or relative to the working directory.
+func Detect(environ []string, readFile func(string) ([]byte, error)) (Dialect, scope.Facts) {
+	h := host{environ: environ, readFile: readFile, variables: map[string]string{}}
+	for _, variable := range environ { // the last of several assignments holds
+		name, value, _ := strings.Cut(variable, "=")
+		h.variables[name] = value
+	}
+	for _, d := range dialects {
+		if !d.here(h) {
+			continue
+		}
+		d.host = h
+		f := d.facts(h)
+		f.CI = d.Name
+		if f.Trusted && f.PR == 0 && f.Branch != "" && f.Branch == f.Default && !d.shell {
+			f.Protected = true
+		}
+		return d, f
+	}
+	return Dialect{host: h}, scope.Facts{Trusted: true}
+}
+
+// host is the machine as [Detect] sees it.
+type host struct {
+	environ   []string
+	variables map[string]string
+	readFile  func(string) ([]byte, error)
+}
+
+func (h host) getenv(name string) string { return h.variables[name] }
+
+// knows reports whether one of the variables is set: a pull request is one even where its
+// number was not handed on to a container.
+func (h host) knows(names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return h.getenv(name) != "" })
+}
+
+// set recognises a CI by one of the variables, which is set, and not to a word for no.
+func set(names ...string) func(host) bool {
+	return func(h host) bool {
+		return slices.ContainsFunc(names, func(name string) bool {
+			return !slices.Contains([]string{"", "0", "false", "no", "off"}, strings.ToLower(h.getenv(name)))
+		})
+	}
+}

@@ -1,0 +1,34 @@
+package ci_test
+
+import (
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/warmlayer/warmlayer/internal/ci"
+)
+
+// A job for merge request 7 in GitLab.
+func Example() {
+	environ := []string{
+		"GITLAB_CI=true",
+		"CI_PIPELINE_SOURCE=merge_request_event",
+		"CI_DEFAULT_BRANCH=main",
+		"CI_MERGE_REQUEST_IID=7",
+		"CI_MERGE_REQUEST_PROJECT_ID=42",
+		"CI_MERGE_REQUEST_SOURCE_PROJECT_ID=42",
+		"CI_MERGE_REQUEST_SOURCE_BRANCH_NAME=fix",
+		"CI_MERGE_REQUEST_TARGET_BRANCH_NAME=release/1.4",
+	}
+	noFiles := func(string) ([]byte, error) { return nil, fs.ErrNotExist }
+
+	dialect, facts := ci.Detect(environ, noFiles)
+
+	fmt.Printf("%s: pull request %d from %s into %s, trusted: %t\n", dialect.Name, facts.PR, facts.Branch, facts.Base, facts.Trusted)
+	fmt.Printf("the log is obeyed: %t\n", dialect.Obeys())
+	fmt.Printf("%q\n", dialect.Begin(ci.Section{Title: "Build", Began: time.Unix(0, 7)}))
+	// Output:
+	// gitlab: pull request 7 from fix into release/1.4, trusted: true
+	// the log is obeyed: false
+	// "\x1b[0Ksection_start:0:warmlayer_7[collapsed=true]\r\x1b[0KBuild\n"
+}

@@ -1,0 +1,117 @@
+package ci
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// checkPlan holds the plan of detected facts to the rules that keep caches apart. The tests of
+// scope hold the plans of all possible facts to these and more.
+func checkPlan(t *testing.T, f scope.Facts, o scope.Options) {
+	t.Helper()
+	p := scope.New(f, o)
+	e := p.Facts
+	own := scope.RefName(fmt.Sprintf("refs/pull/%d/merge", e.PR))
+	switch {
+	case p.Write == "":
+	case e.Queue, e.PR < 0, o.Write == scope.WriteNever:
+		t.Errorf("%+v with %+v writes %q", f, o, p.Write)
+	case e.PR > 0 && p.Write != own:
+		t.Errorf("pull request %d writes %q", e.PR, p.Write)
+	case (!e.Trusted || e.Unlisted) && (o.Write != scope.WriteAlways || len(p.Warnings) == 0):
+		t.Errorf("an untrusted build writes %q, with warnings %q", p.Write, p.Warnings)
+	}
+	allowed := []scope.Name{p.Write}
+	for _, branch := range append([]string{e.Base, e.Default}, o.Fallbacks...) {
+		allowed = append(allowed, scope.RefName("refs/heads/"+branch))
+	}
+	for _, s := range p.Read {
+		if strings.HasPrefix(string(s.Name), "pr-") && (e.Protected || e.PR <= 0 || s.Name != own) {
+			t.Errorf("reads %q, which is not its own or not for a protected branch", s.Name)
+		}
+		if (!e.Trusted || e.Unlisted) && !slices.Contains(allowed, s.Name) {
+			t.Errorf("an untrusted build reads %q", s.Name)
+		}
+	}
+}
+
+func yes() *bool { b := true; return &b }
+func no() *bool  { return new(bool) }
+
+// FuzzGitHub: whatever the payload says, only a head repository of this very name is trusted, and
+// no option lets a pull request write a branch's scope.
+func FuzzGitHub(f *testing.F) {
+	for _, name := range []string{"pull-request", "pull-request-fork", "pull-request-deleted-fork", "pull-request-target", "push-default", "push-tag", "merge-group", "issue-comment-pull-request"} {
+		archive, err := txtar.ParseFile("testdata/github/" + name + ".txtar")
+		if err != nil {
+			f.Fatal(err)
+		}
+		m := newMachine(archive)
+		f.Add(m.env["GITHUB_EVENT_NAME"], m.env["GITHUB_REF"], m.env["GITHUB_HEAD_REF"], section(archive, "event.json").Data)
+	}
+	f.Fuzz(func(t *testing.T, event, ref, head string, text []byte) {
+		m := machine{
+			env: map[string]string{
+				"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": event, "GITHUB_REF": ref, "GITHUB_HEAD_REF": head,
+				"GITHUB_REPOSITORY": "acme/shop", "GITHUB_EVENT_PATH": "/event.json",
+			},
+			files: map[string][]byte{"/event.json": text},
+		}
+		facts := m.facts()
+		if facts.Trusted == (facts.Untrusted != "") {
+			t.Errorf("trusted %v, reason %q", facts.Trusted, facts.Untrusted)
+		}
+		switch event {
+		case "push", "schedule", "workflow_dispatch", "release":
+		case "pull_request":
+			if facts.PR == 0 {
+				t.Error("a pull request passes for none")
+			}
+			if facts.Trusted && !strings.Contains(string(text), "acme") && !strings.Contains(string(text), `\u`) {
+				t.Errorf("trusted by %q", text)
+			}
+		default:
+			if facts.Trusted {
+				t.Errorf("event %q is trusted", event)
+			}
+		}
+		for _, write := range []string{scope.WriteAuto, scope.WriteAlways, scope.WriteNever} {
+			for _, trusted := range []*bool{nil, yes(), no()} {
+				checkPlan(t, facts, scope.Options{Write: write, Trusted: trusted, Branch: head})
+			}
+		}
+	})
+}
+
+// FuzzCheckout: files of any content give facts, and a branch that HEAD names.
+func FuzzCheckout(f *testing.F) {
+	f.Add("ref: refs/heads/main\n", "# pack-refs\n", "[init]\ndefaultBranch = main\n", "")
+	f.Add(strings.Repeat("a", 40), strings.Repeat("b", 40)+" refs/tags/v1\n^"+strings.Repeat("a", 40)+"\n", "[init", "../..")
+	f.Add("ref: refs/heads/.invalid", "^x", "[init] = \"", "/")
+	f.Fuzz(func(t *testing.T, head, packed, config, common string) {
+		m := machine{
+			env:   map[string]string{"PWD": "/src"},
+			files: map[string][]byte{"/src/.git/HEAD": []byte(head), "/src/.git/packed-refs": []byte(packed), "/src/.git/config": []byte(config)},
+		}
+		if common != "" {
+			m.files["/src/.git/commondir"] = []byte(common)
+		}
+		facts := m.facts()
+		if facts.Branch != "" && !strings.HasPrefix(head, "ref: refs/heads/"+facts.Branch) {
+			t.Errorf("HEAD %q gives branch %q", head, facts.Branch)
+		}
+		if facts.Tag != "" && (facts.Branch != "" || !strings.Contains(packed, "refs/tags/"+facts.Tag)) {
+			t.Errorf("HEAD %q and refs %q give branch %q and tag %q", head, packed, facts.Branch, facts.Tag)
+		}
+		if facts.Commit != "" && !isHash(facts.Commit) {
+			t.Errorf("commit %q", facts.Commit)
+		}
+		checkPlan(t, facts, scope.Options{})
+	})
+}

@@ -1,0 +1,16 @@
+package ci
+
+import "github.com/warmlayer/warmlayer/scope"
+
+// unknown is a CI that has no entry of its own. What it has checked out may be a fork's.
+var unknown = Dialect{
+	Name:  "unknown",
+	here:  set("CI", "CONTINUOUS_INTEGRATION", "CODEBUILD_BUILD_ID", "TEAMCITY_VERSION"),
+	facts: unknownFacts,
+}
+
+func unknownFacts(h host) scope.Facts {
+	f, _ := readCheckout(h)
+	f.Untrusted = "this CI is not known, so neither is whose code it builds; trusted: true overrides"
+	return f
+}
