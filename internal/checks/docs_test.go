@@ -24,7 +24,7 @@ type known struct {
 
 func knownNames(t *testing.T) known {
 	t.Helper()
-	k := known{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}}
+	k := known{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{"WARMLAYER_REQUIRE": true}} // the tests'
 	for _, f := range inputs.Fields {
 		k.inputs[f.Name] = true
 		k.variables["WARMLAYER_"+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))] = true
@@ -99,16 +99,14 @@ func TestPagesOfCIs(t *testing.T) {
 	for _, page := range pages {
 		t.Run(filepath.Base(page), func(t *testing.T) {
 			t.Parallel()
-			content, err := os.ReadFile(page)
-			if err != nil {
-				t.Fatal(err)
-			}
-			k.checkPage(t, string(content))
+			k.checkPage(t, readText(t, page))
 		})
 	}
 }
 
-func (k known) checkPage(t *testing.T, page string) {
+// checkSnippets looks through the snippets of a page, and returns how often they use the
+// program.
+func (k known) checkSnippets(t *testing.T, page string) int {
 	t.Helper()
 	found := 0
 	for _, block := range codeBlock.FindAllStringSubmatch(page, -1) {
@@ -135,7 +133,12 @@ func (k known) checkPage(t *testing.T, page string) {
 			found++
 		}
 	}
-	if found == 0 {
+	return found
+}
+
+func (k known) checkPage(t *testing.T, page string) {
+	t.Helper()
+	if k.checkSnippets(t, page) == 0 {
 		t.Error("the page shows no use of the program")
 	}
 	for _, part := range []string{"**Secrets.**", "**Caches.**", "**Who writes.**", "**In a container.**", "**Privileges.**"} {
@@ -143,16 +146,59 @@ func (k known) checkPage(t *testing.T, page string) {
 			t.Errorf("the page says nothing about %s", part)
 		}
 	}
-	anchors := regexp.MustCompile(`environment\.md#([a-z-]+)`).FindAllStringSubmatch(page, -1)
-	contract, err := os.ReadFile("docs/environment.md")
+}
+
+// TestPages parses the snippets of all other pages, and follows every link from one page to
+// another: the file is there, and has the heading.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	k, links := knownNames(t), 0
+	out, err := exec.Command("git", "ls-files", "*.md").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, anchor := range anchors {
-		if !slices.Contains(headings(string(contract)), anchor[1]) {
-			t.Errorf("environment.md has no heading for #%s", anchor[1])
+	for _, page := range strings.Fields(string(out)) {
+		t.Run(page, func(t *testing.T) {
+			text := readText(t, page)
+			if !strings.HasPrefix(page, "docs/ci/") {
+				k.checkSnippets(t, text)
+			}
+			links += checkLinks(t, page, text)
+		})
+	}
+	if links < 50 {
+		t.Errorf("only %d links were found", links)
+	}
+}
+
+// checkLinks follows the links of a page, and returns how many there are.
+func checkLinks(t *testing.T, page, text string) int {
+	t.Helper()
+	links := pageLink.FindAllStringSubmatch(codeBlock.ReplaceAllString(text, ""), -1)
+	for _, link := range links {
+		file := page
+		if link[1] != "" {
+			file = filepath.Join(filepath.Dir(page), link[1])
+		}
+		if info, err := os.Stat(file); err != nil {
+			t.Errorf("there is no %s", link[1])
+		} else if link[2] != "" && (info.IsDir() || !slices.Contains(headings(readText(t, file)), link[2])) {
+			t.Errorf("%s has no heading for #%s", file, link[2])
 		}
 	}
+	return len(links)
+}
+
+// pageLink is one to a file of the repository, or a heading.
+var pageLink = regexp.MustCompile(`\]\(([^)\s:#]*)#?([^)\s:]*)\)`)
+
+func readText(t *testing.T, file string) string {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
 }
 
 var dockerRun = regexp.MustCompile(`(?m)^ *docker run .*\\\n(?:.*\\\n)*.*warmlayer/warmlayer:latest$`)
@@ -167,11 +213,7 @@ func TestVariablesIntoContainers(t *testing.T) {
 	}
 	bin, found := testkit.StubDocker(t), 0
 	for _, page := range append(pages, "docs/environment.md") {
-		content, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, command := range dockerRun.FindAllString(string(content), -1) {
+		for _, command := range dockerRun.FindAllString(readText(t, page), -1) {
 			found++
 			cmd := exec.Command("sh", "-c", command)
 			cmd.Env = []string{
@@ -200,10 +242,10 @@ func TestVariablesIntoContainers(t *testing.T) {
 // headings are the anchors that GitHub makes of a page's headings.
 func headings(page string) []string {
 	var all []string
-	for line := range strings.Lines(page) {
-		if title, ok := strings.CutPrefix(line, "## "); ok {
+	for line := range strings.Lines(codeBlock.ReplaceAllString(page, "")) {
+		if title, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); ok && line[0] == '#' {
 			title = strings.ToLower(strings.TrimSpace(title))
-			all = append(all, strings.ReplaceAll(regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(title, ""), " ", "-"))
+			all = append(all, strings.ReplaceAll(regexp.MustCompile(`[^a-z0-9_ -]`).ReplaceAllString(title, ""), " ", "-"))
 		}
 	}
 	return all
