@@ -12,15 +12,15 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// How much the log shows of a step's name, and of any other cell, in characters. The
-// build's error is shown whole.
+// The greatest length in characters of a step's name, and of any other cell, in the log. The
+// build's error is shown in full.
 const (
 	longestName = 100
 	longestCell = 300
 )
 
-// Console writes the report for the log, some ten lines of UTF-8 without colours. A
-// failure comes last, where a reader looks first. The error is that of w.
+// Console writes the report for the log: about ten lines of UTF-8 without colours. A failure
+// is at the end, where readers of a log look first. The error is the writer's.
 func (r Report) Console(w io.Writer) error {
 	var text bytes.Buffer
 	p := page{tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)}
@@ -39,11 +39,11 @@ func (r Report) Console(w io.Writer) error {
 	return err
 }
 
-// page lays out rows: a label, and cells that stand below each other.
+// page lays out rows: a label, and cells in columns.
 type page struct{ w *tabwriter.Writer }
 
-// rows shows rows under one label, but for the empty ones. The columns of one label are
-// no matter of the next one's.
+// rows shows rows under one label and leaves out empty ones. Each label has columns of its
+// own width.
 func (p page) rows(label string, rows ...[]string) {
 	for _, row := range rows {
 		for len(row) > 0 && row[len(row)-1] == "" {
@@ -58,7 +58,7 @@ func (p page) rows(label string, rows ...[]string) {
 	_ = p.w.Flush() // into memory
 }
 
-// headline says what scope the build has, or why none: "b-main (push to main)".
+// headline names the scope that the build writes, and the reason: "b-main (push to main)".
 func (r Report) headline() string {
 	name := string(r.Plan.Write)
 	if name == "" {
@@ -85,7 +85,7 @@ func (r Report) reads() [][]string {
 	return rows
 }
 
-// steps counts them, and names the first that had to run.
+// steps counts the steps and names the first that was not cached.
 func (r Report) steps() string {
 	if len(r.Result.Steps) == 0 {
 		return ""
@@ -109,7 +109,7 @@ func (r Report) writes() [][]string {
 	return rows
 }
 
-// remark is the time that an export took, or why it was not written.
+// remark is the time that an export took, or the error.
 func remark(e solve.Export) string {
 	if e.Outcome == solve.Written {
 		return duration(e.Seconds)
@@ -117,7 +117,7 @@ func remark(e solve.Export) string {
 	return message(e.Err)
 }
 
-// failure is the step that failed, and the build's error with its line breaks.
+// failure has rows for the failed step and for each line of the build's error.
 func (r Report) failure() [][]string {
 	if r.Err == nil {
 		return nil

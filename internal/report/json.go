@@ -11,7 +11,7 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// document is the schema of warmlayer.json, and of nothing else in this package.
+// document is the schema of warmlayer.json. Only [Report.JSON] uses it.
 type document struct {
 	Version  string           `json:"version"`
 	OK       bool             `json:"ok"`
@@ -103,12 +103,12 @@ type documentPhase struct {
 //	 "failure":  {"step","log","file","line","end-line"},
 //	 "seconds"}
 //
-// Checks are those of the warnings that are BuildKit's; the failure is where in the
-// Dockerfile the build failed, with the end of the step's log.
+// Checks are BuildKit's own warnings. Failure is the position in the Dockerfile where the
+// build failed, and the end of the step's log.
 //
-// Every key is always there. A string that does not apply is "", a list may be empty,
-// the ratio is that of the output cache-hit-ratio as a number, 0 without steps. In later
-// versions keys may be added; none is renamed or removed.
+// Every key is always present. A string without a value is "", a list may be empty, and the
+// ratio is the output cache-hit-ratio as a number, 0 without steps. Later versions may add
+// keys; they keep all existing ones.
 func (r Report) JSON() ([]byte, error) {
 	d := document{
 		Version: r.Version, OK: r.Err == nil, Error: message(r.Err), Builder: r.Builder, Plan: r.Plan,
@@ -142,7 +142,7 @@ func (r Report) JSON() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// sources are those of the JSON file and of the output cache-sources.
+// sources is the list of cache sources for the JSON file and for the output cache-sources.
 func (r Report) sources() []documentSource {
 	all := []documentSource{}
 	for _, s := range r.Result.Sources {
@@ -151,7 +151,7 @@ func (r Report) sources() []documentSource {
 	return all
 }
 
-// list is never nil: JSON has [] where Go has none.
+// list replaces a nil slice by an empty one, which is [] in JSON.
 func list[T any](items []T) []T {
 	if items == nil {
 		return []T{}

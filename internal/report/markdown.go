@@ -17,19 +17,19 @@ import (
 // step (docs.github.com, "Workflow commands", step isolation and limits).
 const SummaryLimit = 1 << 20
 
-// What the parts of a summary other than the steps may take: with them and the steps'
-// table around its rows, the summary stays below its limit whatever the names are.
+// Limits of the parts of a summary, other than the steps, in bytes. Together with the frame of
+// the steps' table they stay below [SummaryLimit], however long names are.
 const (
 	partLimit  = 96 << 10
 	errorLimit = 16 << 10
 	cellLimit  = 300 // characters
 )
 
-// Markdown is the job summary, in GitHub's dialect, of at most [SummaryLimit] bytes:
-// what does not fit is left out, with a line that says how much. It says first what a
-// reader asks first: how it went, why it failed, and what the cache was good for. Every name
-// and message stands in code, so that none can be markup, a link or a mention; only what
-// are plain words does not.
+// Markdown is the job summary in GitHub's dialect, of at most [SummaryLimit] bytes. What
+// exceeds the limit is left out, and a line says how much. The summary begins with what
+// readers ask first: whether the build succeeded, why it failed, and how much was cached.
+// Names and messages are in code, so that they cannot become markup, links or mentions; only
+// plain words are text.
 func (r Report) Markdown() string {
 	before := r.title() + r.errorBlock() + r.share() + r.facts() + r.sourceTable() + r.exportTable() + r.warningList()
 	after := "**Time** " + r.phases() + "\n"
@@ -46,8 +46,8 @@ func (r Report) title() string {
 	return fmt.Sprintf("### ✅ warmlayer: %d of %d steps cached, built in %s\n\n", r.hits(), len(r.Result.Steps), duration(r.Seconds))
 }
 
-// What the bar and the table of the steps are coloured with, on light pages and dark ones,
-// and the space that keeps a colour and its word on one line.
+// The colours of the bar and of the steps' table, visible on light and dark pages, and the
+// space that keeps a colour and its word on one line.
 const (
 	hitMark  = "🟩"
 	ranMark  = "🟦"
@@ -55,28 +55,27 @@ const (
 	noBreak  = "\u00a0"
 )
 
-// share is a bar that shows how many of the steps were cached, and names the first that
-// was not.
+// share is a bar with the share of cached steps, and the name of the first that was not cached.
 func (r Report) share() string {
 	n := len(r.Result.Steps)
 	if n == 0 {
 		return ""
 	}
-	said := fmt.Sprintf("%s **%d%%** cached", bar(r.hits(), n), 100*r.hits()/n)
+	text := fmt.Sprintf("%s **%d%%** cached", bar(r.hits(), n), 100*r.hits()/n)
 	if miss := r.firstMiss(); miss != "" {
-		said += ", first miss: " + code(miss)
+		text += ", first miss: " + code(miss)
 	}
-	return said + "\n\n"
+	return text + "\n\n"
 }
 
-// bar shows a share in twenty cells. It is full only when the share is.
+// bar shows a share in twenty cells, rounded down: a full bar means all.
 func bar(part, whole int) string {
 	full := 20 * part / whole
 	return strings.Repeat(hitMark, full) + strings.Repeat(ranMark, 20-full)
 }
 
-// facts is a table of names and values. Its header is the first of them: a table without
-// one has an empty line above it.
+// facts is a table of names and values. Its header is the first row, because GitHub shows an
+// empty header as an empty line.
 func (r Report) facts() string {
 	var rows []string
 	fact := func(name, value string) {
@@ -96,7 +95,7 @@ func (r Report) facts() string {
 	return rows[0] + "| :-- | :-- |\n" + strings.Join(rows[1:], "") + "\n"
 }
 
-// because adds why to what is so.
+// because is the reason as the end of a phrase: ", push to main"; "" without a reason.
 func because(why string) string {
 	if why == "" {
 		return ""
@@ -104,7 +103,8 @@ func because(why string) string {
 	return ", " + words(why)
 }
 
-// errorBlock is a pre element: Markdown leaves what is in it alone up to its end tag.
+// errorBlock shows the failed step, the error and the end of its log, the latter two as pre
+// elements: Markdown does not interpret text up to the end tag.
 func (r Report) errorBlock() string {
 	if r.Err == nil {
 		return ""
@@ -124,7 +124,7 @@ func (r Report) errorBlock() string {
 	return b.String() + pre(r.Err.Error()) + pre(tail(f.Log))
 }
 
-// pre shows the lines of a text as they are, as many as fit; "" for none.
+// pre shows a text in a pre element, as many lines as fit; "" for an empty text.
 func pre(text string) string {
 	var lines []string
 	for text := range strings.Lines(strings.TrimSpace(text)) {
@@ -156,7 +156,7 @@ func (r Report) exportTable() string {
 	return table([]string{"Write", "Scope", "Time", "Cache", "Reason"}, rows, partLimit)
 }
 
-// state marks what needs a look: a cache that failed.
+// state is the word for a state, with a warning sign when the cache failed.
 func state(word string) string {
 	if word == string(backends.Failed) {
 		return "⚠️" + noBreak + word
@@ -164,8 +164,8 @@ func state(word string) string {
 	return word
 }
 
-// longSteps is from how many steps on their table is folded away. It always is where
-// every step was cached: then there is nothing to look for in it.
+// longSteps is the number of steps from which on their table is collapsed. It is always
+// collapsed when every step was cached.
 const longSteps = 40
 
 // stepTable takes at most limit bytes.
@@ -201,9 +201,9 @@ func (r Report) warningList() string {
 	for _, text := range r.warnings() {
 		item := "- ⚠️ " + code(text)
 		if i := slices.IndexFunc(r.Result.Warnings, func(w solve.Warning) bool { return w.Text == text }); i >= 0 {
-			for _, more := range []string{place(r.Result.Warnings[i].Place), r.Result.Warnings[i].URL} {
-				if more != "" {
-					item += " " + code(more)
+			for _, detail := range []string{place(r.Result.Warnings[i].Place), r.Result.Warnings[i].URL} {
+				if detail != "" {
+					item += " " + code(detail)
 				}
 			}
 		}
@@ -215,8 +215,8 @@ func (r Report) warningList() string {
 	return fit(items, partLimit, "- and %d more\n") + "\n"
 }
 
-// table has a header and rows of as many cells, in at most limit bytes; "" without rows.
-// A last column that is empty is left out.
+// table has a header and rows, in at most limit bytes; it is "" without rows. Each row has as
+// many cells as the header. An empty last column is left out.
 func table(header []string, rows [][]string, limit int) string {
 	if len(rows) == 0 {
 		return ""
@@ -234,8 +234,8 @@ func table(header []string, rows [][]string, limit int) string {
 
 func row(cells ...string) string { return "| " + strings.Join(cells, " | ") + " |\n" }
 
-// fit joins the items, in at most limit bytes: if not all fit, as many as do, and
-// then how many do not.
+// fit joins as many items as fit in limit bytes. When some do not fit, rest follows, a format
+// for their number.
 func fit(items []string, limit int, rest string) string {
 	size := 0
 	for _, item := range items {
@@ -256,8 +256,8 @@ func fit(items []string, limit int, rest string) string {
 	return out
 }
 
-// words shows a phrase as it is where that means nothing to Markdown, "pull request 12",
-// and as code otherwise.
+// words shows a phrase of plain words, such as "pull request 12", as text, and any other
+// phrase as code.
 func words(s string) string {
 	if plain.MatchString(s) {
 		return s
@@ -267,9 +267,9 @@ func words(s string) string {
 
 var plain = regexp.MustCompile(`^[A-Za-z][A-Za-z ,'/]{0,200}( [0-9]{1,6})?$`)
 
-// code shows a name or message as code on one line, "" for an empty one. A code span
-// takes all but three characters literally: a backtick ends it, and a pipe or a
-// backslash before one ends the table's cell.
+// code shows a name or message as code on one line; "" for an empty one. A code span takes all
+// characters literally except three: a backtick ends it, and a pipe, with a backslash before
+// it or not, can end the table's cell.
 func code(s string) string {
 	s = syntax.Short(s, cellLimit)
 	switch {
@@ -281,8 +281,8 @@ func code(s string) string {
 	return "<code>" + entities.Replace(s) + "</code>"
 }
 
-// entities stand for what would be markup, a link or a mention. A reference to a
-// character is text wherever it stands (CommonMark 0.31, section 2.5).
+// entities replace characters that could form markup, a link or a mention. A character
+// reference is text in every position (CommonMark 0.31, section 2.5).
 var entities = strings.NewReplacer(
 	"&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#39;", "`", "&#96;", `\`, "&#92;", "|", "&#124;",
 	"*", "&#42;", "_", "&#95;", "[", "&#91;", "]", "&#93;", "~", "&#126;", "!", "&#33;", "$", "&#36;",

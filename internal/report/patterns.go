@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// pattern is what a credential looks like: a beginning that is shown, in any case, and
-// a value that is not.
+// pattern is the form of a credential: a beginning, which is shown, and a value, which is
+// hidden. The beginning matches in upper and lower case.
 type pattern struct {
-	begin   string // lower case
-	inValue func(byte) bool
-	atLeast int  // bytes of a value that is hidden
-	before  byte // the value ends before the last of these, and is none without one; 0: anywhere
+	begin   string          // in lower case
+	inValue func(byte) bool // the bytes of which a value consists
+	atLeast int             // shorter values are not hidden, in bytes
+	before  byte            // the value ends before the last of these bytes, and must have one; 0: it ends anywhere
 }
 
-// longestValue bounds a pattern's value, in bytes, and with it what a [Writer] holds
-// back. No server takes a header or URL with a longer one.
+// longestValue is the greatest length of a pattern's value in bytes, and so of what a
+// [Writer] holds back. Servers refuse headers and URLs with longer values.
 const longestValue = 16 << 10
 
 var patterns = []pattern{
@@ -25,7 +25,7 @@ var patterns = []pattern{
 	{begin: "x-amz-credential=", inValue: isToken, atLeast: 1},
 	{begin: "x-amz-security-token=", inValue: isToken, atLeast: 1},
 	{begin: "x-goog-credential=", inValue: isToken, atLeast: 1},
-	// Headers. Elsewhere a short word after bearer is prose, or the realm of a challenge.
+	// Headers. Outside a header a short word after bearer is prose, or the realm of a challenge.
 	{begin: "authorization: bearer ", inValue: isToken, atLeast: 1},
 	{begin: "authorization: basic ", inValue: isToken, atLeast: 1},
 	{begin: "authorization: token ", inValue: isToken, atLeast: 1},
@@ -46,8 +46,8 @@ var patternsBy = func() (by [256][]pattern) {
 	return by
 }()
 
-// match looks for the pattern at the beginning of text. The hidden span is empty where
-// it is not there; more says that it, or more of it, could be there with more text.
+// match looks for the pattern at the beginning of text. The hidden span is empty when text
+// does not match. more reports that with more text it could match, or the value be longer.
 func (p pattern) match(text []byte) (hidden span, more bool) {
 	n := min(len(p.begin), len(text))
 	if !bytes.EqualFold(text[:n], []byte(p.begin[:n])) {
@@ -75,8 +75,8 @@ func isToken(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~+/=%*", c) >= 0
 }
 
-// isAuthority tells whether c can be part of a URL's authority. It takes more than
-// RFC 3986 does: passwords are written into URLs as they are.
+// isAuthority tells whether c can be part of a URL's authority. It accepts more than
+// RFC 3986, because people write passwords into URLs without escaping them.
 func isAuthority(c byte) bool {
 	return c > ' ' && c != 0x7f && strings.IndexByte("/?#\"'<>`", c) < 0
 }

@@ -5,16 +5,16 @@ import (
 	"io"
 )
 
-// Prefix writes what goes through it line by line, each after the same words: "linux/arm64 | ".
-// Several may write to one place, and mix whole lines only. It is for one goroutine.
+// Prefix writes whole lines, each after a prefix such as "linux/arm64 | ". Several of them may
+// write to one writer, which then receives whole lines. It is for one goroutine.
 type Prefix struct {
 	To   io.Writer
-	Each string
+	Each string // the prefix
 
 	held []byte // the beginning of a line
 }
 
-// Write passes whole lines on, and holds back what follows the last of them.
+// Write passes whole lines on, and holds back the text after the last line break.
 func (p *Prefix) Write(text []byte) (int, error) {
 	p.held = append(p.held, text...)
 	end := bytes.LastIndexByte(p.held, '\n') + 1
@@ -30,7 +30,7 @@ func (p *Prefix) Write(text []byte) (int, error) {
 	return len(text), err
 }
 
-// Close writes a last line that was not ended. It does not close To.
+// Close writes the rest of an unfinished last line, with a line break. To stays open.
 func (p *Prefix) Close() error {
 	if len(p.held) == 0 {
 		return nil

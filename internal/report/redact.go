@@ -11,25 +11,26 @@ import (
 	"sync"
 )
 
-// mask stands where a secret was.
+// mask replaces a secret.
 const mask = "***"
 
-// shortest is the length in bytes of the shortest secret, or line of one, that is
-// redacted. A shorter one hides nothing, being guessed at once, but would mask pieces
-// of every digest, name and number in the log.
+// shortest is the length in bytes of the shortest secret, or line of a secret, that is
+// redacted. Shorter secrets are easily guessed, and redacting them would mask parts of
+// digests, names and numbers throughout the log.
 const shortest = 4
 
-// Redactor hides secrets in text. It hides those it was told, in these forms:
+// Redactor hides secrets in text. It hides the secrets that it knows, in these forms:
 //
-//   - as they are, without white space around them; of a secret of several lines, each line;
-//   - escaped as in JSON, in Go's quoted strings and in URLs;
-//   - in base64, also within more text, such as the user:password of a Docker config.
+//   - unchanged, without surrounding white space; of a secret with several lines, each line
+//   - escaped as in JSON, in Go's quoted strings and in URLs
+//   - in base64, also as a part of a longer text, such as the user:password of a Docker config
 //
-// It also hides what credentials look like, told or not: signed URLs' sig=, X-Amz-Signature=
-// and their like, bearer tokens, Authorization headers, and the user info of URLs.
+// It also hides text that has the form of a credential: the values of sig=, X-Amz-Signature=
+// and similar parameters of signed URLs, bearer tokens, Authorization headers, and the user
+// info of URLs.
 //
-// Nothing is matched across the end of a line, and no secret of less than four bytes.
-// The zero value knows no secrets. A Redactor may be used from several goroutines.
+// A match ends at the end of its line. Secrets of less than four bytes are not hidden. The
+// zero value knows no secrets. A Redactor may be used by several goroutines.
 type Redactor struct {
 	mu      sync.RWMutex
 	secrets [256][]string // every form, by its first byte
@@ -44,7 +45,7 @@ func NewRedactor(secrets []string) *Redactor {
 	return r
 }
 
-// Add makes the Redactor hide one more secret, in all that is written from now on.
+// Add makes the Redactor hide one more secret, in everything that it is given from now on.
 func (r *Redactor) Add(secret string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -66,7 +67,8 @@ func (r *Redactor) String(text string) string {
 	return string(out)
 }
 
-// forms are the texts that a secret is hidden in.
+// forms are the texts in which a secret may appear, some of them repeated. A secret that is
+// too short has none.
 func forms(secret string) []string {
 	whole := strings.TrimSpace(secret)
 	if len(whole) < shortest {
@@ -84,7 +86,7 @@ func forms(secret string) []string {
 	})
 }
 
-// escapes are the ways in which text is written within other text.
+// escapes are text as it is escaped in Go strings, URLs and JSON.
 func escapes(text string) []string {
 	quoted := strconv.Quote(text)
 	all := []string{quoted[1 : len(quoted)-1], url.QueryEscape(text), url.PathEscape(text)}
@@ -99,8 +101,8 @@ func escapes(text string) []string {
 	return all
 }
 
-// base64Forms are the characters that text decides in the base64 of a longer text,
-// for each of the three places in a group that it can begin at.
+// base64Forms are the characters that text determines in the base64 encoding of a longer
+// text, for each of the three offsets in a group at which it can begin.
 func base64Forms(text string) []string {
 	var all []string
 	for offset := range 3 {
@@ -116,9 +118,9 @@ func base64Forms(text string) []string {
 // span is a part of a text: the bytes from from up to, not including, to.
 type span struct{ from, to int }
 
-// scan finds the spans of text that must be hidden, in the order in which they begin;
-// they may overlap. What comes after the text could make more of the bytes from open
-// on a secret. A form of a secret has no line break, so open is never before the last.
+// scan finds the spans of text that must be hidden, in the order of their beginnings; spans
+// may overlap. The bytes from open on could become a secret, or a longer one, with the text
+// that follows. Secrets contain no line breaks, so open is always in the last line.
 func (r *Redactor) scan(text []byte) (spans []span, open int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -147,9 +149,9 @@ func (r *Redactor) scan(text []byte) (spans []span, open int) {
 	return spans, open
 }
 
-// masked appends text up to end to out, with spans that overlap as one mask. The first
-// covered bytes are left out: they lie under a mask that has been shown. It returns how
-// many of the bytes from end on do now.
+// masked appends text up to end to out, with a mask in place of each span; overlapping spans
+// share one mask. It leaves out the first covered bytes, which belong to a mask that was
+// already written. It returns how many of the bytes from end on are covered now.
 func masked(out, text []byte, spans []span, covered, end int) ([]byte, int) {
 	shown := covered
 	for _, s := range spans {

@@ -12,10 +12,10 @@ import (
 	"github.com/warmlayer/warmlayer/internal/solve"
 )
 
-// redacted is the report with the text in it redacted. That is done before text is
-// encoded: a secret with a quote in it looks different in JSON, and one that reads
-// "cached" must not change the schema. Digests and scopes' names stand: they are made
-// of hashes and of names that everybody sees, and later steps depend on them.
+// redacted is the report with its texts redacted. Texts are redacted before they are encoded:
+// a secret with a quote in it looks different in JSON, and the secret "cached" must not change
+// the schema. Digests and names of scopes are kept: they consist of hashes and public names,
+// and later steps depend on them.
 func (r Report) redacted(redact func(string) string) Report {
 	hide := func(texts ...*string) {
 		for _, t := range texts {
@@ -27,7 +27,7 @@ func (r Report) redacted(redact func(string) string) Report {
 		switch {
 		case err == nil:
 			return nil
-		case errors.As(err, &withheld): // which is shown where others are not
+		case errors.As(err, &withheld): // reason shows this type of error for absent sources
 			return backends.Withheld(redact(string(withheld)))
 		}
 		return errors.New(redact(err.Error()))
@@ -55,7 +55,7 @@ func (r Report) redacted(redact func(string) string) Report {
 	return r
 }
 
-// each is a copy of the items, changed.
+// each is a copy of the items, with change applied to each.
 func each[T any](items []T, change func(*T)) []T {
 	items = slices.Clone(items)
 	for i := range items {
@@ -64,7 +64,7 @@ func each[T any](items []T, change func(*T)) []T {
 	return items
 }
 
-// hideMetadata redacts one value of BuildKit's answer, in the form it came in.
+// hideMetadata redacts one value of BuildKit's answer, and keeps its encoding.
 func hideMetadata(key, value string, redact func(string) string) string {
 	text, ok := decoded(key, value).(json.RawMessage)
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -80,7 +80,7 @@ func hideMetadata(key, value string, redact func(string) string) string {
 	return base64.StdEncoding.EncodeToString([]byte(hidden))
 }
 
-// hideStrings redacts every string of a JSON value but the keys.
+// hideStrings redacts all strings of a JSON value except keys.
 func hideStrings(v any, redact func(string) string) any {
 	switch v := v.(type) {
 	case string:

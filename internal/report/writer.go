@@ -7,23 +7,24 @@ import (
 	"github.com/containerd/console"
 )
 
-// Writer hides secrets in all that is written through it, however it is cut into
-// pieces. It holds back only bytes that could be the beginning of a secret, never past
-// the end of a line, so progress stays live. It may be used from several goroutines.
+// Writer hides secrets in everything that is written to it, also secrets that are split
+// between calls. It holds back only bytes that could begin a secret, and none of a line that
+// has ended, so that progress stays live. It may be used by several goroutines.
 type Writer struct {
 	redactor *Redactor
 
 	mu      sync.Mutex
 	to      io.Writer
 	held    []byte
-	covered int // bytes of held that lie under a mask already shown
+	covered int // bytes of held that belong to a mask that was already written
 	out     []byte
 }
 
-// Writer returns a writer that hides secrets in what it passes on to w.
+// Writer returns a writer that writes to w with secrets hidden.
 func (r *Redactor) Writer(w io.Writer) *Writer { return &Writer{redactor: r, to: w} }
 
-// Write passes p on, but for an end that is held back.
+// Write passes p on, except for the end that it holds back. It always reports len(p) bytes,
+// unless the underlying writer fails.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -39,7 +40,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush passes on what is held back: nothing follows that would make it a secret.
+// Flush passes on what is held back. It is called at the end of the text.
 func (w *Writer) Flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -50,7 +51,7 @@ func (w *Writer) Flush() error {
 	return w.pass(w.held, spans, len(w.held))
 }
 
-// Close flushes. It does not close what it writes to.
+// Close flushes. The underlying writer stays open.
 func (w *Writer) Close() error { return w.Flush() }
 
 // pass writes text up to end and holds the rest.
@@ -65,8 +66,8 @@ func (w *Writer) pass(text []byte, spans []span, end int) error {
 	return err
 }
 
-// Terminal is a [Writer] that is still the file it writes to, as BuildKit's progress
-// display wants it: it looks for a console.File, and asks that for the terminal's size.
+// Terminal is a [Writer] that is also a console.File. BuildKit's progress display needs one,
+// to find out the terminal's size.
 type Terminal struct {
 	*Writer
 	file console.File
@@ -74,8 +75,8 @@ type Terminal struct {
 
 var _ console.File = (*Terminal)(nil)
 
-// Terminal returns a writer that hides secrets in what it passes on to f, which need
-// not be a terminal. Closing it flushes, and leaves f open.
+// Terminal returns a writer that writes to f with secrets hidden. f may be any file. Closing
+// the Terminal flushes it; f stays open.
 func (r *Redactor) Terminal(f console.File) *Terminal {
 	return &Terminal{Writer: r.Writer(f), file: f}
 }
