@@ -20,7 +20,7 @@ func TestAzblobRefuses(t *testing.T) {
 	t.Parallel()
 	const azblob = "type=azblob,account_url=https://acme.blob.core.windows.net"
 	const key = ",secret_access_key=Y2FuYXJ5"
-	remote := backends.Options{Builder: "ssh://build.example"}
+	remote := backends.Options{Builder: at("ssh://build.example")}
 	folderHint := `give a folder, such as team/app, without \ or segments that end with a dot`
 	containerHint := "give 3 to 63 lower-case letters, digits and single hyphens"
 	schemeHint := "give scheme and host: account_url=https://account.blob.core.windows.net"
@@ -86,9 +86,9 @@ hint: use compression=gzip, or oci-mediatypes=true`},
 		{line: azblob + key, o: remote},
 		{line: azblob + ",compression=zstd", o: remote, want: `compression is not possible on a remote builder: BuildKit writes layers of azblob caches with gzip
 hint: leave it out, or use builder=embedded`},
-		{line: azblob, o: backends.Options{Builder: "tcp://build.example:1234"}},
-		{line: azblob + key, o: backends.Options{Builder: "tcp://build.example:1234", BuilderTLS: true}},
-		{line: azblob + key, o: backends.Options{Builder: "tcp://build.example:1234"}, want: `credentials would go to the builder over plain tcp://
+		{line: azblob, o: backends.Options{Builder: at("tcp://build.example:1234")}},
+		{line: azblob + key, o: backends.Options{Builder: secured(at("tcp://build.example:1234"))}},
+		{line: azblob + key, o: backends.Options{Builder: at("tcp://build.example:1234")}, want: `credentials would go to the builder over plain tcp://
 hint: reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or leave them out and give the builder credentials of its own`},
 	})
 }

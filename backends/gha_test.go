@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -37,7 +38,7 @@ var service = testkit.NewActionsCache(nil)
 func TestGHARefuses(t *testing.T) {
 	t.Parallel()
 	here := backends.Options{Getenv: onRunner("canary-token")}
-	at := func(builder string, attrs map[string]string) backends.Options {
+	on := func(builder builderspec.Node, attrs map[string]string) backends.Options {
 		return backends.Options{Getenv: here.Getenv, Builder: builder, Attrs: attrs}
 	}
 	refuses(t, "gha", []refusal{
@@ -79,21 +80,15 @@ hint: give it: repository=owner/name`},
 		{line: "type=gha,ghtoken=canary,repository=app", o: here, want: `repository=app is not valid
 hint: give owner/name`},
 
-		{line: "gha", o: at("ssh://build.example", nil)},
-		{line: "type=gha,compression=zstd", o: at("ssh://build.example", nil), want: `compression is not possible on a remote builder: BuildKit writes layers of gha caches with gzip
+		{line: "gha", o: on(at("ssh://build.example"), nil)},
+		{line: "type=gha,compression=zstd", o: on(at("ssh://build.example"), nil), want: `compression is not possible on a remote builder: BuildKit writes layers of gha caches with gzip
 hint: leave it out, or use builder=embedded`},
-		{line: "gha", o: at("unix:///run/b.sock", map[string]string{"oci-mediatypes": "false"}), want: `oci-mediatypes is not possible on a remote builder: BuildKit writes layers of gha caches with gzip
+		{line: "gha", o: on(at("unix:///run/b.sock"), map[string]string{"oci-mediatypes": "false"}), want: `oci-mediatypes is not possible on a remote builder: BuildKit writes layers of gha caches with gzip
 hint: leave it out, or use builder=embedded`},
-		{line: "gha", o: overTLS(at("tcp://build.example:1234", nil))},
-		{line: "gha", o: at("tcp://build.example:1234", nil), want: `the token would go to the builder over plain tcp://
+		{line: "gha", o: on(secured(at("tcp://build.example:1234")), nil)},
+		{line: "gha", o: on(at("tcp://build.example:1234"), nil), want: `the token would go to the builder over plain tcp://
 hint: reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or use another cache`},
 	})
-}
-
-// overTLS is the same builder with certificates.
-func overTLS(o backends.Options) backends.Options {
-	o.BuilderTLS = true
-	return o
 }
 
 func TestGHATwice(t *testing.T) {
@@ -226,7 +221,7 @@ func TestAutoPrefersGHA(t *testing.T) {
 		{backends.Options{Getenv: onRunner("t", "ACTIONS_CACHE_MODE=none")}, "local /c"},
 		{backends.Options{Getenv: onRunner("")}, "local /c"},
 		{backends.Options{Getenv: environ("ACTIONS_RUNTIME_TOKEN=t")}, "local /c"},
-		{backends.Options{Getenv: onRunner("t"), Builder: "tcp://build.example:1234"}, "local /c"},
+		{backends.Options{Getenv: onRunner("t"), Builder: at("tcp://build.example:1234")}, "local /c"},
 	}
 	for _, test := range tests {
 		test.o.CacheDir = "/c"
@@ -252,7 +247,7 @@ func TestGHAVerbatim(t *testing.T) {
 			t.Errorf("%s: attributes%s, want%s", line, got, want)
 		}
 	}
-	sources, _, _ := backends.Verbatim(lines("gha"), nil, backends.Options{Getenv: onRunner("canary"), Builder: "tcp://build.example:1234"})
+	sources, _, _ := backends.Verbatim(lines("gha"), nil, backends.Options{Getenv: onRunner("canary"), Builder: at("tcp://build.example:1234")})
 	if got := attrsText(sources[0].Entry.Attrs); got != "" {
 		t.Errorf("over plain tcp go%s", got)
 	}

@@ -81,7 +81,7 @@ func (r runner) check(p *problems, attrs map[string]string, o Options) {
 	if r.ghtoken != "" && r.repository == "" {
 		p.add("give it: repository=owner/name", "ghtoken does nothing without repository")
 	}
-	if o.plain() {
+	if o.Builder.Plaintext() {
 		p.add("reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or use another cache", "the token would go to the builder over plain tcp://")
 	}
 }
@@ -103,7 +103,7 @@ func (r runner) entry(attrs map[string]string) map[string]string {
 
 // usable reports whether this job can use the cache without further settings.
 func (r runner) usable(o Options) bool {
-	return r.token != "" && r.url != "" && o.Getenv("ACTIONS_CACHE_MODE") != "none" && !o.plain()
+	return r.token != "" && r.url != "" && o.Getenv("ACTIONS_CACHE_MODE") != "none" && !o.Builder.Plaintext()
 }
 
 // restTransport sends requests for api.github.com to the API of the runner's server. Every

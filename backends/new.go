@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -20,14 +21,9 @@ type Options struct {
 	Images   []string            // references that the build pushes, fully qualified
 	Keychain authn.Keychain      // credentials of registries; nil for none
 	Getenv   func(string) string // the environment, for what BuildKit takes from it; nil for an empty one
-	Builder  string              // the address of a builder that runs already; "" for a daemon of ours
+	Builder  builderspec.Node    // the builder that builds; the zero value is a managed one
 	CacheDir string              // this project's own directory in the user's cache, for auto; "" when there is none
-
-	BuilderTLS bool // Builder at tcp:// is reached over TLS
 }
-
-// plain tells that whoever sees the network sees what is said to the builder.
-func (o Options) plain() bool { return strings.HasPrefix(o.Builder, "tcp://") && !o.BuilderTLS }
 
 // New turns the lines of the cache input into backends and reports everything
 // that is wrong with them, before anything is started. "none" gives no backend;

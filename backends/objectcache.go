@@ -46,7 +46,7 @@ func folder(prefix string) string {
 // nativeOnly refuses attributes without effect, and unsafe credentials, where a remote builder
 // reaches the store itself.
 func (c *objectCache) nativeOnly(p *problems, attrs map[string]string, o Options) {
-	if o.Builder == "" {
+	if o.Builder.Address.Managed() {
 		return
 	}
 	for _, name := range []string{"compression", "compression-level", "force-compression", "oci-mediatypes", "image-manifest"} {
@@ -55,7 +55,7 @@ func (c *objectCache) nativeOnly(p *problems, attrs map[string]string, o Options
 		}
 		delete(c.options, name)
 	}
-	if len(c.credentials) > 0 && o.plain() {
+	if len(c.credentials) > 0 && o.Builder.Plaintext() {
 		p.add("reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or leave them out and give the builder credentials of its own",
 			"credentials would go to the builder over plain tcp://")
 	}

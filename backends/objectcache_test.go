@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -15,10 +16,24 @@ type refusal struct {
 	want string // of each problem, after "cache: line 1: type=s3: "; "" for none
 }
 
+// at is the remote builder at an address, and secured the same over TLS.
+func at(address string) builderspec.Node {
+	a, problem := builderspec.ParseAddress(address)
+	if problem != nil {
+		panic(problem)
+	}
+	return builderspec.Node{Address: a}
+}
+
+func secured(n builderspec.Node) builderspec.Node {
+	n.TLS.ServerName = "build.example"
+	return n
+}
+
 func refuses(t *testing.T, kind string, tests []refusal) {
 	t.Helper()
 	for _, test := range tests {
-		t.Run(test.line+" "+test.o.Builder, func(t *testing.T) {
+		t.Run(test.line+" "+test.o.Builder.Address.String(), func(t *testing.T) {
 			t.Parallel()
 			_, problems := backends.New(lines(test.line), test.o)
 			got := ""
@@ -40,10 +55,10 @@ func TestObjectsRemoteOptions(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{"type=s3,bucket=b,region=r", "type=azblob,account_url=https://acme.blob.core.windows.net"} {
 		for builder, want := range map[string]string{
-			"":            " compression=zstd image-manifest=true mode=max oci-mediatypes=true",
+			"auto":        " compression=zstd image-manifest=true mode=max oci-mediatypes=true",
 			"ssh://there": " mode=max",
 		} {
-			c := backend(t, backends.Options{Builder: builder}, line).(backends.Gated)
+			c := backend(t, backends.Options{Builder: at(builder)}, line).(backends.Gated)
 			if got := attrsText(c.Options()); got != want {
 				t.Errorf("%s, builder %q: options%s, want%s", line, builder, got, want)
 			}

@@ -10,7 +10,7 @@ func TestS3Refuses(t *testing.T) {
 	t.Parallel()
 	const s3 = "type=s3,bucket=b,region=r"
 	const pair = ",access_key_id=canary-id,secret_access_key=canary-secret"
-	remote := backends.Options{Builder: "ssh://build.example"}
+	remote := backends.Options{Builder: at("ssh://build.example")}
 	refuses(t, "s3", []refusal{
 		{line: "s3", want: `bucket is missing
 hint: say where: type=s3,bucket=my-cache,region=eu-central-1, or set AWS_BUCKET
@@ -66,14 +66,14 @@ hint: use compression=gzip, or oci-mediatypes=true`},
 		{line: s3, o: remote},
 		{line: s3 + ",compression=zstd", o: remote, want: `compression is not possible on a remote builder: BuildKit writes layers of s3 caches with gzip
 hint: leave it out, or use builder=embedded`},
-		{line: s3, o: backends.Options{Builder: "unix:///run/b.sock", Attrs: map[string]string{"mode": "min", "force-compression": "true"}},
+		{line: s3, o: backends.Options{Builder: at("unix:///run/b.sock"), Attrs: map[string]string{"mode": "min", "force-compression": "true"}},
 			want: `force-compression is not possible on a remote builder: BuildKit writes layers of s3 caches with gzip
 hint: leave it out, or use builder=embedded`},
 		{line: s3 + pair, o: remote},
-		{line: s3 + pair, o: backends.Options{Builder: "unix:///run/b.sock"}},
-		{line: s3, o: backends.Options{Builder: "tcp://build.example:1234"}},
-		{line: s3 + pair, o: backends.Options{Builder: "tcp://build.example:1234", BuilderTLS: true}},
-		{line: s3 + pair, o: backends.Options{Builder: "tcp://build.example:1234"}, want: `credentials would go to the builder over plain tcp://
+		{line: s3 + pair, o: backends.Options{Builder: at("unix:///run/b.sock")}},
+		{line: s3, o: backends.Options{Builder: at("tcp://build.example:1234")}},
+		{line: s3 + pair, o: backends.Options{Builder: secured(at("tcp://build.example:1234"))}},
+		{line: s3 + pair, o: backends.Options{Builder: at("tcp://build.example:1234")}, want: `credentials would go to the builder over plain tcp://
 hint: reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or leave them out and give the builder credentials of its own`},
 	})
 }

@@ -40,7 +40,7 @@ func verbatim(c inputs.Cache, o Options) client.CacheOptionsEntry {
 	if attrs == nil {
 		attrs = map[string]string{}
 	}
-	if c.Type == "gha" && o.Getenv != nil && !o.plain() {
+	if c.Type == "gha" && o.Getenv != nil && !o.Builder.Plaintext() {
 		given := maps.Clone(attrs)
 		maps.Copy(attrs, ghaRunner(attrs, o.Getenv).entry(attrs))
 		maps.Copy(attrs, given)

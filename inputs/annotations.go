@@ -119,7 +119,7 @@ func parseLevel(text string, built []string) (string, *platforms.Platform, *synt
 	case groups[2] == "":
 		return groups[1], nil, nil
 	}
-	name, ok := platform(strings.ToLower(groups[2]))
+	name, ok := syntax.Platform(strings.ToLower(groups[2]))
 	switch {
 	case !ok:
 		return "", nil, &syntax.Problem{What: syntax.Quoted(groups[2]) + " is not a platform", Hint: "write it like linux/amd64 or linux/arm/v7"}

@@ -89,7 +89,7 @@ var Fields = []Field{
 	{Name: "pull-request", Kind: syntax.Int, Unset: "detected", Help: "Number of the pull request."},
 	{Name: "trusted", Kind: syntax.Bool, Unset: "detected", Help: "Whether the run is trusted. Only a trusted run writes caches and uses the credentials of the CI and of the machine."},
 
-	{Name: "builder", Kind: syntax.Lines, Default: "auto", Help: "BuildKit to use: `auto`, `embedded`, `rootless`, `container`, an address (`unix://`, `tcp://`, `docker-container://`, `podman-container://`, `kube-pod://`, `ssh://`), or the name of a buildx builder. For several builders write one per line, each followed by its platforms: `;platforms=linux/arm64`."},
+	{Name: "builder", Kind: syntax.Lines, Default: "auto", Help: "BuildKit to use: `auto`, `embedded`, `rootless`, `container`, an address (`unix://`, `tcp://`, `docker-container://`, `podman-container://`, `nerdctl-container://`, `kube-pod://`, `ssh://`), or the name of a buildx builder. For several builders write one per line, each followed by its platforms: `;platforms=linux/arm64`."},
 	{Name: "driver-opts", Kind: syntax.Lines, Help: "Options of a managed builder, one per line: `env.NAME=value`. With `builder: container` also `image`, `network`, `memory`, `memory-swap`, `cpu-period`, `cpu-quota`, `cpu-shares`, `cpuset-cpus`, `cpuset-mems`, `cgroup-parent`."},
 	{Name: "buildkitd-flags", Kind: syntax.Lines, Help: "Additional `buildkitd` flags of a managed builder, such as `--debug`."},
 	{Name: "buildkitd-config", Help: "Path of a `buildkitd.toml` for a managed builder: mirrors, certificates, limits."},

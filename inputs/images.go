@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 
 	"github.com/warmlayer/warmlayer/internal/syntax"
@@ -74,7 +73,7 @@ func tagged(names []reference.Named) []string {
 func (p *parser) platforms() []string {
 	var all []string
 	for _, it := range p.list("platforms") {
-		name, ok := platform(strings.ToLower(it.Text))
+		name, ok := syntax.Platform(strings.ToLower(it.Text))
 		if !ok {
 			p.report("platforms", it.Line, syntax.Quoted(it.Text)+" is not a platform", "write it like linux/amd64 or linux/arm/v7")
 			continue
@@ -84,25 +83,4 @@ func (p *parser) platforms() []string {
 		}
 	}
 	return all
-}
-
-// platform normalises a platform. platforms.Parse takes any architecture beside a
-// system, but only known ones alone, so each part is tried alone too.
-func platform(text string) (string, bool) {
-	if text == "local" {
-		return platforms.Format(platforms.DefaultSpec()), true
-	}
-	parsed, err := platforms.Parse(text)
-	if err != nil {
-		return "", false
-	}
-	system, err := platforms.Parse(parsed.OS)
-	if err != nil || system.OS != parsed.OS {
-		return "", false
-	}
-	machine, err := platforms.Parse(parsed.Architecture)
-	if err != nil || machine.Architecture != parsed.Architecture {
-		return "", false
-	}
-	return platforms.FormatAll(platforms.Normalize(parsed)), true
 }

@@ -24,6 +24,7 @@ import (
 
 	policy "github.com/moby/buildkit/sourcepolicy/pb"
 
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -81,15 +82,9 @@ type Values struct {
 	PullRequest                       int    // 0: detect it
 	Trusted                           *bool  // nil: detect it
 
-	Builder      string        // auto, embedded, rootless, container, or an address; "" where there are Nodes
-	Nodes        []Node        // several builders: see [Values.PerNode]
-	BuilderTLS   TLS           // for builders at tcp://, but for nodes that have their own
-	DaemonFlags  []string      // for a daemon of ours: as buildkitd v0.33.1 takes them, each with its value
-	DaemonConfig string        // the same: TOML, its paths absolute; "": none
-	DaemonFiles  []string      // files and directories that DaemonConfig names
-	DaemonEnv    []syntax.Pair // as DaemonFlags: variables of driver-opts, in order
-	Container    Container
-	Progress     string // auto, plain, tty or quiet
+	Builders []builderspec.Node // one at least, and with several of them see [Values.PerNode]; Platforms are those of all
+	Managed  builderspec.Managed
+	Progress string // auto, plain, tty or quiet
 
 	Summary            bool   // DOCKER_BUILD_SUMMARY: write GitHub's job summary
 	Annotate           bool   // DOCKER_BUILD_CHECKS_ANNOTATIONS: Dockerfile warnings become annotations
@@ -137,9 +132,6 @@ type parser struct {
 	env      map[string]string
 	settings map[string]setting // by input, of the first source that has it
 	problems syntax.Problems
-
-	nodes       []Node   // of all builders
-	daemonFiles []string // found in the daemon's configuration
 }
 
 func (p *parser) report(input string, line int, what, hint string) {
@@ -178,7 +170,7 @@ func (p *parser) values() Values {
 	p.readRun(&v)
 	p.readResult(&v)
 	p.readCaches(&v)
-	p.spread(&v)
+	p.assign(&v)
 	return v
 }
 
@@ -211,7 +203,7 @@ func (p *parser) readResult(v *Values) {
 	tags := p.tags()
 	v.Tags = tagged(tags)
 	v.Platforms = p.platforms()
-	for _, n := range v.Nodes {
+	for _, n := range v.Builders {
 		if _, given := p.settings["platforms"]; !given {
 			v.Platforms = append(v.Platforms, n.Platforms...)
 		}

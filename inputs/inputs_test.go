@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -76,8 +77,8 @@ func TestProblems(t *testing.T) {
 
 		{environ: []string{"INPUT_BUILDER=embeded"}, want: "builder: \"embeded\" is not a builder\nhint: did you mean \"embedded\"?"},
 		{environ: []string{"INPUT_BUILDER=engine"}, want: "builder: \"engine\" is not available yet\nhint: use auto, embedded, rootless, container, or the address of a BuildKit"},
-		{environ: []string{"INPUT_BUILDER=tcp://u:hunter2@%zz"}, want: "builder: the address is not a URL"},
-		{environ: []string{"INPUT_BUILDER=unix://"}, want: "builder: the address names nothing\nhint: write it like unix:///run/buildkit/buildkitd.sock or docker-container://name"},
+		{environ: []string{"INPUT_BUILDER=tcp://u:hunter2@%zz"}, want: "builder: the address is not a URL\nhint: write it like tcp://host:1234, and special characters in it as %20"},
+		{environ: []string{"INPUT_BUILDER=unix://"}, want: "builder: the address names no builder\nhint: write it like unix:///run/buildkit/buildkitd.sock or docker-container://name"},
 		{environ: []string{"INPUT_BUILDER=unx://u:hunter2@h:1"}, want: "builder: \"unx\" is not a kind of address\nhint: did you mean \"unix\"?"},
 	} {
 		t.Run(fmt.Sprint(tt.args, tt.environ), func(t *testing.T) {
@@ -105,6 +106,13 @@ func TestAllProblemsInOrder(t *testing.T) {
 	}
 }
 
+// parseIn reads inputs given as INPUT_ variables, in a directory.
+func parseIn(dir string, environ ...string) (Values, string) {
+	values, problems := Parse(nil, environ, dir)
+	problems = slices.DeleteFunc(problems, func(p syntax.Problem) bool { return p.Input == "file" || p.Input == "context" })
+	return values, problems.Error()
+}
+
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	v := mustParse(t, nil)
@@ -114,7 +122,7 @@ func TestDefaults(t *testing.T) {
 	if len(v.Caches) != 1 || v.Caches[0].Type != "auto" || v.Caches[0].Line != 0 {
 		t.Errorf("caches are %v, want auto by default", v.Caches)
 	}
-	if v.CacheWrite != "auto" || v.Builder != "auto" || v.Progress != "auto" || v.ProbeTimeout != 5*time.Second || v.CacheTimeout != 10*time.Minute {
+	if v.CacheWrite != "auto" || len(v.Builders) != 1 || v.Builders[0].Address != (builderspec.Address{}) || v.Progress != "auto" || v.ProbeTimeout != 5*time.Second || v.CacheTimeout != 10*time.Minute {
 		t.Errorf("defaults are %+v", v)
 	}
 	if len(v.CacheAttrs) != 0 || v.Trusted != nil || v.PullRequest != 0 || len(v.Outputs) != 0 {

@@ -3,6 +3,8 @@ package inputs
 import (
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -16,19 +18,19 @@ func TestNodes(t *testing.T) {
 	}{
 		"two":              {append(push, "--builder", amd, "--builder", arm), "tcp://amd.example:1 [linux/amd64 linux/386], ssh://me@arm.example [linux/arm64]"},
 		"of wanted ones":   {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/arm64,linux/amd64"), "tcp://amd.example:1 [linux/amd64], ssh://me@arm.example [linux/arm64]"},
-		"one is left":      {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/arm64"), "lone ssh://me@arm.example [linux/arm64]"},
-		"one":              {append(push, "--builder", "embedded;platforms=linux/arm64"), "lone embedded [linux/arm64]"},
-		"one, plain":       {append(push, "--builder", "embedded"), "lone embedded []"},
+		"one is left":      {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/arm64"), "ssh://me@arm.example [linux/arm64]"},
+		"one":              {append(push, "--builder", "embedded;platforms=linux/arm64"), "embedded [linux/arm64]"},
+		"one, plain":       {append(push, "--builder", "embedded"), "embedded []"},
 		"nobody builds it": {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/s390x,linux/arm64"), "builder: none of the builders builds linux/s390x\nhint: add it to the platforms of one"},
 		"the rest":         {append(push, "--builder", amd, "--builder", "embedded", "--platforms", "linux/amd64,linux/s390x,linux/arm64"), "tcp://amd.example:1 [linux/amd64], embedded [linux/s390x linux/arm64]"},
-		"no rest":          {append(push, "--builder", amd, "--builder", "embedded", "--platforms", "linux/amd64"), "lone tcp://amd.example:1 [linux/amd64]"},
-		"two for the rest": {append(push, "--builder", "unix:///b.sock", "--builder", amd, "--builder", "embedded", "--platforms", "linux/arm64"), "builder: line 3: it is one of several, and does not say what it builds\nhint: add ;platforms=linux/arm64, or --platform to a node of buildx's"},
-		"says nothing":     {append(push, "--builder", amd, "--builder", "embedded"), "builder: line 2: it is one of several, and does not say what it builds\nhint: add ;platforms=linux/arm64, or --platform to a node of buildx's"},
-		"both":             {append(push, "--builder", amd, "--builder", "embedded;platforms=linux/386"), "builder: line 2: another one builds linux/386 too\nhint: give each platform to one builder"},
-		"odd attribute":    {append(push, "--builder", "embedded;platform=linux/386"), "builder: after the address comes platforms=, and a list\nhint: write it like tcp://host:1234;platforms=linux/arm64"},
+		"no rest":          {append(push, "--builder", amd, "--builder", "embedded", "--platforms", "linux/amd64"), "tcp://amd.example:1 [linux/amd64]"},
+		"two for the rest": {append(push, "--builder", "unix:///b.sock", "--builder", amd, "--builder", "embedded", "--platforms", "linux/arm64"), "builder: line 3: there are several builders, and this one names no platforms\nhint: add ;platforms=linux/arm64, or --platform to a node of buildx's"},
+		"says nothing":     {append(push, "--builder", amd, "--builder", "embedded"), "builder: line 2: there are several builders, and this one names no platforms\nhint: add ;platforms=linux/arm64, or --platform to a node of buildx's"},
+		"both":             {append(push, "--builder", amd, "--builder", "embedded;platforms=linux/386"), "builder: line 2: another builder builds linux/386 too\nhint: give each platform to one builder"},
+		"odd attribute":    {append(push, "--builder", "embedded;platform=linux/386"), "builder: only ;platforms= and a list may follow the address\nhint: write it like tcp://host:1234;platforms=linux/arm64"},
 		"odd platform":     {append(push, "--builder", "embedded;platforms=linux/x"), "builder: \"linux/x\" is not a platform\nhint: write it like linux/amd64 or linux/arm/v7"},
 		"no push":          {[]string{"--builder", amd, "--builder", arm}, "builder: several builders need an image to push\nhint: set push: true and tags"},
-		"to a directory":   {[]string{"--builder", amd, "--builder", arm, "--outputs", "type=local,dest=out"}, "outputs: line 1: several builders can only push images, and this is one of type local\nhint: set push: true, or use one builder"},
+		"to a directory":   {[]string{"--builder", amd, "--builder", arm, "--outputs", "type=local,dest=out"}, "outputs: line 1: several builders can only push images, and this one is of type local\nhint: set push: true, or use one builder"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -45,17 +47,11 @@ func TestNodes(t *testing.T) {
 }
 
 func nodesText(v Values) string {
-	if len(v.Nodes) == 0 {
-		return "lone " + v.Builder + " " + fmt.Sprint(v.Platforms)
+	var all []string
+	for _, b := range v.Builders {
+		all = append(all, b.Address.String()+" "+fmt.Sprint(b.Platforms))
 	}
-	text := ""
-	for i, n := range v.Nodes {
-		if i > 0 {
-			text += ", "
-		}
-		text += n.Address + " " + fmt.Sprint(n.Platforms)
-	}
-	return text
+	return strings.Join(all, ", ")
 }
 
 // Each node pushes its part by digest, and the index's annotations wait for the index.
@@ -79,13 +75,34 @@ func TestPerNode(t *testing.T) {
 		}
 	}
 	second := parts[1]
-	if second.Builder != "ssh://h" || second.CacheKey != "web-linux-arm64-linux-arm-v7" || len(second.Platforms) != 2 || second.Nodes != nil {
-		t.Errorf("the second: builder %q, key %q, platforms %v", second.Builder, second.CacheKey, second.Platforms)
+	if second.Builders[0].Address.URL != "ssh://h" || second.CacheKey != "web-linux-arm64-linux-arm-v7" || len(second.Platforms) != 2 || len(second.Builders) != 1 {
+		t.Errorf("the second: builders %v, key %q, platforms %v", second.Builders, second.CacheKey, second.Platforms)
 	}
 	if got := v.IndexAnnotations(); !reflect.DeepEqual(got, map[string]string{"a": "b"}) {
 		t.Errorf("annotations of the index: %v", got)
 	}
 	if _, changed := v.Outputs[0].Attrs["push-by-digest"]; changed {
 		t.Error("the values themselves were changed")
+	}
+}
+
+// What is secret in a builder's address, its key and its variables is known, also where it has problems.
+func TestBuilderSecrets(t *testing.T) {
+	t.Parallel()
+	key := "-----BEGIN PRIVATE KEY-----\ncanary-key"
+	for _, environ := range [][]string{
+		{"INPUT_BUILDER=tcp://me:canary-password@b.example:1", "INPUT_BUILDER-KEY=" + key},
+		{"BUILDKIT_HOST=tcp://me:canary-password@b.example:1", "INPUT_BUILDER-KEY=" + key},
+		{"INPUT_DRIVER-OPTS=env.HTTPS_PROXY=http://me:canary-password@proxy.example", "INPUT_BUILDER-KEY=" + key},
+	} {
+		values, problems := Parse(nil, environ, checkout(t))
+		for _, secret := range []string{"canary-password", key} {
+			if !slices.Contains(values.Sensitive(), secret) {
+				t.Errorf("%q: %q is not among %q", environ, secret, values.Sensitive())
+			}
+		}
+		if strings.Contains(problems.Error(), "canary") {
+			t.Errorf("a secret is shown: %v", problems)
+		}
 	}
 }

@@ -101,9 +101,9 @@ func pushedNames(outputs []Output) []string {
 // attributes of caches, those in URLs, passwords and keys. Register them before anything
 // is printed. Those in registry-auth are known to package login.
 func (v Values) Sensitive() []string {
-	all := append(urlCredentials(v.Builder), v.GitHubToken, v.BuilderTLS.Key, v.Credentials.Password)
-	for _, n := range v.Nodes {
-		all = append(append(all, urlCredentials(n.Address)...), n.TLS.Key)
+	all := []string{v.GitHubToken, v.Credentials.Password}
+	for _, b := range v.Builders {
+		all = append(append(all, urlCredentials(b.Address.URL)...), b.TLS.Key)
 	}
 	for _, place := range v.places() {
 		all = append(all, urlCredentials(place)...)
@@ -111,8 +111,9 @@ func (v Values) Sensitive() []string {
 	for _, s := range v.Secrets {
 		all = append(all, s.Value)
 	}
-	for _, e := range v.DaemonEnv {
-		all = append(all, urlCredentials(e.Value)...)
+	for _, e := range v.Managed.Env {
+		_, value, _ := strings.Cut(e, "=")
+		all = append(all, urlCredentials(value)...)
 	}
 	for _, c := range slices.Concat(v.Caches, v.CacheFrom, v.CacheTo) {
 		for _, key := range sortedKeys(c.Attrs) {

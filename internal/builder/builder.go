@@ -4,7 +4,7 @@
 // own, so that nothing of it outlasts the process that started it: no process, no
 // container, no mount, no file.
 //
-//	b, err := builder.Open(ctx, builder.Options{Environ: os.Environ()})
+//	b, err := builder.Open(ctx, builder.Options{Environ: os.Environ()}) // builderspec.Auto
 //	if err != nil {
 //		return err // says what is missing, and how to get it
 //	}
@@ -21,10 +21,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +30,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"github.com/warmlayer/warmlayer/internal/builderspec"
+
 	// Each of these teaches client.New one more scheme.
 	_ "github.com/moby/buildkit/client/connhelper/kubepod"
 	_ "github.com/moby/buildkit/client/connhelper/nerdctlcontainer"
@@ -40,76 +39,40 @@ import (
 	_ "github.com/moby/buildkit/client/connhelper/ssh"
 )
 
-// Options says which BuildKit to use.
+// Options says which builder to use. The zero value starts one.
 type Options struct {
-	// Address is one of
-	//
-	//	auto, or ""  the BUILDKIT_HOST of Environ; without one, container where this process
-	//	             is root of a container without the rights for embedded; else embedded
-	//	embedded     a daemon of our own; rootless unless this process is root
-	//	rootless     a daemon of our own, through RootlessKit, for users other than root
-	//	container    a daemon of our own in a container that Engine runs, beside ours
-	//	unix:///run/buildkit/buildkitd.sock, tcp://host:1234,
-	//	docker-container://name, podman-container://name, nerdctl-container://name,
-	//	kube-pod://pod?namespace=ns, ssh://user@host
-	//	             a daemon that runs already, as buildctl --addr takes it; a Docker container
-	//	             may have stopped, and its ?context= may also be an engine's address
-	Address string
+	// Address is the builder's. A container at docker-container:// may have stopped: it is
+	// started.
+	Address builderspec.Address
 
-	// Environ is the environment, as os.Environ gives it. BUILDKIT_HOST, PATH and
-	// TMPDIR are read from it; a daemon of our own inherits of it the proxy settings,
-	// HOME, PATH and the places of certificates, no more. The programs behind an
-	// address (ssh, podman, kubectl) get the environment of this process.
+	// TLS is for an address at tcp://.
+	TLS builderspec.TLS
+
+	// Managed is what a managed builder is started with.
+	Managed builderspec.Managed
+
+	// Environ is the environment, as os.Environ gives it. PATH and TMPDIR are read from it; a
+	// managed builder inherits from it the proxy settings, HOME, PATH and the paths of
+	// certificates, and nothing else. The private directory of a builder that is a process is
+	// made in TMPDIR, or in /tmp, and holds everything that the builder stores: a file system
+	// in memory (tmpfs) is faster. The programs behind an address (ssh, podman, kubectl) get
+	// the environment of this process.
 	Environ []string
 
-	// TempDir is where the private directory of a daemon of our own is made;
-	// "" is TMPDIR, or /tmp. All that the daemon stores lies in it. A file system in
-	// memory (tmpfs) serves, and is faster.
-	TempDir string
-
-	// TLS is for an address with tcp://; nil is plain TCP. Its ServerName is the address's
-	// host where it has none.
-	TLS *tls.Config
-
-	// Entitlements are what a daemon of our own lets builds have that ask for it:
+	// Entitlements are what a managed builder allows builds that ask for it:
 	// "network.host", "security.insecure", "device", or "device=" and one of its devices.
 	Entitlements []string
 
-	// Flags are further ones for a daemon of our own, each with its value:
-	// "--oci-max-parallelism=2". They win over those that the package chooses.
-	Flags []string
+	// Engine runs the container of a managed builder, or that of docker-container://.
+	Engine Engine
 
-	// Config is the buildkitd.toml of a daemon of our own; "" is an empty one. Paths in
-	// it are absolute. What decides where the daemon lives and listens has no effect.
-	Config string
+	// Job is for a managed builder in a container.
+	Job Job
 
-	// Env are further variables of a daemon of our own, as in os.Environ.
-	Env []string
-
-	// ConfigFiles are the files and directories, by absolute paths, that Config names.
-	ConfigFiles []string
-
-	// Engine runs a daemon in a container, ours or that of docker-container://, and Container
-	// is what ours is given besides.
-	Engine    Engine
-	Container Container
-
-	// Platforms are what the build is for: "linux/arm64". Where a daemon of our own cannot
-	// run the programs of one of them, it gets an emulator for the time that it lives,
-	// if QEMU's is on PATH and the system allows it. Builder.Platforms tells.
+	// Platforms are those that are built: "linux/arm64". Where a managed builder cannot run
+	// programs of one of them it gets an emulator for as long as it runs, if QEMU's is on PATH
+	// and the system allows it. Builder.Platforms tells.
 	Platforms []string
-}
-
-// Remote is the address of the daemon that Open would connect to, and "" where it would
-// start one.
-func (o Options) Remote() string {
-	switch o.Address {
-	case "", "auto":
-		return variable(o.Environ, "BUILDKIT_HOST")
-	case "embedded", "rootless", "container":
-		return ""
-	}
-	return o.Address
 }
 
 // Builder is a BuildKit that answers.
@@ -152,61 +115,51 @@ type instance interface {
 // connection may go through ssh or kubectl.
 const answerTimeout = 30 * time.Second
 
-// schemes are the addresses that can be dialled.
-var schemes = []string{"unix", "tcp", "docker-container", "podman-container", "nerdctl-container", "kube-pod", "ssh"}
-
-// Open connects to the BuildKit that o names, or starts one, and waits until it
-// answers. Once ctx ends it gives up, and leaves nothing behind. What the user can
-// put right is reported as an *Error.
+// Open connects to the builder that o names, or starts one, and waits until it answers. When
+// ctx ends it gives up, and leaves nothing behind. What the user can put right is an *Error.
 func Open(ctx context.Context, o Options) (*Builder, error) {
-	host := variable(o.Environ, "BUILDKIT_HOST")
-	switch address := o.Address; {
-	case (address == "" || address == "auto") && host != "":
-		return connect(ctx, host, " (from BUILDKIT_HOST)", o)
-	case (address == "" || address == "auto") && needsContainer():
-		if b, err := contain(ctx, o); err == nil || ctx.Err() != nil {
-			return b, err
-		}
-		return embed(ctx, o, false) // whose error tells what else there is
-	case address == "" || address == "auto" || address == "embedded":
-		return embed(ctx, o, os.Geteuid() != 0)
-	case address == "rootless":
+	switch o.Address.Kind {
+	case builderspec.Remote:
+		return connect(ctx, o)
+	case builderspec.Container:
+		return contain(ctx, o)
+	case builderspec.Rootless:
 		if os.Geteuid() == 0 {
 			return nil, &Error{
 				What: "rootless is for users other than root",
 				Hint: "use embedded, or run as another user",
 			}
 		}
-		return embed(ctx, o, true)
-	case address == "container":
-		return contain(ctx, o)
-	default:
-		return connect(ctx, address, "", o)
+	case builderspec.Auto:
+		if !needsContainer() {
+			break
+		}
+		if b, err := contain(ctx, o); err == nil || ctx.Err() != nil {
+			return b, err
+		}
+		// The error of an embedded builder names the other ways to get one.
 	}
+	return embed(ctx, o, os.Geteuid() != 0)
 }
 
-// connect returns a builder for a daemon that runs already. The origin of the
-// address is for the error message.
-func connect(ctx context.Context, address, origin string, o Options) (*Builder, error) {
-	u, err := url.Parse(address)
-	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Scheme == "docker-container" && u.Hostname() == "" {
-		return nil, &Error{
-			What: fmt.Sprintf("%q%s is no address of a BuildKit", redacted(address), origin),
-			Hint: "use auto, embedded, rootless, container, or an address that starts with " + strings.Join(schemes, "://, ") + "://",
-		}
+// connect returns a remote builder.
+func connect(ctx context.Context, o Options) (*Builder, error) {
+	security, err := o.TLS.Config()
+	if err != nil {
+		return nil, err
 	}
 	answer, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	b := &Builder{Address: redacted(address)}
-	secure := u.Scheme == "tcp" && o.TLS != nil
+	a := o.Address
+	b := &Builder{Address: a.String()}
+	secure := a.Scheme == "tcp" && security != nil
 	switch {
-	case u.Scheme == "docker-container":
-		b.Address = u.Scheme + "://" + u.Hostname()
-		b.Client, b.Platforms, b.through, err = dialContainer(answer, u, o.Engine)
+	case a.Container != "":
+		b.Client, b.Platforms, b.through, err = dialContainer(answer, a, o.Engine)
 	case secure:
-		b.Client, b.Platforms, err = dial(answer, address, secured(o.TLS)...)
+		b.Client, b.Platforms, err = dial(answer, a.URL, secured(security)...)
 	default:
-		b.Client, b.Platforms, err = dial(answer, address)
+		b.Client, b.Platforms, err = dial(answer, a.URL)
 	}
 	var known *Error
 	switch {
@@ -217,11 +170,15 @@ func connect(ctx context.Context, address, origin string, o Options) (*Builder, 
 	case errors.As(err, &known):
 		return nil, err
 	}
-	hint := connectHint(err, secure)
-	if u.Scheme == "docker-container" {
-		hint = hintInContainer + u.Hostname()
+	what := "no BuildKit answers at " + b.Address
+	if a.Origin != "" {
+		what += " (from " + a.Origin + ")"
 	}
-	return nil, &Error{What: "no BuildKit answers at " + b.Address + origin, Hint: hint, Err: err}
+	hint := connectHint(err, secure)
+	if a.Container != "" {
+		hint = hintInContainer + a.Container
+	}
+	return nil, &Error{What: what, Hint: hint, Err: err}
 }
 
 // secured are options for a connection over TLS. gRPC wants the name that the certificate is

@@ -24,7 +24,7 @@ import (
 func TestEmbeddedBuildsAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	dir := tempDir(t)
-	b := open(t, builder.Options{Address: "embedded", TempDir: dir})
+	b := open(t, in(dir, builder.Options{Address: embedded}))
 
 	if !b.Ours {
 		t.Error("Ours = false for a daemon that Open started")
@@ -66,7 +66,7 @@ func TestSharesLoopback(t *testing.T) {
 		fmt.Fprint(w, "here")
 	}))
 	defer server.Close()
-	b := open(t, builder.Options{Address: "embedded", TempDir: tempDir(t)})
+	b := open(t, in(tempDir(t), builder.Options{Address: embedded}))
 	definition, err := llb.HTTP(server.URL + "/file").Marshal(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestSharesLoopback(t *testing.T) {
 func TestCloseWhileAStepRuns(t *testing.T) {
 	t.Parallel()
 	dir := tempDir(t)
-	b := open(t, builder.Options{Address: "embedded", TempDir: dir})
+	b := open(t, in(dir, builder.Options{Address: embedded}))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	const mark = "86399.25" // nobody else sleeps that long
@@ -104,7 +104,7 @@ func TestCloseWhileAStepRuns(t *testing.T) {
 func TestRestartKeepsTheState(t *testing.T) {
 	t.Parallel()
 	dir := tempDir(t)
-	b := open(t, builder.Options{Address: "embedded", TempDir: dir})
+	b := open(t, in(dir, builder.Options{Address: embedded}))
 	const script = "head -c 16 /dev/urandom | od -An -tx1 > /once"
 	first, err := run(t.Context(), b, script)
 	if err != nil {
@@ -128,7 +128,7 @@ func TestRestartKeepsTheState(t *testing.T) {
 func TestCloseAfterTheDaemonDied(t *testing.T) {
 	t.Parallel()
 	dir := tempDir(t)
-	b := open(t, builder.Options{Address: "embedded", TempDir: dir})
+	b := open(t, in(dir, builder.Options{Address: embedded}))
 	signalDaemon(t, dir, syscall.SIGKILL)
 	poll(t, "the daemon to be gone", func() bool { return len(processes(t, dir)) == 0 })
 	if _, err := b.Client.ListWorkers(t.Context()); err == nil {
@@ -143,7 +143,7 @@ func TestCloseAfterTheDaemonDied(t *testing.T) {
 func TestCloseWhileTheDaemonHangs(t *testing.T) {
 	t.Parallel()
 	dir := tempDir(t)
-	b := open(t, builder.Options{Address: "embedded", TempDir: dir})
+	b := open(t, in(dir, builder.Options{Address: embedded}))
 	const mark = "86399.75"
 	done := make(chan error, 1)
 	go func() {
@@ -171,7 +171,7 @@ func TestCancelledStartLeavesNothing(t *testing.T) {
 	defer cancel()
 	opened := make(chan error, 1)
 	go func() {
-		_, err := builder.Open(ctx, builder.Options{Address: "embedded", Environ: environ(bin), TempDir: dir})
+		_, err := builder.Open(ctx, in(dir, builder.Options{Address: embedded, Environ: environ(bin)}))
 		opened <- err
 	}()
 	poll(t, "the daemon to start", func() bool { return len(processes(t, mark)) > 0 })
@@ -184,7 +184,7 @@ func TestCancelledStartLeavesNothing(t *testing.T) {
 		t.Errorf("the daemon outlived the start: %v", left)
 	}
 
-	if _, err := builder.Open(ctx, builder.Options{Address: "embedded", Environ: environ(bin), TempDir: dir}); !errors.Is(err, context.Canceled) {
+	if _, err := builder.Open(ctx, in(dir, builder.Options{Address: embedded, Environ: environ(bin)})); !errors.Is(err, context.Canceled) {
 		t.Errorf("open with a context that has ended: %v, want context.Canceled", err)
 	}
 	nothingLeft(t, dir)
@@ -196,7 +196,7 @@ func TestStartHasADeadline(t *testing.T) {
 	replace(t, bin, "buildkitd", "echo still looking >&2; exec sleep 86397")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	_, err := builder.Open(ctx, builder.Options{Address: "embedded", Environ: environ(bin), TempDir: dir})
+	_, err := builder.Open(ctx, in(dir, builder.Options{Address: embedded, Environ: environ(bin)}))
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "still looking") {
 		t.Errorf("open: %v, want a deadline and the daemon's words", err)
 	}
@@ -219,12 +219,12 @@ func TestKilledOwner(t *testing.T) {
 		t.Fatalf("want one stale directory, got %v", stale)
 	}
 
-	b := open(t, builder.Options{Address: "embedded", TempDir: dir})
+	b := open(t, in(dir, builder.Options{Address: embedded}))
 	if got := entries(t, dir); len(got) != 1 || got[0] == stale[0] {
 		t.Errorf("after the next start there is %v, want only a new directory", got)
 	}
 	// A second one must not take the first for stale.
-	other := open(t, builder.Options{Address: "embedded", TempDir: dir})
+	other := open(t, in(dir, builder.Options{Address: embedded}))
 	if got := entries(t, dir); len(got) != 2 {
 		t.Errorf("two builders have %v", got)
 	}
@@ -251,7 +251,7 @@ func TestSweepKeepsWhatIsNotStale(t *testing.T) {
 	if err := os.Symlink(outside, filepath.Join(dir, "warmlayer-link")); err != nil {
 		t.Fatal(err)
 	}
-	closeTimely(t, open(t, builder.Options{Address: "embedded", TempDir: dir}))
+	closeTimely(t, open(t, in(dir, builder.Options{Address: embedded})))
 	if got := strings.Join(entries(t, dir), " "); got != "other warmlayer-link warmlayer-unlocked" {
 		t.Errorf("the sweep left %s", got)
 	}
@@ -266,7 +266,7 @@ func TestDaemonInheritsNoSecret(t *testing.T) {
 	env := append(environ(programs(t)),
 		"INPUT_PASSWORD=canary-7f3a", "AWS_SECRET_ACCESS_KEY=canary-7f3b", "ACTIONS_RUNTIME_TOKEN=canary-7f3c",
 		"no_proxy=registry.internal")
-	b := open(t, builder.Options{Address: "embedded", Environ: env, TempDir: dir})
+	b := open(t, in(dir, builder.Options{Address: embedded, Environ: env}))
 	var seen bool
 	for _, pid := range processes(t, dir) {
 		text, err := os.ReadFile(filepath.Join("/proc", pid, "environ"))

@@ -20,20 +20,12 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Container says how a container with a daemon of our own is made. The zero value is
-// one of the image that we run from, which is gone once the builder is closed.
-type Container struct {
-	Image     string              // name or ID, with this program, buildkitd and runc; "" is that of our own container
-	Network   string              // of the engine's; "" is that of our own container, with its image, else the default
-	Resources container.Resources // what it may use
-
-	// Job is the run of a CI's job that all its steps share the container in: it stays
-	// until [RemoveJob], and is used again by whoever asks for one just like it. "": it
-	// is ours alone, and ends with us.
-	Job string
-	// Runner is who runs jobs, one after another; for a Job. What an earlier job of it
-	// has left is removed.
-	Runner string
+// Job is one run of a CI's job, whose steps share a managed builder in a container: it stays
+// until [RemoveJob], and each step that asks for one with the same options uses it. The zero
+// value: the container serves this process only, and ends with it.
+type Job struct {
+	ID     string // of the run; "": none
+	Runner string // the CI's runner, which runs jobs one after another: what its earlier jobs have left is removed
 }
 
 const (
@@ -86,7 +78,7 @@ func newSibling(ctx context.Context, o Options) (_ *sibling, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sibling{engine: c, options: o, image: o.Container.Image, network: o.Container.Network}
+	s := &sibling{engine: c, options: o, image: o.Managed.Container.Image, network: o.Managed.Container.Network}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -101,9 +93,9 @@ func newSibling(ctx context.Context, o Options) (_ *sibling, err error) {
 	} else if err := s.pull(ctx); err != nil {
 		return nil, err
 	}
-	sweepContainers(ctx, c, o.Container)
+	sweepContainers(ctx, c, o.Job)
 	name := s.name()
-	if o.Container.Job != "" {
+	if o.Job.ID != "" {
 		found, err := c.ContainerInspect(ctx, name, engine.ContainerInspectOptions{})
 		if err == nil {
 			s.id = found.Container.ID
@@ -131,10 +123,10 @@ func (s *sibling) pull(ctx context.Context) error {
 
 // name is one that only containers just like this one have, if it is to be shared.
 func (s *sibling) name() string {
-	if s.options.Container.Job == "" {
+	if s.options.Job.ID == "" {
 		return ""
 	}
-	like, err := json.Marshal([]any{s.options.Container, s.image, s.network, s.command(), s.options.Env, s.options.Config})
+	like, err := json.Marshal([]any{s.options.Job, s.options.Managed, s.image, s.network, s.command()})
 	if err != nil {
 		panic(err) // it is plain data
 	}
@@ -209,7 +201,7 @@ func (s *sibling) close() error {
 		err = errors.Join(err, f.Close())
 	}
 	s.mu.Unlock()
-	if s.options.Container.Job == "" {
+	if s.options.Job.ID == "" {
 		err = errors.Join(err, s.remove())
 	}
 	s.id = ""

@@ -15,6 +15,7 @@ import (
 	engine "github.com/moby/moby/client"
 
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -26,8 +27,8 @@ func inContainer(t *testing.T) builder.Options {
 	}
 	host := testkit.StartDockerd(t)
 	return builder.Options{
-		Address: "container", Environ: os.Environ(), Engine: builder.Engine{Host: host},
-		Container: builder.Container{Image: testkit.LoadOwnImage(t, host)},
+		Address: builderspec.Address{Kind: builderspec.Container}, Environ: os.Environ(), Engine: builder.Engine{Host: host},
+		Managed: builderspec.Managed{Container: builderspec.ContainerOptions{Image: testkit.LoadOwnImage(t, host)}},
 	}
 }
 
@@ -110,8 +111,8 @@ func fetching(t *testing.T, b *builder.Builder) func(name string) {
 func TestContainerIsSharedByAJob(t *testing.T) {
 	t.Parallel()
 	o := inContainer(t)
-	o.Container.Job, o.Container.Runner = "run 1", "runner"
-	o.Config = "[worker.oci]\n  max-parallelism = 3\n"
+	o.Job = builder.Job{ID: "run 1", Runner: "runner"}
+	o.Managed.Config = "[worker.oci]\n  max-parallelism = 3\n"
 	var results []string
 	for range 2 {
 		b := open(t, o)
@@ -147,11 +148,11 @@ func TestContainerErrors(t *testing.T) {
 	t.Parallel()
 	o := inContainer(t)
 	own := o
-	own.Container.Image = ""
+	own.Managed.Container.Image = ""
 	nowhere := o
 	nowhere.Engine.Host = "unix:///nowhere.sock"
 	broken := o
-	broken.Config = "root = 7"
+	broken.Managed.Config = "root = 7"
 	for _, test := range []struct {
 		name    string
 		options builder.Options

@@ -46,7 +46,6 @@ func (s *sibling) create(ctx context.Context, name string) error {
 
 // config is what runs, and how it is known again.
 func (s *sibling) config() *container.Config {
-	c := s.options.Container
 	env := slices.DeleteFunc(daemonEnviron(s.options.Environ, runDir), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
 		return !strings.HasSuffix(strings.ToLower(name), "_proxy") // the rest is about our own file system
@@ -57,17 +56,16 @@ func (s *sibling) config() *container.Config {
 		Cmd:        []string{},
 		User:       "0",
 		WorkingDir: "/",
-		Env:        slices.Concat(env, []string{"TMPDIR=" + stateDir}, s.options.Env),
-		Labels:     map[string]string{labelBuilder: "true", labelJob: c.Job, labelRunner: c.Runner},
+		Env:        slices.Concat(env, []string{"TMPDIR=" + stateDir}, s.options.Managed.Env),
+		Labels:     map[string]string{labelBuilder: "true", labelJob: s.options.Job.ID, labelRunner: s.options.Job.Runner},
 	}
 }
 
 // host is what the container has of the machine.
 func (s *sibling) host() *container.HostConfig {
-	c := s.options.Container
 	return &container.HostConfig{
 		NetworkMode: container.NetworkMode(s.network),
-		Resources:   c.Resources,
+		Resources:   s.options.Managed.Container.Resources,
 		Tmpfs:       map[string]string{"/run": "mode=755"},
 		Mounts:      []mount.Mount{{Type: mount.TypeVolume, Target: stateDir}}, // without a name it goes with the container
 	}
@@ -92,7 +90,7 @@ func capable(h *container.HostConfig) {
 // putFiles gives a container that does not run yet its configuration, and the files that
 // this names, at the same paths.
 func (s *sibling) putFiles(ctx context.Context) error {
-	files := archive(s.options.Config, s.options.ConfigFiles)
+	files := archive(s.options.Managed.Config, s.options.Managed.ConfigFiles)
 	defer files.Close()
 	_, err := s.engine.CopyToContainer(ctx, s.id, engine.CopyToContainerOptions{DestinationPath: "/", Content: files})
 	return err

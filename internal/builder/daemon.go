@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -71,7 +72,7 @@ func newDaemon(o Options, rootless bool) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	parent, err := tempDir(o)
+	parent, err := tempDir(o.Environ)
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +84,8 @@ func newDaemon(o Options, rootless bool) (*daemon, error) {
 	if d.dir, err = newDirectory(parent); err != nil {
 		return nil, err
 	}
-	d.environ = append(daemonEnviron(o.Environ, d.dir.path), o.Env...)
-	if err := os.WriteFile(d.dir.join(configFile), []byte(o.Config), 0o600); err != nil {
+	d.environ = append(daemonEnviron(o.Environ, d.dir.path), o.Managed.Env...)
+	if err := os.WriteFile(d.dir.join(configFile), []byte(o.Managed.Config), 0o600); err != nil {
 		return nil, errors.Join(err, d.remove())
 	}
 	if len(emulators) > 0 {
@@ -119,13 +120,8 @@ func locate(path string, names []string) (map[string]string, error) {
 }
 
 // tempDir returns the absolute parent of private directories.
-func tempDir(o Options) (string, error) {
-	for _, dir := range []string{o.TempDir, variable(o.Environ, "TMPDIR")} {
-		if dir != "" {
-			return filepath.Abs(dir)
-		}
-	}
-	return "/tmp", nil
+func tempDir(environ []string) (string, error) {
+	return filepath.Abs(cmp.Or(variable(environ, "TMPDIR"), "/tmp"))
 }
 
 func (d *daemon) arguments() []string { return arguments(d.options, d.dir.join, d.address()) }
@@ -148,7 +144,7 @@ func arguments(o Options, join func(name string) string, address string) []strin
 		name, _, _ := strings.Cut(entitlement, "=")
 		arguments = append(arguments, "--allow-insecure-entitlement="+name)
 	}
-	return append(arguments, o.Flags...)
+	return append(arguments, o.Managed.Flags...)
 }
 
 func (d *daemon) address() string { return "unix://" + d.dir.join(socketFile) }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,24 +14,25 @@ import (
 	"github.com/moby/buildkit/client"
 	engine "github.com/moby/moby/client"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 )
 
-// dialContainer connects to the daemon in a container that somebody else has made, buildx
-// mostly: docker-container://NAME?context=PLACE, where PLACE is a docker context or, as
-// buildx stores it, an engine's address; without it e is meant. A container that does not run
-// is started. The way leads through buildctl in it, as BuildKit's own client goes
-// (client/connhelper/dockercontainer, v0.33.1), but by the engine's API: the docker program
-// need not be here. What is closed in the end is the engine's client.
-func dialContainer(ctx context.Context, u *url.URL, e Engine) (*client.Client, []ocispecs.Platform, io.Closer, error) {
-	place := u.Query().Get("context")
-	if strings.Contains(place, "://") {
-		if place != e.Host {
-			e.Host, e.CertDir = place, ""
+// dialContainer connects to the builder in a container that somebody else has made, in most
+// cases buildx: docker-container://. A container that has stopped is started. The connection
+// leads through buildctl in the container, as that of BuildKit's own client does
+// (client/connhelper/dockercontainer, v0.33.1), but through the engine's API: the docker
+// program is not needed. The caller closes the connection to the engine, which is returned
+// last.
+func dialContainer(ctx context.Context, a builderspec.Address, e Engine) (*client.Client, []ocispecs.Platform, io.Closer, error) {
+	name, engineContext := a.Container, a.Engine
+	if strings.Contains(engineContext, "://") {
+		if engineContext != e.Host {
+			e.Host, e.CertDir = engineContext, ""
 		}
-		place = ""
+		engineContext = ""
 	}
-	name := u.Hostname()
-	at, host, err := e.dial(ctx, place, "find container "+name+": ")
+	at, host, err := e.dial(ctx, engineContext, "find container "+name+": ")
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -94,7 +94,7 @@ var ofBuildx = regexp.MustCompile(`^/?buildx_buildkit_(.+)\d$`)
 func noContainer(ctx context.Context, at *engine.Client, host, name string) error {
 	asked := ofBuildx.FindStringSubmatch(name)
 	if asked == nil {
-		return &Error{What: "the engine at " + redacted(host) + " has no container " + name, Hint: "docker ps --all lists those that it has"}
+		return &Error{What: "the engine at " + builderspec.Redacted(host) + " has no container " + name, Hint: "docker ps --all lists those that it has"}
 	}
 	list, err := at.ContainerList(ctx, engine.ContainerListOptions{All: true})
 	if err != nil {
@@ -112,5 +112,5 @@ func noContainer(ctx context.Context, at *engine.Client, host, name string) erro
 	if slices.Sort(others); len(others) > 0 {
 		hint = "use one that it has (" + strings.Join(others, ", ") + "), " + hint
 	}
-	return &Error{What: "the engine at " + redacted(host) + " has no container of a builder " + asked[1] + " of buildx", Hint: hint}
+	return &Error{What: "the engine at " + builderspec.Redacted(host) + " has no container of a builder " + asked[1] + " of buildx", Hint: hint}
 }

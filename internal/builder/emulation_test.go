@@ -61,7 +61,7 @@ func TestEmulation(t *testing.T) {
 	t.Parallel()
 	platform := needQemu(t)
 	dir := tempDir(t)
-	b := open(t, builder.Options{TempDir: dir, Platforms: []string{"linux/" + runtime.GOARCH, platform}})
+	b := open(t, in(dir, builder.Options{Platforms: []string{"linux/" + runtime.GOARCH, platform}}))
 	if lacks := b.Lacks([]string{platform}); len(lacks) > 0 {
 		t.Fatalf("lacks %v; the daemon says\n%s", lacks, b.Log())
 	}
@@ -93,8 +93,8 @@ func TestEmulationShared(t *testing.T) {
 	}); len(others) > 0 {
 		t.Skipf("this machine has emulators, which serve: %v", others)
 	}
-	first := open(t, builder.Options{TempDir: dir, Platforms: []string{platform}})
-	second := open(t, builder.Options{TempDir: dir, Platforms: []string{platform}})
+	first := open(t, in(dir, builder.Options{Platforms: []string{platform}}))
+	second := open(t, in(dir, builder.Options{Platforms: []string{platform}}))
 	daemons := entries(t, dir)
 	for _, test := range []struct {
 		closes *builder.Builder
@@ -128,7 +128,7 @@ func TestEmulationAfterCrash(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(mounted, "register"), []byte(rule), 0); err != nil {
 		t.Fatal(err)
 	}
-	b := open(t, builder.Options{TempDir: dir, Platforms: []string{platform}})
+	b := open(t, in(dir, builder.Options{Platforms: []string{platform}}))
 	if left := handlersOf(t, mounted, []string{"warmlayer-stale"}); len(left) > 0 {
 		t.Errorf("registered are %v", left)
 	}
@@ -139,7 +139,7 @@ func TestEmulationAfterCrash(t *testing.T) {
 func TestNoEmulator(t *testing.T) {
 	t.Parallel()
 	dir := tempDir(t)
-	b := open(t, builder.Options{TempDir: dir, Environ: environ(programs(t)), Platforms: []string{"linux/s390x"}})
+	b := open(t, in(dir, builder.Options{Environ: environ(programs(t)), Platforms: []string{"linux/s390x"}}))
 	lacks := b.Lacks([]string{"linux/s390x", "linux/" + runtime.GOARCH, "linux/s390x"})
 	if !slices.Equal(lacks, []string{"linux/s390x"}) {
 		t.Fatalf("lacks %v", lacks)

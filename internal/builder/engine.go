@@ -11,6 +11,8 @@ import (
 	"github.com/docker/cli/cli/context/docker"
 	"github.com/docker/cli/cli/context/store"
 	"github.com/moby/moby/client"
+
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 )
 
 // Engine says where the container engine is, in the docker program's terms. The zero
@@ -63,7 +65,7 @@ func (e Engine) dial(ctx context.Context, name, who string) (*client.Client, str
 	if c != nil {
 		err = errors.Join(err, c.Close())
 	}
-	return nil, "", &Error{What: who + "no container engine answers at " + redacted(cmp.Or(host, "DOCKER_HOST")), Hint: hintEngine, Err: err}
+	return nil, "", &Error{What: who + "no container engine answers at " + builderspec.Redacted(cmp.Or(host, "DOCKER_HOST")), Hint: hintEngine, Err: err}
 }
 
 // endpoint finds the engine, or that of a named context.

@@ -36,20 +36,6 @@ func (e *Error) Error() string {
 // Unwrap returns the cause: context.Canceled for a start that was given up.
 func (e *Error) Unwrap() error { return e.Err }
 
-// redacted hides the password of an address, which may not even parse.
-func redacted(address string) string {
-	scheme, rest, _ := strings.Cut(address, "://")
-	at := strings.LastIndex(rest, "@")
-	if at < 0 {
-		return address
-	}
-	user, _, secret := strings.Cut(rest[:at], ":")
-	if !secret {
-		return address
-	}
-	return scheme + "://" + user + ":***" + rest[at:]
-}
-
 // refusals are what is left of a daemon's word that it does not know our certificate: with
 // TLS 1.3 it comes after the first request, if that finds the connection still there.
 var refusals = []string{"certificate required", "bad certificate", "unknown certificate authority", "broken pipe", "connection reset"}

@@ -49,7 +49,7 @@ func TestMissingPrograms(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := builder.Open(t.Context(), builder.Options{Address: "embedded", Environ: environ(bin), TempDir: dir})
+			_, err := builder.Open(t.Context(), in(dir, builder.Options{Address: embedded, Environ: environ(bin)}))
 			if err == nil || err.Error() != test.want {
 				t.Errorf("got %v\nwant %s", err, test.want)
 			}
@@ -82,7 +82,7 @@ func TestDaemonDies(t *testing.T) {
 				t.Fatal(err)
 			}
 			replace(t, bin, "buildkitd", `while read -r line; do echo "$line"; done < `+text+" >&2; exit 3")
-			_, err := builder.Open(t.Context(), builder.Options{Address: "embedded", Environ: environ(bin), TempDir: dir})
+			_, err := builder.Open(t.Context(), in(dir, builder.Options{Address: embedded, Environ: environ(bin)}))
 			var e *builder.Error
 			if !errors.As(err, &e) {
 				t.Fatalf("got %v, want a *builder.Error", err)
@@ -112,15 +112,9 @@ func TestUnusableTempDir(t *testing.T) {
 		"too long": {long, "is too long for a socket: "},
 		"absent":   {"/nowhere", "make a private directory: "},
 	} {
-		// It is named by TempDir, or by TMPDIR.
-		for _, o := range []builder.Options{
-			{Address: "embedded", Environ: environ(bin), TempDir: test.dir},
-			{Address: "embedded", Environ: append(environ(bin), "TMPDIR="+test.dir)},
-		} {
-			_, err := builder.Open(t.Context(), o)
-			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "\nhint: set TMPDIR") {
-				t.Errorf("%s: %v", name, err)
-			}
+		_, err := builder.Open(t.Context(), in(test.dir, builder.Options{Address: embedded, Environ: environ(bin)}))
+		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "\nhint: set TMPDIR") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	nothingLeft(t, long)

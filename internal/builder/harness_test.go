@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -42,6 +44,28 @@ func tempDir(t *testing.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+// embedded is the address of a managed builder that is a process.
+var embedded = builderspec.Address{Kind: builderspec.Embedded}
+
+// remote parses the address of a builder that runs already.
+func remote(t *testing.T, text string) builderspec.Address {
+	t.Helper()
+	a, problem := builderspec.ParseAddress(text)
+	if problem != nil {
+		t.Fatal(problem)
+	}
+	return a
+}
+
+// in are the options for a builder that has its private directory in dir.
+func in(dir string, o builder.Options) builder.Options {
+	if o.Environ == nil {
+		o.Environ = os.Environ()
+	}
+	o.Environ = append(slices.Clip(o.Environ), "TMPDIR="+dir)
+	return o
 }
 
 // open opens a builder that is closed when the test ends, at the latest.

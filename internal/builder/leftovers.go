@@ -13,8 +13,8 @@ import (
 // Labels of the containers that are ours.
 const (
 	labelBuilder = "warmlayer.builder" // "true"
-	labelJob     = "warmlayer.job"     // Container.Job
-	labelRunner  = "warmlayer.runner"  // Container.Runner
+	labelJob     = "warmlayer.job"     // Job.ID
+	labelRunner  = "warmlayer.runner"  // Job.Runner
 )
 
 const (
@@ -60,7 +60,7 @@ func removeContainer(ctx context.Context, c *engine.Client, id string) error {
 
 // sweepContainers removes what runs that were killed have left. It is no more than
 // housekeeping: what cannot be removed is left for another time.
-func sweepContainers(ctx context.Context, c *engine.Client, mine Container) {
+func sweepContainers(ctx context.Context, c *engine.Client, mine Job) {
 	found, err := c.ContainerList(ctx, engine.ContainerListOptions{
 		All: true, Filters: make(engine.Filters).Add("label", labelBuilder+"=true"),
 	})
@@ -78,7 +78,7 @@ func sweepContainers(ctx context.Context, c *engine.Client, mine Container) {
 // isLeftover tells whether a container of ours is one that nobody will use again. Who uses
 // one has a program running in it. Nobody does where its maker was the only one to; where
 // the runner that ran its job has another job now; or where no job lasts as long.
-func isLeftover(c container.InspectResponse, mine Container, now time.Time) bool {
+func isLeftover(c container.InspectResponse, mine Job, now time.Time) bool {
 	if c.Config == nil || c.State == nil || len(c.ExecIDs) > 0 {
 		return false
 	}
@@ -92,5 +92,5 @@ func isLeftover(c container.InspectResponse, mine Container, now time.Time) bool
 		return false
 	}
 	job, runner := c.Config.Labels[labelJob], c.Config.Labels[labelRunner]
-	return job == "" || runner != "" && runner == mine.Runner && job != mine.Job || idle > longestJob
+	return job == "" || runner != "" && runner == mine.Runner && job != mine.ID || idle > longestJob
 }

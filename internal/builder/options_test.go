@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -23,6 +22,7 @@ import (
 	"github.com/moby/buildkit/util/entitlements"
 
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -36,13 +36,12 @@ func TestEntitlements(t *testing.T) {
 		"by default":       {},
 		"another":          {options: builder.Options{Entitlements: []string{"security.insecure", "device=vendor.com/gpu"}}},
 		"allowed":          {options: builder.Options{Entitlements: []string{"network.host"}}, ok: true},
-		"by a flag":        {options: builder.Options{Flags: []string{"--allow-insecure-entitlement=network.host"}}, ok: true},
-		"by configuration": {options: builder.Options{Config: `insecure-entitlements = ["network.host"]`}, ok: true},
+		"by a flag":        {options: builder.Options{Managed: builderspec.Managed{Flags: []string{"--allow-insecure-entitlement=network.host"}}}, ok: true},
+		"by configuration": {options: builder.Options{Managed: builderspec.Managed{Config: `insecure-entitlements = ["network.host"]`}}, ok: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test.options.TempDir = tempDir(t)
-			b := open(t, test.options)
+			b := open(t, in(tempDir(t), test.options))
 			definition, err := llb.Scratch().Run(llb.Args([]string{"/none"}), llb.Network(pb.NetMode_HOST)).Marshal(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -64,13 +63,12 @@ func TestEntitlements(t *testing.T) {
 func TestDaemonSettings(t *testing.T) {
 	t.Parallel()
 	dir, elsewhere := tempDir(t), filepath.Join(t.TempDir(), "state")
-	b := open(t, builder.Options{
-		TempDir: dir,
-		Flags:   []string{"--oci-worker-labels=flag=yes", "--debug"},
-		Env:     []string{"BUILDKIT_TEST_NAME=value"},
+	b := open(t, in(dir, builder.Options{Managed: builderspec.Managed{
+		Flags: []string{"--oci-worker-labels=flag=yes", "--debug"},
+		Env:   []string{"BUILDKIT_TEST_NAME=value"},
 		Config: "root = \"" + elsewhere + "\"\n[grpc]\naddress = [\"unix://" + elsewhere + ".sock\"]\n" +
 			"[worker.oci]\nmax-parallelism = 2\n[worker.oci.labels]\nconfig = \"yes\"\n",
-	})
+	}}))
 	workers, err := b.Client.ListWorkers(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -144,17 +142,13 @@ func (a authority) pair(t *testing.T) (cert, key []byte) {
 	return cert, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
 }
 
-// client is how a client of the authority's connects.
-func (a authority) client(t *testing.T, withPair bool) *tls.Config {
+// client are the certificates of a client of the authority's.
+func (a authority) client(t *testing.T, withPair bool) builderspec.TLS {
 	t.Helper()
-	c := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
-	c.RootCAs.AppendCertsFromPEM(a.pem)
+	c := builderspec.TLS{CA: string(a.pem)}
 	if withPair {
-		pair, err := tls.X509KeyPair(a.pair(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Certificates = []tls.Certificate{pair}
+		cert, key := a.pair(t)
+		c.Cert, c.Key = string(cert), string(key)
 	}
 	return c
 }
@@ -203,9 +197,9 @@ func TestTLS(t *testing.T) {
 	named.ServerName, misnamed.ServerName = "builder.example", "other.example"
 	// The host is known, the client is not.
 	stranger := strangers.client(t, true)
-	stranger.RootCAs = ours.client(t, false).RootCAs
+	stranger.CA = string(ours.pem)
 	for name, test := range map[string]struct {
-		security *tls.Config
+		security builderspec.TLS
 		hint     string
 	}{
 		"mutual":              {security: ours.client(t, true)},
@@ -220,7 +214,7 @@ func TestTLS(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			b, err := builder.Open(ctx, builder.Options{Address: secured, TLS: test.security})
+			b, err := builder.Open(ctx, builder.Options{Address: remote(t, secured), TLS: test.security})
 			if err == nil {
 				defer b.Close()
 			}

@@ -77,7 +77,7 @@ func TestIsLeftover(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) string { return now.Add(-d).Format(time.RFC3339Nano) }
-	mine := Container{Job: "run 2", Runner: "r"}
+	mine := Job{ID: "run 2", Runner: "r"}
 	for _, test := range []struct {
 		name        string
 		job, runner string

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 
 func own(dir string) error {
 	ctx := context.Background()
-	b, err := builder.Open(ctx, builder.Options{Address: "embedded", Environ: os.Environ(), TempDir: dir})
+	b, err := builder.Open(ctx, in(dir, builder.Options{Address: embedded, Environ: os.Environ()}))
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/testkit"
@@ -27,7 +28,11 @@ import (
 // to change.
 func request(t *testing.T, daemon, dir string) Request {
 	t.Helper()
-	b, err := builder.Open(t.Context(), builder.Options{Address: daemon})
+	address, problem := builderspec.ParseAddress(daemon)
+	if problem != nil {
+		t.Fatal(problem)
+	}
+	b, err := builder.Open(t.Context(), builder.Options{Address: address})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +92,8 @@ func (r *Request) pushes(image string, attrs ...string) {
 func (r *Request) caches(t *testing.T, repository string) {
 	t.Helper()
 	line := inputs.Cache{Type: "registry", Attrs: map[string]string{"ref": repository}}
-	caches, problems := backends.New([]inputs.Cache{line}, backends.Options{Builder: r.Builder.Address})
+	address, _ := builderspec.ParseAddress(r.Builder.Address)
+	caches, problems := backends.New([]inputs.Cache{line}, backends.Options{Builder: builderspec.Node{Address: address}})
 	if len(problems) > 0 {
 		t.Fatal(syntax.Problems(problems))
 	}

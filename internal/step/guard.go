@@ -30,7 +30,7 @@ func (b Build) guarded() Build {
 	var left, from, to, scoped []string
 	b.Inputs.CacheFrom, from = without(b.Inputs.CacheFrom, exposed, label)
 	b.Inputs.CacheTo, to = without(b.Inputs.CacheTo, exposed, label)
-	if b.Builder.Remote() != "" {
+	if !b.Builder.Address.Managed() {
 		b.Caches, scoped = without(b.Caches, exposedEntries, backends.Backend.String)
 	}
 	for _, cache := range slices.Concat(from, to, scoped) {

@@ -64,7 +64,7 @@ func (r Run) planJSON(w io.Writer) error {
 }
 
 func (b Build) planned() planned {
-	p := planned{Builder: b.Builder.Address, Platforms: b.Inputs.Platforms, Plan: b.Plan, Imports: []entry{}, Exports: []entry{}}
+	p := planned{Builder: b.Builder.Address.String(), Platforms: b.Inputs.Platforms, Plan: b.Plan, Imports: []entry{}, Exports: []entry{}}
 	p.Warnings = addOnce(p.Warnings, b.Warnings...)
 	list := func(to *[]entry, from []client.CacheOptionsEntry) {
 		for _, e := range from {

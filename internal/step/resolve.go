@@ -25,9 +25,6 @@ func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Proble
 	in.BuiltBy(facts.URL)
 	r := Run{Inputs: in, host: host}
 	parts := in.PerNode()
-	if len(parts) == 0 {
-		parts = []inputs.Values{in}
-	}
 	plans := make([]scope.Plan, len(parts))
 	for i, part := range parts {
 		plans[i] = scope.New(facts, scopeOptions(part))
@@ -109,24 +106,19 @@ func (r Run) cacheOptions(b Build) backends.Options {
 	return backends.Options{
 		Attrs: b.Inputs.CacheAttrs, Images: b.Inputs.Pushed(),
 		Keychain: r.registries, CacheDir: r.host.Environ.cacheDir(r.Facts.Repo),
-		Getenv: r.host.Environ.Get, Builder: b.Builder.Remote(), BuilderTLS: b.Inputs.BuilderTLS != inputs.TLS{},
+		Getenv: r.host.Environ.Get, Builder: b.Inputs.Builders[0],
 	}
 }
 
 // builder are the settings of the builder for one build.
 func (r Run) builder(in inputs.Values) builder.Options {
-	security, _ := in.BuilderTLS.Config() // inputs has checked it
+	node := in.Builders[0]
 	o := builder.Options{
-		Address: in.Builder, Environ: r.host.Environ, TLS: security,
-		Flags: in.DaemonFlags, Config: in.DaemonConfig, ConfigFiles: in.DaemonFiles,
+		Address: node.Address, TLS: node.TLS, Managed: in.Managed, Environ: r.host.Environ,
 		Platforms: in.Platforms, Entitlements: solve.Entitlements(in), Engine: r.engine(),
-		Container: builder.Container{Image: in.Container.Image, Network: in.Container.Network, Resources: in.Container.Resources},
-	}
-	for _, e := range in.DaemonEnv {
-		o.Env = append(o.Env, e.Key+"="+e.Value)
 	}
 	if r.host.Self.Alone {
-		o.Container.Job, o.Container.Runner = r.host.CI.Job()
+		o.Job.ID, o.Job.Runner = r.host.CI.Job()
 	}
 	return o
 }

@@ -1,10 +1,9 @@
-package inputs
+package builderspec
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -46,46 +45,44 @@ func TestBuildxNames(t *testing.T) {
 		two = "docker-container://buildx_buildkit_two0?context=unix%3A%2F%2F%2Fvar%2Frun%2Fdocker.sock"
 		arm = "docker-container://buildx_buildkit_graviton?context=arm-context"
 	)
-	push := []string{"INPUT_PUSH=true", "INPUT_TAGS=ghcr.io/acme/shop"}
 	for name, test := range map[string]struct {
 		environ []string
 		want    string // the problems, or the nodes
 	}{
-		"a container":           {[]string{"INPUT_BUILDER=ci"}, "lone " + ci + " []"},
-		"any case":              {[]string{"INPUT_BUILDER=CI"}, "lone " + ci + " []"},
-		"near a word":           {[]string{"INPUT_BUILDER=auto1"}, "lone unix:///b.sock []"},
-		"another platform":      {[]string{"INPUT_BUILDER=ci", "INPUT_PLATFORMS=linux/amd64"}, "lone " + ci + " [linux/amd64]"},
-		"remote":                {[]string{"INPUT_BUILDER=far"}, "lone tcp://far.example:1234 []"},
-		"a variable":            {[]string{"BUILDX_BUILDER=far"}, "lone tcp://far.example:1234 []"},
-		"a variable, and auto":  {[]string{"BUILDX_BUILDER=far", "INPUT_BUILDER=auto"}, "lone tcp://far.example:1234 []"},
-		"two variables":         {[]string{"BUILDX_BUILDER=far", "BUILDKIT_HOST=unix:///b.sock"}, "lone auto []"},
-		"an input before it":    {[]string{"BUILDX_BUILDER=far", "INPUT_BUILDER=embedded"}, "lone embedded []"},
-		"the first node":        {[]string{"INPUT_BUILDER=two"}, "lone " + two + " []"},
-		"both nodes":            {append(push, "INPUT_BUILDER=two", "INPUT_PLATFORMS=linux/arm64,linux/amd64"), two + " [linux/amd64], " + arm + " [linux/arm64]"},
-		"the second node":       {append(push, "INPUT_BUILDER=two", "INPUT_PLATFORMS=linux/arm/v7"), "lone " + arm + " [linux/arm/v7]"},
-		"beside an address":     {append(push, "INPUT_BUILDER=ci\nunix:///b.sock;platforms=linux/amd64"), ci + " [linux/arm64], unix:///b.sock [linux/amd64]"},
-		"with platforms":        {append(push, "INPUT_BUILDER=far;platforms=linux/amd64\nci"), "tcp://far.example:1234 [linux/amd64], " + ci + " [linux/arm64]"},
-		"platforms given twice": {append(push, "INPUT_BUILDER=two;platforms=linux/amd64", "INPUT_PLATFORMS=linux/arm64,linux/amd64"), "builder: it has several nodes, and each says itself what it builds\nhint: remove ;platforms=linux/amd64"},
-		"a node says nothing":   {append(push, "INPUT_BUILDER=silent", "INPUT_PLATFORMS=linux/arm64,linux/amd64"), two + " [linux/amd64], " + arm + " [linux/arm64]"},
+		"a container":           {[]string{"INPUT_BUILDER=ci"}, "" + ci + " []"},
+		"any case":              {[]string{"INPUT_BUILDER=CI"}, "" + ci + " []"},
+		"near a word":           {[]string{"INPUT_BUILDER=auto1"}, "unix:///b.sock []"},
+		"another platform":      {[]string{"INPUT_BUILDER=ci", "INPUT_PLATFORMS=linux/amd64"}, "" + ci + " [linux/amd64]"},
+		"remote":                {[]string{"INPUT_BUILDER=far"}, "tcp://far.example:1234 []"},
+		"a variable":            {[]string{"BUILDX_BUILDER=far"}, "tcp://far.example:1234 []"},
+		"a variable, and auto":  {[]string{"BUILDX_BUILDER=far", "INPUT_BUILDER=auto"}, "tcp://far.example:1234 []"},
+		"two variables":         {[]string{"BUILDX_BUILDER=far", "BUILDKIT_HOST=unix:///b.sock"}, "unix:///b.sock []"},
+		"an input before it":    {[]string{"BUILDX_BUILDER=far", "INPUT_BUILDER=embedded"}, "embedded []"},
+		"the first node":        {[]string{"INPUT_BUILDER=two"}, "" + two + " []"},
+		"both nodes":            {[]string{"INPUT_BUILDER=two", "INPUT_PLATFORMS=linux/arm64,linux/amd64"}, two + " [linux/amd64], " + arm + " [linux/arm64]"},
+		"the second node":       {[]string{"INPUT_BUILDER=two", "INPUT_PLATFORMS=linux/arm/v7"}, "" + arm + " [linux/arm/v7]"},
+		"beside an address":     {[]string{"INPUT_BUILDER=ci\nunix:///b.sock;platforms=linux/amd64"}, ci + " [linux/arm64], unix:///b.sock [linux/amd64]"},
+		"with platforms":        {[]string{"INPUT_BUILDER=far;platforms=linux/amd64\nci"}, "tcp://far.example:1234 [linux/amd64], " + ci + " [linux/arm64]"},
+		"platforms given twice": {[]string{"INPUT_BUILDER=two;platforms=linux/amd64", "INPUT_PLATFORMS=linux/arm64,linux/amd64"}, "builder: this builder has several nodes, and each names its own platforms\nhint: remove ;platforms=linux/amd64"},
+		"a node says nothing":   {[]string{"INPUT_BUILDER=silent", "INPUT_PLATFORMS=linux/arm64,linux/amd64"}, two + " [linux/amd64], " + arm + " [linux/arm64]"},
 		"unknown":               {[]string{"INPUT_BUILDER=fer"}, "builder: buildx has no builder \"fer\" here\nhint: did you mean \"far\"?"},
 		"unknown variable":      {[]string{"BUILDX_BUILDER=nothing-like-it"}, "BUILDX_BUILDER: buildx has no builder \"nothing-like-it\" here\nhint: use one of auto1, ci, cloudy, empty, far, lost, odd, pods, silent, torn, two"},
 		"the engine's":          {[]string{"INPUT_BUILDER=default"}, "builder: \"default\" is the BuildKit inside the container engine, which is not available yet\nhint: leave it out, or have buildx make one: docker buildx create --driver docker-container"},
-		"no name":               {[]string{"INPUT_BUILDER=../ci"}, "builder: \"../ci\" is no builder\nhint: use auto, embedded, rootless, container, an address, or the name of a builder of buildx"},
+		"no name":               {[]string{"INPUT_BUILDER=../ci"}, "builder: \"../ci\" is not the name of a builder\nhint: use auto, embedded, rootless, container, an address, or the name of a builder of buildx"},
 		"in pods":               {[]string{"INPUT_BUILDER=pods"}, "builder: builders of the driver kubernetes cannot be used by name\nhint: give the address of a pod: kube-pod://POD?namespace=NAMESPACE"},
 		"in a cloud":            {[]string{"INPUT_BUILDER=cloudy"}, "builder: builders of the driver \"cloud\" cannot be used\nhint: use one of docker-container or remote, or leave it out"},
-		"not dialled":           {[]string{"INPUT_BUILDER=odd"}, "builder: \"npipe\" is not a kind of address\nhint: use one of unix, tcp, docker-container, podman-container, kube-pod, ssh"},
-		"no certificate":        {[]string{"INPUT_BUILDER=lost"}, "builder: the cacert of node \"lost0\" cannot be read\nhint: put the file there again, or use the address, with builder-cacert, builder-cert and builder-key"},
-		"no nodes":              {[]string{"INPUT_BUILDER=empty"}, "builder: what buildx has stored of \"empty\" cannot be read: it has no nodes\nhint: docker buildx rm empty, and create it again"},
-		"torn":                  {[]string{"INPUT_BUILDER=torn"}, "builder: what buildx has stored of \"torn\" cannot be read: unexpected end of JSON input\nhint: docker buildx rm torn, and create it again"},
+		"not dialled":           {[]string{"INPUT_BUILDER=odd"}, "builder: \"npipe\" is not a kind of address\nhint: use one of unix, tcp, docker-container, podman-container, nerdctl-container, kube-pod, ssh"},
+		"no certificate":        {[]string{"INPUT_BUILDER=lost"}, "builder: the cacert of node \"lost0\" cannot be read\nhint: put the file back, or use the address, with builder-cacert, builder-cert and builder-key"},
+		"no nodes":              {[]string{"INPUT_BUILDER=empty"}, "builder: the file in which buildx keeps \"empty\" cannot be read: it has no nodes\nhint: docker buildx rm empty, and create it again"},
+		"torn":                  {[]string{"INPUT_BUILDER=torn"}, "builder: the file in which buildx keeps \"torn\" cannot be read: unexpected end of JSON input\nhint: docker buildx rm torn, and create it again"},
 		"not ours": {[]string{"INPUT_BUILDER=ci", "INPUT_BUILDKITD-FLAGS=--debug"},
-			"buildkitd-flags: it is for a daemon that is started here, and the builder runs already\nhint: remove it, or use builder=embedded"},
+			"buildkitd-flags: it configures a builder that warmlayer starts, and this builder runs already\nhint: remove it, or use builder=embedded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v, problems := Parse(nil, append(test.environ, "BUILDX_CONFIG="+store), checkout(t))
-			got := problems.Error()
-			if len(problems) == 0 {
-				got = nodesText(v)
+			spec, got := parse(t.TempDir(), append(test.environ, "BUILDX_CONFIG="+store)...)
+			if got == "" {
+				got = nodesText(spec)
 			}
 			if got != test.want {
 				t.Errorf("got:\n%s\nwant:\n%s", got, test.want)
@@ -104,23 +101,26 @@ func TestBuildxStore(t *testing.T) {
 	}
 	writeText(t, store, "ci", `{"Driver":"remote","Nodes":[{"Name":"ci0","Endpoint":"unix:///ci.sock"}]}`)
 	const stored, inEngine = "unix:///ci.sock", "docker-container://buildx_buildkit_ci0"
-	mounts := Mounts{List: []Mount{{"/machine", home}}}
 	for _, test := range []struct {
 		environ string
-		mounts  Mounts
+		mounted bool // home is /machine on the engine's machine
 		want    string
 	}{
-		{"HOME=" + home, Mounts{}, stored},
-		{"DOCKER_CONFIG=" + home + "/.docker", Mounts{}, stored},
-		{"BUILDX_CONFIG=" + home + "/.docker/buildx", Mounts{}, stored},
-		{"BUILDX_CONFIG=/machine/.docker/buildx", mounts, stored},
-		{"BUILDX_CONFIG=/machine/.docker/buildx", Mounts{}, inEngine},
-		{"HOME=" + t.TempDir(), Mounts{}, inEngine},
-		{"CI=true", Mounts{}, inEngine},
+		{"HOME=" + home, false, stored},
+		{"DOCKER_CONFIG=" + home + "/.docker", false, stored},
+		{"BUILDX_CONFIG=" + home + "/.docker/buildx", false, stored},
+		{"BUILDX_CONFIG=/machine/.docker/buildx", true, stored},
+		{"BUILDX_CONFIG=/machine/.docker/buildx", false, inEngine},
+		{"HOME=" + t.TempDir(), false, inEngine},
+		{"CI=true", false, inEngine},
 	} {
-		v, problems := ParseContained(nil, []string{test.environ, "INPUT_BUILDER=ci"}, checkout(t), test.mounts)
-		if len(problems) > 0 || v.Builder != test.want {
-			t.Errorf("%s: %s %v", test.environ, v.Builder, problems)
+		from := ""
+		if test.mounted {
+			from = "/machine"
+		}
+		spec, problem := parseMoved(t.TempDir(), from, home, test.environ, "INPUT_BUILDER=ci")
+		if got := nodesText(spec); problem != "" || got != test.want+" []" {
+			t.Errorf("%s: %s %s", test.environ, got, problem)
 		}
 	}
 }
@@ -141,33 +141,28 @@ func TestBuildxTLS(t *testing.T) {
 		"broken": `{"Driver":"remote","Nodes":[` + node("a", "amd64", fmt.Sprintf(`"cacert":"%s/key.pem"`, dir)) + `]}`,
 		"near":   `{"Driver":"remote","Nodes":[{"Name":"n","Endpoint":"unix:///b.sock","DriverOpts":{` + whole + `}}]}`,
 	})
-	parse := func(environ ...string) (Values, string) {
-		return parseIn(dir, append(environ, "BUILDX_CONFIG="+store, "INPUT_TAGS=r.example/a", "INPUT_PUSH=true")...)
-	}
-	own, given := TLS{CA: cert, Cert: cert, Key: key, ServerName: "other.example"}, TLS{CA: strings.TrimSpace(cert)}
+	parse := func(environ ...string) (Spec, string) { return parse(dir, append(environ, "BUILDX_CONFIG="+store)...) }
+	own, given := TLS{CA: cert, Cert: cert, Key: key, ServerName: "other.example"}, TLS{CA: cert}
 	lone, problem := parse("INPUT_BUILDER=two", "INPUT_BUILDER-CACERT="+cert)
-	if problem != "" || lone.BuilderTLS != own {
+	if problem != "" || lone.Nodes[0].TLS != own {
 		t.Errorf("one node: %s", problem)
 	}
 	both, problem := parse("INPUT_BUILDER=two", "INPUT_BUILDER-CACERT="+cert, "INPUT_PLATFORMS=linux/amd64,linux/arm64")
 	if problem != "" {
 		t.Fatal(problem)
 	}
-	if parts := both.PerNode(); len(parts) != 2 || parts[0].BuilderTLS != own || parts[1].BuilderTLS != given {
-		t.Errorf("two nodes: %d", len(parts))
+	if nodes := both.Nodes; len(nodes) != 2 || nodes[0].TLS != own || nodes[1].TLS != given {
+		t.Errorf("two nodes: %d", len(nodes))
 	}
-	for _, v := range []Values{lone, both} {
-		if !slices.Contains(v.Sensitive(), key) {
-			t.Error("the key is not known to be sensitive")
-		}
-		if c, err := v.BuilderTLS.Config(); err != nil || c == nil || strings.Contains(fmt.Sprintf("%+v", v), "PRIVATE") {
+	for _, s := range []Spec{lone, both} {
+		if c, err := s.Nodes[0].TLS.Config(); err != nil || c == nil || strings.Contains(fmt.Sprintf("%+v", s), "PRIVATE") {
 			t.Errorf("%v, or the key is shown", err)
 		}
 	}
-	if _, problem := parse("INPUT_BUILDER=broken"); problem != "builder: the certificates of node \"a\" are not PEM, or no pair\nhint: create the builder again, with cacert, cert and key in PEM" {
+	if _, problem := parse("INPUT_BUILDER=broken"); problem != "builder: the certificates of node \"a\" are not PEM, or not a pair\nhint: create the builder again, with cacert, cert and key in PEM" {
 		t.Error(problem)
 	}
-	if _, problem := parse("INPUT_BUILDER=near"); problem != "builder: certificates are for a builder at tcp://, and node \"n\" is at another\nhint: create the builder again without them" {
+	if _, problem := parse("INPUT_BUILDER=near"); problem != "builder: certificates are for a builder at tcp://, and node \"n\" is at another address\nhint: create the builder again without them" {
 		t.Error(problem)
 	}
 }
