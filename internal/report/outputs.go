@@ -15,9 +15,9 @@ import (
 // Outputs are the values of [inputs.StepOutputs], in its order. Those that are not
 // known are "". In particular:
 //
-//   - metadata is what BuildKit answered, one line of JSON that holds what the file of
-//     docker buildx's --metadata-file does; {} when BuildKit gave no answer.
-//   - cache-hit-ratio has two decimals, rounded down: 1.00 is every step. "" without steps.
+//   - metadata is one line of JSON with the content of docker buildx's --metadata-file. It is
+//     {} when BuildKit gave no answer.
+//   - cache-hit-ratio has two decimals, rounded down: 1.00 means all steps. "" without steps.
 //   - cache-sources is JSON: [{"cache","name","why","state","error"}], in one line.
 //   - cache-export is failed if any export was, else written, else unchanged, and
 //     skipped when none was any of these.
@@ -46,11 +46,11 @@ func (r Report) metadata() map[string]any {
 	return all
 }
 
-// plainJSON is the one key whose value is JSON, and not that in base64.
+// plainJSON is the only key whose value is JSON without base64.
 const plainJSON = "result.json"
 
-// decoded is the object, or the list of objects, that a value holds in base64, or the
-// value itself: docker buildx v0.37.0, commands/build.go, decodeExporterResponse.
+// decoded is the JSON object, or list of objects, that a value contains in base64, or else the
+// value itself (docker buildx v0.37.0, commands/build.go, decodeExporterResponse).
 func decoded(key, value string) any {
 	text, err := base64.StdEncoding.DecodeString(value)
 	if key == plainJSON {
@@ -70,7 +70,7 @@ func decoded(key, value string) any {
 	return value
 }
 
-// compact is JSON in one line. It is for values that always encode.
+// compact is v as JSON in one line. It panics when v cannot be encoded.
 func compact(v any) string {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
@@ -81,7 +81,7 @@ func compact(v any) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// dotenvLimit is the size that a dotenv report must stay under. GitLab's default for
+// dotenvLimit is the size in bytes that a dotenv report must stay below. GitLab's default for
 // every plan is 5 kilobytes (docs.gitlab.com, "Application limits").
 const dotenvLimit = 5 << 10
 
@@ -89,10 +89,10 @@ const dotenvLimit = 5 << 10
 //
 //	WARMLAYER_CACHE_HIT_RATIO=0.80
 //
-// GitLab knows neither quotes nor line breaks there, so white space becomes a single
-// space, and it expands variables, so a dollar sign is doubled. (The file is no shell
-// script: values are not quoted.) A report that is too large would be refused as a whole:
-// the longest values are left out of it. Ten variables are fewer than any plan allows.
+// GitLab supports neither quotes nor line breaks in it, so white space becomes a single space
+// and values are not quoted. GitLab expands variables, so dollar signs are doubled. It refuses
+// a report that is too large, so the longest values are left out. Ten variables are fewer
+// than the limit of every plan.
 func Dotenv(w io.Writer, outputs []ci.Output) error {
 	size := 0
 	lines := make([]string, len(outputs))

@@ -1,5 +1,5 @@
-// Package report tells what a build did: in the log, in a job summary, in the step's
-// outputs and in files. A [Redactor] stands in front of them all.
+// Package report describes what a build did: in the log, in a job summary, in the step's
+// outputs and in files. All of these are written through a [Redactor].
 //
 //	redactor := report.NewRedactor(secrets)
 //	out := redactor.Writer(os.Stderr)
@@ -35,19 +35,19 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// Report is one build that has ended, well or not. Every field may hold what the
-// build's author chose: names are hostile, and each form of the report escapes them.
+// Report is one build that has ended. Its texts are untrusted: the author of a build chooses
+// names and messages, and each form of the report escapes them.
 type Report struct {
-	Version  string // warmlayer's
+	Version  string // of warmlayer
 	Plan     scope.Plan
-	Builder  string // "embedded", or the address of the BuildKit used; "" when there was none
+	Builder  string // "embedded", or the address of the BuildKit that was used; "" for none
 	Result   solve.Result
-	Err      error    // the build's; nil when it went well
-	Warnings []string // from everything but BuildKit, such as those of the plan
-	Seconds  float64  // of the whole step
+	Err      error    // of the build; nil when it succeeded
+	Warnings []string // of everything except BuildKit, such as the plan's
+	Seconds  float64  // of the whole CI step
 }
 
-// hits is how many of the steps were cached.
+// hits is the number of cached steps.
 func (r Report) hits() int {
 	n := 0
 	for _, s := range r.Result.Steps {
@@ -58,8 +58,8 @@ func (r Report) hits() int {
 	return n
 }
 
-// ratio is the share of cached steps with two decimals, rounded down: "1.00" is all
-// of them. Without steps it is "".
+// ratio is the share of cached steps with two decimals, rounded down: "1.00" means all steps.
+// Without steps it is "".
 func (r Report) ratio() string {
 	if len(r.Result.Steps) == 0 {
 		return ""
@@ -86,17 +86,17 @@ func (r Report) failed() string {
 	return r.Result.Steps[i].Name
 }
 
-// cancelled tells whether a step ended because the build did: another step had failed,
-// or the user stopped it.
+// cancelled reports whether a step was stopped because another one had failed, or because the
+// build was cancelled.
 func cancelled(s solve.Step) bool { return strings.Contains(s.Error, context.Canceled.Error()) }
 
-// tags are the names that the image was given.
+// tags are the names of the image.
 func (r Report) tags() []string {
 	names := r.Result.Metadata[exptypes.ExporterImageNameKey]
 	return strings.FieldsFunc(names, func(c rune) bool { return c == ',' })
 }
 
-// warnings are all of them, each once.
+// warnings are the texts of all warnings, each once.
 func (r Report) warnings() []string {
 	var all []string
 	for _, w := range r.Warnings {
@@ -112,9 +112,8 @@ func (r Report) warnings() []string {
 	return all
 }
 
-// outcome sums up the exports in one word: that of the export that most needs to be
-// known, which is one that failed, else one that was written, else one that was
-// unchanged. Where nothing was exported, that is "skipped".
+// outcome is the outcome of all exports together: failed if one failed, else written if one
+// was written, else unchanged if one was unchanged, else skipped.
 func (r Report) outcome() solve.Outcome {
 	for _, o := range []solve.Outcome{solve.Broken, solve.Written, solve.Unchanged} {
 		if slices.ContainsFunc(r.Result.Exports, func(e solve.Export) bool { return e.Outcome == o }) {
@@ -124,8 +123,8 @@ func (r Report) outcome() solve.Outcome {
 	return solve.Skipped
 }
 
-// reason says why a source could not be read, or was not to be. That one is absent needs
-// no other reason.
+// reason is why a source failed, or why it must not be read. A scope that is simply absent has
+// the reason "".
 func reason(s solve.Source) string {
 	var withheld backends.Withheld
 	if s.State == backends.Failed || errors.As(s.Err, &withheld) {
