@@ -65,19 +65,14 @@ func (v Values) cannotAnnotate(o Output, key exptypes.AnnotationKey) *syntax.Pro
 // one beside attestations. Those that are inline only are in images, and in archives
 // where that is asked for (exporter/containerimage/export.go, exporter/oci).
 func (v Values) isIndex(o Output) bool {
-	if len(v.Platforms) > 1 || v.switchedOn(multiPlatformArg) {
+	if len(v.Platforms) > 1 || v.MultiPlatform {
 		return true
 	}
 	forced := o.Type == "image"
 	if given := o.Attrs["attestation-inline"]; given != "" {
 		forced = syntax.IsTrue(given)
 	}
-	for _, attrs := range v.Attests {
-		if forced || !slices.Contains(strings.Split(attrs, ","), "inline-only=true") {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(v.Attests, func(a Attestation) bool { return forced || !a.InlineOnly() })
 }
 
 // annotations reads key=value, each with the levels that it is for: index,manifest:key

@@ -47,21 +47,20 @@ func has(pairs []syntax.Pair, key string) bool {
 	return slices.ContainsFunc(pairs, func(p syntax.Pair) bool { return p.Key == key })
 }
 
-// switchedOn tells whether the last build argument of a name is true.
-func (v Values) switchedOn(name string) bool {
-	on := false
-	for _, a := range v.BuildArgs {
+// buildArg is the last build argument of a name, "" for none.
+func (v Values) buildArg(name string) string {
+	for _, a := range slices.Backward(v.BuildArgs) {
 		if a.Key == name {
-			on = syntax.IsTrue(a.Value)
+			return a.Value
 		}
 	}
-	return on
+	return ""
 }
 
 // inlineCache tells whether BUILDKIT_INLINE_CACHE asks for a cache that is not there.
 func (v Values) inlineCache() bool {
 	there := slices.ContainsFunc(slices.Concat(v.Caches, v.CacheTo), func(c Cache) bool { return c.Type == "inline" })
-	return v.switchedOn(inlineCacheArg) && !there
+	return v.InlineCache && !there
 }
 
 func (p *parser) labels() []syntax.Pair {

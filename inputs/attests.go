@@ -27,39 +27,64 @@ var (
 	}
 )
 
-// attestation is one that is asked for or, disabled, is not to be made.
-type attestation struct {
-	kind     string // provenance or sbom
-	disabled bool
-	attrs    []syntax.Pair
+// Attestation is one attestation of an image.
+type Attestation struct {
+	Type  string        // provenance or sbom
+	Attrs []syntax.Pair // in order; of a provenance those of BuildKit, of an SBOM those of its generator
 }
 
-// text is the attestation as the frontend takes it.
-func (a attestation) text() string { return syntax.FormatCSV(a.attrs) }
+// String is the attributes as the frontend takes them: "mode=max,builder-id=…", or "".
+func (a Attestation) String() string { return syntax.FormatCSV(a.Attrs) }
 
-// attests reads the attestations as docker/build-push-action does (src/context.ts):
-// the inputs provenance and sbom come before attests. explicit tells whether the user asked for any.
-func (p *parser) attests(outputs []Output) (all map[string]string, explicit bool) {
-	all = map[string]string{}
+// InlineOnly tells whether the attestation is for results alone that keep attestations
+// beside the image: for a registry, and not for a file.
+func (a Attestation) InlineOnly() bool {
+	return slices.ContainsFunc(a.Attrs, func(p syntax.Pair) bool { return p.Key == "inline-only" && syntax.IsTrue(p.Value) })
+}
+
+// Attestations are the attestations of an image, at most one of each type.
+type Attestations []Attestation
+
+// WithBuilderID gives the builder-id to a provenance that has none, as
+// docker/build-push-action does on GitHub with the page of the run (src/context.ts). An
+// empty id changes nothing.
+func (all Attestations) WithBuilderID(id string) Attestations {
+	all = slices.Clone(all)
+	for i, a := range all {
+		if id != "" && a.Type == "provenance" && !has(a.Attrs, "builder-id") {
+			all[i].Attrs = append(slices.Clip(a.Attrs), syntax.Pair{Key: "builder-id", Value: id})
+		}
+	}
+	return all
+}
+
+// request is an attestation that is asked for or, disabled, refused.
+type request struct {
+	Attestation
+	disabled bool
+}
+
+// attests reads the attestations as docker/build-push-action does (src/context.ts): the
+// inputs provenance and sbom come before attests. explicit tells whether the user asked for any.
+func (p *parser) attests(outputs []Output) (all Attestations, explicit bool) {
 	asked := p.asked()
 	for _, a := range asked {
-		if a.disabled {
-			continue
+		if !a.disabled {
+			all = append(all, a.Attestation)
 		}
-		all[a.kind] = a.text()
-		explicit = true
 	}
+	explicit = len(all) > 0
 	noDefault := p.envBool("BUILDX_NO_DEFAULT_ATTESTATIONS", false)
-	provenance := slices.ContainsFunc(asked, func(a attestation) bool { return a.kind == "provenance" })
+	provenance := slices.ContainsFunc(asked, func(r request) bool { return r.Type == "provenance" })
 	archive := slices.ContainsFunc(outputs, func(o Output) bool { return o.Type == "docker" })
 	if !provenance && !noDefault && !archive {
-		all["provenance"] = attestation{attrs: p.defaultProvenance()}.text()
+		all = append(all, Attestation{Type: "provenance", Attrs: p.defaultProvenance()})
 	}
 	return all, explicit
 }
 
-// defaultProvenance tells all about the build of a public repository. Elsewhere that
-// could publish what is private, such as build arguments.
+// defaultProvenance describes the build of a public repository in full. Elsewhere that
+// could publish private facts, such as build arguments.
 func (p *parser) defaultProvenance() []syntax.Pair {
 	if p.onGitHub() && p.isPublic() {
 		return []syntax.Pair{{Key: "mode", Value: "max"}}
@@ -67,22 +92,9 @@ func (p *parser) defaultProvenance() []syntax.Pair {
 	return []syntax.Pair{{Key: "mode", Value: "min"}, {Key: "inline-only", Value: "true"}}
 }
 
-// BuiltBy makes the page of the run, "" for none, the builder-id of a provenance that names
-// none, as docker/build-push-action does on GitHub (src/context.ts).
-func (v *Values) BuiltBy(page string) {
-	text, made := v.Attests["provenance"]
-	if page == "" || !made {
-		return
-	}
-	attrs, _ := csvvalue.Fields(text, nil) // what formatCSV has written
-	if !slices.ContainsFunc(attrs, func(a string) bool { return strings.HasPrefix(a, "builder-id=") }) {
-		v.Attests["provenance"] = strings.TrimPrefix(text+","+syntax.FormatCSV([]syntax.Pair{{Key: "builder-id", Value: page}}), ",")
-	}
-}
-
 // asked reads the three inputs, one attestation of each type.
-func (p *parser) asked() []attestation {
-	var all []attestation
+func (p *parser) asked() []request {
+	var all []request
 	for _, kind := range attestTypes {
 		if text := p.value(kind); text != "" {
 			all = append(all, p.attestation(kind, kind, 0, text))
@@ -91,12 +103,12 @@ func (p *parser) asked() []attestation {
 	fromInputs := len(all)
 	for _, it := range p.list("attests") {
 		a := p.attestation("attests", "", it.Line, it.Text)
-		before := slices.IndexFunc(all, func(b attestation) bool { return b.kind == a.kind })
+		before := slices.IndexFunc(all, func(b request) bool { return b.Type == a.Type })
 		switch {
 		case before < 0:
 			all = append(all, a)
-		case before >= fromInputs && a.kind != "":
-			p.report("attests", it.Line, "type "+a.kind+" is given twice", "leave one of the lines out")
+		case before >= fromInputs && a.Type != "":
+			p.report("attests", it.Line, "type "+a.Type+" is given twice", "leave one of the lines out")
 		}
 	}
 	return all
@@ -104,8 +116,8 @@ func (p *parser) asked() []attestation {
 
 // attestation reads CSV such as type=provenance,mode=max, whose type may be known
 // already. As in buildx's util/buildflags, true and false alone stand for disabled.
-func (p *parser) attestation(input, kind string, line int, text string) attestation {
-	a := attestation{kind: kind}
+func (p *parser) attestation(input, kind string, line int, text string) request {
+	a := request{Attestation: Attestation{Type: kind}}
 	fields, err := csvvalue.Fields(text, nil)
 	if err != nil {
 		p.report(input, line, syntax.CSVError(err).Error(), `put quotes around a whole field: "builder-id=a,b"`)
@@ -119,14 +131,14 @@ func (p *parser) attestation(input, kind string, line int, text string) attestat
 		case !ok:
 			p.report(input, line, "expected true, false or attributes", "write it like "+exampleAttests[input])
 		case strings.EqualFold(key, "type") && kind == "":
-			a.kind = value
+			a.Type = value
 		case strings.EqualFold(key, "disabled"):
 			a.disabled = p.attestBool(input, line, key, value)
 		default:
-			a.attrs = append(a.attrs, syntax.Pair{Key: key, Value: value})
+			a.Attrs = append(a.Attrs, syntax.Pair{Key: key, Value: value})
 		}
 	}
-	p.checkAttestation(input, line, a)
+	p.checkAttestation(input, line, a.Attestation)
 	return a
 }
 
@@ -141,16 +153,16 @@ func (p *parser) attestBool(input string, line int, key, value string) bool {
 	return syntax.IsTrue(value)
 }
 
-// checkAttestation checks the type and a provenance's attributes. Those of an SBOM are
-// for its generator, whatever they are.
-func (p *parser) checkAttestation(input string, line int, a attestation) {
+// checkAttestation checks the type and a provenance's attributes. An SBOM's generator checks
+// its own.
+func (p *parser) checkAttestation(input string, line int, a Attestation) {
 	switch {
-	case a.kind == "":
+	case a.Type == "":
 		p.report(input, line, "the type is missing", "begin with type=")
-	case !slices.Contains(attestTypes, a.kind):
-		p.report(input, line, "type "+syntax.Quoted(a.kind)+" is unknown", syntax.DidYouMean(a.kind, attestTypes))
-	case a.kind == "provenance":
-		for _, attr := range a.attrs {
+	case !slices.Contains(attestTypes, a.Type):
+		p.report(input, line, "type "+syntax.Quoted(a.Type)+" is unknown", syntax.DidYouMean(a.Type, attestTypes))
+	case a.Type == "provenance":
+		for _, attr := range a.Attrs {
 			p.attribute(input, line, provenanceAttributes, attr.Key, attr.Value)
 		}
 	}

@@ -47,16 +47,21 @@ type Values struct {
 	Pull      bool
 	Secrets   []Secret // those of secret-envs and secret-files, and github-token's, among them
 
-	AddHosts       []syntax.Pair     // name and address of hosts, in order
-	Allow          []string          // entitlements: network.host, security.insecure, device=…; network.host for Network too
-	Attests        map[string]string // by type, as the frontend takes them: provenance: "mode=max,builder-id=…"; defaults are worked in
-	BuildContexts  []syntax.Pair     // name and place: a directory, a URL, docker-image://… or oci-layout://…
-	CgroupParent   string            // "": BuildKit's
-	GitHubToken    string            // "": none
-	Load           bool              // as given; Outputs have it worked in: one of type docker without a Dest
-	Network        string            // of RUN steps: "", default, none or host
-	NoCacheFilters []string          // stages whose steps are all to run
-	ShmSize        int64             // bytes of /dev/shm in RUN steps; 0: BuildKit's
+	// Build arguments with a meaning of their own, of which BuildArgs has the texts too.
+	Syntax        string // of BUILDKIT_SYNTAX, such as "docker.io/docker/dockerfile:1": an image, perhaps with words behind it; "": none
+	MultiPlatform bool   // BUILDKIT_MULTI_PLATFORM: the image is an index, with one platform too
+	InlineCache   bool   // BUILDKIT_INLINE_CACHE: the image carries its cache
+
+	AddHosts       []syntax.Pair // name and address of hosts, in order
+	Allow          []string      // entitlements, complete: network.host, security.insecure, device=…
+	Attests        Attestations  // with the default one
+	BuildContexts  []syntax.Pair // name and place: a directory, a URL, docker-image://… or oci-layout://…
+	CgroupParent   string        // "": BuildKit's
+	GitHubToken    string        // "": none
+	Load           bool          // as given; Outputs have it worked in: one of type docker without a Dest
+	Network        string        // of RUN steps: "", default, none or host
+	NoCacheFilters []string      // stages whose steps are all to run
+	ShmSize        int64         // bytes of /dev/shm in RUN steps; 0: BuildKit's
 	SSH            []SSH
 	Ulimits        []string       // as the frontend takes them: "nofile=1024:2048"
 	SourcePolicy   *policy.Policy // of EXPERIMENTAL_BUILDKIT_SOURCE_POLICY; nil: none
@@ -179,6 +184,8 @@ func (p *parser) readSources(v *Values) {
 	v.Context, v.File, v.Remote = p.context()
 	v.BuildContexts = p.buildContexts()
 	v.BuildArgs = p.buildArgs()
+	v.Syntax = v.buildArg(syntaxArg)
+	v.MultiPlatform, v.InlineCache = syntax.IsTrue(v.buildArg(multiPlatformArg)), syntax.IsTrue(v.buildArg(inlineCacheArg))
 	v.SSH = p.ssh(v.Context)
 	v.SourcePolicy = p.sourcePolicy()
 	v.GitHubToken = p.value("github-token")

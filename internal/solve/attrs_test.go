@@ -29,8 +29,7 @@ COPY --from=base /facts /
 // TestWhatStepsSee sets one option after the other.
 func TestWhatStepsSee(t *testing.T) {
 	t.Parallel()
-	daemon := testkit.StartBuildkitd(t, "--allow-insecure-entitlement=network.host",
-		"--oci-worker-labels="+hostGatewayLabel+"=10.7.7.7")
+	daemon := testkit.StartBuildkitd(t, "--allow-insecure-entitlement=network.host")
 	tests := []struct {
 		name   string
 		change func(*Request)
@@ -39,13 +38,12 @@ func TestWhatStepsSee(t *testing.T) {
 		{"add-hosts", func(r *Request) {
 			r.Inputs.AddHosts = []syntax.Pair{{Key: "db", Value: "10.0.0.1"}, {Key: "db", Value: "fd00::1"}}
 		}, "10.0.0.1\tdb\nfd00::1\tdb\n"},
-		{"host-gateway", func(r *Request) {
-			r.Inputs.AddHosts = []syntax.Pair{{Key: "host.docker.internal", Value: "host-gateway"}}
-		}, "10.7.7.7\thost.docker.internal\n"},
 		{"ulimit", func(r *Request) { r.Inputs.Ulimits = []string{"nofile=123:456", "nproc=99"} }, "nofile 123:456\n"},
 		{"shm-size", func(r *Request) { r.Inputs.ShmSize = 128 << 20 }, "shm 131072\n"},
 		{"network none", func(r *Request) { r.Inputs.Network = "none" }, "interfaces lo \n"},
-		{"network host", func(r *Request) { r.Inputs.Network = "host" }, "interfaces " + interfaces(t) + "\n"},
+		{"network host", func(r *Request) {
+			r.Inputs.Network, r.Inputs.Allow = "host", []string{"network.host"}
+		}, "interfaces " + interfaces(t) + "\n"},
 		{"proxy of the config", func(r *Request) { r.Proxies = map[string]string{"FTP_PROXY": "http://config:1"} }, "FTP_PROXY=http://config:1\n"},
 	}
 	for _, test := range tests {
@@ -120,11 +118,10 @@ func TestRefused(t *testing.T) {
 		change func(*Request)
 		words  []string
 	}{
-		{"network host", func(r *Request) { r.Inputs.Network = "host" }, []string{"network.host is not allowed"}},
+		{"network host", func(r *Request) {
+			r.Inputs.Network, r.Inputs.Allow = "host", []string{"network.host"}
+		}, []string{"network.host is not allowed"}},
 		{"entitlement", func(r *Request) { r.Inputs.Allow = []string{"security.insecure"} }, []string{"security.insecure is not allowed"}},
-		{"host-gateway", func(r *Request) {
-			r.Inputs.AddHosts = []syntax.Pair{{Key: "me", Value: "host-gateway"}}
-		}, []string{"add host me: ", "\nhint: "}},
 		{"source policy", func(r *Request) {
 			r.Inputs.BuildContexts = []syntax.Pair{{Key: "base", Value: "docker-image://127.0.0.1:1/denied:v1"}}
 			r.Inputs.SourcePolicy = &policy.Policy{Rules: []*policy.Rule{{
@@ -133,7 +130,7 @@ func TestRefused(t *testing.T) {
 			}}}
 		}, []string{"127.0.0.1:1/denied:v1", "denied by policy"}},
 		{"frontend of BUILDKIT_SYNTAX", func(r *Request) {
-			r.Inputs.BuildArgs = []syntax.Pair{{Key: "BUILDKIT_SYNTAX", Value: "127.0.0.1:1/frontend:v1 more words"}}
+			r.Inputs.Syntax = "127.0.0.1:1/frontend:v1 more words"
 		}, []string{"127.0.0.1:1/frontend:v1"}},
 		{"ssh agent that is not there", func(r *Request) {
 			r.Inputs.SSH = []inputs.SSH{{ID: "default", Paths: []string{"/nowhere/agent"}}}
@@ -185,14 +182,14 @@ func TestBuildArgsWithMeaning(t *testing.T) {
 	}
 	r.Inputs.Outputs = nil
 	r.pushes(image + ":inline")
-	r.Inputs.BuildArgs = []syntax.Pair{{Key: "BUILDKIT_INLINE_CACHE", Value: "1"}}
+	r.Inputs.InlineCache = true
 	r.must(t)
 	if config := imageConfig(t, image+":inline"); !strings.Contains(config, "moby.buildkit.cache.v0") {
 		t.Errorf("no inline cache in %s", config)
 	}
 	r.Inputs.Outputs = nil
 	r.pushes(image + ":multi")
-	r.Inputs.BuildArgs = []syntax.Pair{{Key: "BUILDKIT_MULTI_PLATFORM", Value: "true"}}
+	r.Inputs.MultiPlatform = true
 	r.must(t)
 	if m := index(t, image+":multi"); len(m.Manifests) != 1 {
 		t.Errorf("index %+v", m)

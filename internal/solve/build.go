@@ -50,6 +50,8 @@ type Request struct {
 	// Proxies are build arguments from the Docker config: HTTP_PROXY and the like. One
 	// that the inputs have too, in whatever case, gives way.
 	Proxies map[string]string
+	// BuilderID names the builder in a provenance that names none: the page of the run; "": it stays so.
+	BuilderID string
 	// Progress shows the build; its mode is that of the input.
 	Progress io.Writer
 	// Stdout takes the outputs with dest=-.
@@ -162,7 +164,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 	}
 	a := b.target(m, imports)
 	a.exports, a.noCache, a.show = b.outputs(m), true, b.display
-	if b.Caches.Inline || inlineCache(b.Inputs) {
+	if b.Caches.Inline || b.Inputs.InlineCache {
 		a.cacheExports = []client.CacheOptionsEntry{{Type: "inline", Attrs: map[string]string{}}}
 	}
 	watch := newWatch(a.session)

@@ -27,13 +27,6 @@ type mounts struct {
 // only for what it needs.
 func (b *run) mounts(ctx context.Context) (mounts, error) {
 	m := mounts{local: map[string]fsutil.FS{}, layouts: map[string]content.Store{}, attrs: map[string]string{}}
-	hosts, err := b.addHosts(ctx)
-	if err != nil {
-		return m, err
-	}
-	if hosts != "" {
-		m.attrs["add-hosts"] = hosts
-	}
 	if err := b.addContext(&m); err != nil {
 		return m, err
 	}

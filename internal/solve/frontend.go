@@ -26,17 +26,12 @@ const maxDirectives = 64 << 10
 // with "# syntax=", or the build with BUILDKIT_SYNTAX; BuildKit hands it the attributes
 // of cache imports, credentials included (v0.33.1, frontend/gateway).
 func StrangeFrontend(in inputs.Values) string {
-	syntax, ok := "", false
-	for _, arg := range in.BuildArgs {
-		if arg.Key == "BUILDKIT_SYNTAX" {
-			syntax, ok = arg.Value, true
-		}
-	}
-	if !ok {
+	syntax := in.Syntax
+	if syntax == "" {
 		if in.Remote && !filepath.IsAbs(in.File) {
 			return "the frontend of a Dockerfile that is not here"
 		}
-		if syntax, _, _, ok = parser.DetectSyntax(directives(in)); !ok {
+		if syntax, _, _, _ = parser.DetectSyntax(directives(in)); syntax == "" {
 			return ""
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -63,23 +62,12 @@ func (b *run) loadOutput(ctx context.Context, o inputs.Output) (client.ExportEnt
 	switch {
 	case e.indexes:
 		entry.Type, b.indexes = client.ExporterOCI, true
-	case len(b.Inputs.Platforms) > 1 || attested(b.Inputs.Attests):
+	case len(b.Inputs.Platforms) > 1 || slices.ContainsFunc(b.Inputs.Attests, func(a inputs.Attestation) bool { return !a.InlineOnly() }):
 		return client.ExportEntry{}, errors.New("load: this engine takes an image of one platform without attestations\n" +
 			"hint: build one platform with provenance: false and sbom: false, or turn on the engine's containerd image store")
 	}
 	entry.Output = func(map[string]string) (io.WriteCloser, error) { return b.load(ctx, e), nil }
 	return entry, nil
-}
-
-// attested tells whether there is an attestation that not only exporters which have a
-// place for it are to write.
-func attested(attests map[string]string) bool {
-	for _, value := range attests {
-		if !strings.Contains(value, "inline-only=true") {
-			return true
-		}
-	}
-	return false
 }
 
 // loading is an image on its way into an engine. Close returns when it is there.

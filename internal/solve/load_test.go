@@ -19,6 +19,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -38,7 +39,7 @@ func TestLoad(t *testing.T) {
 	r := loadRequest(t, builder.Engine{Host: address})
 	var shown strings.Builder
 	r.Progress = &shown
-	r.Inputs.Attests = map[string]string{"provenance": "mode=min,inline-only=true"}
+	r.Inputs.Attests = inputs.Attestations{{Type: "provenance", Attrs: []syntax.Pair{{Key: "mode", Value: "min"}, {Key: "inline-only", Value: "true"}}}}
 	result := r.must(t)
 	for _, name := range []string{"shop:v1", "shop:latest"} {
 		image, err := testkit.Engine(t, address).ImageInspect(t.Context(), name)
@@ -108,7 +109,7 @@ func TestCannotLoad(t *testing.T) {
 	t.Run("an index", func(t *testing.T) {
 		t.Parallel()
 		r := loadRequest(t, builder.Engine{Host: testkit.StartDockerd(t)})
-		r.Inputs.Attests = map[string]string{"provenance": "mode=max"}
+		r.Inputs.Attests = inputs.Attestations{{Type: "provenance", Attrs: []syntax.Pair{{Key: "mode", Value: "max"}}}}
 		r.fails(t, "load: this engine takes an image of one platform without attestations\nhint: ")
 	})
 }
@@ -172,7 +173,7 @@ func TestLoadIndex(t *testing.T) {
 		},
 	})
 	r := loadRequest(t, e)
-	r.Inputs.Attests = map[string]string{"provenance": "mode=max"}
+	r.Inputs.Attests = inputs.Attestations{{Type: "provenance", Attrs: []syntax.Pair{{Key: "mode", Value: "max"}}}}
 	result := r.must(t)
 	if !slices.Contains(files, "index.json") || slices.Contains(files, "manifest.json") {
 		t.Errorf("loaded are %v", files)

@@ -105,7 +105,10 @@ func TestAttestations(t *testing.T) {
 	run := func() Result {
 		r := request(t, daemon, dir)
 		r.pushes(registry+"/app:v1", "annotation.a", "one", "annotation-index.b", "two", "annotation-manifest-descriptor.c", "three")
-		r.Inputs.Attests = map[string]string{"provenance": "mode=max", "sbom": "generator=" + registry + "/scanner:v1"}
+		r.Inputs.Attests = inputs.Attestations{
+			{Type: "provenance", Attrs: []syntax.Pair{{Key: "mode", Value: "max"}}},
+			{Type: "sbom", Attrs: []syntax.Pair{{Key: "generator", Value: registry + "/scanner:v1"}}},
+		}
 		r.caches(t, registry+"/app")
 		return r.must(t)
 	}

@@ -92,20 +92,3 @@ func serveAgent(t *testing.T, key ed25519.PrivateKey) string {
 	}
 	return testkit.StartSSHAgent(t, keys)
 }
-
-func TestAgentsOf(t *testing.T) {
-	t.Parallel()
-	for context, want := range map[string]int{
-		"git@github.com:o/r.git":       1,
-		"ssh://git@github.com/o/r.git": 1,
-		"https://github.com/o/r.git":   0,
-		"https://example.org/c.tar":    0,
-	} {
-		if got := agentsOf(inputs.Values{Remote: true, Context: context}); len(got) != want {
-			t.Errorf("%s: %v", context, got)
-		}
-	}
-	if got := agentsOf(inputs.Values{Context: "."}); len(got) != 0 {
-		t.Errorf("a directory: %v", got)
-	}
-}

@@ -65,7 +65,7 @@ func (b *run) options(t target) (client.SolveOpt, error) {
 		CacheImports:        t.imports,
 		CacheExports:        t.cacheExports,
 		Session:             attachables,
-		AllowedEntitlements: Entitlements(b.Inputs),
+		AllowedEntitlements: b.Inputs.Allow,
 		SourcePolicy:        b.Inputs.SourcePolicy,
 		Internal:            t.internal,
 		Ref:                 t.ref,

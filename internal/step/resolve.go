@@ -12,7 +12,6 @@ import (
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
 	"github.com/warmlayer/warmlayer/internal/login"
-	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -22,7 +21,6 @@ import (
 // wrong with these; the run is of use only where there are none. Credentials that it finds
 // are registered with the host's redactor.
 func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Problems) {
-	in.BuiltBy(facts.URL)
 	r := Run{Inputs: in, host: host}
 	parts := in.PerNode()
 	plans := make([]scope.Plan, len(parts))
@@ -115,7 +113,7 @@ func (r Run) builder(in inputs.Values) builder.Options {
 	node := in.Builders[0]
 	o := builder.Options{
 		Address: node.Address, TLS: node.TLS, Managed: in.Managed, Environ: r.host.Environ,
-		Platforms: in.Platforms, Entitlements: solve.Entitlements(in), Engine: r.engine(),
+		Platforms: in.Platforms, Entitlements: in.Allow, Engine: r.engine(),
 	}
 	if r.host.Self.Alone {
 		o.Job.ID, o.Job.Runner = r.host.CI.Job()

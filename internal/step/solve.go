@@ -71,7 +71,7 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, sources 
 		Inputs: b.Inputs, Builder: on, Exclude: r.exclude(b),
 		Auth:     r.registries.AuthConfig,
 		Progress: display, Stdout: r.host.Stdout,
-		Engine: r.engine(), Proxies: r.proxies(),
+		Engine: r.engine(), Proxies: r.proxies(), BuilderID: r.Facts.URL,
 	}
 	var g *gateway.Gateway
 	if on.Ours {
