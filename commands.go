@@ -46,10 +46,10 @@ func simple(command string, args []string, stdout, stderr io.Writer) (code int, 
 const usage = `warmlayer builds a container image, and starts warm on every branch.
 
   warmlayer [build] [flags] [CONTEXT]   build, read and write the caches of this branch
-  warmlayer plan [--json] [flags]       say what would be read and written; start nothing
+  warmlayer plan [--json] [flags]       print what would be read and written; start nothing
   warmlayer version
 
-Exit codes: 0 ok, 1 the build failed, 2 bad input, 3 a cache failed that must not, 130 cancelled.
+Exit codes: 0 ok, 1 the build failed, 2 bad input, 3 a cache failed in strict mode, 130 cancelled.
 `
 
 // release is the version that the image's build sets; "" elsewhere.
