@@ -53,12 +53,10 @@ func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.
 		asJSON, args = cutFlag(args, "--json")
 	}
 	self := ownContainer(ctx, environ)
-	in, problems := inputs.ParseContained(args, environ, ".", mounts(self))
-	redactor := report.NewRedactor(in.Sensitive())
-	host := step.Host{Environ: environ, Self: self, Redactor: redactor, Version: version(), Stdout: stdout, Stderr: stderr}
-
 	dialect, facts := ci.Detect(environ, os.ReadFile)
-	host.CI = dialect
+	in, problems := inputs.ParseJob(args, environ, ".", inputs.Job{Mounts: mounts(self), Repository: inputs.Repository(dialect.Repository())})
+	redactor := report.NewRedactor(in.Sensitive())
+	host := step.Host{Environ: environ, CI: dialect, Self: self, Redactor: redactor, Version: version(), Stdout: stdout, Stderr: stderr}
 	resolved, found := step.Resolve(in, facts, host)
 	if problems = append(problems, found...); len(problems) > 0 {
 		inputs.Sort(problems)

@@ -86,7 +86,7 @@ func (p *parser) attests(outputs []Output) (all Attestations, explicit bool) {
 // defaultProvenance describes the build of a public repository in full. Elsewhere that
 // could publish private facts, such as build arguments.
 func (p *parser) defaultProvenance() []syntax.Pair {
-	if p.onGitHub() && p.isPublic() {
+	if p.repository.Public {
 		return []syntax.Pair{{Key: "mode", Value: "max"}}
 	}
 	return []syntax.Pair{{Key: "mode", Value: "min"}, {Key: "inline-only", Value: "true"}}

@@ -2,29 +2,11 @@ package inputs
 
 import (
 	"maps"
-	"os"
-	"path/filepath"
-	"slices"
 	"testing"
 )
 
-// github are the variables of a job whose event says that its repository is private or
-// not; "" is an event that says neither.
-func github(t *testing.T, private string) []string {
-	t.Helper()
-	event := filepath.Join(t.TempDir(), "event.json")
-	content := `{"repository": {"name": "r"}}`
-	if private != "" {
-		content = `{"repository": {"private": ` + private + `}}`
-	}
-	if err := os.WriteFile(event, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return []string{
-		"GITHUB_ACTIONS=true", "GITHUB_SERVER_URL=https://github.com", "GITHUB_REPOSITORY=o/r", "GITHUB_RUN_ID=7",
-		"GITHUB_RUN_ATTEMPT=2", "GITHUB_REF=refs/heads/main", "GITHUB_SHA=abc", "GITHUB_EVENT_PATH=" + event,
-	}
-}
+// github is a job on GitHub, whose repository is not known to be public.
+var github = Job{Repository: Repository{Server: "https://github.com", Actions: true, Context: repository + "#abc"}}
 
 func TestAttests(t *testing.T) {
 	t.Parallel()
@@ -34,18 +16,17 @@ func TestAttests(t *testing.T) {
 		run  = "builder-id=" + page
 		min  = "mode=min,inline-only=true"
 	)
-	public, private, unknown := github(t, "false"), github(t, "true"), github(t, "")
+	public, private, none := github, github, Job{}
+	public.Repository.Public = true
 	for _, tt := range []struct {
 		name    string
-		ci      []string
+		job     Job
 		environ []string
 		want    attests
 	}{
 		{"public", public, nil, attests{"provenance": "mode=max," + run}},
 		{"private", private, nil, attests{"provenance": min + "," + run}},
-		{"unknown", unknown, nil, attests{"provenance": min + "," + run}},
-		{"no event", public, []string{"GITHUB_EVENT_PATH=/nowhere"}, attests{"provenance": min + "," + run}},
-		{"no CI", nil, nil, attests{"provenance": min}},
+		{"no CI", none, nil, attests{"provenance": min}},
 		{"no default", public, []string{"BUILDX_NO_DEFAULT_ATTESTATIONS=1"}, attests{}},
 		{"no default, but asked for", public, []string{"BUILDX_NO_DEFAULT_ATTESTATIONS=true", "INPUT_PROVENANCE=mode=max"}, attests{"provenance": "mode=max," + run}},
 		{"load", public, []string{"INPUT_LOAD=true"}, attests{}},
@@ -54,23 +35,26 @@ func TestAttests(t *testing.T) {
 		{"archive", public, []string{"INPUT_OUTPUTS=type=docker,dest=x.tar"}, attests{}},
 
 		{"true", public, []string{"INPUT_PROVENANCE=true"}, attests{"provenance": run}},
-		{"true without a CI", nil, []string{"INPUT_PROVENANCE=true"}, attests{"provenance": ""}},
+		{"true without a CI", none, []string{"INPUT_PROVENANCE=true"}, attests{"provenance": ""}},
 		{"false", public, []string{"INPUT_PROVENANCE=False"}, attests{}},
 		{"own builder", public, []string{"INPUT_PROVENANCE=builder-id=me,mode=min"}, attests{"provenance": "builder-id=me,mode=min"}},
 		{"quotes", public, []string{`INPUT_PROVENANCE="builder-id=a,b",version=v0.2`}, attests{"provenance": `"builder-id=a,b",version=v0.2`}},
 		{"quotes alone", public, []string{`INPUT_ATTESTS=type=provenance,"builder-id=a,b"`}, attests{"provenance": `"builder-id=a,b"`}},
-		{"sbom", nil, []string{"INPUT_SBOM=true", "INPUT_PROVENANCE=false"}, attests{"sbom": ""}},
-		{"no sbom", nil, []string{"INPUT_SBOM=false", "INPUT_PROVENANCE=false", "INPUT_ATTESTS=type=sbom"}, attests{}},
-		{"generator", nil, []string{"INPUT_SBOM=generator=r.example/scan,SELECT_Catalogers=x", "INPUT_PROVENANCE=false"}, attests{"sbom": "generator=r.example/scan,SELECT_Catalogers=x"}},
+		{"sbom", none, []string{"INPUT_SBOM=true", "INPUT_PROVENANCE=false"}, attests{"sbom": ""}},
+		{"no sbom", none, []string{"INPUT_SBOM=false", "INPUT_PROVENANCE=false", "INPUT_ATTESTS=type=sbom"}, attests{}},
+		{"generator", none, []string{"INPUT_SBOM=generator=r.example/scan,SELECT_Catalogers=x", "INPUT_PROVENANCE=false"}, attests{"sbom": "generator=r.example/scan,SELECT_Catalogers=x"}},
 		{"attests", public, []string{"INPUT_ATTESTS=type=provenance,mode=min\ntype=sbom,generator=x"}, attests{"provenance": "mode=min," + run, "sbom": "generator=x"}},
 		{"attests, disabled", public, []string{"INPUT_ATTESTS=type=provenance,disabled=true\nType=sbom,false"}, attests{}},
 		{"inputs come first", public, []string{"INPUT_ATTESTS=type=provenance,mode=min\ntype=sbom,generator=x", "INPUT_PROVENANCE=mode=max", "INPUT_SBOM=true"}, attests{"provenance": "mode=max," + run, "sbom": ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			v := mustParse(t, nil, slices.Concat(tt.ci, tt.environ)...)
+			v, problems := ParseJob(nil, tt.environ, checkout(t), tt.job)
+			if len(problems) > 0 {
+				t.Fatal(problems)
+			}
 			id := ""
-			if tt.ci != nil {
+			if tt.job.Repository.Actions {
 				id = page
 			}
 			got := attests{}

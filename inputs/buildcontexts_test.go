@@ -48,7 +48,7 @@ func TestBuildContexts(t *testing.T) {
 	} {
 		t.Run(tt.line, func(t *testing.T) {
 			t.Parallel()
-			v, problems := Parse(nil, append(github(t, ""), "INPUT_BUILD-CONTEXTS="+tt.line), dir)
+			v, problems := ParseJob(nil, []string{"INPUT_BUILD-CONTEXTS=" + tt.line}, dir, github)
 			want := tt.problems
 			if want != "" {
 				want = "build-contexts: line 1: " + want

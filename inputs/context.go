@@ -49,7 +49,7 @@ func (p *parser) context() (context, file string, remote bool) {
 // repository there.
 func (p *parser) contextPlace() (string, bool) {
 	if _, given := p.settings["context"]; !given && p.noCheckout() {
-		return cmp.Or(p.defaultContext(), "."), true
+		return cmp.Or(p.repository.Context, "."), true
 	}
 	return p.expand("context", 0, cmp.Or(p.value("context"), "."))
 }

@@ -114,13 +114,19 @@ func (c Credentials) GoString() string { return "inputs.Credentials(" + c.Regist
 // command, environ is as os.Environ gives it, and dir is the working directory: "."
 // outside tests. Where there are problems, values serve only to find more.
 func Parse(args, environ []string, dir string) (Values, syntax.Problems) {
-	return ParseContained(args, environ, dir, Mounts{})
+	return ParseJob(args, environ, dir, Job{})
 }
 
-// ParseContained is Parse in a container. Of the values that name files those that are
-// the machine's paths become the container's.
-func ParseContained(args, environ []string, dir string, mounts Mounts) (Values, syntax.Problems) {
-	p := &parser{dir: dir, mounts: mounts, env: map[string]string{}, settings: map[string]setting{}}
+// Job is what surrounds the process: the job of a CI, and a container. The zero value is for a
+// process in neither.
+type Job struct {
+	Mounts     Mounts // values that name files by the machine's paths become the container's paths
+	Repository Repository
+}
+
+// ParseJob is Parse in a job.
+func ParseJob(args, environ []string, dir string, job Job) (Values, syntax.Problems) {
+	p := &parser{dir: dir, mounts: job.Mounts, repository: job.Repository, env: map[string]string{}, settings: map[string]setting{}}
 	for _, variable := range environ {
 		key, value, _ := strings.Cut(variable, "=")
 		p.env[key] = value
@@ -132,11 +138,12 @@ func ParseContained(args, environ []string, dir string, mounts Mounts) (Values, 
 }
 
 type parser struct {
-	dir      string
-	mounts   Mounts
-	env      map[string]string
-	settings map[string]setting // by input, of the first source that has it
-	problems syntax.Problems
+	dir        string
+	mounts     Mounts
+	repository Repository
+	env        map[string]string
+	settings   map[string]setting // by input, of the first source that has it
+	problems   syntax.Problems
 }
 
 func (p *parser) report(input string, line int, what, hint string) {
@@ -167,7 +174,7 @@ func (p *parser) values() Values {
 		Summary:            p.envBool("DOCKER_BUILD_SUMMARY", true),
 		Annotate:           p.envBool("DOCKER_BUILD_CHECKS_ANNOTATIONS", true),
 		MetadataProvenance: p.metadataProvenance(),
-		MetadataWarnings:   p.envBool("BUILDX_METADATA_WARNINGS", p.onGitHub()),
+		MetadataWarnings:   p.envBool("BUILDX_METADATA_WARNINGS", p.repository.Actions),
 	}
 	v.ReportDir, _ = p.here("report-dir", 0, p.value("report-dir"))
 	p.readBuilders(&v)

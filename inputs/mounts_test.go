@@ -59,13 +59,13 @@ func TestHostPaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	mounts := Mounts{Alone: true, List: []Mount{{"/home/runner/work", dir}}}
-	v, problems := ParseContained(nil, []string{
+	v, problems := ParseJob(nil, []string{
 		"INPUT_CONTEXT=/home/runner/work", "INPUT_FILE=/home/runner/work/Dockerfile", "INPUT_BUILD-CONTEXTS=docs=/home/runner/work",
 		"INPUT_OUTPUTS=/home/runner/work/files\ntype=oci,tar=true,\"dest=/home/runner/work/a,b.tar\"",
 		"INPUT_CACHE=type=local,src=/home/runner/work/c,dest=/home/runner/work/d", "INPUT_CACHE-TO=type=local,dest=/home/runner/work/e",
 		"INPUT_SECRET-FILES=token=/home/runner/work/token", "INPUT_SECRETS=path=/home/runner/work/token",
 		"INPUT_REPORT-DIR=/home/runner/work/report",
-	}, dir, mounts)
+	}, dir, Job{Mounts: mounts})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -93,7 +93,7 @@ func TestHostPathsThatAreLost(t *testing.T) {
 		"secret-files": "id=/lost/secret", "ssh": "default=/lost/key", "context": "/lost", "file": "/lost/Dockerfile",
 		"build-contexts": "docs=/lost", "buildkitd-config": "/lost/toml", "report-dir": "/lost/report",
 	} {
-		_, problems := ParseContained(nil, []string{"INPUT_" + strings.ToUpper(input) + "=" + value}, checkout(t), mounts)
+		_, problems := ParseJob(nil, []string{"INPUT_" + strings.ToUpper(input) + "=" + value}, checkout(t), Job{Mounts: mounts})
 		if got := problems.Error(); !strings.Contains(got, input+": ") || !strings.Contains(got, "is not mounted into this container\nhint: "+hintMounts) {
 			t.Errorf("%s: %s", input, got)
 		}
@@ -101,7 +101,7 @@ func TestHostPathsThatAreLost(t *testing.T) {
 			t.Errorf("%s: %d problems for one mistake:\n%s", input, n, problems)
 		}
 	}
-	_, problems := ParseContained(nil, []string{"INPUT_SSH=default", "SSH_AUTH_SOCK=/lost/agent"}, checkout(t), mounts)
+	_, problems := ParseJob(nil, []string{"INPUT_SSH=default", "SSH_AUTH_SOCK=/lost/agent"}, checkout(t), Job{Mounts: mounts})
 	if want := "ssh: line 1: the agent's socket is not mounted into this container\nhint: name a key instead: default=path"; problems.Error() != want {
 		t.Errorf("agent: %s", problems)
 	}

@@ -82,7 +82,6 @@ func TestGitToken(t *testing.T) {
 		{"context", []string{"INPUT_CONTEXT=" + repository}, "GIT_AUTH_TOKEN.github.com"},
 		{"short context", []string{"INPUT_CONTEXT=github.com/o/r"}, "GIT_AUTH_TOKEN.github.com"},
 		{"named context", []string{"INPUT_BUILD-CONTEXTS=x=" + repository + "#main:x"}, "GIT_AUTH_TOKEN.github.com"},
-		{"server", []string{"INPUT_CONTEXT=https://git.example:8443/o/r.git", "GITHUB_SERVER_URL=https://git.example:8443/"}, "GIT_AUTH_TOKEN.git.example:8443"},
 		{"checkout", nil, ""},
 		{"another host", []string{"INPUT_CONTEXT=https://github.com.evil.example/o/r.git"}, ""},
 		{"no repository", []string{"INPUT_CONTEXT=https://github.com/o/r/archive/main.tar.gz"}, ""},
@@ -101,5 +100,20 @@ func TestGitToken(t *testing.T) {
 				t.Errorf("secrets are %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// The token is for the server that the CI names.
+func TestGitTokenOfAServer(t *testing.T) {
+	t.Parallel()
+	job := Job{Repository: Repository{Server: "https://git.example:8443"}}
+	for context, want := range map[string][]Secret{
+		"https://git.example:8443/o/r.git": {{"GIT_AUTH_TOKEN.git.example:8443", "ghs_x"}},
+		repository:                         nil,
+	} {
+		v, problems := ParseJob(nil, []string{"INPUT_CONTEXT=" + context, "INPUT_GITHUB-TOKEN=ghs_x"}, checkout(t), job)
+		if len(problems) > 0 || !slices.Equal(v.Secrets, want) {
+			t.Errorf("%s: %v; %v", context, v.Secrets, problems)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package inputs
 
 import (
 	"cmp"
-	"encoding/json"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -13,46 +12,21 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 )
 
-// onGitHub tells whether GitHub Actions runs the step, or Gitea or Forgejo, which set
-// its variables.
-func (p *parser) onGitHub() bool { return p.env["GITHUB_ACTIONS"] == "true" }
-
-// server is the URL of the GitHub server, whose own when none is named.
-func (p *parser) server() string {
-	return strings.TrimRight(cmp.Or(p.env["GITHUB_SERVER_URL"], "https://github.com"), "/")
+// Repository is the one that a CI's job builds, as the CI names it. The zero value is for no CI.
+type Repository struct {
+	Server  string // URL of the GitHub server that github-token is for, without a slash at its end; "": github.com's
+	Actions bool   // what is not given has the defaults of docker/build-push-action
+	Context string // Git URL of the commit that runs, which {{defaultContext}} stands for; "" for none
+	Public  bool   // everybody may read it; false where that is not known
 }
+
+// server is the URL of the GitHub server.
+func (p *parser) server() string { return cmp.Or(p.repository.Server, "https://github.com") }
 
 // noCheckout tells whether the working directory is empty or missing.
 func (p *parser) noCheckout() bool {
 	entries, err := os.ReadDir(filepath.Clean(p.dir))
 	return len(entries) == 0 && (err == nil || os.IsNotExist(err))
-}
-
-// defaultContext is the Git URL of the commit that runs, as docker/build-push-action has
-// it (src/context.ts in docker/actions-toolkit), or "" outside GitHub.
-func (p *parser) defaultContext() string {
-	repository := p.env["GITHUB_REPOSITORY"]
-	if !p.onGitHub() || repository == "" {
-		return ""
-	}
-	context := p.server() + "/" + repository + ".git"
-	if ref := p.gitRef(); ref != "" {
-		context += "#" + ref
-	}
-	return context
-}
-
-// gitRef is the commit; for a pull request the ref of its merge with its base, which is
-// the only one to be fetched. A switch of the action's takes the pull request alone.
-func (p *parser) gitRef() string {
-	ref := p.env["GITHUB_REF"]
-	if !strings.HasPrefix(ref, "refs/pull/") {
-		return cmp.Or(p.env["GITHUB_SHA"], ref)
-	}
-	if merge, ok := strings.CutSuffix(ref, "/merge"); ok && p.env["DOCKER_DEFAULT_GIT_CONTEXT_PR_HEAD_REF"] == "true" {
-		return merge + "/head"
-	}
-	return ref
 }
 
 var defaultTemplate = regexp.MustCompile(`\{\{\s*defaultContext\s*\}\}`)
@@ -62,7 +36,7 @@ func (p *parser) expand(input string, line int, text string) (string, bool) {
 	if !defaultTemplate.MatchString(text) {
 		return text, true
 	}
-	context := p.defaultContext()
+	context := p.repository.Context
 	if context == "" {
 		p.report(input, line, "there is no default context outside GitHub Actions", "name the directory, or the repository's URL")
 		return "", false
@@ -103,18 +77,4 @@ func isRepository(host, place string) bool {
 	}
 	u, err := url.Parse(remote)
 	return err == nil && httpURL.MatchString(remote) && u.Host == host && u.User == nil
-}
-
-// isPublic tells whether GitHub's event says that the repository is public. An event
-// that cannot be read does not.
-func (p *parser) isPublic() bool {
-	content, err := os.ReadFile(p.env["GITHUB_EVENT_PATH"])
-	if err != nil {
-		return false
-	}
-	var event struct {
-		Repository struct{ Private *bool }
-	}
-	err = json.Unmarshal(content, &event)
-	return err == nil && event.Repository.Private != nil && !*event.Repository.Private
 }

@@ -2,7 +2,6 @@ package inputs
 
 import (
 	"path/filepath"
-	"slices"
 	"testing"
 )
 
@@ -11,7 +10,6 @@ import (
 func TestDefaultContext(t *testing.T) {
 	t.Parallel()
 	empty, missing, full := t.TempDir(), filepath.Join(t.TempDir(), "gone"), checkout(t)
-	merge := "GITHUB_REF=refs/pull/3/merge"
 	for _, tt := range []struct {
 		name, dir     string
 		environ       []string
@@ -22,16 +20,12 @@ func TestDefaultContext(t *testing.T) {
 		{"checkout", full, nil, ".", "Dockerfile"},
 		{"context is given", full, []string{"INPUT_CONTEXT=."}, ".", "Dockerfile"},
 		{"file", empty, []string{"INPUT_FILE=docker/Dockerfile"}, repository + "#abc", "docker/Dockerfile"},
-		{"pull request", empty, []string{merge}, repository + "#refs/pull/3/merge", "Dockerfile"},
-		{"head of a pull request", empty, []string{merge, "DOCKER_DEFAULT_GIT_CONTEXT_PR_HEAD_REF=true"}, repository + "#refs/pull/3/head", "Dockerfile"},
-		{"no commit", empty, []string{"GITHUB_SHA="}, repository + "#refs/heads/main", "Dockerfile"},
-		{"server", empty, []string{"GITHUB_SERVER_URL=https://git.example:8443"}, "https://git.example:8443/o/r.git#abc", "Dockerfile"},
 		{"template", full, []string{"INPUT_CONTEXT={{defaultContext}}:app"}, repository + "#abc:app", "Dockerfile"},
 		{"template with blanks", full, []string{"INPUT_CONTEXT={{ defaultContext }}"}, repository + "#abc", "Dockerfile"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			v, problems := Parse(nil, slices.Concat(github(t, "true"), tt.environ), tt.dir)
+			v, problems := ParseJob(nil, tt.environ, tt.dir, github)
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
