@@ -73,19 +73,7 @@ func configManifest(config []byte, r Record) (Manifest, error) {
 	if err := json.Unmarshal(config, &doc); err != nil {
 		return Manifest{}, fmt.Errorf("parse cache config: %w", err)
 	}
-	image := ocispecs.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: ocispecs.MediaTypeImageManifest,
-		Config: ocispecs.Descriptor{
-			MediaType: cacheconfig.CacheConfigMediaTypeV0,
-			Digest:    digest.FromBytes(config),
-			Size:      int64(len(config)),
-		},
-		Layers: []ocispecs.Descriptor{},
-	}
-	if r != (Record{}) {
-		image.Annotations = r.annotations()
-	}
+	var layers []ocispecs.Descriptor
 	named := map[digest.Digest]bool{}
 	for _, l := range doc.Layers {
 		if named[l.Blob] {
@@ -96,18 +84,38 @@ func configManifest(config []byte, r Record) (Manifest, error) {
 		if err != nil {
 			return Manifest{}, fmt.Errorf("parse cache config: layer %q: %w", l.Blob, err)
 		}
-		image.Layers = append(image.Layers, desc)
+		layers = append(layers, desc)
 	}
-	raw, err := json.Marshal(image)
-	if err != nil {
-		return Manifest{}, fmt.Errorf("parse cache config: %w", err)
-	}
-	m, err := ParseManifest(raw, image.MediaType)
+	m, err := NewManifest(config, layers, r)
 	if err != nil {
 		return Manifest{}, err
 	}
 	m.Config, m.Inline = ocispecs.Descriptor{}, config
 	return m, nil
+}
+
+// NewManifest is the image manifest that BuildKit's registry exporter would write of a
+// cache config and its layers (v0.33.1, cache/remotecache/export.go, Finalize), with the
+// record; the zero value leaves that out.
+func NewManifest(config []byte, layers []ocispecs.Descriptor, r Record) (Manifest, error) {
+	image := ocispecs.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispecs.MediaTypeImageManifest,
+		Config: ocispecs.Descriptor{
+			MediaType: cacheconfig.CacheConfigMediaTypeV0,
+			Digest:    digest.FromBytes(config),
+			Size:      int64(len(config)),
+		},
+		Layers: append([]ocispecs.Descriptor{}, layers...),
+	}
+	if r != (Record{}) {
+		image.Annotations = r.annotations()
+	}
+	raw, err := json.Marshal(image)
+	if err != nil {
+		return Manifest{}, fmt.Errorf("write cache manifest: %w", err)
+	}
+	return ParseManifest(raw, image.MediaType)
 }
 
 func layerDescriptor(l cacheconfig.CacheLayer) (ocispecs.Descriptor, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"io"
 	"maps"
@@ -53,13 +54,26 @@ func backend(t testing.TB, o backends.Options, line string) backends.Backend {
 	return caches[0]
 }
 
-// settled reads the scopes of a plan to the end.
-func settled(ctx context.Context, caches []backends.Keeper, p scope.Plan, timeout time.Duration) []backends.Source {
-	sources := backends.Read(ctx, caches, p, timeout)
-	for i := range sources {
-		sources[i].Settle()
+// verified reads the scopes of a plan, and waits for the check of their blobs.
+func verified(ctx context.Context, caches []backends.Keeper, p scope.Plan, timeout time.Duration) []backends.Reading {
+	readings := backends.Read(ctx, caches, p, timeout)
+	for i := range readings {
+		readings[i].Err = readings[i].Verify()
 	}
-	return sources
+	return readings
+}
+
+// The outcomes of a reading.
+const loaded, absent, failed = "loaded", "absent", "failed"
+
+func outcome(r backends.Reading) string {
+	switch {
+	case r.Err == nil:
+		return loaded
+	case errors.Is(r.Err, backends.ErrAbsent):
+		return absent
+	}
+	return failed
 }
 
 // local is the place that a cache in dir is written to; more are further attributes.

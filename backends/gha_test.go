@@ -242,13 +242,13 @@ func TestGHAVerbatim(t *testing.T) {
 		"type=registry,ref=ghcr.io/o/app":           " ref=ghcr.io/o/app",
 		"type=gha,token=t,url=https://x.example/y/": " token=t url=https://x.example/y/ version=1",
 	} {
-		sources, _, _ := backends.Verbatim(lines(line), nil, backends.Options{Getenv: onRunner("t")})
-		if got := attrsText(sources[0].Entry.Attrs); got != want {
+		imports, _, _ := backends.Verbatim(lines(line), nil, backends.Options{Getenv: onRunner("t")})
+		if got := attrsText(imports[0].Attrs); got != want {
 			t.Errorf("%s: attributes%s, want%s", line, got, want)
 		}
 	}
-	sources, _, _ := backends.Verbatim(lines("gha"), nil, backends.Options{Getenv: onRunner("canary"), Builder: at("tcp://build.example:1234")})
-	if got := attrsText(sources[0].Entry.Attrs); got != "" {
+	imports, _, _ := backends.Verbatim(lines("gha"), nil, backends.Options{Getenv: onRunner("canary"), Builder: at("tcp://build.example:1234")})
+	if got := attrsText(imports[0].Attrs); got != "" {
 		t.Errorf("over plain tcp go%s", got)
 	}
 }

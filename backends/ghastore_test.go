@@ -75,8 +75,8 @@ func TestGHAStore(t *testing.T) {
 					t.Errorf("layer %d is not %q", i, content)
 				}
 			}
-			if s := settled(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]; s.State != backends.Loaded {
-				t.Errorf("state %s, error %v", s.State, s.Err)
+			if s := verified(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]; outcome(s) != loaded {
+				t.Errorf("state %s, error %v", outcome(s), s.Err)
 			}
 			if _, err := store.Open(t.Context(), digest.FromString("nothing"), 0); !errors.Is(err, backends.ErrAbsent) {
 				t.Errorf("a missing blob: %v", err)
@@ -315,8 +315,8 @@ func TestGHALists(t *testing.T) {
 		t.Helper()
 		server.Requests()
 		keeper := gha(t, env, ",ghtoken=any")
-		if s := settled(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]; s.State != backends.Loaded {
-			t.Errorf("state %s, error %v", s.State, s.Err)
+		if s := verified(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]; outcome(s) != loaded {
+			t.Errorf("state %s, error %v", outcome(s), s.Err)
 		}
 		for _, r := range server.Requests() {
 			if strings.HasPrefix(r, "list ") {
@@ -360,8 +360,8 @@ func TestGHAReadsAtOnce(t *testing.T) {
 	env["ACTIONS_RESULTS_URL"] = "http://" + testkit.Delay(t, strings.TrimPrefix(server.URL, "http://"), roundTrip)
 	server.Requests()
 	began := time.Now()
-	for _, s := range settled(t.Context(), []backends.Keeper{gha(t, env, "")}, p, time.Minute) {
-		if s.State != backends.Loaded {
+	for _, s := range verified(t.Context(), []backends.Keeper{gha(t, env, "")}, p, time.Minute) {
+		if outcome(s) != loaded {
 			t.Errorf("%s: %v", s.Name, s.Err)
 		}
 	}

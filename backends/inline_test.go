@@ -135,9 +135,9 @@ func TestInline(t *testing.T) {
 				t.Fatal(err)
 			}
 			plan := scope.Plan{Read: []scope.Source{{Name: n}}}
-			s := settled(t.Context(), []backends.Keeper{c}, plan, time.Minute)[0]
-			if s.State != backends.Loaded || s.Manifest.Descriptor().Digest != test.image.Descriptor().Digest {
-				t.Fatalf("%s: %v, %s", s.State, s.Err, s.Manifest.Descriptor().Digest)
+			s := verified(t.Context(), []backends.Keeper{c}, plan, time.Minute)[0]
+			if outcome(s) != loaded || s.Manifest.Descriptor().Digest != test.image.Descriptor().Digest {
+				t.Fatalf("%s: %v, %s", outcome(s), s.Err, s.Manifest.Descriptor().Digest)
 			}
 			checkLayers(t, s.Config)
 			cache := asImported(t, s.Manifest)
@@ -240,8 +240,8 @@ func TestInlineElsewhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		plan := scope.Plan{Read: []scope.Source{{Name: n}}}
-		if s := settled(t.Context(), []backends.Keeper{c}, plan, time.Minute)[0]; s.State != backends.Loaded || s.Manifest.Descriptor().Digest != image.Descriptor().Digest {
-			t.Errorf("%s: %v", s.State, s.Err)
+		if s := verified(t.Context(), []backends.Keeper{c}, plan, time.Minute)[0]; outcome(s) != loaded || s.Manifest.Descriptor().Digest != image.Descriptor().Digest {
+			t.Errorf("%s: %v", outcome(s), s.Err)
 		}
 	}
 }

@@ -133,12 +133,8 @@ func (l *Layout) Open(_ context.Context, d digest.Digest, offset int64) (io.Read
 
 // Put implements [Store].
 func (l *Layout) Put(_ context.Context, desc ocispecs.Descriptor, r io.Reader) error {
-	verifier := desc.Digest.Verifier()
 	err := l.write(l.blob(desc.Digest), func(w io.Writer) error {
-		n, err := io.Copy(io.MultiWriter(w, verifier), r)
-		if err == nil && (n != desc.Size || !verifier.Verified()) {
-			err = fmt.Errorf("content of %d bytes does not match %s of %d bytes", n, desc.Digest, desc.Size)
-		}
+		_, err := io.Copy(w, Verify(r, desc))
 		return err
 	})
 	if err != nil {

@@ -288,33 +288,33 @@ func TestLayoutFaults(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		damage func(dir, manifest string) error
-		state  backends.State
+		state  string
 	}{
-		{"none", func(dir, manifest string) error { return nil }, backends.Loaded},
-		{"directory gone", func(dir, manifest string) error { return os.RemoveAll(dir) }, backends.Absent},
-		{"index gone", func(dir, manifest string) error { return os.Remove(filepath.Join(dir, "index.json")) }, backends.Absent},
+		{"none", func(dir, manifest string) error { return nil }, loaded},
+		{"directory gone", func(dir, manifest string) error { return os.RemoveAll(dir) }, absent},
+		{"index gone", func(dir, manifest string) error { return os.Remove(filepath.Join(dir, "index.json")) }, absent},
 		{"index damaged", func(dir, manifest string) error {
 			return os.WriteFile(filepath.Join(dir, "index.json"), []byte(`{"manifests":[`), 0o644)
-		}, backends.Failed},
-		{"index empty", func(dir, manifest string) error { return os.Truncate(filepath.Join(dir, "index.json"), 0) }, backends.Failed},
+		}, failed},
+		{"index empty", func(dir, manifest string) error { return os.Truncate(filepath.Join(dir, "index.json"), 0) }, failed},
 		{"index names no digest", func(dir, manifest string) error {
 			return os.WriteFile(filepath.Join(dir, "index.json"), []byte(`{"manifests":[{"digest":"../../etc/passwd","annotations":{"org.opencontainers.image.ref.name":"b-main"}}]}`), 0o644)
-		}, backends.Failed},
+		}, failed},
 		{"index unreadable", func(dir, manifest string) error {
 			index := filepath.Join(dir, "index.json")
 			return errors.Join(os.Remove(index), os.Mkdir(index, 0o755))
-		}, backends.Failed},
+		}, failed},
 		{"directory is a file", func(dir, manifest string) error {
 			return errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o644))
-		}, backends.Failed},
-		{"manifest gone", func(dir, manifest string) error { return os.Remove(manifest) }, backends.Failed},
-		{"manifest damaged", func(dir, manifest string) error { return os.WriteFile(manifest, []byte("{}"), 0o644) }, backends.Failed},
+		}, failed},
+		{"manifest gone", func(dir, manifest string) error { return os.Remove(manifest) }, failed},
+		{"manifest damaged", func(dir, manifest string) error { return os.WriteFile(manifest, []byte("{}"), 0o644) }, failed},
 		{"another manifest", func(dir, manifest string) error {
 			raw, err := os.ReadFile(manifest)
 			return errors.Join(err, os.WriteFile(manifest, append(raw, '\n'), 0o644))
-		}, backends.Failed},
-		{"layer gone", func(dir, manifest string) error { return os.Remove(blobPath(dir, digest.FromString("one"))) }, backends.Failed},
-		{"layer cut off", func(dir, manifest string) error { return os.Truncate(blobPath(dir, digest.FromString("one")), 1) }, backends.Failed},
+		}, failed},
+		{"layer gone", func(dir, manifest string) error { return os.Remove(blobPath(dir, digest.FromString("one"))) }, failed},
+		{"layer cut off", func(dir, manifest string) error { return os.Truncate(blobPath(dir, digest.FromString("one")), 1) }, failed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -328,9 +328,9 @@ func TestLayoutFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			keeper := backend(t, backends.Options{}, "type=local,dest="+dir).(backends.Keeper)
-			s := settled(t.Context(), []backends.Keeper{keeper}, scope.Plan{Read: []scope.Source{{Name: "b-main"}}}, time.Minute)[0]
-			if s.State != test.state || (s.Err == nil) != (test.state == backends.Loaded) {
-				t.Errorf("%s: %v", s.State, s.Err)
+			s := verified(t.Context(), []backends.Keeper{keeper}, scope.Plan{Read: []scope.Source{{Name: "b-main"}}}, time.Minute)[0]
+			if outcome(s) != test.state {
+				t.Errorf("%s: %v", outcome(s), s.Err)
 			}
 		})
 	}

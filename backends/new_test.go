@@ -327,7 +327,7 @@ func TestLocalDirs(t *testing.T) {
 
 func TestVerbatim(t *testing.T) {
 	t.Parallel()
-	sources, destinations, inline := backends.Verbatim(
+	imports, exports, inline := backends.Verbatim(
 		lines("type=registry,ref=ghcr.io/o/app:main", "type=gha,scope=x,token=canary"),
 		lines("type=s3,bucket=b,secret_access_key=canary,ignore-error=false", "inline", "type=local,dest=/c,ignore-error=true"),
 		backends.Options{},
@@ -336,16 +336,16 @@ func TestVerbatim(t *testing.T) {
 		t.Error("the inline cache is not seen")
 	}
 	var got bytes.Buffer
-	for _, s := range sources {
-		fmt.Fprintf(&got, "%s: %s%s\n", s, s.Entry.Type, attrsText(s.Entry.Attrs))
+	for _, e := range imports {
+		fmt.Fprintf(&got, "%s: %s%s\n", backends.Label(e), e.Type, attrsText(e.Attrs))
 	}
-	for _, d := range destinations {
-		fmt.Fprintf(&got, "%s %t: %s%s\n", d.Caches, d.Strict, d.Entry.Type, attrsText(d.Entry.Attrs))
+	for _, e := range exports {
+		fmt.Fprintf(&got, "%s %t: %s%s\n", backends.Label(e.Entry), e.Strict, e.Entry.Type, attrsText(e.Entry.Attrs))
 	}
 	const want = `registry ghcr.io/o/app:main: registry ref=ghcr.io/o/app:main
 gha x: gha scope=x token=canary
-[s3 b] [true]: s3 bucket=b secret_access_key=canary
-[local /c] [false]: local dest=/c
+s3 b true: s3 bucket=b secret_access_key=canary
+local /c false: local dest=/c
 `
 	if got.String() != want {
 		t.Errorf("got\n%swant\n%s", got.String(), want)

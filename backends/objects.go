@@ -150,7 +150,7 @@ func (o *objects) size(ctx context.Context, key string) (int64, error) {
 // an object.
 func (o *objects) Put(ctx context.Context, desc ocispecs.Descriptor, r io.Reader) error {
 	key := o.blobKey(desc.Digest)
-	if err := o.putBlob(ctx, key, desc, verify(r, desc)); err != nil {
+	if err := o.putBlob(ctx, key, desc, Verify(r, desc)); err != nil {
 		return o.fault("write", key, err)
 	}
 	return nil
@@ -204,27 +204,5 @@ func (o *objects) config(ctx context.Context, desc ocispecs.Descriptor) ([]byte,
 		return nil, err
 	}
 	defer blob.Close()
-	return io.ReadAll(verify(io.LimitReader(blob, maxObjectDocument), desc))
-}
-
-// verified reads a blob to its end, which it reaches only if the content was right.
-type verified struct {
-	from     io.Reader
-	desc     ocispecs.Descriptor
-	verifier digest.Verifier
-	read     int64
-}
-
-func verify(from io.Reader, desc ocispecs.Descriptor) *verified {
-	return &verified{from: from, desc: desc, verifier: desc.Digest.Verifier()}
-}
-
-func (v *verified) Read(p []byte) (int, error) {
-	n, err := v.from.Read(p)
-	v.read += int64(n)
-	_, _ = v.verifier.Write(p[:n]) // a hash never fails
-	if v.read > v.desc.Size || errors.Is(err, io.EOF) && (v.read != v.desc.Size || !v.verifier.Verified()) {
-		return n, fmt.Errorf("content does not match %s of %d bytes", v.desc.Digest, v.desc.Size)
-	}
-	return n, err
+	return io.ReadAll(Verify(io.LimitReader(blob, maxObjectDocument), desc))
 }

@@ -67,9 +67,9 @@ func objectsStore(t *testing.T, server testkit.ObjectServer) {
 			t.Errorf("layer %d is not %q", i, content)
 		}
 	}
-	sources := settled(t.Context(), []backends.Keeper{backend(t, backends.Options{}, line).(backends.Keeper)}, plan("b-main"), time.Minute)
-	if s := sources[0]; s.State != backends.Loaded || !bytes.Equal(s.Config, got.Inline) {
-		t.Errorf("state %s, error %v", s.State, s.Err)
+	sources := verified(t.Context(), []backends.Keeper{backend(t, backends.Options{}, line).(backends.Keeper)}, plan("b-main"), time.Minute)
+	if s := sources[0]; outcome(s) != loaded || !bytes.Equal(s.Config, got.Inline) {
+		t.Errorf("state %s, error %v", outcome(s), s.Err)
 	}
 	// The config is no blob here.
 	var keys []string
@@ -269,8 +269,8 @@ func TestObjectsDamaged(t *testing.T) { onEachServer(t, objectsDamaged) }
 
 func objectsDamaged(t *testing.T, server testkit.ObjectServer) {
 	keeper := backend(t, backends.Options{}, server.Line("")).(backends.Keeper)
-	state := func() backends.Source {
-		return settled(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]
+	state := func() backends.Reading {
+		return verified(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]
 	}
 	store, c := objects(t, server.Line("")), newCache(t, imageManifest, "one", "two")
 	c.put(t, store)
@@ -278,11 +278,11 @@ func objectsDamaged(t *testing.T, server testkit.ObjectServer) {
 		t.Fatal(err)
 	}
 	server.Remove(t, "blobs/"+c.Layers[1].Digest.String())
-	if s := state(); s.State != backends.Failed || !strings.Contains(s.Err.Error(), "1 of 2 blobs are gone") {
-		t.Errorf("state %s, error %v", s.State, s.Err)
+	if s := state(); outcome(s) != failed || !strings.Contains(s.Err.Error(), "1 of 2 blobs are gone") {
+		t.Errorf("state %s, error %v", outcome(s), s.Err)
 	}
 	server.Write(t, "manifests/b-main", `{"layers":[`)
-	if s := state(); s.State != backends.Failed || !strings.Contains(s.Err.Error(), "parse cache config") {
-		t.Errorf("state %s, error %v", s.State, s.Err)
+	if s := state(); outcome(s) != failed || !strings.Contains(s.Err.Error(), "parse cache config") {
+		t.Errorf("state %s, error %v", outcome(s), s.Err)
 	}
 }

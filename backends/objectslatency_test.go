@@ -34,8 +34,8 @@ func objectsReadAtOnce(t *testing.T, server testkit.ObjectServer) {
 	far := testkit.Delay(t, server.Address(), roundTrip)
 	keeper := backend(t, backends.Options{}, server.At(far)).(backends.Keeper)
 	began := time.Now()
-	for _, s := range settled(t.Context(), []backends.Keeper{keeper}, p, time.Minute) {
-		if s.State != backends.Loaded {
+	for _, s := range verified(t.Context(), []backends.Keeper{keeper}, p, time.Minute) {
+		if outcome(s) != loaded {
 			t.Errorf("%s: %v", s.Name, s.Err)
 		}
 	}
@@ -56,8 +56,8 @@ func objectsSilent(t *testing.T, server testkit.ObjectServer) {
 	}
 	defer l.Close()
 	keeper := backend(t, backends.Options{}, server.At(l.Addr().String())).(backends.Keeper)
-	s := settled(t.Context(), []backends.Keeper{keeper}, plan("b-main"), 50*time.Millisecond)[0]
-	if s.State != backends.Failed || !strings.Contains(s.Err.Error(), "no answer within 50ms") {
-		t.Errorf("state %s, error %v", s.State, s.Err)
+	s := verified(t.Context(), []backends.Keeper{keeper}, plan("b-main"), 50*time.Millisecond)[0]
+	if outcome(s) != failed || !strings.Contains(s.Err.Error(), "no answer within 50ms") {
+		t.Errorf("state %s, error %v", outcome(s), s.Err)
 	}
 }

@@ -8,169 +8,101 @@ import (
 	"sync"
 	"time"
 
-	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// State is what became of a source.
-type State string
-
-// A source is loaded when its cache was there and, once it is settled, whole; absent when
-// there was certainly none; and failed in every other case.
-const (
-	Loaded State = "loaded"
-	Absent State = "absent"
-	Failed State = "failed"
-)
-
-// Source is one scope of one cache that a build reads, and what came of it.
-type Source struct {
+// Reading is what was found when the scope of one cache was read.
+type Reading struct {
 	scope.Source
-	From     Keeper // the cache; nil for an entry of the user's own (cache-from)
-	State    State
-	Err      error    // why it failed or is absent; nil when loaded
-	Manifest Manifest // the zero value unless loaded
-	Config   []byte   // the cache config as JSON (BuildKit's cache/remotecache/v1/types); nil unless loaded
+	From     Keeper   // the cache
+	Manifest Manifest // the zero value when Err is not nil
+	Config   []byte   // the cache config as JSON (BuildKit's cache/remotecache/v1/types); nil when Err is not nil
+	Err      error    // why there is no manifest and config; an [ErrAbsent] when there is certainly no cache
 
-	// Entry is the import as the user wrote it, when From is nil.
-	Entry client.CacheOptionsEntry
-
-	whole func() error // waits for the answer whether all blobs are there; nil when nobody has asked
+	verified func() error // waits for the check of the blobs; nil when it is known to be good
 }
 
-// String names the source's cache for people.
-func (s Source) String() string {
-	if s.From == nil {
-		return Label(s.Entry)
+// Verify waits until it is known whether the store has all blobs of the cache. The error is
+// Err where the cache was not read, and an [ErrGone] where blobs are certainly not there.
+func (r Reading) Verify() error {
+	if r.Err != nil || r.verified == nil {
+		return r.Err
 	}
-	return s.From.String()
+	return r.verified()
 }
 
-// Exported is what a build made, as far as it is known when its cache is exported.
-type Exported struct {
-	Content  string        // what stands for the result's content; see [ResultKey]
-	Image    digest.Digest // the image or index; "" when none was made
-	Manifest digest.Digest // the cache manifest that BuildKit sent; "" before and for an inline cache
-}
-
-// Destination is one place that a build's cache is exported to. BuildKit sends
-// the cache once for each, and a Destination may pass it on to several caches.
-type Destination struct {
-	Name scope.Name
-	// Caches names the caches behind this place, in the order of Commit's results.
-	Caches []string
-	// Entry is BuildKit's export entry; its Type is "" when there is nothing to
-	// send, because the cache travels in the image.
-	Entry client.CacheOptionsEntry
-	// Silent: BuildKit does not say which manifest it sent.
-	Silent bool
-	// Unchanged reports whether every cache behind this place holds this already.
-	// A nil Unchanged means no.
-	Unchanged func(Exported) bool
-	// Commit makes what was sent the scope's cache, with a record, and returns one
-	// error (or nil) for each of Caches. It is called only after a successful
-	// export. A nil Commit means that the export itself was all.
-	Commit func(context.Context, Exported) []error
-	// Strict reports, for each of Caches, whether a failure fails the step.
-	Strict []bool
-	// Refused says why nothing is sent; nil when it is.
-	Refused error
-}
-
-// Read looks up every scope of the plan in every cache that can be read, in
-// parallel and for at most timeout altogether, and returns them nearest scope
-// first, caches in their order. A source that could not be read within the time
-// has failed. Whether the blobs of those that are loaded are there is still being asked
-// then, until ctx or the time ends: [Source.Settle].
-func Read(ctx context.Context, caches []Keeper, plan scope.Plan, timeout time.Duration) []Source {
+// Read reads every scope of the plan from every cache, in parallel and for at most
+// timeout altogether, and returns the readings nearest scope first, caches in their order.
+// It returns when the manifests and configs are read. The checks of the blobs go on until
+// they are done, ctx ends or the time is over; [Reading.Verify] waits for them.
+func Read(ctx context.Context, caches []Keeper, plan scope.Plan, timeout time.Duration) []Reading {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s (probe-timeout)", timeout))
-	var sources []Source
+	var readings []Reading
 	for _, s := range plan.Read {
 		for _, c := range caches {
-			sources = append(sources, Source{Source: s, From: c})
+			readings = append(readings, Reading{Source: s, From: c})
 		}
 	}
 	var loading, checking sync.WaitGroup
-	for i := range sources {
-		loading.Go(func() { sources[i].read(ctx, &checking) })
+	for i := range readings {
+		loading.Go(func() { readings[i].read(ctx, &checking) })
 	}
 	loading.Wait()
 	go func() {
 		checking.Wait()
 		cancel()
 	}()
-	return sources
+	return readings
 }
 
-// Settle waits until it is known whether a loaded cache is whole. Where it is not, the
-// source is no longer loaded.
-func (s *Source) Settle() {
-	if s.State == Loaded && s.whole != nil {
-		s.fail(s.whole())
-	}
-}
-
-// fail marks a source, unless there is no error.
-func (s *Source) fail(err error) {
-	if err == nil {
-		return
-	}
-	s.State, s.Err = Failed, err
-	if errors.Is(err, ErrAbsent) {
-		s.State = Absent
-	}
-	s.Manifest, s.Config = Manifest{}, nil
-}
-
-// read loads the cache, and has it checked meanwhile.
-func (s *Source) read(ctx context.Context, checking *sync.WaitGroup) {
+// read loads the manifest and the config, and begins the check of the blobs meanwhile.
+func (r *Reading) read(ctx context.Context, checking *sync.WaitGroup) {
 	timely := func(err error) error {
 		if err != nil && ctx.Err() != nil && !errors.Is(err, ErrAbsent) {
 			return context.Cause(ctx)
 		}
 		return err
 	}
-	s.State = Loaded
-	store := s.From.Scopes()
-	m, err := store.Manifest(ctx, s.Name)
+	store := r.From.Scopes()
+	m, err := store.Manifest(ctx, r.Name)
 	if err == nil && m.Config.Digest == "" && m.Inline == nil {
 		err = errors.New("what is there is no cache")
 	}
-	if err != nil {
-		s.fail(timely(err))
+	if r.Err = timely(err); err != nil {
 		return
 	}
 	checked := make(chan error, 1)
 	checking.Go(func() { checked <- timely(checkWhole(ctx, store, m)) })
-	s.Manifest, s.whole = m, sync.OnceValue(func() error { return <-checked })
-	if s.Config = m.Inline; s.Config == nil {
-		s.Config, err = readBlob(ctx, store, m.Config)
-		s.fail(timely(err))
+	r.verified = sync.OnceValue(func() error { return <-checked })
+	config := m.Inline
+	if config == nil {
+		config, err = readBlob(ctx, store, m.Config)
+		r.Err = timely(err)
+	}
+	if r.Err == nil {
+		r.Manifest, r.Config = m, config
 	}
 }
 
-// readBlob reads a small blob whole, and believes it only if it is what it should be.
-// That it is absent says nothing of the scope, which is there, and broken.
+// readBlob reads a small blob whole and verifies it. Its errors are never an [ErrAbsent]:
+// a scope whose config is absent is there, and broken.
 func readBlob(ctx context.Context, store Scopes, desc ocispecs.Descriptor) ([]byte, error) {
 	if desc.Size > MaxConfig {
 		return nil, fmt.Errorf("%s of %d bytes is larger than the %d that BuildKit imports", desc.Digest, desc.Size, MaxConfig)
 	}
 	blob, err := store.Open(ctx, desc.Digest, 0)
 	if err != nil {
-		return nil, fmt.Errorf("config %s cannot be read: %v", desc.Digest, err) //nolint:errorlint // it is not ErrAbsent any more
+		return nil, fmt.Errorf("config %s cannot be read: %v", desc.Digest, err) //nolint:errorlint // it must not be an ErrAbsent
 	}
 	defer blob.Close()
-	content, err := io.ReadAll(io.LimitReader(blob, desc.Size))
-	if err != nil {
-		return nil, err
-	}
-	if digest.FromBytes(content) != desc.Digest {
+	content, err := io.ReadAll(Verify(io.LimitReader(blob, desc.Size), desc))
+	if errors.Is(err, ErrMismatch) {
 		return nil, fmt.Errorf("config %s is damaged", desc.Digest)
 	}
-	return content, nil
+	return content, err
 }
 
 // MaxConfig is the largest cache config that BuildKit imports (v0.33.1,

@@ -88,8 +88,8 @@ func TestReadOrder(t *testing.T) {
 	c := newCache(t, imageManifest, "one")
 	plan := scope.Plan{Read: []scope.Source{{Name: "b-feature", Why: "own branch"}, readMain.Read[0]}}
 	var got strings.Builder
-	for _, s := range settled(t.Context(), []backends.Keeper{keeper{name: "near", scopes: shelved(c)}, keeper{name: "far", scopes: shelf{}}}, plan, time.Minute) {
-		fmt.Fprintf(&got, "%s %s (%s): %s %v, %d layers, %d bytes\n", s, s.Name, s.Why, s.State, errors.Is(s.Err, backends.ErrAbsent), len(s.Manifest.Layers), len(s.Config))
+	for _, s := range verified(t.Context(), []backends.Keeper{keeper{name: "near", scopes: shelved(c)}, keeper{name: "far", scopes: shelf{}}}, plan, time.Minute) {
+		fmt.Fprintf(&got, "%s %s (%s): %s %v, %d layers, %d bytes\n", s.From, s.Name, s.Why, outcome(s), errors.Is(s.Err, backends.ErrAbsent), len(s.Manifest.Layers), len(s.Config))
 	}
 	want := fmt.Sprintf(`near b-feature (own branch): absent true, 0 layers, 0 bytes
 far b-feature (own branch): absent true, 0 layers, 0 bytes
@@ -109,14 +109,14 @@ func TestReadTimeout(t *testing.T) {
 		keeper{name: "good", scopes: shelved(c)},
 		keeper{name: "mute", scopes: mute{shelved(c)}},
 	}
-	sources := settled(t.Context(), caches, readMain, 50*time.Millisecond)
-	for i, want := range []backends.State{backends.Failed, backends.Loaded, backends.Failed} {
-		if s := sources[i]; s.State != want || s.State == backends.Failed && s.Err.Error() != "no answer within 50ms (probe-timeout)" {
-			t.Errorf("%s is %s: %v", s, s.State, s.Err)
+	sources := verified(t.Context(), caches, readMain, 50*time.Millisecond)
+	for i, want := range []string{failed, loaded, failed} {
+		if s := sources[i]; outcome(s) != want || outcome(s) == failed && s.Err.Error() != "no answer within 50ms (probe-timeout)" {
+			t.Errorf("%s is %s: %v", s.From, outcome(s), s.Err)
 		}
 	}
-	if s := sources[2]; s.Config != nil || s.Manifest.Raw != nil {
-		t.Error("a source that failed still has its content")
+	if s := sources[0]; s.Config != nil || s.Manifest.Raw != nil {
+		t.Error("a reading that failed has content")
 	}
 }
 
@@ -125,9 +125,9 @@ func TestReadCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("stopped by the user")
 	cancel(cause)
-	s := settled(ctx, []backends.Keeper{keeper{scopes: silent{}}}, readMain, time.Minute)[0]
-	if s.State != backends.Failed || !errors.Is(s.Err, cause) {
-		t.Errorf("%s: %v", s.State, s.Err)
+	s := verified(ctx, []backends.Keeper{keeper{scopes: silent{}}}, readMain, time.Minute)[0]
+	if outcome(s) != failed || !errors.Is(s.Err, cause) {
+		t.Errorf("%s: %v", outcome(s), s.Err)
 	}
 }
 
@@ -152,9 +152,9 @@ func TestReadFaults(t *testing.T) {
 			t.Parallel()
 			c := newCache(t, imageManifest, "one", "two")
 			test.damage(&c)
-			s := settled(t.Context(), []backends.Keeper{keeper{scopes: shelved(c)}}, readMain, time.Minute)[0]
-			if s.State != backends.Failed || s.Err == nil || errors.Is(s.Err, backends.ErrAbsent) || !strings.Contains(s.Err.Error(), test.want) {
-				t.Errorf("%s: %v", s.State, s.Err)
+			s := verified(t.Context(), []backends.Keeper{keeper{scopes: shelved(c)}}, readMain, time.Minute)[0]
+			if outcome(s) != failed || s.Err == nil || errors.Is(s.Err, backends.ErrAbsent) || !strings.Contains(s.Err.Error(), test.want) {
+				t.Errorf("%s: %v", outcome(s), s.Err)
 			}
 		})
 	}
@@ -165,8 +165,8 @@ func TestReadLargeConfig(t *testing.T) {
 	t.Parallel()
 	c := newCache(t, imageManifest, "one")
 	c.Config = c.add(cacheconfig.CacheConfigMediaTypeV0, bytes.Repeat([]byte(" "), 1<<20))
-	s := settled(t.Context(), []backends.Keeper{keeper{scopes: shelved(c)}}, readMain, time.Minute)[0]
-	if s.State != backends.Loaded || len(s.Config) != 1<<20 {
-		t.Errorf("%s: %v, config of %d bytes", s.State, s.Err, len(s.Config))
+	s := verified(t.Context(), []backends.Keeper{keeper{scopes: shelved(c)}}, readMain, time.Minute)[0]
+	if outcome(s) != loaded || len(s.Config) != 1<<20 {
+		t.Errorf("%s: %v, config of %d bytes", outcome(s), s.Err, len(s.Config))
 	}
 }

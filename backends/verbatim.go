@@ -9,14 +9,20 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// Verbatim passes the caches of cache-from and cache-to on as they are: no branch
-// is added, nothing is read beforehand, and what BuildKit does with them it does.
+// Export is an entry of cache-to.
+type Export struct {
+	Entry  client.CacheOptionsEntry
+	Strict bool // a failed export fails the step (ignore-error=false)
+}
+
+// Verbatim passes the caches of cache-from and cache-to on as they are: no branch is
+// added, and BuildKit alone reads and writes them.
 // GitHub's cache gets what is not given from the runner, as buildx does (v0.37.0,
 // build/opt.go, addGithubToken), but for a builder that is reached over plain tcp://.
 // An inline cache is a property of the build; inline reports whether there is one.
-func Verbatim(from, to []inputs.Cache, o Options) (sources []Source, destinations []Destination, inline bool) {
+func Verbatim(from, to []inputs.Cache, o Options) (imports []client.CacheOptionsEntry, exports []Export, inline bool) {
 	for _, c := range from {
-		sources = append(sources, Source{State: Absent, Entry: verbatim(c, o)})
+		imports = append(imports, verbatim(c, o))
 	}
 	for _, c := range to {
 		if c.Type == "inline" {
@@ -26,13 +32,9 @@ func Verbatim(from, to []inputs.Cache, o Options) (sources []Source, destination
 		entry := verbatim(c, o)
 		// BuildKit would swallow the error that the report is to show.
 		delete(entry.Attrs, "ignore-error")
-		destinations = append(destinations, Destination{
-			Caches: []string{Label(entry)},
-			Strict: []bool{syntax.IsFalse(c.Attrs["ignore-error"])},
-			Entry:  entry,
-		})
+		exports = append(exports, Export{Entry: entry, Strict: syntax.IsFalse(c.Attrs["ignore-error"])})
 	}
-	return sources, destinations, inline
+	return imports, exports, inline
 }
 
 func verbatim(c inputs.Cache, o Options) client.CacheOptionsEntry {

@@ -25,11 +25,13 @@ var rooms = map[string][]string{
 	"internal/ci":          {"internal/syntax", "scope"},
 	"backends":             {"internal/syntax", "inputs", "scope", "internal/builderspec"},
 	"internal/login":       {"internal/syntax", "internal/ci"},
-	"internal/gateway":     {"backends", "scope"},
+	"internal/cachegraph":  {},
+	"internal/gateway":     {"backends", "scope"}, // a registry; it knows no plan
+	"internal/cacheplan":   {"backends", "scope", "internal/cachegraph", "internal/gateway"},
 	"internal/builder":     {"internal/builderspec"},
-	"internal/solve":       {"internal/syntax", "inputs", "backends", "internal/gateway", "internal/builder"},
-	"internal/report":      {"internal/syntax", "inputs", "scope", "internal/ci", "backends", "internal/solve"},
-	"internal/step":        {"internal/syntax", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/builder", "internal/solve", "internal/report"},
+	"internal/solve":       {"internal/syntax", "inputs", "backends", "internal/cacheplan", "internal/builder"},
+	"internal/report":      {"internal/syntax", "inputs", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve"},
+	"internal/step":        {"internal/syntax", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/solve", "internal/report"},
 	"":                     {"internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step"},
 
 	"inputs/generate":            {"internal/syntax", "inputs"},

@@ -1,20 +1,20 @@
-// Package gateway is a small OCI registry on loopback in front of the stores, so
-// that BuildKit speaks one backend, its best one, to all of them.
+// Package gateway is a small OCI registry on loopback in front of the stores, so that
+// BuildKit reads and writes all of them as registries, which it does best.
 //
-// A build with a cache in a directory reads the scopes b-feature and b-main, merged
-// into one, through the repository s0, and writes b-feature through d0:
+// A build reads a cache that was merged in memory through the repository s0, and writes the
+// scope b-feature of two stores through d0:
 //
 //	listener, err := builder.Listen(ctx) // on the loopback interface that the daemon has
 //	g := gateway.Serve(listener)
 //	defer g.Close()
-//	caches := gateway.Connect(backends, plan, record, g)
-//	imports := caches.Imports(ctx, sources) // registry ref=127.0.0.1:41235/s0:scopes
-//	caches.Destinations[0].Entry            // registry ref=127.0.0.1:41235/d0:b-feature,compression=zstd,…
-//	caches.Destinations[0].Commit(…)        // the directory's index names b-feature
+//	ref := g.Offer(merged)            // registry ref=127.0.0.1:41235/s0:scopes
+//	fanout := g.Accept(stores, blobs)
+//	fanout.Ref("b-feature")           // registry ref=127.0.0.1:41235/d0:b-feature
+//	fanout.Commit(ctx, "b-feature", record) // both stores name the cache b-feature
 //
-// It answers what BuildKit's client of a registry asks (the OCI distribution
-// specification v1.1, "Pull" and "Push" with a POST and one PUT), and nobody
-// without the password of the run. Plain HTTP never leaves 127.0.0.1.
+// It answers the requests of BuildKit's registry client (the OCI distribution
+// specification v1.1, "Pull" and "Push" with a POST and one PUT), if they carry the
+// password of the run. Plain HTTP never leaves 127.0.0.1.
 package gateway
 
 import (
@@ -46,11 +46,28 @@ type Gateway struct {
 	ctx      context.Context // ends with the gateway
 	end      context.CancelFunc
 
-	mu           sync.Mutex
-	sources      map[string]*merged // by repository, as are
-	destinations map[string]*destination
-	lost         []digest.Digest
+	mu       sync.Mutex
+	offered  map[string]Offered // by repository, as are
+	accepted map[string]*Fanout
+	lost     []digest.Digest
 }
+
+// Cache is a cache that BuildKit may import: its manifest and config lie in memory, its
+// blobs in stores.
+type Cache struct {
+	Manifest backends.Manifest
+	Config   []byte
+	Blobs    map[digest.Digest]Blob
+}
+
+// Blob is where a blob is, and its size in bytes.
+type Blob struct {
+	Store backends.Scopes
+	Size  int64
+}
+
+// Offered waits until a cache is complete. It may be called concurrently.
+type Offered func(context.Context) (Cache, error)
 
 // username goes with the password; BuildKit takes an empty one for anonymous.
 const username = "warmlayer"
@@ -60,11 +77,11 @@ func Serve(listener net.Listener) *Gateway {
 	ctx, end := context.WithCancel(context.Background())
 	g := &Gateway{
 		ctx: ctx, end: end,
-		Host:         listener.Addr().String(),
-		password:     rand.Text(),
-		served:       make(chan error, 1),
-		sources:      map[string]*merged{},
-		destinations: map[string]*destination{},
+		Host:     listener.Addr().String(),
+		password: rand.Text(),
+		served:   make(chan error, 1),
+		offered:  map[string]Offered{},
+		accepted: map[string]*Fanout{},
 	}
 	g.server = &http.Server{Handler: g.handler(), ReadHeaderTimeout: 10 * time.Second}
 	go func() { g.served <- g.server.Serve(listener) }()
@@ -95,8 +112,8 @@ func (g *Gateway) Close() error {
 	return err
 }
 
-// Lost are the blobs that a store had when its scope was read, and could not
-// hand out, or only damaged, when BuildKit wanted them. They are not tried again,
+// Lost are the blobs that a store had when its scope was read, but did not deliver, or
+// delivered damaged, when BuildKit asked for them. BuildKit gets them from no store again,
 // and an export sends them anew.
 func (g *Gateway) Lost() []digest.Digest {
 	g.mu.Lock()
@@ -104,8 +121,8 @@ func (g *Gateway) Lost() []digest.Digest {
 	return slices.Clone(g.lost)
 }
 
-// lose remembers a blob as lost, unless the client that ctx belongs to has left:
-// the store's error then says nothing of the blob.
+// lose remembers a blob as lost, unless the request's ctx has ended: when the client
+// leaves, the store's error tells nothing about the blob.
 func (g *Gateway) lose(ctx context.Context, d digest.Digest) {
 	if ctx.Err() != nil {
 		return
@@ -121,27 +138,28 @@ func (g *Gateway) isLost(d digest.Digest) bool {
 	return slices.Contains(g.lost, d)
 }
 
-// addSource opens a merged cache for reading, and returns the reference to import it by.
-func (g *Gateway) addSource(m *merged) string {
+// Offer opens a cache for reading, and returns the reference to import it by. BuildKit's
+// first request waits until the cache is complete.
+func (g *Gateway) Offer(cache Offered) (ref string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	repo := fmt.Sprintf("s%d", len(g.sources))
-	g.sources[repo] = m
+	repo := fmt.Sprintf("s%d", len(g.offered))
+	g.offered[repo] = cache
 	return g.Host + "/" + repo + ":scopes"
 }
 
-// addDestination takes an export for several stores, of blobs that are mostly the
-// expected ones, and returns the repository.
-func (g *Gateway) addDestination(stores []backends.Store, expected []digest.Digest) (*destination, string) {
+// Accept opens a repository that takes one export for several stores. Most of its blobs are
+// expected to be the given ones, which the stores are asked for all at once.
+func (g *Gateway) Accept(stores []backends.Store, expected []digest.Digest) *Fanout {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	repo := fmt.Sprintf("d%d", len(g.destinations))
-	d := newDestination(g.ctx, stores, expected, g.isLost)
-	g.destinations[repo] = d
-	return d, g.Host + "/" + repo
+	repo := fmt.Sprintf("d%d", len(g.accepted))
+	f := newFanout(g.ctx, g.Host+"/"+repo, stores, expected, g.isLost)
+	g.accepted[repo] = f
+	return f
 }
 
-// handler routes the requests of those who know the password.
+// handler routes the requests that carry the password.
 func (g *Gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v2/{$}", func(http.ResponseWriter, *http.Request) {})
@@ -168,13 +186,13 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 	fmt.Fprintf(w, `{"errors":[{"code":%q,"message":%q}]}`, code, message)
 }
 
-// fail answers for a store: absent is 404, everything else the store's fault.
+// fail answers with a store's error: absent is 404, every other error 502.
 func fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, backends.ErrAbsent):
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", err.Error())
 	case errors.Is(r.Context().Err(), context.Canceled):
-		panic(http.ErrAbortHandler) // nobody is there to read an answer
+		panic(http.ErrAbortHandler) // the client has gone
 	default:
 		refuse(w, http.StatusBadGateway, "UNKNOWN", err.Error())
 	}

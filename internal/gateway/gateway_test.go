@@ -23,34 +23,15 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/gateway"
-	"github.com/warmlayer/warmlayer/scope"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 )
-
-var (
-	writeMain = scope.Plan{Write: "b-main"}
-	app       = newGraph("base", "app: base")
-)
-
-// serve is a gateway over one store that holds the app's cache, and is written to:
-// the repositories s0 and d0.
-func serve(t testing.TB, s *store) (*gateway.Gateway, backends.Source, backends.Destination) {
-	t.Helper()
-	g, c := listen(t), &gated{store: s, name: "shelf", options: map[string]string{"mode": "max"}}
-	caches := gateway.Connect([]backends.Backend{c}, nil, writeMain, backends.Record{}, g)
-	source := app.loaded(t, c, "b-main")
-	imports := caches.Imports(t.Context(), []backends.Source{source})
-	if imports[0].Entry.Attrs["ref"] != g.Host+"/s0:scopes" {
-		t.Fatal(imports)
-	}
-	return g, source, caches.Destinations[0]
-}
 
 func TestPassword(t *testing.T) {
 	t.Parallel()
-	s := newStore()
-	g, source, _ := serve(t, s)
+	s := testkit.NewStore()
+	g, cache, _ := serve(t, s)
 	user, password := g.Credentials()
-	layer := source.Manifest.Layers[0].Digest
+	layer := cache.Manifest.Layers[0].Digest
 	for _, route := range []string{
 		"GET /v2/", "HEAD /v2/", "GET /", "GET /v2/_catalog",
 		"GET /v2/s0/manifests/scopes", "HEAD /v2/s0/manifests/scopes", "GET /v2/s0/tags/list",
@@ -76,8 +57,8 @@ func TestPassword(t *testing.T) {
 			}
 		}
 	}
-	if s.has("evil") {
-		t.Error("a stranger has written a blob")
+	if s.Has("evil") {
+		t.Error("a blob was written without the password")
 	}
 	if a := ask(t, g, "GET", "/v2/", nil); a.status != http.StatusOK {
 		t.Errorf("with the password: %+v", a)
@@ -109,8 +90,8 @@ func TestAuth(t *testing.T) {
 
 func TestPull(t *testing.T) {
 	t.Parallel()
-	g, source, _ := serve(t, newStore())
-	layer := source.Manifest.Layers[0]
+	g, cache, _ := serve(t, testkit.NewStore())
+	layer := cache.Manifest.Layers[0]
 	whole := string("app by b-main")
 	if layer.Digest != digest.FromString(whole) {
 		t.Fatal(layer)
@@ -166,8 +147,8 @@ func TestPull(t *testing.T) {
 // TestContainerd pulls and pushes with the client that BuildKit does.
 func TestContainerd(t *testing.T) {
 	t.Parallel()
-	s := newStore()
-	g, source, destination := serve(t, s)
+	s := testkit.NewStore()
+	g, cache, fanout := serve(t, s)
 	client := docker.NewResolver(docker.ResolverOptions{Hosts: docker.ConfigureDefaultRegistries(
 		docker.WithPlainHTTP(docker.MatchLocalhost),
 		docker.WithAuthorizer(docker.NewDockerAuthorizer(docker.WithAuthCreds(func(string) (string, string, error) {
@@ -184,7 +165,7 @@ func TestContainerd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, desc := range append([]ocispecs.Descriptor{manifest}, source.Manifest.Layers...) {
+	for _, desc := range append([]ocispecs.Descriptor{manifest}, cache.Manifest.Layers...) {
 		r, err := fetcher.Fetch(t.Context(), desc)
 		if err != nil {
 			t.Fatal(err)
@@ -195,13 +176,12 @@ func TestContainerd(t *testing.T) {
 		}
 	}
 
-	pusher, err := client.Pusher(t.Context(), destination.Entry.Attrs["ref"])
+	pusher, err := client.Pusher(t.Context(), fanout.Ref("b-main"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	made := newStore()
-	m, config := newGraph("base", "app: base", "more: app").cache(t, made, "b-main")
-	made.blobs[m.Descriptor().Digest] = m.Raw
+	m, config, blobs := testkit.NewGraph("base", "app: base", "more: app").Cache(t, "b-main")
+	blobs[m.Descriptor().Digest] = m.Raw
 	present := 0
 	for _, desc := range append(m.Blobs(), m.Descriptor()) {
 		w, err := pusher.Push(t.Context(), desc)
@@ -212,20 +192,20 @@ func TestContainerd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := content.Copy(t.Context(), w, bytes.NewReader(made.blobs[desc.Digest]), desc.Size, desc.Digest); err != nil {
+		if err := content.Copy(t.Context(), w, bytes.NewReader(blobs[desc.Digest]), desc.Size, desc.Digest); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if present != 2 || !s.has("more by b-main") || !s.has(string(config)) {
+	if present != 2 || !s.Has("more by b-main") || !s.Has(string(config)) {
 		t.Errorf("%d blobs were there", present)
 	}
 	if _, err := s.Manifest(t.Context(), "b-main"); !errors.Is(err, backends.ErrAbsent) {
 		t.Errorf("before the commit: %v", err)
 	}
-	if errs := destination.Commit(t.Context(), backends.Exported{Content: "sha256:00"}); errs[0] != nil {
+	if errs := fanout.Commit(t.Context(), "b-main", backends.Record{Result: "sha256:00"}); errs[0] != nil {
 		t.Error(errs)
 	}
-	if got, err := s.Manifest(t.Context(), "b-main"); err != nil || got.Record.Result == "" || got.Config.Digest != m.Config.Digest {
+	if got, err := s.Manifest(t.Context(), "b-main"); err != nil || got.Record.Result != "sha256:00" || got.Config.Digest != m.Config.Digest {
 		t.Errorf("committed %+v, %v", got, err)
 	}
 }
@@ -235,21 +215,21 @@ func TestDamagedBlob(t *testing.T) {
 	t.Parallel()
 	good := digest.FromString("app by b-main")
 	broken := errors.New("disk error")
-	for name, damage := range map[string]func(*store){
-		"other content": func(s *store) { s.blobs[good] = []byte("app by b-mnia") },
-		"cut off":       func(s *store) { s.blobs[good] = []byte("app by") },
-		"empty":         func(s *store) { s.blobs[good] = nil },
-		"gone":          func(s *store) { delete(s.blobs, good) },
-		"unreadable":    func(s *store) { s.openFault = broken },
-		"breaks off": func(s *store) {
-			s.stream = func(context.Context) io.ReadCloser {
+	for name, damage := range map[string]func(*testkit.Store){
+		"other content": func(s *testkit.Store) { s.Set(good, []byte("app by b-mnia")) },
+		"cut off":       func(s *testkit.Store) { s.Set(good, []byte("app by")) },
+		"empty":         func(s *testkit.Store) { s.Set(good, []byte{}) },
+		"gone":          func(s *testkit.Store) { s.Set(good, nil) },
+		"unreadable":    func(s *testkit.Store) { s.OpenFault = broken },
+		"breaks off": func(s *testkit.Store) {
+			s.Stream = func(context.Context) io.ReadCloser {
 				return io.NopCloser(io.MultiReader(strings.NewReader("app"), readerFunc(func([]byte) (int, error) { return 0, broken })))
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStore()
+			s := testkit.NewStore()
 			g, _, _ := serve(t, s)
 			damage(s)
 			if a := ask(t, g, "GET", blobURL("s0", good), nil); a.status == 200 && a.err == nil {
@@ -270,7 +250,7 @@ func TestDamagedBlob(t *testing.T) {
 			if a := ask(t, g, "POST", "/v2/d0/blobs/uploads/?from=s0&mount="+good.String(), nil); a.status != 202 {
 				t.Errorf("mounted: %+v", a)
 			}
-			if a := upload(t, g, "d0", good, strings.NewReader("app by b-main")); a.status != 201 || !s.has("app by b-main") {
+			if a := upload(t, g, "d0", good, strings.NewReader("app by b-main")); a.status != 201 || !s.Has("app by b-main") {
 				t.Errorf("not repaired: %+v", a)
 			}
 		})
@@ -280,15 +260,15 @@ func TestDamagedBlob(t *testing.T) {
 // A client that leaves says nothing about the blob.
 func TestClientLeaves(t *testing.T) {
 	t.Parallel()
-	s := newStore()
-	g, source, _ := serve(t, s)
+	s := testkit.NewStore()
+	g, cache, _ := serve(t, s)
 	ctx, leave := context.WithCancel(t.Context())
 	slow := blocking{leave: leave, closed: make(chan struct{})}
-	s.stream = func(served context.Context) io.ReadCloser {
+	s.Stream = func(served context.Context) io.ReadCloser {
 		slow.served = served
 		return slow
 	}
-	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+g.Host+blobURL("s0", source.Manifest.Layers[0].Digest), nil)
+	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+g.Host+blobURL("s0", cache.Manifest.Layers[0].Digest), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,13 +313,12 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	blob := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageLayer, Digest: hash.Digest(), Size: size}
-	g, sink := listen(t), &sink{}
-	c := &gated{store: newStore(), name: "sink"}
-	source := app.loaded(t, c, "b-main")
-	source.Manifest.Layers = append(source.Manifest.Layers, blob)
-	c.stream = func(context.Context) io.ReadCloser { return io.NopCloser(io.LimitReader(zeros{}, size)) }
-	caches := gateway.Connect([]backends.Backend{&sinking{c, sink}, &sinking{c, sink}}, nil, writeMain, backends.Record{}, g)
-	caches.Imports(t.Context(), []backends.Source{source})
+	g, store, sink := listen(t), testkit.NewStore(), &sink{Store: testkit.NewStore()}
+	cache := offered(t, store)
+	cache.Blobs[blob.Digest] = gateway.Blob{Store: store, Size: size}
+	store.Stream = func(context.Context) io.ReadCloser { return io.NopCloser(io.LimitReader(zeros{}, size)) }
+	g.Offer(complete(cache))
+	g.Accept([]backends.Store{sink, sink}, nil)
 
 	for name, transfer := range map[string]func() (int64, error){
 		"GET": func() (int64, error) {
@@ -384,7 +363,7 @@ func (zeros) Read(p []byte) (int, error) {
 
 // sink is a store that only counts what it is given.
 type sink struct {
-	store
+	*testkit.Store
 	received atomic.Int64
 }
 
@@ -394,10 +373,26 @@ func (s *sink) Put(_ context.Context, _ ocispecs.Descriptor, r io.Reader) error 
 	return err
 }
 
-// sinking is a cache that is written to a sink.
-type sinking struct {
-	*gated
-	sink *sink
+// BuildKit's request waits until the cache is complete, and gets the error where it never is.
+func TestOfferIncomplete(t *testing.T) {
+	t.Parallel()
+	g, done := listen(t), make(chan error)
+	g.Offer(func(ctx context.Context) (gateway.Cache, error) {
+		select {
+		case err := <-done:
+			return gateway.Cache{}, err
+		case <-ctx.Done():
+			return gateway.Cache{}, context.Cause(ctx)
+		}
+	})
+	asked := make(chan answer)
+	go func() { asked <- ask(t, g, "GET", "/v2/s0/manifests/scopes", nil) }()
+	select {
+	case a := <-asked:
+		t.Fatalf("before the cache is complete: %+v", a)
+	case done <- errors.New("no merge"):
+	}
+	if a := <-asked; a.status != http.StatusBadGateway || !strings.Contains(a.body, "no merge") {
+		t.Errorf("%+v", a)
+	}
 }
-
-func (c *sinking) Destination() backends.Store { return c.sink }

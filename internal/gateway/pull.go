@@ -9,25 +9,27 @@ import (
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
 )
 
-// source is the merged cache that a request is about; there is none in other repositories.
-func (g *Gateway) source(r *http.Request) (*source, error) {
+// cache is the cache that is offered in the request's repository, an [backends.ErrAbsent]
+// where none is. It waits until the cache is complete.
+func (g *Gateway) cache(r *http.Request) (Cache, error) {
 	g.mu.Lock()
-	m := g.sources[r.PathValue("repo")]
+	offered := g.offered[r.PathValue("repo")]
 	g.mu.Unlock()
-	if m == nil {
-		return nil, backends.ErrAbsent
+	if offered == nil {
+		return Cache{}, backends.ErrAbsent
 	}
-	return m.wait(r.Context())
+	return offered(r.Context())
 }
 
-// getManifest serves GET and HEAD. A destination answers that it has none, so
-// that BuildKit always sends what it made.
+// getManifest serves GET and HEAD. In a repository for exports it finds no manifest, so
+// BuildKit always sends its own.
 func (g *Gateway) getManifest(w http.ResponseWriter, r *http.Request) {
-	s, err := g.source(r)
+	c, err := g.cache(r)
 	if errors.Is(err, backends.ErrAbsent) {
 		refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no such scope")
 		return
@@ -36,11 +38,11 @@ func (g *Gateway) getManifest(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, err)
 		return
 	}
-	desc := s.manifest.Descriptor()
+	desc := c.Manifest.Descriptor()
 	w.Header().Set("Content-Type", desc.MediaType)
 	w.Header().Set("Content-Length", strconv.FormatInt(desc.Size, 10))
 	w.Header().Set("Docker-Content-Digest", desc.Digest.String())
-	_, _ = w.Write(s.manifest.Raw) // a client that is gone is no fault
+	_, _ = w.Write(c.Manifest.Raw) // a client that has gone is no error
 }
 
 func sendConfig(w http.ResponseWriter, config []byte) {
@@ -48,18 +50,18 @@ func sendConfig(w http.ResponseWriter, config []byte) {
 	_, _ = w.Write(config)
 }
 
-// getBlob serves GET and HEAD, of a source or of a destination.
+// getBlob serves GET and HEAD, of a cache that is offered and of an export.
 func (g *Gateway) getBlob(w http.ResponseWriter, r *http.Request) {
 	d, err := digest.Parse(r.PathValue("digest"))
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "DIGEST_INVALID", "not a digest")
 		return
 	}
-	if dest := g.destination(r); dest != nil {
-		dest.head(w, r, d)
+	if f := g.fanout(r); f != nil {
+		f.head(w, r, d)
 		return
 	}
-	s, err := g.source(r)
+	c, err := g.cache(r)
 	if errors.Is(err, backends.ErrAbsent) {
 		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "no such repository")
 		return
@@ -68,48 +70,48 @@ func (g *Gateway) getBlob(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, err)
 		return
 	}
-	if d == s.manifest.Config.Digest {
-		sendConfig(w, s.config)
+	if d == c.Manifest.Config.Digest {
+		sendConfig(w, c.Config)
 		return
 	}
-	b, ok := s.blobs[d]
+	b, ok := c.Blobs[d]
 	if !ok {
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "no scope names this blob")
 		return
 	}
 	if g.isLost(d) {
-		// Else a client that goes on where a damaged copy broke off would get its end.
+		// A client that goes on where a damaged copy broke off would get the rest of it.
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "the store's copy is lost")
 		return
 	}
-	g.sendBlob(w, r, b.store, d, b.size)
+	g.sendBlob(w, r, b.Store, ocispecs.Descriptor{Digest: d, Size: b.Size})
 }
 
-// sendBlob streams a blob from an offset. What arrives damaged, or not at all, is
-// remembered as lost; a transfer that has begun is broken off, since BuildKit
-// would take a short answer for a slow one and ask again.
-func (g *Gateway) sendBlob(w http.ResponseWriter, r *http.Request, store backends.Scopes, d digest.Digest, size int64) {
-	offset, length, err := parseRange(r.Header.Get("Range"), size)
+// sendBlob streams a blob from an offset. A blob that arrives damaged, or not at all, is
+// remembered as lost. Then the connection of a transfer that has begun is broken, since
+// BuildKit takes a short answer for a slow one and asks again.
+func (g *Gateway) sendBlob(w http.ResponseWriter, r *http.Request, store backends.Scopes, desc ocispecs.Descriptor) {
+	offset, length, err := parseRange(r.Header.Get("Range"), desc.Size)
 	if err != nil {
 		refuse(w, http.StatusRequestedRangeNotSatisfiable, "SIZE_INVALID", err.Error())
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Docker-Content-Digest", d.String())
+	w.Header().Set("Docker-Content-Digest", desc.Digest.String())
 	w.Header().Set("Accept-Ranges", "bytes")
 	w.Header().Set("Content-Length", strconv.FormatInt(length, 10))
 	status := http.StatusOK
-	if length != size {
-		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", offset, offset+length-1, size))
+	if length != desc.Size {
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", offset, offset+length-1, desc.Size))
 		status = http.StatusPartialContent
 	}
 	if r.Method == http.MethodHead {
 		w.WriteHeader(status)
 		return
 	}
-	content, err := store.Open(r.Context(), d, offset)
+	content, err := store.Open(r.Context(), desc.Digest, offset)
 	if err != nil {
-		g.lose(r.Context(), d)
+		g.lose(r.Context(), desc.Digest)
 		w.Header().Del("Content-Length")
 		w.Header().Del("Content-Range")
 		fail(w, r, err)
@@ -117,37 +119,31 @@ func (g *Gateway) sendBlob(w http.ResponseWriter, r *http.Request, store backend
 	}
 	defer content.Close()
 	w.WriteHeader(status)
-	if err := copyBlob(w, content, d, length, length == size); errors.Is(err, errDamaged) {
-		g.lose(r.Context(), d)
+	if err := copyBlob(w, content, desc, length); errors.Is(err, errDamaged) {
+		g.lose(r.Context(), desc.Digest)
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// errDamaged says that a store handed out something else than it should, or less.
+// errDamaged says that a store's copy of a blob is not what it should be, or cut off.
 var errDamaged = errors.New("the store's copy is damaged or cut off")
 
-// copyBlob copies length bytes; where that is the whole blob, the last of them
-// only once the digest is right, so that a damaged copy never looks complete.
-func copyBlob(w io.Writer, content io.Reader, d digest.Digest, length int64, whole bool) error {
-	verifier := d.Verifier()
-	content = io.TeeReader(stored{content}, verifier)
-	held := min(length, 1)
-	if _, err := io.CopyN(w, content, length-held); err != nil {
-		return asDamaged(err)
+// copyBlob copies length bytes, and verifies them where that is the whole blob. Its error
+// is an errDamaged where the store is at fault, and another one where the client has gone.
+func copyBlob(w io.Writer, content io.Reader, desc ocispecs.Descriptor, length int64) error {
+	content = io.LimitReader(content, length)
+	if length == desc.Size {
+		content = backends.Verify(content, desc)
 	}
-	last := make([]byte, held)
-	if _, err := io.ReadFull(content, last); err != nil {
-		return asDamaged(err)
-	}
-	if whole && !verifier.Verified() {
+	n, err := io.Copy(w, stored{content})
+	if err == nil && n < length {
 		return errDamaged
 	}
-	_, err := w.Write(last)
 	return err
 }
 
-// stored marks errors of reading a store, to tell them from those of writing to a
-// client that left.
+// stored turns the errors of reading a store into an errDamaged, which tells them from
+// those of writing to a client.
 type stored struct{ io.Reader }
 
 func (s stored) Read(p []byte) (int, error) {
@@ -158,17 +154,9 @@ func (s stored) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// asDamaged takes a store that ends early for what it is.
-func asDamaged(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errDamaged
-	}
-	return err
-}
-
 // parseRange reads "bytes=N-" and "bytes=N-M" (RFC 9110, 14.1.2), the forms that
-// containerd's client sends, and gives the offset and the number of bytes. An
-// empty header asks for everything.
+// containerd's client sends, and returns the offset and the number of bytes. An
+// empty header asks for the whole blob.
 func parseRange(header string, size int64) (offset, length int64, err error) {
 	if header == "" {
 		return 0, size, nil

@@ -15,26 +15,27 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 )
 
-func (g *Gateway) destination(r *http.Request) *destination {
+// fanout is the one that takes exports in the request's repository, nil where none does.
+func (g *Gateway) fanout(r *http.Request) *Fanout {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.destinations[r.PathValue("repo")]
+	return g.accepted[r.PathValue("repo")]
 }
 
-// head answers whether every store that still takes part has the blob.
-func (d *destination) head(w http.ResponseWriter, r *http.Request, blob digest.Digest) {
+// head answers whether every store that has not failed has the blob.
+func (f *Fanout) head(w http.ResponseWriter, r *http.Request, blob digest.Digest) {
 	if r.Method != http.MethodHead {
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "exports are not read back")
 		return
 	}
 	if strings.HasPrefix(r.Header.Get("Accept"), cacheconfig.CacheConfigMediaTypeV0) {
-		// A cache's config is a new one each time.
+		// Each export has a config of its own.
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "configs are always taken")
 		return
 	}
-	a := d.ask(r.Context(), blob)
+	a := f.ask(r.Context(), blob)
 	if len(a.lacking) > 0 || !a.there {
-		d.remember(blob, a)
+		f.remember(blob, a)
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "not in every store")
 		return
 	}
@@ -48,18 +49,18 @@ func (d *destination) head(w http.ResponseWriter, r *http.Request, blob digest.D
 // repository succeeds when the stores have the blob (distribution-spec v1.1,
 // "Mounting a blob from another repository").
 func (g *Gateway) startUpload(w http.ResponseWriter, r *http.Request) {
-	repo, d := r.PathValue("repo"), g.destination(r)
-	if d == nil {
+	repo, f := r.PathValue("repo"), g.fanout(r)
+	if f == nil {
 		refuse(w, http.StatusForbidden, "DENIED", "this repository is only read")
 		return
 	}
 	if mount, err := digest.Parse(r.URL.Query().Get("mount")); err == nil {
-		if a := d.ask(r.Context(), mount); a.there && len(a.lacking) == 0 {
+		if a := f.ask(r.Context(), mount); a.there && len(a.lacking) == 0 {
 			created(w, fmt.Sprintf("/v2/%s/blobs/%s", repo, mount), mount)
 			return
 		}
 	}
-	if err := d.allFailed(); err != nil {
+	if err := f.allFailed(); err != nil {
 		noStoreLeft(w, err)
 		return
 	}
@@ -75,14 +76,14 @@ func created(w http.ResponseWriter, location string, d digest.Digest) {
 
 // putBlob takes a whole blob and sends it on to the stores that lack it.
 func (g *Gateway) putBlob(w http.ResponseWriter, r *http.Request) {
-	repo, d := r.PathValue("repo"), g.destination(r)
+	repo, f := r.PathValue("repo"), g.fanout(r)
 	blob, err := digest.Parse(r.URL.Query().Get("digest"))
-	if d == nil || err != nil || r.ContentLength < 0 {
+	if f == nil || err != nil || r.ContentLength < 0 {
 		refuse(w, http.StatusBadRequest, "BLOB_UPLOAD_INVALID", "a digest and a length are wanted")
 		return
 	}
 	desc := ocispecs.Descriptor{MediaType: "application/octet-stream", Digest: blob, Size: r.ContentLength}
-	if err := d.put(r.Context(), desc, r.Body); err != nil && d.allFailed() != nil {
+	if err := f.put(r.Context(), desc, r.Body); err != nil && f.allFailed() != nil {
 		noStoreLeft(w, err)
 		return
 	} else if err != nil {
@@ -92,20 +93,21 @@ func (g *Gateway) putBlob(w http.ResponseWriter, r *http.Request) {
 	created(w, fmt.Sprintf("/v2/%s/blobs/%s", repo, blob), blob)
 }
 
-// noStoreLeft ends an export. The status is not one of the 500s, upon which BuildKit
-// would try for seconds more (v0.33.1, util/resolver/retryhandler): a store that was
-// left out stays out, and has tried again by itself.
+// noStoreLeft ends an export. The status is below 500, since BuildKit retries after a
+// status of 500 and more for some seconds (v0.33.1, util/resolver/retryhandler): a failed
+// store gets nothing more, and has retried by itself.
 func noStoreLeft(w http.ResponseWriter, err error) {
 	refuse(w, http.StatusFailedDependency, "DENIED", err.Error())
 }
 
-// maxManifest bounds what a manifest may hold in memory; registries commonly take 4 MiB.
+// maxManifest bounds the bytes of a manifest, which lies in memory; registries commonly
+// take 4 MiB.
 const maxManifest = 16 << 20
 
 // putManifest keeps what BuildKit sends until it is committed.
 func (g *Gateway) putManifest(w http.ResponseWriter, r *http.Request) {
-	d := g.destination(r)
-	if d == nil {
+	f := g.fanout(r)
+	if f == nil {
 		refuse(w, http.StatusForbidden, "DENIED", "this repository is only read")
 		return
 	}
@@ -119,8 +121,8 @@ func (g *Gateway) putManifest(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "MANIFEST_INVALID", err.Error())
 		return
 	}
-	d.mu.Lock()
-	d.manifest = &m
-	d.mu.Unlock()
+	f.mu.Lock()
+	f.manifest = &m
+	f.mu.Unlock()
 	created(w, r.URL.Path, m.Descriptor().Digest)
 }

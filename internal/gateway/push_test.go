@@ -15,48 +15,41 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// shared is a gateway over two stores that take one export, d0.
-func shared(t testing.TB, stores ...*store) (*gateway.Gateway, backends.Destination) {
+// shared is a gateway over stores that take one export, d0.
+func shared(t testing.TB, stores ...backends.Store) (*gateway.Gateway, *gateway.Fanout) {
 	t.Helper()
 	g := listen(t)
-	var caches []backends.Backend
-	for i, s := range stores {
-		caches = append(caches, &gated{store: s, name: fmt.Sprintf("shelf %d", i), options: map[string]string{"mode": "max"}})
-	}
-	destinations := gateway.Connect(caches, nil, writeMain, backends.Record{}, g).Destinations
-	if len(destinations) != 1 {
-		t.Fatal(destinations)
-	}
-	return g, destinations[0]
+	return g, g.Accept(stores, nil)
 }
 
 var one = digest.FromString("one")
 
-// arrives tells whether a blob is in a store once all that was sent is on its way no
-// more: a commit waits for that, also without a manifest.
-func arrives(t testing.TB, d backends.Destination, s *store, content string) bool {
+// arrives reports whether a blob is in a store once nothing is under way: a commit waits
+// for that, also without a manifest.
+func arrives(t testing.TB, f *gateway.Fanout, s *testkit.Store, content string) bool {
 	t.Helper()
-	d.Commit(t.Context(), backends.Exported{})
-	return s.has(content)
+	f.Commit(t.Context(), "b-main", backends.Record{})
+	return s.Has(content)
 }
 
 // BuildKit sends four blobs at once; a far store holds up none of the small ones.
 func TestPushSmallBlobs(t *testing.T) {
 	t.Parallel()
-	s := newStore()
-	s.held = make(chan struct{})
-	g, destination := shared(t, s)
+	s := testkit.NewStore()
+	s.HoldPut = make(chan struct{})
+	g, fanout := shared(t, s)
 	for i := range 10 {
 		blob := fmt.Sprint("blob ", i)
-		if a := upload(t, g, "d0", digest.FromString(blob), strings.NewReader(blob)); a.status != 201 || s.has(blob) {
+		if a := upload(t, g, "d0", digest.FromString(blob), strings.NewReader(blob)); a.status != 201 || s.Has(blob) {
 			t.Errorf("%q: %+v", blob, a)
 		}
 	}
-	close(s.held)
+	close(s.HoldPut)
 	for i := range 10 {
-		if blob := fmt.Sprint("blob ", i); !arrives(t, destination, s, blob) {
+		if blob := fmt.Sprint("blob ", i); !arrives(t, fanout, s, blob) {
 			t.Errorf("%q did not arrive", blob)
 		}
 	}
@@ -65,43 +58,45 @@ func TestPushSmallBlobs(t *testing.T) {
 // The blobs of what was read are asked for once, and a config never.
 func TestPushAsks(t *testing.T) {
 	t.Parallel()
-	shelf := &gated{store: newStore(), name: "shelf", options: map[string]string{"mode": "max"}}
-	source := app.loaded(t, shelf, "b-main")
-	layers := source.Manifest.Layers
-	g := listen(t)
-	gateway.Connect([]backends.Backend{shelf}, []backends.Source{source}, writeMain, backends.Record{}, g)
-	shelf.asked = nil
+	s, g := testkit.NewStore(), listen(t)
+	layers := offered(t, s).Manifest.Layers
+	var expected []digest.Digest
+	for _, l := range layers {
+		expected = append(expected, l.Digest)
+	}
+	g.Accept([]backends.Store{s}, expected)
 	for _, l := range layers {
 		if a := ask(t, g, "HEAD", blobURL("d0", l.Digest), nil); a.status != 200 || a.header.Get("Content-Length") != fmt.Sprint(l.Size) {
 			t.Errorf("%s: %+v", l.Digest, a)
 		}
 	}
 	config := ask(t, g, "HEAD", blobURL("d0", one), nil, "Accept: "+cacheconfig.CacheConfigMediaTypeV0+", */*")
-	if config.status != 404 || len(shelf.asked) != 1 || len(shelf.asked[0]) != len(layers) {
-		t.Errorf("config %+v, asked %v", config, shelf.asked)
+	if asked := s.Asked(); config.status != 404 || len(asked) != 1 || len(asked[0]) != len(layers) {
+		t.Errorf("config %+v, asked %v", config, asked)
 	}
-	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 404 || len(shelf.asked) != 2 {
-		t.Errorf("another blob: %+v, asked %v", a, shelf.asked)
+	a := ask(t, g, "HEAD", blobURL("d0", one), nil)
+	if asked := s.Asked(); a.status != 404 || len(asked) != 1 {
+		t.Errorf("another blob: %+v, asked %v", a, asked)
 	}
 }
 
 func TestPush(t *testing.T) {
 	t.Parallel()
-	near, far := newStore(), newStore()
-	g, destination := shared(t, near, far)
+	near, far := testkit.NewStore(), testkit.NewStore()
+	g, fanout := shared(t, near, far)
 	has := func(method, path string) int { return ask(t, g, method, path, nil).status }
 	mount := "/v2/d0/blobs/uploads/?from=other&mount=" + one.String()
 	if status := has("HEAD", blobURL("d0", one)); status != 404 {
 		t.Errorf("in no store: %d", status)
 	}
-	near.add("", "one")
+	near.Add("one")
 	if status := has("HEAD", blobURL("d0", one)); status != 404 {
 		t.Errorf("in one store: %d", status)
 	}
 	if status := has("POST", mount); status != 202 {
 		t.Errorf("mounted from one store: %d", status)
 	}
-	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || a.header.Get("Docker-Content-Digest") != one.String() || !arrives(t, destination, far, "one") {
+	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || a.header.Get("Docker-Content-Digest") != one.String() || !arrives(t, fanout, far, "one") {
 		t.Errorf("upload: %+v", a)
 	}
 	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 200 || a.header.Get("Content-Length") != "3" || a.header.Get("Docker-Content-Digest") != one.String() {
@@ -117,16 +112,16 @@ func TestPush(t *testing.T) {
 	if a := upload(t, g, "d0", empty, http.NoBody); a.status != 201 {
 		t.Errorf("an empty blob: %+v", a)
 	}
-	if sizes, err := far.Stat(t.Context(), []digest.Digest{empty}); !arrives(t, destination, far, "") || err != nil || len(sizes) != 1 {
+	if sizes, err := far.Stat(t.Context(), []digest.Digest{empty}); !arrives(t, fanout, far, "") || err != nil || len(sizes) != 1 {
 		t.Errorf("an empty blob: %v, %v", sizes, err)
 	}
 }
 
 // silent is a store that does not tell sizes.
-type silent struct{ *store }
+type silent struct{ *testkit.Store }
 
 func (s silent) Stat(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
-	sizes, err := s.store.Stat(ctx, digests)
+	sizes, err := s.Store.Stat(ctx, digests)
 	for d := range sizes {
 		sizes[d] = backends.UnknownSize
 	}
@@ -136,33 +131,27 @@ func (s silent) Stat(ctx context.Context, digests []digest.Digest) (map[digest.D
 // A blob of unknown size is there all the same.
 func TestPushUnknownSize(t *testing.T) {
 	t.Parallel()
-	quiet, plain := newStore(), newStore()
+	quiet, plain := testkit.NewStore(), testkit.NewStore()
 	g := listen(t)
-	caches := []backends.Backend{&gated{store: plain, name: "plain"}, &quietly{gated{store: quiet, name: "quiet"}}}
-	gateway.Connect(caches, nil, writeMain, backends.Record{}, g)
-	quiet.add("", "one")
+	g.Accept([]backends.Store{plain, silent{quiet}}, nil)
+	quiet.Add("one")
 	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 404 {
 		t.Errorf("in one store of two: %+v", a)
 	}
-	plain.add("", "one")
+	plain.Add("one")
 	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 200 || a.header.Get("Content-Length") != "3" {
 		t.Errorf("in both stores: %+v", a)
 	}
-	gateway.Connect(caches[1:], nil, writeMain, backends.Record{}, g)
+	g.Accept([]backends.Store{silent{quiet}}, nil)
 	if a := ask(t, g, "HEAD", blobURL("d1", one), nil); a.status != 200 || a.header.Get("Content-Length") != "" || a.header.Get("Docker-Content-Digest") != one.String() {
 		t.Errorf("in the store that does not say: %+v", a)
 	}
 }
 
-// quietly is a cache in a silent store.
-type quietly struct{ gated }
-
-func (q *quietly) Destination() backends.Store { return silent{q.store} }
-
 func TestPushRefuses(t *testing.T) {
 	t.Parallel()
-	near, far := newStore(), newStore()
-	g, destination := shared(t, near, far)
+	near, far := testkit.NewStore(), testkit.NewStore()
+	g, fanout := shared(t, near, far)
 	put := "/v2/d0/blobs/uploads/1"
 	for name, a := range map[string]answer{
 		"other content": upload(t, g, "d0", one, strings.NewReader("two")),
@@ -179,16 +168,18 @@ func TestPushRefuses(t *testing.T) {
 			t.Errorf("%s: %+v", name, a)
 		}
 	}
-	if len(near.blobs) != 0 || len(far.blobs) != 0 {
-		t.Errorf("stored: %v, %v", near.blobs, far.blobs)
+	for i, err := range fanout.Commit(t.Context(), "b-main", backends.Record{}) {
+		if err == nil {
+			t.Errorf("store %d: a commit without a manifest", i)
+		}
 	}
-	for i, err := range destination.Commit(t.Context(), backends.Exported{}) {
-		if err == nil || len(near.scopes) != 0 {
-			t.Errorf("store %d has a scope without a manifest", i)
+	for _, s := range []*testkit.Store{near, far} {
+		if blobs, scopes := s.Len(); blobs+scopes != 0 {
+			t.Errorf("stored: %d blobs, %d scopes", blobs, scopes)
 		}
 	}
 	// None of that was a store's fault.
-	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || !arrives(t, destination, near, "one") || !far.has("one") {
+	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || !arrives(t, fanout, near, "one") || !far.Has("one") {
 		t.Errorf("the right content afterwards: %+v", a)
 	}
 }
@@ -196,8 +187,8 @@ func TestPushRefuses(t *testing.T) {
 // A client that leaves in the middle of a blob takes no store with it.
 func TestPushBroken(t *testing.T) {
 	t.Parallel()
-	s := newStore()
-	g, destination := shared(t, s)
+	s := testkit.NewStore()
+	g, fanout := shared(t, s)
 	r := request(t, g, "PUT", "/v2/d0/blobs/uploads/1?digest="+one.String(), io.MultiReader(strings.NewReader("on"), readerFunc(func([]byte) (int, error) {
 		return 0, errors.New("disk error")
 	})))
@@ -205,7 +196,7 @@ func TestPushBroken(t *testing.T) {
 	if a := send(t, r); a.err == nil && a.status < 400 {
 		t.Errorf("%+v", a)
 	}
-	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || !arrives(t, destination, s, "one") {
+	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || !arrives(t, fanout, s, "one") {
 		t.Errorf("the second try: %+v", a)
 	}
 }
@@ -213,18 +204,18 @@ func TestPushBroken(t *testing.T) {
 func TestPushToFailingStores(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("disk full")
-	for name, breaks := range map[string]func(*store){
-		"cannot take blobs": func(s *store) { s.putFault = broken },
-		"does not answer":   func(s *store) { s.statFault = broken },
+	for name, breaks := range map[string]func(*testkit.Store){
+		"cannot take blobs": func(s *testkit.Store) { s.PutFault = broken },
+		"does not answer":   func(s *testkit.Store) { s.StatFault = broken },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			good, bad := newStore(), newStore()
+			good, bad := testkit.NewStore(), testkit.NewStore()
 			breaks(bad)
-			g, destination := shared(t, bad, good)
-			m, config := app.cache(t, newStore(), "me")
+			g, fanout := shared(t, bad, good)
+			m, config, _ := app.Cache(t, "me")
 			for _, blob := range []string{"app by me", "base by me", string(config)} {
-				if a := upload(t, g, "d0", digest.FromString(blob), strings.NewReader(blob)); a.status != 201 || !arrives(t, destination, good, blob) {
+				if a := upload(t, g, "d0", digest.FromString(blob), strings.NewReader(blob)); a.status != 201 || !arrives(t, fanout, good, blob) {
 					t.Errorf("%q: %+v", blob, a)
 				}
 				if a := ask(t, g, "HEAD", blobURL("d0", digest.FromString(blob)), nil); a.status != 200 {
@@ -234,15 +225,18 @@ func TestPushToFailingStores(t *testing.T) {
 			if a := ask(t, g, "PUT", "/v2/d0/manifests/b-main", strings.NewReader(string(m.Raw)), "Content-Type: "+m.MediaType); a.status != 201 || a.header.Get("Docker-Content-Digest") != m.Descriptor().Digest.String() {
 				t.Errorf("manifest: %+v", a)
 			}
-			outcome := destination.Commit(t.Context(), backends.Exported{Content: "sha256:00"})
+			outcome := fanout.Commit(t.Context(), "b-main", backends.Record{Result: "sha256:00"})
 			if len(outcome) != 2 || !errors.Is(outcome[0], broken) || outcome[1] != nil {
 				t.Errorf("outcome %v", outcome)
 			}
-			if _, err := good.Manifest(t.Context(), "b-main"); err != nil || len(good.blobs) != 3 {
-				t.Errorf("the good store: %v, %d blobs", err, len(good.blobs))
+			if _, err := good.Manifest(t.Context(), "b-main"); err != nil {
+				t.Errorf("the good store: %v", err)
 			}
-			if len(bad.scopes)+len(bad.blobs) != 0 {
-				t.Errorf("the bad store: %v", bad.scopes)
+			if blobs, _ := good.Len(); blobs != 3 {
+				t.Errorf("the good store: %d blobs", blobs)
+			}
+			if blobs, scopes := bad.Len(); blobs+scopes != 0 {
+				t.Errorf("the bad store: %d blobs, %d scopes", blobs, scopes)
 			}
 		})
 	}
@@ -250,16 +244,16 @@ func TestPushToFailingStores(t *testing.T) {
 
 func TestPushToNoStore(t *testing.T) {
 	t.Parallel()
-	bad, worse := newStore(), newStore()
-	bad.putFault, worse.statFault = errors.New("disk full"), errors.New("no answer")
-	g, destination := shared(t, bad, worse)
+	bad, worse := testkit.NewStore(), testkit.NewStore()
+	bad.PutFault, worse.StatFault = errors.New("disk full"), errors.New("no answer")
+	g, fanout := shared(t, bad, worse)
 	large := strings.Repeat("large", 1<<20)
 	a := upload(t, g, "d0", digest.FromString(large), strings.NewReader(large))
 	if a.status != http.StatusFailedDependency || !strings.Contains(a.body, "disk full") || !strings.Contains(a.body, "no answer") {
 		t.Errorf("%+v", a)
 	}
-	outcome := destination.Commit(t.Context(), backends.Exported{})
-	if !slices.Equal(outcome, []error{bad.putFault, worse.statFault}) {
+	outcome := fanout.Commit(t.Context(), "b-main", backends.Record{})
+	if !slices.Equal(outcome, []error{bad.PutFault, worse.StatFault}) {
 		t.Errorf("outcome %v", outcome)
 	}
 }

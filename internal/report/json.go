@@ -6,7 +6,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 
-	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -49,11 +49,11 @@ type documentCache struct {
 }
 
 type documentSource struct {
-	Cache string         `json:"cache"`
-	Name  string         `json:"name"`
-	Why   string         `json:"why"`
-	State backends.State `json:"state"`
-	Error string         `json:"error"`
+	Cache string          `json:"cache"`
+	Name  string          `json:"name"`
+	Why   string          `json:"why"`
+	State cacheplan.State `json:"state"`
+	Error string          `json:"error"`
 }
 
 type documentExport struct {

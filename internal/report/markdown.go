@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
@@ -158,7 +158,7 @@ func (r Report) exportTable() string {
 
 // state is the word for a state, with a warning sign when the cache failed.
 func state(word string) string {
-	if word == string(backends.Failed) {
+	if word == string(cacheplan.Failed) {
 		return "⚠️" + noBreak + word
 	}
 	return word

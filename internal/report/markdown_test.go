@@ -12,6 +12,7 @@ import (
 	extast "github.com/yuin/goldmark/extension/ast"
 	"github.com/yuin/goldmark/text"
 
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
@@ -26,7 +27,7 @@ func TestSummaryFits(t *testing.T) {
 		r.Result.Metadata = map[string]string{"image.name": strings.Repeat(worst+",", n)}
 		for i := range n {
 			r.Result.Steps = append(r.Result.Steps, solve.Step{Name: fmt.Sprintf("[%d] %s", i, worst)})
-			r.Result.Sources = append(r.Result.Sources, solve.Source{Cache: worst, Name: worst, Why: worst, Err: errors.New(worst)})
+			r.Result.Sources = append(r.Result.Sources, cacheplan.Source{Cache: worst, Name: worst, Why: worst, Err: errors.New(worst)})
 			r.Result.Exports = append(r.Result.Exports, solve.Export{Cache: worst, Name: worst, Err: errors.New(worst)})
 			r.Warnings = append(r.Warnings, fmt.Sprint(i, worst))
 		}

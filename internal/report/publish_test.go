@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/solve"
 )
@@ -133,7 +134,7 @@ func TestPublishHidesSecrets(t *testing.T) {
 	r.Result.Warnings = []solve.Warning{{Text: "x" + canary, Detail: canary, URL: canary, Place: solve.Place{File: canary}}}
 	r.Result.Failure = &solve.Failure{Place: solve.Place{File: canary}, Step: canary, Log: canary}
 	r.Result.Steps = append(r.Result.Steps, solve.Step{Name: canary, Error: canary})
-	r.Result.Sources = append(r.Result.Sources, solve.Source{Cache: canary, Err: errors.New(canary)})
+	r.Result.Sources = append(r.Result.Sources, cacheplan.Source{Cache: canary, Err: errors.New(canary)})
 	r.Result.Exports = append(r.Result.Exports, solve.Export{Cache: canary, Err: errors.New(canary)})
 	f := &r.Plan.Facts
 	for _, fact := range []*string{&f.Event, &f.Branch, &f.Base, &f.Default, &f.Tag, &f.Untrusted, &f.Repo, &f.URL} {

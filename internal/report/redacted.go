@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/solve"
 )
 
@@ -46,7 +47,7 @@ func (r Report) redacted(redact func(string) string) Report {
 		r.Result.Failure = &f
 	}
 	r.Result.Steps = each(r.Result.Steps, func(s *solve.Step) { hide(&s.Name, &s.Error) })
-	r.Result.Sources = each(r.Result.Sources, func(s *solve.Source) { hide(&s.Cache); s.Err = hideError(s.Err) })
+	r.Result.Sources = each(r.Result.Sources, func(s *cacheplan.Source) { hide(&s.Cache); s.Err = hideError(s.Err) })
 	r.Result.Exports = each(r.Result.Exports, func(e *solve.Export) { hide(&e.Cache); e.Err = hideError(e.Err) })
 	r.Result.Metadata = maps.Clone(r.Result.Metadata)
 	for key, value := range r.Result.Metadata {

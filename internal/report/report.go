@@ -30,6 +30,7 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
@@ -125,9 +126,9 @@ func (r Report) outcome() solve.Outcome {
 
 // reason is why a source failed, or why it must not be read. A scope that is simply absent has
 // the reason "".
-func reason(s solve.Source) string {
+func reason(s cacheplan.Source) string {
 	var withheld backends.Withheld
-	if s.State == backends.Failed || errors.As(s.Err, &withheld) {
+	if s.State == cacheplan.Failed || errors.As(s.Err, &withheld) {
 		return message(s.Err)
 	}
 	return ""

@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -27,10 +28,10 @@ const hostile = "[1/1] RUN echo \"`x`\" | tee a\\|b</code></pre><script> @team #
 func reports() map[string]Report {
 	const ownName = "b-feature-a-951d42dc02"
 	const cache = "local /var/cache/app"
-	own := func(state backends.State) solve.Source {
-		return solve.Source{Cache: cache, Name: ownName, Why: "own branch", State: state}
+	own := func(state cacheplan.State) cacheplan.Source {
+		return cacheplan.Source{Cache: cache, Name: ownName, Why: "own branch", State: state}
 	}
-	fromMain := solve.Source{Cache: cache, Name: "b-main", Why: "default branch", State: backends.Loaded}
+	fromMain := cacheplan.Source{Cache: cache, Name: "b-main", Why: "default branch", State: cacheplan.Loaded}
 	steps := func(cached ...bool) []solve.Step {
 		var all []solve.Step
 		for i, name := range []string{"[build 2/4] WORKDIR /src", "[build 3/4] COPY . .", "[build 4/4] RUN make", "[stage-1 2/2] COPY --from=build /out /"}[:len(cached)] {
@@ -53,7 +54,7 @@ func reports() map[string]Report {
 				"containerimage.descriptor": base64.StdEncoding.EncodeToString([]byte(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1234567}`)),
 			},
 			Steps:   steps(true, true, true, true),
-			Sources: []solve.Source{own(backends.Absent), fromMain},
+			Sources: []cacheplan.Source{own(cacheplan.Absent), fromMain},
 			Exports: []solve.Export{{Cache: cache, Name: ownName, Outcome: solve.Written, Seconds: 0.42}},
 			Phases:  []solve.Phase{{Name: "start builder", Seconds: 0.61}, {Name: "build", Seconds: 0.4}, {Name: "push", Seconds: 0.1}, {Name: "export cache", Seconds: 0.42}},
 		},
@@ -67,11 +68,11 @@ func reports() map[string]Report {
 	return map[string]Report{
 		"warm": base,
 		"unchanged": with(func(r *Report) {
-			r.Result.Sources = []solve.Source{own(backends.Loaded), fromMain}
+			r.Result.Sources = []cacheplan.Source{own(cacheplan.Loaded), fromMain}
 			r.Result.Exports = []solve.Export{{Cache: cache, Name: ownName, Outcome: solve.Unchanged}}
 		}),
 		"cold": with(func(r *Report) {
-			r.Result.Sources = []solve.Source{own(backends.Absent)}
+			r.Result.Sources = []cacheplan.Source{own(cacheplan.Absent)}
 			r.Result.Steps = steps(false, false, false, false)
 			r.Result.Warnings = []solve.Warning{{
 				Text:   "JSONArgsRecommended: JSON arguments recommended for CMD (line 7)",
@@ -83,21 +84,21 @@ func reports() map[string]Report {
 		}),
 		"fork": with(func(r *Report) {
 			r.Plan = scope.New(scope.Facts{CI: "github", PR: 7, Untrusted: "a fork's pull request", Branch: "main", Default: "main"}, scope.Options{})
-			r.Result.Sources = []solve.Source{fromMain}
+			r.Result.Sources = []cacheplan.Source{fromMain}
 			r.Result.Exports = nil
 			r.Result.Steps = steps(true, true, false)
 		}),
 		"withheld": with(func(r *Report) {
-			withheld := own(backends.Absent)
+			withheld := own(cacheplan.Absent)
 			withheld.Err = backends.Withheld("not read: ACTIONS_CACHE_MODE=none")
-			r.Result.Sources = []solve.Source{withheld}
+			r.Result.Sources = []cacheplan.Source{withheld}
 			r.Result.Exports = []solve.Export{{Cache: cache, Name: ownName, Outcome: solve.Skipped, Err: errors.New("ACTIONS_CACHE_MODE=none")}}
 		}),
 		"several": with(func(r *Report) {
-			r.Result.Sources = []solve.Source{
-				own(backends.Loaded),
-				{Cache: "registry ghcr.io/o/app", Name: ownName, Why: "own branch", State: backends.Failed, Err: errors.New("HEAD https://ghcr.io/v2/o/app/manifests/cache-b-main: 403 Forbidden")},
-				{Cache: "s3 bucket", State: backends.Loaded},
+			r.Result.Sources = []cacheplan.Source{
+				own(cacheplan.Loaded),
+				{Cache: "registry ghcr.io/o/app", Name: ownName, Why: "own branch", State: cacheplan.Failed, Err: errors.New("HEAD https://ghcr.io/v2/o/app/manifests/cache-b-main: 403 Forbidden")},
+				{Cache: "s3 bucket", State: cacheplan.Loaded},
 			}
 			r.Result.Exports = []solve.Export{
 				{Cache: cache, Name: ownName, Outcome: solve.Written, Seconds: 0.4},
@@ -132,7 +133,7 @@ func reports() map[string]Report {
 		"hostile": with(func(r *Report) {
 			r.Plan.Why, r.Builder = hostile, hostile
 			r.Result.Steps = []solve.Step{{Name: hostile, Error: hostile}}
-			r.Result.Sources = []solve.Source{{Cache: hostile, Name: hostile, Why: hostile, State: backends.Failed, Err: errors.New(hostile)}}
+			r.Result.Sources = []cacheplan.Source{{Cache: hostile, Name: hostile, Why: hostile, State: cacheplan.Failed, Err: errors.New(hostile)}}
 			r.Result.Exports = []solve.Export{{Cache: hostile, Name: hostile, Outcome: solve.Broken, Err: errors.New(hostile)}}
 			r.Result.Metadata = map[string]string{"image.name": hostile}
 			r.Result.Warnings = []solve.Warning{{Text: "x " + hostile, Detail: hostile, URL: hostile, Place: solve.Place{File: hostile, Line: 1}}}

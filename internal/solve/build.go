@@ -1,12 +1,12 @@
-// Package solve says everything that is said to BuildKit: one solve that builds,
-// and one for each place that the cache is exported to.
+// Package solve holds everything that BuildKit is asked for: one solve that builds, and
+// one for each destination of the cache.
 //
 //	result, err := solve.Run(ctx, solve.Request{Inputs: values, Builder: b, Caches: caches, Progress: display})
 //	// result.Digest, result.Steps, result.Sources and result.Exports are filled,
 //	// as far as the build came, also when err is not nil.
 //
-// The cache is exported in solves of its own, so that it can neither delay nor
-// cancel a push, has a deadline, fails alone and costs nothing when nothing changed.
+// The cache is exported in solves of its own, so that it can neither delay nor cancel a
+// push, has a timeout, fails alone and costs nothing when nothing changed.
 package solve
 
 import (
@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
@@ -26,29 +25,25 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
-	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 )
 
 // Request is one build. The zero values of the optional fields leave them out.
 type Request struct {
 	Inputs  inputs.Values
 	Builder *builder.Builder
-	Caches  gateway.Caches
-	Sources []backends.Source // what was read, and entries of the user's own
+	Caches  cacheplan.Plan
 
 	// Exclude are directories that a local context leaves out where it holds them.
 	Exclude []string
 	// Auth finds the credentials of registries; nil for none.
 	Auth authprovider.AuthConfigProvider
-	// Lost lists the cached blobs that could not be handed out; nil where nobody watches.
-	Lost func() []digest.Digest
 	// Engine is where an output of type docker without a destination goes.
 	Engine builder.Engine
-	// Proxies are build arguments from the Docker config: HTTP_PROXY and the like. One
-	// that the inputs have too, in whatever case, gives way.
+	// Proxies are build arguments from the Docker config: HTTP_PROXY and the like. Those
+	// that the inputs have too, in upper or lower case, are left out.
 	Proxies map[string]string
 	// BuilderID names the builder in a provenance that names none: the page of the run; "": it stays so.
 	BuilderID string
@@ -58,9 +53,10 @@ type Request struct {
 	Stdout io.Writer
 }
 
-// Run builds, once more without the caches that broke it where a cache did, and
-// exports the cache. The error is the build's; what befell caches is in the result.
-// With Inputs.Call it asks the frontend instead; what a check finds is an error then.
+// Run builds and exports the cache. When cache sources are at fault for an error, it builds
+// once more without them. The error is the build's; the outcomes of caches are in the result.
+// With Inputs.Call it asks the frontend instead, and returns the findings of a check as an
+// error.
 func Run(ctx context.Context, req Request) (Result, error) {
 	display, err := progressui.NewDisplay(req.Progress, progressui.DisplayMode(req.Inputs.Progress))
 	if err != nil {
@@ -89,53 +85,35 @@ type run struct {
 	Request
 	key     string // what the sessions of this build share, so that solves join
 	display chan *client.SolveStatus
-	broken  []backends.Source // those that broke the first attempt
-	indexes bool              // the image goes into an engine that calls it by its digest
-	loads   sync.WaitGroup    // images on their way into engines
+	indexes bool           // the image goes into an engine that calls it by its digest
+	loads   sync.WaitGroup // images on their way into engines
 	result  Result
 }
 
-// build makes the first attempt and, if it has to be, the second.
+// build makes the first attempt and, where a second one may help, that one too.
 func (b *run) build(ctx context.Context) error {
 	mounts, err := b.mounts(ctx)
 	if err != nil {
 		return err
 	}
-	guilty, err := b.attempt(ctx, mounts)
-	b.drop(guilty)
-	// Somebody else's daemon would go on hanging.
-	if len(guilty) > 0 && (b.Builder.Ours || !errors.Is(err, errHangs)) {
+	faults, err := b.attempt(ctx, mounts)
+	b.Caches.Reads.LeaveOut(faults)
+	// A daemon that this run did not start cannot be restarted, and would go on hanging.
+	if len(faults) > 0 && (b.Builder.Ours || !errors.Is(err, cacheplan.ErrImportHangs)) {
 		err = b.again(ctx, mounts, err)
 	}
-	for _, s := range slices.Concat(b.Sources, b.broken) {
-		b.result.Sources = append(b.result.Sources, asSource(s))
-	}
+	b.result.Sources = b.Caches.Reads.Outcomes()
 	return err
 }
 
-// drop leaves out the sources that broke the build from now on.
-func (b *run) drop(guilty []fault) {
-	for _, f := range guilty {
-		f.source.State, f.source.Err = backends.Failed, f.err
-		b.broken = append(b.broken, *f.source)
-	}
-	var sound []backends.Source
-	for i := range b.Sources {
-		if !slices.ContainsFunc(guilty, func(f fault) bool { return f.source == &b.Sources[i] }) {
-			sound = append(sound, b.Sources[i])
-		}
-	}
-	b.Sources = sound
-}
-
-// again is the second attempt. A daemon of ours on which the first was given up is
-// started anew.
+// again is the second attempt. A managed builder on which the first was given up is
+// restarted before.
 func (b *run) again(ctx context.Context, m mounts, why error) error {
 	b.result.Retried = fmt.Sprintf("a cache broke the build: %v", why)
 	for i := range b.result.Phases {
 		b.result.Phases[i].Name = "first " + b.result.Phases[i].Name
 	}
-	if b.Builder.Ours && (errors.Is(why, errHangs) || errors.Is(why, errStalls)) {
+	if b.Builder.Ours && (errors.Is(why, cacheplan.ErrImportHangs) || errors.Is(why, cacheplan.ErrStalled)) {
 		if err := b.Builder.Restart(ctx); err != nil {
 			return err
 		}
@@ -144,21 +122,17 @@ func (b *run) again(ctx context.Context, m mounts, why error) error {
 	return err
 }
 
-func asSource(s backends.Source) Source {
-	return Source{Cache: s.String(), Name: string(s.Name), Why: s.Why, State: s.State, Err: s.Err}
-}
-
-// attempt runs the build solve, and the export solves beside its push. It returns
-// the sources that made it fail, if any did.
-func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
+// attempt runs the build solve, and the export solves beside its push. It returns the
+// cache sources that are at fault for the error.
+func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) {
 	b.result.Exports, b.result.Steps = nil, nil
 	began := time.Now()
-	imports := b.Caches.Imports(ctx, b.Sources)
+	imports := b.Caches.Reads.Imports(ctx)
 	solving, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if b.Builder.Ours {
-		// The client would wait 5 s for the last words of a daemon that hangs
-		// (v0.33.1, client/solve.go). This one is to be stopped anyway.
+		// The client would wait 5 s for the last statuses of a daemon that hangs
+		// (v0.33.1, client/solve.go). This daemon is stopped or restarted anyway.
 		end := b.Builder.Client.Close
 		defer context.AfterFunc(solving, func() { _ = end() })()
 	}
@@ -168,7 +142,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 		a.cacheExports = []client.CacheOptionsEntry{{Type: "inline", Attrs: map[string]string{}}}
 	}
 	watch := newWatch(a.session)
-	watch.cachesWithin(b.Inputs.CacheTimeout, cancel)
+	watch.limitCaches(b.Inputs.CacheTimeout, cancel)
 	a.watch = watch.update
 
 	exports := newExports(b, m, imports, watch)
@@ -188,9 +162,6 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 	case <-done:
 	}
 	watch.stop()
-	for i := range imports {
-		imports[i].Settle()
-	}
 	if cause := context.Cause(solving); err != nil && ctx.Err() == nil && cause != nil {
 		err = cause
 	}
@@ -201,14 +172,16 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]fault, error) {
 	} else {
 		b.result.Failure = b.failure(err, watch)
 	}
-	open := watch.settle(imports, a.imports)
-	guilty := b.guilty(ctx, err, imports, open, watch.brokenOff())
-	b.finish(ctx, exports, err, len(guilty) > 0)
-	return guilty, err
+	faults := b.Caches.Reads.Observe(cacheplan.Attempt{
+		Err: err, Cancelled: ctx.Err() != nil, Imports: watch.imports(a.imports), Partial: watch.partial(),
+	})
+	b.finish(ctx, exports, err, len(faults) > 0)
+	return faults, err
 }
 
-// finish brings the exports to their end: all of them after a good build, those
-// under way after a failed push, none after a cache's fault or a cancel.
+// finish ends the exports: it completes all of them after a good build, and those under
+// way after a failed push. It cancels them before a second attempt, and when the run was
+// cancelled.
 func (b *run) finish(ctx context.Context, x *exports, err error, again bool) {
 	switch {
 	case err == nil:

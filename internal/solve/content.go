@@ -15,7 +15,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 )
 
 // blob reads from the daemon's content store.
@@ -26,9 +26,9 @@ func (b *run) blob(ctx context.Context, d ocispecs.Descriptor) ([]byte, error) {
 // made names what the build solve made. The config of an image covers its layers and
 // their times, which a cache keeps. Of an index that are its images without their
 // attestations, which say when they were built.
-func (b *run) made(ctx context.Context, response *client.SolveResponse) backends.Exported {
+func (b *run) made(ctx context.Context, response *client.SolveResponse) cacheplan.Exported {
 	answer := response.ExporterResponse
-	e := backends.Exported{
+	e := cacheplan.Exported{
 		Content: answer[exptypes.ExporterImageConfigDigestKey],
 		Image:   digest.Digest(answer[exptypes.ExporterImageDigestKey]),
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
 	"github.com/warmlayer/warmlayer/internal/builderspec"
-	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
@@ -98,8 +98,10 @@ func (r *Request) caches(t *testing.T, repository string) {
 		t.Fatal(syntax.Problems(problems))
 	}
 	plan := scope.Plan{Write: "b-main", Read: []scope.Source{{Name: "b-main", Why: "own branch"}}}
-	r.Sources = backends.Read(t.Context(), []backends.Keeper{caches[0].(backends.Keeper)}, plan, time.Minute)
-	r.Caches = gateway.Connect(caches, r.Sources, plan, backends.Record{Branch: "main"}, nil)
+	r.Caches = cacheplan.New(cacheplan.Request{
+		Caches: caches, Scopes: plan, Record: backends.Record{Branch: "main"},
+		Readings: backends.Read(t.Context(), []backends.Keeper{caches[0].(backends.Keeper)}, plan, time.Minute),
+	})
 }
 
 // outcome is what became of the only export.

@@ -10,18 +10,17 @@ import (
 
 	"github.com/moby/buildkit/client"
 
-	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 )
 
-// exports are the export solves of one attempt, one for each destination: BuildKit
-// shares one error group and one answer between the exports of a solve.
+// exports are the export solves of one attempt, one for each destination, since in BuildKit
+// the exports of one solve share an error group and a response.
 type exports struct {
 	run     *run
 	mounts  mounts
-	imports []gateway.Import
+	imports []client.CacheOptionsEntry
 	watch   *watch // of the build solve
-	made    backends.Exported
+	made    cacheplan.Exported
 	seconds float64 // from the first start to the last end
 
 	began   time.Time
@@ -31,7 +30,7 @@ type exports struct {
 	sent    []*client.SolveResponse
 }
 
-func newExports(b *run, m mounts, imports []gateway.Import, w *watch) *exports {
+func newExports(b *run, m mounts, imports []client.CacheOptionsEntry, w *watch) *exports {
 	n := len(b.Caches.Destinations)
 	x := &exports{
 		run: b, mounts: m, imports: imports, watch: w,
@@ -40,17 +39,17 @@ func newExports(b *run, m mounts, imports []gateway.Import, w *watch) *exports {
 	for i, d := range b.Caches.Destinations {
 		if d.Refused != nil {
 			x.results[i] = outcomes(d)
-			x.settle(i, Skipped, d.Refused)
+			x.decide(i, Skipped, d.Refused)
 		}
 	}
 	return x
 }
 
-// errChanged says that an export would have run steps: it is about other inputs
-// than the build was.
+// errChanged says that an export would have run steps, so its inputs are others than the
+// build's were.
 var errChanged = errors.New("the build's inputs changed while it ran")
 
-// start begins every export that has not begun.
+// start begins all exports that have not begun.
 func (x *exports) start(ctx context.Context) {
 	if x.stop == nil {
 		ctx, x.stop = context.WithCancelCause(ctx)
@@ -62,7 +61,7 @@ func (x *exports) start(ctx context.Context) {
 		}
 		x.results[i] = outcomes(d)
 		if d.Entry.Type == "" {
-			continue // it went out with the image
+			continue // the image carries it
 		}
 		x.wg.Go(func() { x.export(ctx, i, d) })
 	}
@@ -70,10 +69,11 @@ func (x *exports) start(ctx context.Context) {
 
 // startChanged begins the exports that have not begun and are not unchanged.
 func (x *exports) startChanged(ctx context.Context) {
-	// What a first try ran counts as cached in the second, and its scope is still broken.
+	// In a second attempt the steps that the first one ran count as cached, and the scope is
+	// still broken.
 	cached := x.watch.allCached() && x.run.result.Retried == ""
 	for i, d := range x.run.Caches.Destinations {
-		if x.results[i] == nil && cached && d.Unchanged != nil && d.Unchanged(x.made) {
+		if x.results[i] == nil && cached && d.Unchanged(x.made) {
 			x.results[i] = outcomes(d)
 			for n := range x.results[i] {
 				x.results[i][n].Outcome = Unchanged
@@ -83,22 +83,23 @@ func (x *exports) startChanged(ctx context.Context) {
 	x.start(ctx)
 }
 
-func outcomes(d backends.Destination) []Export {
+// outcomes are one export for each cache of a destination, still without an outcome.
+func outcomes(d cacheplan.Destination) []Export {
 	out := make([]Export, len(d.Caches))
-	for n := range out {
-		out[n] = Export{Cache: d.Caches[n], Name: string(d.Name), Strict: d.Strict[n]}
+	for n, c := range d.Caches {
+		out[n] = Export{Cache: c.Name, Name: string(d.Name), Strict: c.Strict}
 	}
 	return out
 }
 
 // export runs one export solve: the build's options and imports, no outputs, and
 // never no-cache, which would run every step again.
-func (x *exports) export(ctx context.Context, i int, d backends.Destination) {
+func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 	began := time.Now()
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
-	// Not a deadline: gRPC would send it along, and the daemon's words for it may come
-	// before ours.
+	// A timer in place of a deadline, which gRPC would pass on to the daemon: the daemon's
+	// error might come before the one of this run, which names the input.
 	limit := x.run.Inputs.CacheTimeout
 	defer time.AfterFunc(limit, func() {
 		abort(fmt.Errorf("not done within %s (cache-timeout)", limit))
@@ -124,14 +125,15 @@ func (x *exports) export(ctx context.Context, i int, d backends.Destination) {
 	}
 }
 
-// cancel ends the exports under way; wait then reports why.
+// cancel ends the exports under way; wait then reports the cause.
 func (x *exports) cancel(cause error) {
 	if x.stop != nil {
 		x.stop(cause)
 	}
 }
 
-// wait ends every export: what was sent becomes the scope's cache, with its record.
+// wait waits for every export and commits it: what was sent becomes the scope's cache, with
+// its record.
 func (x *exports) wait(ctx context.Context) []Export {
 	x.wg.Wait()
 	var all []Export
@@ -139,7 +141,7 @@ func (x *exports) wait(ctx context.Context) []Export {
 		switch {
 		case x.results[i] == nil:
 			x.results[i] = outcomes(d)
-			x.settle(i, Skipped, errors.New("the build failed"))
+			x.decide(i, Skipped, errors.New("the build failed"))
 		case x.results[i][0].Outcome != "": // unchanged, or refused
 		default:
 			x.commit(ctx, i, d)
@@ -155,41 +157,38 @@ func (x *exports) wait(ctx context.Context) []Export {
 	return all
 }
 
-func (x *exports) settle(i int, o Outcome, err error) {
+// decide gives all caches of one destination the same outcome.
+func (x *exports) decide(i int, o Outcome, err error) {
 	for n := range x.results[i] {
 		x.results[i][n].Outcome, x.results[i][n].Err = o, err
 	}
 }
 
-// commit decides what became of one destination. Exports of a registry or a
-// directory answer with a manifest, unless there was no layer to cache: a good
-// cache is not replaced by an empty one.
-func (x *exports) commit(ctx context.Context, i int, d backends.Destination) {
+// commit decides the outcomes of one destination. An empty cache does not replace a good
+// one: without a layer to cache, BuildKit sends no manifest.
+func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 	err := x.results[i][0].Err
 	switch {
 	case errors.Is(err, errChanged):
-		x.settle(i, Skipped, err)
+		x.decide(i, Skipped, err)
 		return
 	case err != nil:
-		x.settle(i, Broken, err)
+		x.decide(i, Broken, err)
 		return
 	case d.Entry.Type == "" && x.made.Image == "":
-		x.settle(i, Skipped, errors.New("the image was not pushed"))
+		x.decide(i, Skipped, errors.New("the image was not pushed"))
 		return
 	}
 	made := x.made
 	if d.Entry.Type != "" {
 		made.Manifest = manifestOf(x.sent[i])
 	}
-	if d.Entry.Type != "" && made.Manifest == "" && !d.Silent && d.Commit != nil {
-		x.settle(i, Skipped, errors.New("there is no layer to cache"))
+	if d.Answers && made.Manifest == "" {
+		x.decide(i, Skipped, errors.New("there is no layer to cache"))
 		return
 	}
-	x.settle(i, Written, nil)
+	x.decide(i, Written, nil)
 	x.tell(i, d)
-	if d.Commit == nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, x.run.Inputs.CacheTimeout)
 	defer cancel()
 	for n, err := range d.Commit(ctx, made) {
@@ -199,9 +198,9 @@ func (x *exports) commit(ctx context.Context, i int, d backends.Destination) {
 	}
 }
 
-// tell adds what BuildKit answered of a cache of the user's own to the metadata, where
-// it is when cache and image are exported by one solve.
-func (x *exports) tell(i int, d backends.Destination) {
+// tell adds BuildKit's response for an entry of cache-to to the metadata, where it is when
+// cache and image are exported by one solve.
+func (x *exports) tell(i int, d cacheplan.Destination) {
 	if d.Name != "" || x.sent[i] == nil {
 		return
 	}

@@ -10,34 +10,25 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	digest "github.com/opencontainers/go-digest"
 
-	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 )
 
-// Result is what came of a build, filled as far as it came.
+// Result is what came of a build. Of a build that failed it has what is known.
 type Result struct {
 	Digest   digest.Digest     // the image or index; "" when none was made
 	ImageID  digest.Digest     // its config, or what an engine that it was loaded into calls it; of an index its digest
 	Metadata map[string]string // BuildKit's exporter response, as it came, and what docker buildx adds
 	Answer   string            // what the frontend answered to Inputs.Call, for standard output
-	Steps    []Step            // in the order in which they began, each after those it is made from
+	Steps    []Step            // in the order in which they began, each after its inputs
 	Warnings []Warning         // BuildKit's, such as those of Dockerfile checks
 	Failure  *Failure          // where in the Dockerfile the build failed; nil where that is not known
-	Sources  []Source
+	Sources  []cacheplan.Source
 	Exports  []Export
 	Phases   []Phase
 	Retried  string // why the build ran twice; "" when it did not
 }
 
-// Source is one place that was read.
-type Source struct {
-	Cache string // "registry ghcr.io/o/app"
-	Name  string // the scope's; "" for an entry of cache-from
-	Why   string // "default branch"
-	State backends.State
-	Err   error // nil when loaded
-}
-
-// Outcome is what became of an export to one cache.
+// Outcome is the outcome of an export to one cache.
 type Outcome string
 
 // An export is unchanged when the cache holds the same already, and skipped when
@@ -49,7 +40,7 @@ const (
 	Broken    Outcome = "failed"
 )
 
-// Export is what became of one cache that was to be written.
+// Export is one cache that was to be written, and its outcome.
 type Export struct {
 	Cache   string
 	Name    string // the scope's; "" for an entry of cache-to
@@ -59,7 +50,7 @@ type Export struct {
 	Seconds float64
 }
 
-// Phase is a part of the time that passed. Phases may overlap.
+// Phase is a part of the time that the build took. Phases may overlap.
 type Phase struct {
 	Name    string // "build", "push", "export cache"
 	Seconds float64
@@ -69,11 +60,11 @@ func (r *Result) phase(name string, seconds float64) {
 	r.Phases = append(r.Phases, Phase{Name: name, Seconds: seconds})
 }
 
-// take keeps what the build solve said, and BuildKit's answer where there is one.
+// take keeps what the status stream told, and BuildKit's response where there is one.
 func (b *run) take(response *client.SolveResponse, w *watch, began time.Time) {
 	b.result.Steps, b.result.Warnings, b.result.Failure = w.steps(), nil, nil
 	for _, warning := range w.warnings {
-		// Each platform has its own.
+		// Each platform has its own copy.
 		if w := b.warning(warning); !slices.Contains(b.result.Warnings, w) {
 			b.result.Warnings = append(b.result.Warnings, w)
 		}
@@ -89,7 +80,7 @@ func (b *run) take(response *client.SolveResponse, w *watch, began time.Time) {
 	b.result.Metadata = map[string]string{}
 	maps.Copy(b.result.Metadata, response.ExporterResponse)
 	if !holdsImage(b.Inputs.Outputs) {
-		// It was made for the cache's sake, and nobody can get it.
+		// The image was made for the cache only, and stays in the builder.
 		maps.DeleteFunc(b.result.Metadata, func(k, _ string) bool { return strings.HasPrefix(k, "containerimage.") })
 	}
 	b.result.Digest = digest.Digest(b.result.Metadata[exptypes.ExporterImageDigestKey])

@@ -7,8 +7,6 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session"
-
-	"github.com/warmlayer/warmlayer/internal/gateway"
 )
 
 // target is what one solve is for.
@@ -19,14 +17,14 @@ type target struct {
 	imports      []client.CacheOptionsEntry
 	exports      []client.ExportEntry // of the build solve only
 	cacheExports []client.CacheOptionsEntry
-	noCache      bool                       // no-cache and no-cache-filters hold
+	noCache      bool                       // obeys the inputs no-cache and no-cache-filters
 	internal     bool                       // left out of the daemon's build history
 	watch        func(*client.SolveStatus)  // sees every status, in order
 	show         chan<- *client.SolveStatus // gets them too; nil for none
 }
 
 // target is the part that a build's solves have in common.
-func (b *run) target(m mounts, imports []gateway.Import) target {
+func (b *run) target(m mounts, imports []client.CacheOptionsEntry) target {
 	// NewSession fails only where the system has no randomness left.
 	s, err := session.NewSession(context.Background(), b.key)
 	if err != nil {
@@ -35,7 +33,7 @@ func (b *run) target(m mounts, imports []gateway.Import) target {
 	t := target{ref: identity.NewID(), session: s, mounts: m}
 	for _, i := range imports {
 		// The client writes into the attributes that it is given.
-		t.imports = append(t.imports, client.CacheOptionsEntry{Type: i.Entry.Type, Attrs: maps.Clone(i.Entry.Attrs)})
+		t.imports = append(t.imports, client.CacheOptionsEntry{Type: i.Type, Attrs: maps.Clone(i.Attrs)})
 	}
 	return t
 }

@@ -2,7 +2,6 @@ package solve
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,16 +15,15 @@ import (
 	"github.com/moby/buildkit/session"
 	digest "github.com/opencontainers/go-digest"
 
-	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 )
 
 // watch follows the status stream of one solve.
 //
-// Steps are the vertices with inputs: sources, loads, imports and exports have
-// none. A hit is reported cached once, and may begin and end again, not cached,
-// when its layers are unpacked for a later step; so once cached is always cached.
-// A step that never began was not needed.
+// Steps are the vertices with inputs: sources, loads, imports and exports have none. BuildKit
+// reports a hit as cached once. The vertex may begin and end again, as not cached, when its
+// layers are unpacked for a later step, so a step that was cached once stays cached here. A
+// step that never began was not needed.
 type watch struct {
 	exporter digest.Digest // the first exporter's vertex
 	layers   chan struct{} // closed when the layers of the result exist
@@ -35,11 +33,11 @@ type watch struct {
 	order    []digest.Digest
 	begins   int                     // how often the exporter's vertex began
 	existed  time.Time               // when layers was closed
-	warnings []*client.VertexWarning // in the order of their lines; they come in any
-	fetches  map[digest.Digest]int64 // bytes of each layer that is under way, or broke off
+	warnings []*client.VertexWarning // in the order of their lines; BuildKit sends them in any order
+	fetches  map[digest.Digest]int64 // the bytes that came of each layer whose transfer has not ended
 	moved    time.Time               // when one of them got further, by the daemon's clock
-	within   time.Duration
-	cancel   context.CancelCauseFunc // nil: nobody minds what takes long
+	timeout  time.Duration           // of caches
+	cancel   context.CancelCauseFunc // ends the solve; nil for no timeout
 	timers   map[digest.Digest]*time.Timer
 }
 
@@ -69,20 +67,14 @@ func newWatch(s *session.Session) *watch {
 	}
 }
 
-// errHangs says that an import never ended. It blocks the scheduler of the whole
-// daemon, and does not listen to a cancel. errStalls says that layers never came.
-var (
-	errHangs  = errors.New("the import hangs")
-	errStalls = errors.New("the cache stalls")
-)
-
 // stall bounds the time in which not one byte of a layer comes.
 const stall = time.Minute
 
-// cachesWithin cancels the solve when the import of one cache takes longer than d, or
-// no layer gets further for as long.
-func (w *watch) cachesWithin(d time.Duration, cancel context.CancelCauseFunc) {
-	w.within, w.cancel = d, cancel
+// limitCaches cancels the solve with an [cacheplan.ErrImportHangs] when the import of one
+// cache takes longer than the timeout, and with an [cacheplan.ErrStalled] when no layer gets
+// further for as long, or for a minute.
+func (w *watch) limitCaches(timeout time.Duration, cancel context.CancelCauseFunc) {
+	w.timeout, w.cancel = timeout, cancel
 }
 
 // stop ends the timers.
@@ -151,15 +143,16 @@ func (w *watch) status(s *client.VertexStatus) {
 		delete(w.fetches, d)
 		w.moved = s.Timestamp
 	case !known || s.Current != bytes:
-		// Few are fetched at once; the others wait for their turn with no byte.
+		// BuildKit fetches few layers at once; the others wait at zero bytes.
 		w.fetches[d], w.moved = s.Current, s.Timestamp
-	case w.cancel != nil && s.Timestamp.Sub(w.moved) >= min(w.within, stall):
-		w.cancel(fmt.Errorf("%w: no byte of its layers came for %s", errStalls, min(w.within, stall)))
+	case w.cancel != nil && s.Timestamp.Sub(w.moved) >= min(w.timeout, stall):
+		w.cancel(fmt.Errorf("%w: no byte of its layers came for %s", cacheplan.ErrStalled, min(w.timeout, stall)))
 	}
 }
 
-// brokenOff are the layers that have not come whole. It must be called after the solve.
-func (w *watch) brokenOff() []digest.Digest {
+// partial are the layers of caches whose transfer has not ended. It must be called after
+// the solve.
+func (w *watch) partial() []digest.Digest {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Collect(maps.Keys(w.fetches))
@@ -177,8 +170,8 @@ func (w *watch) began(v *client.Vertex) {
 	}
 	if w.cancel != nil && strings.HasPrefix(v.Name, importing) {
 		ref := strings.TrimPrefix(v.Name, importing)
-		w.timers[v.Digest] = time.AfterFunc(w.within, func() {
-			w.cancel(fmt.Errorf("%w: %s after %s (cache-timeout)", errHangs, ref, w.within))
+		w.timers[v.Digest] = time.AfterFunc(w.timeout, func() {
+			w.cancel(fmt.Errorf("%w: %s after %s (cache-timeout)", cacheplan.ErrImportHangs, ref, w.timeout))
 		})
 	}
 }
@@ -209,38 +202,18 @@ func (w *watch) pushed() bool {
 // (BuildKit v0.33.1, solver/llbsolver/bridge.go, loadResult).
 const importing = "importing cache manifest from "
 
-// settle says of each source that was imported what came of it, and returns the
-// imports that have not ended. The entries are those that were sent, to which the
+// imports is how each import ended. The entries are those that were sent, to which the
 // client adds the digest of a cache in a directory. It must be called after the solve.
-func (w *watch) settle(imports []gateway.Import, sent []client.CacheOptionsEntry) (open []gateway.Import) {
+func (w *watch) imports(sent []client.CacheOptionsEntry) []cacheplan.ImportEnd {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for n, i := range imports {
-		v := w.vertices[digest.FromString(importing+importID(sent[n]))]
-		if v == nil {
-			continue
-		}
-		if !v.completed {
-			open = append(open, i)
-			continue
-		}
-		for _, s := range i.Sources {
-			s.State, s.Err = imported(v.err)
+	ends := make([]cacheplan.ImportEnd, len(sent))
+	for n, e := range sent {
+		if v := w.vertices[digest.FromString(importing+importID(e))]; v != nil {
+			ends[n] = cacheplan.ImportEnd{Began: true, Ended: v.completed, Error: v.err}
 		}
 	}
-	return open
-}
-
-// imported reads the end of an import. BuildKit's registry answers "not found" for
-// what is not there; it is the one error that is no fault.
-func imported(failure string) (backends.State, error) {
-	switch {
-	case failure == "":
-		return backends.Loaded, nil
-	case strings.HasSuffix(failure, ": not found"):
-		return backends.Absent, errors.New(failure)
-	}
-	return backends.Failed, errors.New(failure)
+	return ends
 }
 
 // importID is how BuildKit names an import: by its reference, or by a hash of all

@@ -13,8 +13,7 @@ import (
 	"github.com/moby/buildkit/session"
 	digest "github.com/opencontainers/go-digest"
 
-	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 )
 
 // at is a moment of a stream, in seconds.
@@ -205,15 +204,15 @@ func TestImportTooLong(t *testing.T) {
 	for _, hangs := range []bool{true, false} {
 		w := testWatch(t)
 		ctx, cancel := context.WithCancelCause(t.Context())
-		w.cachesWithin(time.Millisecond, cancel)
+		w.limitCaches(time.Millisecond, cancel)
 		if !hangs {
-			w.within = time.Hour
+			w.timeout = time.Hour
 		}
 		stream(t, w, event{importing + "example.org/a:b", "begin", 1})
 		if hangs {
 			<-ctx.Done()
 			const want = "the import hangs: example.org/a:b after 1ms (cache-timeout)"
-			if err := context.Cause(ctx); !errors.Is(err, errHangs) || err.Error() != want {
+			if err := context.Cause(ctx); !errors.Is(err, cacheplan.ErrImportHangs) || err.Error() != want {
 				t.Errorf("the cause is %v", err)
 			}
 		}
@@ -238,11 +237,11 @@ func TestStall(t *testing.T) {
 	}
 	const whole = 100 // bytes of each layer
 	tests := []struct {
-		name      string
-		on        string // the vertex
-		stream    []status
-		stalls    bool
-		brokenOff []digest.Digest
+		name    string
+		on      string // the vertex
+		stream  []status
+		stalls  bool
+		partial []digest.Digest
 	}{
 		{"gets on", "[1]", []status{{one, 0, 1}, {one, 50, 10}, {one, 60, 19}}, false, []digest.Digest{one}},
 		{"stalls", "[1]", []status{{one, 50, 1}, {one, 50, 5}, {one, 50, 11}}, true, []digest.Digest{one}},
@@ -256,7 +255,7 @@ func TestStall(t *testing.T) {
 			w := testWatch(t)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
-			w.cachesWithin(10*time.Second, cancel)
+			w.limitCaches(10*time.Second, cancel)
 			stream(t, w, event{test.on, "begin", 1})
 			for _, s := range test.stream {
 				status := &client.VertexStatus{
@@ -267,43 +266,34 @@ func TestStall(t *testing.T) {
 				}
 				w.update(&client.SolveStatus{Statuses: []*client.VertexStatus{status}})
 			}
-			if stalls := errors.Is(context.Cause(ctx), errStalls); stalls != test.stalls {
+			if stalls := errors.Is(context.Cause(ctx), cacheplan.ErrStalled); stalls != test.stalls {
 				t.Errorf("stalls: %t", stalls)
 			}
-			if got := w.brokenOff(); !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(test.brokenOff))) {
-				t.Errorf("broken off: %v", got)
+			if got := w.partial(); !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(test.partial))) {
+				t.Errorf("partial: %v", got)
 			}
 		})
 	}
 }
 
-// TestSettle: what the end of an import says of its sources.
-func TestSettle(t *testing.T) {
+// TestImports: how each import ended.
+func TestImports(t *testing.T) {
 	t.Parallel()
 	entry := client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": "example.org/a:b"}}
-	tests := []struct {
-		what  string // the end of its vertex
-		state backends.State
-		err   string
-		open  bool
-	}{
-		{"end", backends.Loaded, "", false},
-		{"failed to configure registry cache importer: example.org/a:b: not found", backends.Absent, "not found", false},
-		{"unexpected status from HEAD request: 500", backends.Failed, "500", false},
-		{"begin", "as it was", "", true},
-		{"", "as it was", "", false},
-	}
-	for _, test := range tests {
+	for what, want := range map[string]cacheplan.ImportEnd{ // by the end of its vertex
+		"end":    {Began: true, Ended: true},
+		"denied": {Began: true, Ended: true, Error: "denied"},
+		"begin":  {Began: true},
+		"":       {},
+	} {
 		w := testWatch(t)
-		s := &backends.Source{State: "as it was"}
-		imports := []gateway.Import{{Entry: entry, Sources: []*backends.Source{s}}}
-		if test.what != "" {
+		if what != "" {
 			stream(t, w, event{importing + "example.org/a:b", "begin", 1})
-			stream(t, w, event{importing + "example.org/a:b", test.what, 1})
+			stream(t, w, event{importing + "example.org/a:b", what, 1})
 		}
-		open := w.settle(imports, []client.CacheOptionsEntry{entry})
-		if s.State != test.state || (s.Err == nil) != (test.err == "") || s.Err != nil && !strings.Contains(s.Err.Error(), test.err) || (len(open) > 0) != test.open {
-			t.Errorf("%q: %s, %v, %d open", test.what, s.State, s.Err, len(open))
+		other := client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": "example.org/a:c"}}
+		if got := w.imports([]client.CacheOptionsEntry{other, entry}); !slices.Equal(got, []cacheplan.ImportEnd{{}, want}) {
+			t.Errorf("%q: %+v", what, got)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/docker/cli/cli/config"
 
-	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
@@ -95,7 +95,7 @@ func (r Run) exitCode(ctx context.Context, told report.Report) int {
 		return ExitBuild
 	}
 	for _, source := range told.Result.Sources {
-		if source.State == backends.Failed && r.Inputs.CacheStrict {
+		if source.State == cacheplan.Failed && r.Inputs.CacheStrict {
 			return ExitCache
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/internal/solve"
 )
@@ -28,7 +29,7 @@ func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var started *builder.Builder
-	var sources []backends.Source
+	var readings []backends.Reading
 	var starting, reading time.Duration
 	var eg errgroup.Group
 	eg.Go(func() (err error) {
@@ -40,7 +41,7 @@ func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 	})
 	eg.Go(func() error {
 		if !r.asks() {
-			sources = backends.Read(ctx, readable(b.Caches), b.Plan, b.Inputs.ProbeTimeout)
+			readings = backends.Read(ctx, readable(b.Caches), b.Plan, b.Inputs.ProbeTimeout)
 		}
 		reading = time.Since(began)
 		return nil
@@ -48,7 +49,7 @@ func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 	if err := eg.Wait(); err != nil {
 		return outcome{err: err}
 	}
-	made := r.connect(ctx, b, started, sources, display)
+	made := r.connect(ctx, b, started, readings, display)
 	made.address = started.Address
 	made.result.Phases = slices.Concat([]solve.Phase{
 		{Name: "start builder", Seconds: starting.Seconds()},
@@ -62,7 +63,7 @@ func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 }
 
 // connect solves on a running builder. A managed one reaches the stores through a gateway.
-func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, sources []backends.Source, display io.Writer) (made outcome) {
+func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, readings []backends.Reading, display io.Writer) (made outcome) {
 	made.warnings, made.err = r.checkPlatforms(b, on)
 	if made.err != nil {
 		return made
@@ -83,13 +84,13 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, sources 
 		defer func() { made.err = errors.Join(made.err, g.Close()) }()
 		_, password := g.Credentials()
 		r.host.Redactor.Add(password)
-		request.Auth, request.Lost = g.Auth(request.Auth), g.Lost
+		request.Auth = g.Auth(request.Auth)
 	}
-	request.Caches = gateway.Connect(b.Caches, sources, b.Plan, r.record(b), g)
 	from, to, inline := backends.Verbatim(b.Inputs.CacheFrom, b.Inputs.CacheTo, r.cacheOptions(b))
-	request.Sources = append(sources, from...)
-	request.Caches.Destinations = append(request.Caches.Destinations, to...)
-	request.Caches.Inline = request.Caches.Inline || inline
+	request.Caches = cacheplan.New(cacheplan.Request{
+		Caches: b.Caches, Readings: readings, Scopes: b.Plan, Record: r.record(b),
+		Imports: from, Exports: to, Inline: inline, Gateway: g,
+	})
 	made.result, made.err = solve.Run(ctx, request)
 	return made
 }

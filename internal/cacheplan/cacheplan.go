@@ -1,0 +1,136 @@
+// Package cacheplan decides what BuildKit is told to import and to export, and what came of
+// it. It plans without I/O: backends has read the scopes, and a [Destination] writes through
+// the stores and the gateway only when it is committed.
+//
+// A build of feature/a on a managed builder, with a cache in a directory:
+//
+//	plan := cacheplan.New(cacheplan.Request{Caches: caches, Readings: backends.Read(…), Scopes: scopes, Gateway: g})
+//	plan.Reads.Imports(ctx)           // registry ref=127.0.0.1:41235/s0:scopes
+//	plan.Destinations[0].Entry        // registry ref=127.0.0.1:41235/d0:b-feature-a-951d42dc02,compression=zstd,…
+//	plan.Reads.Observe(attempt)       // the sources at fault where the attempt failed
+//	plan.Destinations[0].Commit(…)    // the directory's index names the scope
+//	plan.Reads.Outcomes()             // b-feature-a loaded, b-main absent
+package cacheplan
+
+import (
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/moby/buildkit/client"
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// Request is what a plan is made of.
+type Request struct {
+	Caches   []backends.Backend
+	Readings []backends.Reading // of the caches' scopes
+	Scopes   scope.Plan
+	Record   backends.Record // attached to every scope that is written, with time and result
+
+	// Imports and Exports are the entries of cache-from and cache-to, which BuildKit gets as
+	// they are.
+	Imports []client.CacheOptionsEntry
+	Exports []backends.Export
+	// Inline reports whether the image is to carry its cache, whatever the caches say.
+	Inline bool
+
+	// Gateway is reached by a managed builder only; nil for a remote builder, which gets
+	// native entries.
+	Gateway *gateway.Gateway
+}
+
+// Plan is what BuildKit is told of the caches of one build.
+type Plan struct {
+	Reads        *Reads
+	Destinations []Destination
+	Inline       bool // the image carries its cache
+	Forced       bool // a cache holds the image's layers in another compression than the image
+}
+
+// New plans the reads and the writes of a build.
+func New(r Request) Plan {
+	out := Plan{
+		Reads:  newReads(r.Readings, r.Imports, r.Gateway),
+		Inline: r.Inline, Forced: backends.Forced(r.Caches),
+	}
+	if r.Scopes.Write != "" {
+		out.addCaches(r)
+	}
+	for _, e := range r.Exports {
+		out.Destinations = append(out.Destinations, Destination{
+			Caches: []Cache{{Name: backends.Label(e.Entry), Strict: e.Strict}}, Entry: e.Entry,
+		})
+	}
+	return out
+}
+
+// addCaches adds the destinations of all caches. Those that take the same export through
+// the gateway take it together.
+func (p *Plan) addCaches(r Request) {
+	var groups []*group
+	for _, cache := range r.Caches {
+		w := written{scope: r.Scopes.Write, record: r.Record, own: r.own(cache)}
+		d := Destination{Name: r.Scopes.Write, Caches: []Cache{{Name: cache.String(), Strict: cache.Strict()}}}
+		if limited, ok := cache.(backends.Limited); ok && limited.Refuses(r.Scopes) != "" {
+			d.Refused = errors.New(limited.Refuses(r.Scopes))
+			p.Destinations = append(p.Destinations, d)
+			continue
+		}
+		gated, isGated := cache.(backends.Gated)
+		switch cache := cache.(type) {
+		case *backends.Inline:
+			p.Inline = true
+			d.target = tagged{w, cache}
+		case backends.Keeper:
+			if isGated && r.Gateway != nil {
+				groups = join(groups, gated, d.Caches[0], w)
+				continue
+			}
+			d.Entry = cache.Exports(r.Scopes)[0]
+			d.Answers = slices.Contains([]string{"registry", "local"}, d.Entry.Type)
+			w.options = maps.Clone(d.Entry.Attrs)
+			store := cache.Scopes()
+			if isGated {
+				w.options = gated.Options() // without location and credentials
+				store = gated.Destination()
+			}
+			d.target = native{w, store}
+		}
+		p.Destinations = append(p.Destinations, d)
+	}
+	for _, g := range groups {
+		p.Destinations = append(p.Destinations, g.destination(r))
+	}
+}
+
+// own is the reading of the scope that is written, from the cache that it is written to;
+// nil where there is none.
+func (r Request) own(cache backends.Backend) *backends.Reading {
+	if gated, ok := cache.(backends.Gated); ok && !gated.InPlace() {
+		return nil // what was read tells nothing about where it is written
+	}
+	for i, reading := range r.Readings {
+		if reading.From == cache && reading.Name == r.Scopes.Write {
+			return &r.Readings[i]
+		}
+	}
+	return nil
+}
+
+// expected are the blobs of all that was read, which an export mostly holds.
+func (r Request) expected() []digest.Digest {
+	var all []digest.Digest
+	for _, reading := range r.Readings {
+		for _, layer := range reading.Manifest.Layers {
+			if !slices.Contains(all, layer.Digest) {
+				all = append(all, layer.Digest)
+			}
+		}
+	}
+	return all
+}

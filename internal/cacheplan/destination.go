@@ -1,0 +1,184 @@
+package cacheplan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// Exported is what a build made, as far as it is known when its cache is exported.
+type Exported struct {
+	Content  string        // stands for the result's content; see [backends.ResultKey]
+	Image    digest.Digest // the image or index; "" when none was made
+	Manifest digest.Digest // the cache manifest that BuildKit sent; "" before, and for an inline cache
+}
+
+// Destination is one place that a build's cache is exported to. BuildKit sends the cache
+// once to each, and a destination may pass it on to several caches.
+type Destination struct {
+	Name   scope.Name // "" for an entry of cache-to
+	Caches []Cache    // at least one
+	// Entry is BuildKit's export entry. Its Type is "" when there is nothing to send, because
+	// the cache is in the image.
+	Entry client.CacheOptionsEntry
+	// Answers: BuildKit answers with the manifest that it sent, or sent nothing.
+	Answers bool
+	// Refused says why nothing is to be sent; nil when it is.
+	Refused error
+
+	target target // nil where the export is all
+}
+
+// Cache is one cache of a destination.
+type Cache struct {
+	Name   string // for people: "registry ghcr.io/o/app"
+	Strict bool   // a failure fails the step
+}
+
+// target is how a destination's caches come to hold what was sent.
+type target interface {
+	unchanged(Exported) bool
+	commit(context.Context, Exported) []error
+}
+
+// Unchanged reports whether every cache of the destination holds this export already. It
+// waits until the scopes that were read are verified.
+func (d Destination) Unchanged(e Exported) bool {
+	return d.target != nil && d.target.unchanged(e)
+}
+
+// Commit makes what BuildKit sent the scope's cache, with a record. It returns one error or
+// nil for each of Caches. It is to be called after a successful export only.
+func (d Destination) Commit(ctx context.Context, e Exported) []error {
+	if d.target == nil {
+		return make([]error, len(d.Caches))
+	}
+	return d.target.commit(ctx, e)
+}
+
+// written is a scope of a cache that is written.
+type written struct {
+	scope   scope.Name
+	options map[string]string // the export options that decide what the cache holds
+	record  backends.Record   // without time and result
+	own     *backends.Reading // of the same scope and cache; nil where it was not read
+}
+
+func (w written) unchanged(e Exported) bool {
+	return w.own != nil && w.own.Verify() == nil &&
+		w.own.Manifest.Record.Unchanged(backends.ResultKey(w.options, e.Content), time.Now())
+}
+
+// recordOf is the record of an export that ends now.
+func (w written) recordOf(e Exported) backends.Record {
+	r := w.record
+	r.Time, r.Result = time.Now(), backends.ResultKey(w.options, e.Content)
+	return r
+}
+
+// group is several caches that take one export through the gateway.
+type group struct {
+	options map[string]string
+	caches  []Cache
+	stores  []backends.Store
+	scopes  []written // one for each cache
+	fanout  *gateway.Fanout
+}
+
+// join adds a cache to the group with its export options, or begins one.
+func join(groups []*group, cache backends.Gated, name Cache, w written) []*group {
+	options := cache.Options()
+	var g *group
+	for _, other := range groups {
+		if maps.Equal(other.options, options) {
+			g = other
+		}
+	}
+	if g == nil {
+		g = &group{options: options}
+		groups = append(groups, g)
+	}
+	w.options = options
+	g.caches, g.stores, g.scopes = append(g.caches, name), append(g.stores, cache.Destination()), append(g.scopes, w)
+	return groups
+}
+
+func (g *group) destination(r Request) Destination {
+	g.fanout = r.Gateway.Accept(g.stores, r.expected())
+	attrs := maps.Clone(g.options)
+	attrs["ref"] = g.fanout.Ref(r.Scopes.Write)
+	return Destination{
+		Name: r.Scopes.Write, Caches: g.caches, Answers: true,
+		Entry:  client.CacheOptionsEntry{Type: "registry", Attrs: attrs},
+		target: g,
+	}
+}
+
+func (g *group) unchanged(e Exported) bool {
+	for _, w := range g.scopes {
+		if !w.unchanged(e) {
+			return false
+		}
+	}
+	return true
+}
+
+func (g *group) commit(ctx context.Context, e Exported) []error {
+	w := g.scopes[0] // all write the same record
+	return g.fanout.Commit(ctx, w.scope, w.recordOf(e))
+}
+
+// native is a cache that BuildKit writes to itself. The record is attached afterwards,
+// unless another build has replaced the cache since.
+type native struct {
+	written
+	store backends.Scopes
+}
+
+func (n native) commit(ctx context.Context, e Exported) []error {
+	if err := n.attachRecord(ctx, e); err != nil {
+		return []error{fmt.Errorf("attach the scope's record: %w", err)}
+	}
+	return []error{nil}
+}
+
+func (n native) attachRecord(ctx context.Context, e Exported) error {
+	m, err := n.store.Manifest(ctx, n.scope)
+	var withheld backends.Withheld
+	if errors.As(err, &withheld) {
+		return nil // who may only write the scope cannot add a record
+	}
+	if err != nil {
+		return err
+	}
+	if e.Manifest != "" && m.Descriptor().Digest != e.Manifest {
+		return nil // the other build's cache is as good, and has a record of its own
+	}
+	if m, err = m.WithRecord(n.recordOf(e)); err != nil {
+		return err
+	}
+	return n.store.PutManifest(ctx, n.scope, m)
+}
+
+// tagged is an inline cache, which went out with the image.
+type tagged struct {
+	written
+	cache *backends.Inline
+}
+
+func (t tagged) unchanged(e Exported) bool {
+	return t.own != nil && t.own.Verify() == nil && t.own.Manifest.Descriptor().Digest == e.Image
+}
+
+func (t tagged) commit(ctx context.Context, e Exported) []error {
+	return []error{t.cache.Tag(ctx, t.scope, e.Image.String())}
+}

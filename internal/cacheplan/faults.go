@@ -1,0 +1,184 @@
+package cacheplan
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
+	digest "github.com/opencontainers/go-digest"
+)
+
+// Attempt is what was observed of one attempt to build.
+type Attempt struct {
+	Err       error           // of the build; nil when it succeeded
+	Cancelled bool            // the run was ended from outside
+	Imports   []ImportEnd     // of each entry of [Reads.Imports]
+	Partial   []digest.Digest // the layers whose transfer from a cache did not end
+	Lost      []digest.Digest // the blobs that a store did not deliver; those of the gateway are added
+}
+
+// ImportEnd is how BuildKit's import of one entry ended. The zero value is that of an import
+// that BuildKit never began.
+type ImportEnd struct {
+	Began, Ended bool
+	Error        string // BuildKit's; "" when it succeeded, or did not end
+}
+
+// The errors of an attempt that was given up.
+var (
+	// ErrImportHangs says that an import did not end. It blocks the scheduler of the whole
+	// daemon, and BuildKit does not cancel it.
+	ErrImportHangs = errors.New("the import hangs")
+	// ErrStalled says that no layer of a cache got further.
+	ErrStalled = errors.New("the cache stalls")
+)
+
+// end is how the import of the nth entry ended.
+func (a Attempt) end(n int) ImportEnd {
+	if n >= len(a.Imports) {
+		return ImportEnd{}
+	}
+	return a.Imports[n]
+}
+
+// state is the outcome of an import that ended. BuildKit answers "not found" for a cache
+// that is absent; every other error is a failure.
+func (e ImportEnd) state() (State, error) {
+	switch {
+	case e.Error == "":
+		return Loaded, nil
+	case strings.HasSuffix(e.Error, ": not found"):
+		return Absent, errors.New(e.Error)
+	}
+	return Failed, errors.New(e.Error)
+}
+
+// Fault is a source that is at fault for a failed attempt, and why.
+type Fault struct {
+	Err    error // wraps the attempt's
+	source *source
+}
+
+// faults are the sources that made an attempt fail: those with a blob that was lost, or
+// whose import hangs. When a blob was lost and no source is known to have it, every source
+// is at fault whose blobs are not known.
+// A command that failed (BuildKit's typed ExitError) is an error of the user's build, and
+// a cancelled build is not tried again: no source is at fault then.
+func faults(a Attempt, all []imports) []Fault {
+	var exit *gwpb.ExitError
+	switch {
+	case a.Err == nil || a.Cancelled || errors.As(a.Err, &exit):
+		return nil
+	case errors.Is(a.Err, ErrImportHangs):
+		return hanging(a, all)
+	}
+	wanted := wantedBlobs(a)
+	var found, suspects []Fault
+	for _, i := range all {
+		for _, s := range i.sources {
+			if d := s.holds(wanted); d != "" {
+				found = append(found, Fault{fmt.Errorf("blob %s was lost: %w", d, a.Err), s})
+			} else if len(wanted) > 0 && s.state == Loaded && s.reading.Manifest.Raw == nil {
+				suspects = append(suspects, Fault{fmt.Errorf("a blob was lost: %w", a.Err), s})
+			}
+		}
+	}
+	if len(found) == 0 {
+		return suspects
+	}
+	return slices.Concat(found, inseparable(found, all, a.Err))
+}
+
+// hanging are the sources of the imports that began and did not end; of all imports when
+// the one that hung ended in the moment when it was given up.
+func hanging(a Attempt, all []imports) []Fault {
+	var open []imports
+	for n, i := range all {
+		if end := a.end(n); end.Began && !end.Ended {
+			open = append(open, i)
+		}
+	}
+	if len(open) == 0 {
+		open = all
+	}
+	var found []Fault
+	for _, i := range open {
+		for _, s := range i.sources {
+			found = append(found, Fault{a.Err, s})
+		}
+	}
+	return found
+}
+
+// inseparable are the other sources of imports that BuildKit reads only together with a
+// source that is at fault.
+func inseparable(found []Fault, all []imports, err error) []Fault {
+	atFault := func(s *source) bool {
+		return slices.ContainsFunc(found, func(f Fault) bool { return f.source == s })
+	}
+	var others []Fault
+	for _, i := range all {
+		if !i.allOrNothing || !slices.ContainsFunc(i.sources, atFault) {
+			continue
+		}
+		for _, s := range i.sources {
+			if !atFault(s) {
+				others = append(others, Fault{fmt.Errorf("BuildKit reads it only together with a scope that is broken: %w", err), s})
+			}
+		}
+	}
+	return others
+}
+
+// holds is a wanted blob that the source's cache is made of, "" for none.
+func (s *source) holds(wanted map[digest.Digest]bool) digest.Digest {
+	for _, blob := range s.reading.Manifest.Blobs() {
+		if wanted[blob.Digest] {
+			return blob.Digest
+		}
+	}
+	return ""
+}
+
+// wantedBlobs are the blobs that BuildKit may have lacked when the attempt failed.
+func wantedBlobs(a Attempt) map[digest.Digest]bool {
+	wanted := blobsIn(a.Err, a.Partial)
+	for _, d := range a.Lost {
+		wanted[d] = true
+	}
+	return wanted
+}
+
+// blobsIn are the blobs that could not be fetched, according to an error. BuildKit's
+// fetch errors are typed on the daemon only; to a client they come as text, in which
+// the blob's digest is the one part that is the same for all stores and versions. Where
+// a transfer stalls or breaks off the text has no digest, and the partial layers of the
+// status stream stand for it. The error of an upload names blobs too, and tells nothing
+// about caches.
+func blobsIn(err error, partial []digest.Digest) map[digest.Digest]bool {
+	found := map[digest.Digest]bool{}
+	text := err.Error()
+	if upload.MatchString(text) {
+		return found
+	}
+	for _, d := range digestPattern.FindAllString(text, -1) {
+		found[digest.Digest(d)] = true
+	}
+	if errors.Is(err, ErrStalled) || len(found) == 0 && copying.MatchString(text) {
+		for _, d := range partial {
+			found[d] = true
+		}
+	}
+	return found
+}
+
+// The words of containerd v2: core/remotes/docker (pusher.go, resolver.go) for requests
+// that fetch no blob, and core/content (helpers.go, Copy) for a transfer that broke off.
+var (
+	digestPattern = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+	upload        = regexp.MustCompile(`(HEAD|POST|PUT|PATCH) request to|(Head|Post|Put|Patch) "`)
+	copying       = regexp.MustCompile(`failed to copy: |short read: |unexpected EOF`)
+)

@@ -1,0 +1,112 @@
+package cacheplan_test
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"testing"
+
+	"github.com/moby/buildkit/client"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/syntax"
+	"github.com/warmlayer/warmlayer/internal/testkit"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+var (
+	writeMain = scope.Plan{Write: "b-main"}
+	app       = testkit.NewGraph("base", "app: base")
+)
+
+// gated is a cache that is written through the gateway, into the store that it is read from.
+type gated struct {
+	*testkit.Store
+	name    string
+	options map[string]string
+	strict  bool
+}
+
+func (c *gated) String() string              { return c.name }
+func (c *gated) Strict() bool                { return c.strict }
+func (c *gated) Scopes() backends.Scopes     { return c.Store }
+func (c *gated) Destination() backends.Store { return c.Store }
+func (c *gated) InPlace() bool               { return true }
+
+func (c *gated) Options() map[string]string {
+	options := map[string]string{}
+	maps.Copy(options, c.options)
+	return options
+}
+
+func (c *gated) Imports(p scope.Plan) []client.CacheOptionsEntry {
+	var entries []client.CacheOptionsEntry
+	for _, s := range p.Read {
+		entries = append(entries, client.CacheOptionsEntry{Type: "shelf", Attrs: map[string]string{"name": string(s.Name)}})
+	}
+	return entries
+}
+
+func (c *gated) Exports(p scope.Plan) []client.CacheOptionsEntry {
+	attrs := c.Options()
+	attrs["name"] = string(p.Write)
+	return []client.CacheOptionsEntry{{Type: "shelf", Attrs: attrs}}
+}
+
+// newGated is a cache with the option mode=max.
+func newGated(name string) *gated {
+	return &gated{Store: testkit.NewStore(), name: name, options: map[string]string{"mode": "max"}}
+}
+
+// real is the backend of one good cache line.
+func real(t testing.TB, images []string, line string) backends.Backend {
+	t.Helper()
+	c := inputs.Cache{Line: 1, Type: line, Attrs: map[string]string{}}
+	if pairs, err := syntax.ParseCSV(line); err == nil {
+		for _, p := range pairs {
+			c.Attrs[p.Key] = p.Value
+		}
+		c.Type = c.Attrs["type"]
+		delete(c.Attrs, "type")
+	}
+	caches, problems := backends.New([]inputs.Cache{c}, backends.Options{Images: images})
+	if len(caches) != 1 || len(problems) != 0 {
+		t.Fatalf("%s: %v", line, syntax.Problems(problems))
+	}
+	return caches[0]
+}
+
+// reading is that of a cache that holds the graph's steps under a scope's name.
+func reading(t testing.TB, g testkit.Graph, from backends.Keeper, n scope.Name) backends.Reading {
+	t.Helper()
+	m, config, _ := g.Cache(t, string(n))
+	return backends.Reading{Source: scope.Source{Name: n}, From: from, Manifest: m, Config: config}
+}
+
+// listen starts a gateway for the test.
+func listen(t testing.TB) *gateway.Gateway {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := gateway.Serve(listener)
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// entryText is an entry in a steady order.
+func entryText(e client.CacheOptionsEntry) string {
+	text := e.Type
+	for _, k := range slices.Sorted(maps.Keys(e.Attrs)) {
+		text += fmt.Sprintf(" %s=%s", k, e.Attrs[k])
+	}
+	return text
+}

@@ -1,0 +1,245 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// smallBlob is the size in bytes up to which a blob is taken into memory, and sent on to
+// the stores while BuildKit goes on: BuildKit sends four blobs at once (v0.33.1,
+// util/resolver/limited), and would wait a round trip for each.
+const smallBlob = 1 << 20
+
+// smallAtOnce bounds the small blobs that are under way at once.
+const smallAtOnce = 16
+
+// Fanout is a repository of the gateway that takes one export for several stores. A store
+// that fails gets nothing more, and the others go on.
+type Fanout struct {
+	repo     string // as BuildKit knows it: "127.0.0.1:41235/d0"
+	stores   []backends.Store
+	lost     func(digest.Digest) bool  // whether a store's copy of a blob is known to be unusable
+	expected []digest.Digest           // the blobs of the caches that were read: most of an export
+	first    sync.Once                 // asks for the expected blobs, all at once
+	known    []map[digest.Digest]int64 // then, for each store, the sizes in bytes of those that it has
+	small    errgroup.Group            // small blobs under way
+	ctx      context.Context           // of the gateway, for what goes on after a request
+
+	mu       sync.Mutex
+	failed   []error // for each store, why it gets nothing more
+	asked    map[digest.Digest]answer
+	manifest *backends.Manifest // what BuildKit sent, not yet in any store
+}
+
+func newFanout(ctx context.Context, repo string, stores []backends.Store, expected []digest.Digest, lost func(digest.Digest) bool) *Fanout {
+	f := &Fanout{
+		ctx: ctx, repo: repo, stores: stores, expected: expected, lost: lost,
+		failed: make([]error, len(stores)), known: make([]map[digest.Digest]int64, len(stores)),
+	}
+	f.small.SetLimit(smallAtOnce)
+	return f
+}
+
+// Ref is the reference under which BuildKit exports the cache of a scope.
+func (f *Fanout) Ref(n scope.Name) string { return f.repo + ":" + string(n) }
+
+// answer is what the stores answered about a blob.
+type answer struct {
+	there   bool  // a store has it
+	size    int64 // in bytes, where a store has it; may be [backends.UnknownSize]
+	lacking []int // the indexes of the stores to send it to
+}
+
+// lacking asks which stores are to be sent a blob. BuildKit asks before each upload, so
+// the answer to that question serves for both.
+func (f *Fanout) lacking(ctx context.Context, blob digest.Digest) []int {
+	f.mu.Lock()
+	a, ok := f.asked[blob]
+	delete(f.asked, blob)
+	f.mu.Unlock()
+	if !ok {
+		a = f.ask(ctx, blob)
+	}
+	return slices.DeleteFunc(a.lacking, func(i int) bool { return f.failure(i) != nil })
+}
+
+// ask asks all stores at once. Those that fail get nothing more.
+func (f *Fanout) ask(ctx context.Context, blob digest.Digest) answer {
+	f.first.Do(func() { f.stat(ctx, f.expected, f.known) })
+	sizes := f.known
+	if !slices.Contains(f.expected, blob) {
+		sizes = make([]map[digest.Digest]int64, len(f.stores))
+		f.stat(ctx, []digest.Digest{blob}, sizes)
+	}
+	a := answer{size: backends.UnknownSize}
+	for i := range f.stores {
+		size, ok := sizes[i][blob]
+		switch {
+		case f.failure(i) != nil:
+		case !ok || f.lost(blob):
+			a.lacking = append(a.lacking, i)
+		default:
+			a.there, a.size = true, max(a.size, size)
+		}
+	}
+	return a
+}
+
+// stat asks each store for blobs, and keeps their sizes in its place.
+func (f *Fanout) stat(ctx context.Context, blobs []digest.Digest, sizes []map[digest.Digest]int64) {
+	var wg sync.WaitGroup
+	for i, store := range f.stores {
+		if len(blobs) == 0 || f.failure(i) != nil {
+			continue
+		}
+		wg.Go(func() {
+			var err error
+			if sizes[i], err = store.Stat(ctx, blobs); err != nil {
+				f.fail(i, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (f *Fanout) remember(blob digest.Digest, a answer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.asked == nil {
+		f.asked = map[digest.Digest]answer{}
+	}
+	f.asked[blob] = a
+}
+
+func (f *Fanout) failure(i int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failed[i]
+}
+
+func (f *Fanout) fail(i int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failed[i] = err
+}
+
+// put sends one body on to the stores that lack it, and a small one after it returns. The
+// error says that the body does not match the descriptor, or that every store has failed.
+func (f *Fanout) put(ctx context.Context, desc ocispecs.Descriptor, body io.Reader) error {
+	if desc.Size > smallBlob {
+		return f.send(ctx, desc, body)
+	}
+	var content bytes.Buffer
+	if err := receive(&content, desc, body); err != nil {
+		return err
+	}
+	f.small.Go(func() error {
+		_ = f.send(f.ctx, desc, &content) // failures are kept for each store
+		return nil
+	})
+	return nil
+}
+
+// send streams one body into several stores.
+func (f *Fanout) send(ctx context.Context, desc ocispecs.Descriptor, body io.Reader) error {
+	lacking := f.lacking(ctx, desc.Digest)
+	pipes := make([]*io.PipeWriter, len(lacking))
+	outcome := make([]error, len(lacking))
+	var wg sync.WaitGroup
+	for n, i := range lacking {
+		reader, writer := io.Pipe()
+		pipes[n] = writer
+		wg.Go(func() {
+			outcome[n] = f.stores[i].Put(ctx, desc, reader)
+			// A store that failed, or stopped reading, must not hold up the others.
+			_, _ = io.Copy(io.Discard, reader)
+		})
+	}
+	err := fanOut(pipes, desc, body)
+	wg.Wait()
+	if err != nil {
+		return err
+	}
+	for n, i := range lacking {
+		if outcome[n] != nil {
+			f.fail(i, outcome[n])
+		}
+	}
+	return f.allFailed()
+}
+
+// fanOut writes the body to every pipe, and ends each with an error unless the content
+// matches the descriptor.
+func fanOut(pipes []*io.PipeWriter, desc ocispecs.Descriptor, body io.Reader) error {
+	var writers []io.Writer
+	for _, p := range pipes {
+		writers = append(writers, p)
+	}
+	err := receive(io.MultiWriter(writers...), desc, body)
+	for _, p := range pipes {
+		_ = p.CloseWithError(err) // never fails; a nil error is io.EOF
+	}
+	return err
+}
+
+func receive(to io.Writer, desc ocispecs.Descriptor, body io.Reader) error {
+	if _, err := io.Copy(to, backends.Verify(body, desc)); err != nil {
+		return fmt.Errorf("receive blob %s: %w", desc.Digest, err)
+	}
+	return nil
+}
+
+// allFailed is the error of each store when all have failed, and else nil.
+func (f *Fanout) allFailed() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, err := range f.failed {
+		if err == nil {
+			return nil
+		}
+	}
+	return errors.Join(f.failed...)
+}
+
+// Commit makes the manifest that BuildKit sent, with the record, the scope's cache in
+// every store. It returns one error or nil for each of the stores, in their order.
+func (f *Fanout) Commit(ctx context.Context, n scope.Name, r backends.Record) []error {
+	_ = f.small.Wait() // failures are kept for each store
+	outcome := make([]error, len(f.stores))
+	f.mu.Lock()
+	copy(outcome, f.failed)
+	manifest := f.manifest
+	f.mu.Unlock()
+	var wg sync.WaitGroup
+	for i, store := range f.stores {
+		if outcome[i] != nil {
+			continue
+		}
+		wg.Go(func() { outcome[i] = commitTo(ctx, store, n, manifest, r) })
+	}
+	wg.Wait()
+	return outcome
+}
+
+func commitTo(ctx context.Context, store backends.Store, n scope.Name, m *backends.Manifest, r backends.Record) error {
+	if m == nil {
+		return errors.New("no manifest was received")
+	}
+	annotated, err := m.WithRecord(r)
+	if err != nil {
+		return err
+	}
+	return store.PutManifest(ctx, n, annotated)
+}
