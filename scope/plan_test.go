@@ -18,7 +18,7 @@ var (
 	comment     = Facts{CI: "github", Event: "issue_comment", Branch: "main", Default: "main", Unlisted: true, Untrusted: "event issue_comment does not say whose code is built"}
 	target      = Facts{CI: "github", Event: "pull_request_target", Branch: "main", Base: "dev", Default: "main", PR: 7, Unlisted: true}
 	protected   = Facts{CI: "gitlab", Event: "merge_request_event", Branch: "dev", Base: "main", Default: "main", PR: 7, Trusted: true, Protected: true}
-	stranger    = Facts{CI: "unknown", Branch: "fix", Default: "main", Untrusted: "this CI is not known"}
+	unknownCI   = Facts{CI: "unknown", Branch: "fix", Default: "main", Untrusted: "this CI is not known"}
 	shell       = Facts{CI: "git", Branch: "fix", Default: "main", Trusted: true}
 	nowhere     = Facts{Trusted: true}
 )
@@ -47,7 +47,7 @@ func TestNew(t *testing.T) {
 		{"unlisted event", comment, Options{Fallbacks: more}, "", "b-main", "event issue_comment does not say whose code is built"},
 		{"unlisted event of a pull request", target, Options{Fallbacks: more}, "", "b-main", "not known to be trusted"},
 		{"protected merge request", protected, Options{Fallbacks: more}, "", "b-dev b-main b-next", "a protected branch's pull request: its cache would not be read"},
-		{"unknown CI", stranger, Options{Fallbacks: more}, "", "b-dev b-next b-main", "this CI is not known"},
+		{"unknown CI", unknownCI, Options{Fallbacks: more}, "", "b-dev b-next b-main", "this CI is not known"},
 		{"shell", shell, Options{Fallbacks: more}, "b-fix", "b-fix b-dev b-next b-main", "branch fix"},
 		{"nowhere", nowhere, Options{}, "", "", "no branch, tag or pull request is known: set branch"},
 		{"no facts", Facts{}, Options{}, "", "", "not known to be trusted"},
@@ -62,7 +62,7 @@ func TestNew(t *testing.T) {
 		{"always: unlisted event", comment, Options{Write: "always"}, "b-main", "b-main", "branch main (issue_comment) (cache-write: always)"},
 		{"always: unlisted event of a pull request", target, Options{Write: "always"}, "pr-7", "pr-7 b-main", "pull request 7 (cache-write: always)"},
 		{"always: protected merge request", protected, Options{Write: "always"}, "pr-7", "b-dev b-main", "pull request 7 (cache-write: always)"},
-		{"always: unknown CI", stranger, Options{Write: "always"}, "b-fix", "b-fix b-main", "branch fix (cache-write: always)"},
+		{"always: unknown CI", unknownCI, Options{Write: "always"}, "b-fix", "b-fix b-main", "branch fix (cache-write: always)"},
 		{"always: nowhere", nowhere, Options{Write: "always"}, "", "", "no branch, tag or pull request is known: set branch"},
 
 		{"auto", pushFix, Options{Write: "auto"}, "b-fix", "b-fix b-main", "push to fix"},
@@ -78,7 +78,7 @@ func TestNew(t *testing.T) {
 		{"trusted: tag", tag, Options{Trusted: yes()}, "", "b-main", "a tag writes only with cache-write: always"},
 		{"trusted: unlisted event", comment, Options{Trusted: yes()}, "b-main", "b-main", "branch main (issue_comment)"},
 		{"trusted: unlisted event of a pull request", target, Options{Trusted: yes()}, "pr-7", "pr-7 b-main b-dev", "pull request 7"},
-		{"trusted: unknown CI", stranger, Options{Trusted: yes()}, "b-fix", "b-fix b-main", "branch fix"},
+		{"trusted: unknown CI", unknownCI, Options{Trusted: yes()}, "b-fix", "b-fix b-main", "branch fix"},
 
 		{"untrusted: default branch", pushMain, Options{Trusted: no(), Fallbacks: more}, "", "b-dev b-next b-main", "trusted: false"},
 		{"untrusted: branch", pushFix, Options{Trusted: no()}, "", "b-main", "trusted: false"},
@@ -97,7 +97,7 @@ func TestNew(t *testing.T) {
 		{"branch: merge queue", queue, Options{Branch: "x", Write: "always"}, "", "b-dev b-main", "a merge queue's branch is temporary"},
 		{"branch: tag", tag, Options{Branch: "x"}, "b-x", "b-x b-main", "push to x"},
 		{"branch: unlisted event", comment, Options{Branch: "x"}, "", "b-main", "event issue_comment does not say whose code is built"},
-		{"branch: unknown CI", stranger, Options{Branch: "x"}, "", "b-main", "this CI is not known"},
+		{"branch: unknown CI", unknownCI, Options{Branch: "x"}, "", "b-main", "this CI is not known"},
 		{"branch: nowhere", nowhere, Options{Branch: "x"}, "b-x", "b-x", "branch x"},
 
 		{"base: push", pushFix, Options{Base: "x"}, "b-fix", "b-fix b-x b-main", "push to fix"},

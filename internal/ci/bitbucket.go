@@ -1,8 +1,6 @@
 package ci
 
-import (
-	"github.com/warmlayer/warmlayer/scope"
-)
+import "github.com/warmlayer/warmlayer/scope"
 
 var bitbucket = Dialect{Name: "bitbucket", here: set("BITBUCKET_BUILD_NUMBER"), facts: bitbucketFacts}
 

@@ -20,34 +20,34 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// Dialect is all that the program knows of one CI. Its functions may be nil, but for here and
-// facts: then the CI has no such thing. The zero value is a machine that is neither a CI nor a
-// checkout.
+// Dialect is all that the program knows of one CI. Every entry has a name, here and facts; any
+// other function is nil where the CI has no such thing. The zero value stands for a machine that
+// is neither a CI nor has a checkout.
 type Dialect struct {
 	Name string // in plans and reports: "github"; "git" for a checkout outside a CI; "" outside both
 
-	here  func(host) bool        // recognises the CI; variables of a CI may be set by others too
-	facts func(host) scope.Facts // all but the name
-	shell bool                   // a user's machine and no CI: no file is written that nobody asked for
+	here  func(host) bool        // recognises the CI
+	facts func(host) scope.Facts // what the CI says about the build, without the CI's name
+	shell bool                   // a user's machine and no CI: without report-dir no file is written
 
 	log         log
-	publish     func(h host, log io.Writer, p Page) error               // shows a report, and hands outputs to later steps
+	publish     func(h host, log io.Writer, p Page) error               // hands a report and outputs to later steps
 	show        func(ctx context.Context, h host, p Page) error         // shows a report where no later step depends on it
-	hide        func(ctx context.Context, h host, lines []string) error // makes the runner hide secrets, without its log
-	credentials func(host) []Credential                                 // what a job may use
-	repository  func(host) Repository                                   // what is built where nothing is checked out
+	hide        func(ctx context.Context, h host, lines []string) error // makes the runner hide secrets, by another way than its log
+	credentials func(host) []Credential                                 // registries' credentials that every job gets
+	repository  func(host) Repository                                   // see [Dialect.Repository]; the server is filled in
 	job         func(host) (id, runner string)                          // see [Dialect.Job]
 
 	host host // the machine that Detect has looked at
 }
 
-// log is what a CI makes of commands in a job's log. Each function returns whole lines.
+// log are the commands that a CI knows in a job's log. Each function returns whole lines.
 type log struct {
 	begin func(Section) string
 	end   func(s Section, ended time.Time, failed bool) string
-	mask  func(line string) string // makes the runner hide the line, and holds it: for a runner that takes it out
+	mask  func(line string) string // holds the secret: for runners that take it out of the log
 	note  func(Note) string
-	// obeyed: the runner does what commands in the log say, whoever wrote them there.
+	// obeyed: the runner runs every command in the log, also one that a build has written.
 	obeyed bool
 }
 
@@ -82,9 +82,9 @@ func Names() []string {
 
 // Detect finds the CI that runs this program by its environment, as os.Environ gives it, and
 // reads the facts from there and from files; without a CI from the git checkout around the
-// working directory. It never fails: what cannot be read is unknown, and a build that may be
-// of somebody else's code is not trusted. Outside a CI and outside git the user of
-// a shell is trusted, but there is no branch to name a scope after.
+// working directory. It never fails: what cannot be read is unknown, and a build that may be of
+// a fork's code is not trusted. Outside a CI and outside git the user of a shell is trusted, but
+// there is no branch to name a scope after.
 //
 // The paths given to readFile are absolute or relative to the working directory.
 func Detect(environ []string, readFile func(string) ([]byte, error)) (Dialect, scope.Facts) {
@@ -117,13 +117,13 @@ type host struct {
 
 func (h host) getenv(name string) string { return h.variables[name] }
 
-// knows reports whether one of the variables is set: a pull request is one even where its
+// knows tells whether one of the variables is set. A build is a pull request's even where its
 // number was not handed on to a container.
 func (h host) knows(names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return h.getenv(name) != "" })
 }
 
-// set recognises a CI by one of the variables, which is set, and not to a word for no.
+// set recognises a CI by variables: one of them is set, and not to a word for no.
 func set(names ...string) func(host) bool {
 	return func(h host) bool {
 		return slices.ContainsFunc(names, func(name string) bool {

@@ -45,7 +45,8 @@ func TestDisarmedHoldsLittle(t *testing.T) {
 	}
 }
 
-// The work is linear in the text: eight times as much takes nowhere near the square.
+// A megabyte of what could begin a command takes milliseconds: work that grows with the square
+// of the text would take minutes.
 func TestDisarmedIsLinear(t *testing.T) {
 	t.Parallel()
 	text := strings.Repeat("#", 1<<20)

@@ -1,8 +1,6 @@
 package ci
 
-import (
-	"github.com/warmlayer/warmlayer/scope"
-)
+import "github.com/warmlayer/warmlayer/scope"
 
 var drone = Dialect{Name: "drone", here: set("DRONE"), facts: droneFacts}
 

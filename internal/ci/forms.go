@@ -77,8 +77,8 @@ func (d Dialect) Hide(ctx context.Context, lines []string) error {
 	return d.hide(ctx, d.host, lines)
 }
 
-// Obeys tells whether the runner does what commands in the log say, whoever wrote them there.
-// Then text of the build must pass [Disarmed] before it.
+// Obeys tells whether the runner runs every command in the log, also one that a build has
+// written. Then the build's text has to go through [Disarmed].
 func (d Dialect) Obeys() bool { return d.log.obeyed }
 
 // Output is a value that a step hands to later steps.
@@ -99,9 +99,9 @@ type Page struct {
 	Level    string // "success", "warning" or "error"
 }
 
-// Publish shows a report, and hands its outputs to later steps: in the log, and in the files
-// that GITHUB_OUTPUT and GITHUB_STEP_SUMMARY name, whatever the CI. A place that fails does not
-// keep the others from being written; the errors come joined.
+// Publish shows a report, and hands its outputs to later steps: by commands in the log, and, on
+// every CI, in the files that GITHUB_OUTPUT and GITHUB_STEP_SUMMARY name. When one place fails
+// the others are written all the same; the errors come joined.
 func (d Dialect) Publish(log io.Writer, p Page) error {
 	errs := []error{appendTo(d.host.getenv("GITHUB_OUTPUT"), githubOutputs(p.Outputs))}
 	if p.Summary {
@@ -121,8 +121,9 @@ func (d Dialect) Show(ctx context.Context, p Page) error {
 	return d.show(ctx, d.host, p)
 }
 
-// ReportDir is the directory of the report's files unless the user names one, relative to the
-// working directory; "" for none, at a user's shell. RUNNER_TEMP is GitHub's, and heeded everywhere.
+// ReportDir is the directory of the report's files where the user names none, relative to the
+// working directory. It is below RUNNER_TEMP, GitHub's variable, on every CI that sets it, and ""
+// at a user's shell, for no files.
 func (d Dialect) ReportDir() string {
 	switch temp := d.host.getenv("RUNNER_TEMP"); {
 	case temp != "":
@@ -142,7 +143,7 @@ func (d Dialect) Job() (id, runner string) {
 	return d.job(d.host)
 }
 
-// Credential is what a CI lets its jobs use a registry with.
+// Credential is a user of a registry. Host is as images name it, with a port if there is one.
 type Credential struct{ Host, User, Password string }
 
 // Credentials are those that the CI hands to a job, and those of the input github-token, which
@@ -153,7 +154,7 @@ func (d Dialect) Credentials(githubToken string) []Credential {
 		all = d.credentials(d.host)
 	}
 	if d.server() == githubServer {
-		// The registry goes by the token, and wants some user.
+		// The registry checks the token alone, and any user will do.
 		all = append(all, Credential{"ghcr.io", cmp.Or(d.host.getenv("GITHUB_ACTOR"), "x-access-token"), githubToken})
 	}
 	var complete []Credential

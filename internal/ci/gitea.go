@@ -1,8 +1,6 @@
 package ci
 
-import (
-	"github.com/warmlayer/warmlayer/scope"
-)
+import "github.com/warmlayer/warmlayer/scope"
 
 // Gitea and Forgejo run GitHub's workflows.
 var (

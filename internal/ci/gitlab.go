@@ -14,8 +14,8 @@ var gitlab = Dialect{
 	credentials: gitlabCredentials,
 }
 
-// gitlabFacts reads GitLab CI/CD. Merge requests are told by their own variables rather than by the
-// event, because a child pipeline of theirs has the event parent_pipeline.
+// gitlabFacts reads GitLab CI/CD. It recognises merge requests by their own variables rather than
+// by the event, which is parent_pipeline in their child pipelines.
 // https://docs.gitlab.com/ci/variables/predefined_variables/
 func gitlabFacts(h host) scope.Facts {
 	f := scope.Facts{

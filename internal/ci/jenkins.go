@@ -1,13 +1,12 @@
 package ci
 
-import (
-	"github.com/warmlayer/warmlayer/scope"
-)
+import "github.com/warmlayer/warmlayer/scope"
 
 var jenkins = Dialect{Name: "jenkins", here: set("JENKINS_URL"), facts: jenkinsFacts}
 
-// jenkinsFacts reads a multibranch project of Jenkins: other jobs name no branch that they vouch
-// for. The default branch is known only on itself, else it is an input.
+// jenkinsFacts reads a multibranch project of Jenkins; other kinds of jobs set no variable that
+// is certain to name their branch. The default branch is known only in its own builds; elsewhere
+// it is an input.
 // https://www.jenkins.io/doc/book/pipeline/multibranch/, and the Branch API plugin's
 // BranchNameContributor: CHANGE_FORK is set for forks alone.
 func jenkinsFacts(h host) scope.Facts {

@@ -1,8 +1,6 @@
 package ci
 
-import (
-	"github.com/warmlayer/warmlayer/scope"
-)
+import "github.com/warmlayer/warmlayer/scope"
 
 var travis = Dialect{Name: "travis", here: set("TRAVIS"), facts: travisFacts}
 

@@ -1,8 +1,6 @@
 package ci
 
-import (
-	"github.com/warmlayer/warmlayer/scope"
-)
+import "github.com/warmlayer/warmlayer/scope"
 
 var woodpecker = Dialect{Name: "woodpecker", here: onWoodpecker, facts: woodpeckerFacts}
 
