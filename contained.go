@@ -67,7 +67,7 @@ func ownContainer(ctx context.Context, environ []string) builder.Self {
 
 // mounts are the container's, for the inputs.
 func mounts(self builder.Self) inputs.Mounts {
-	m := inputs.Mounts{Alone: self.Alone}
+	m := inputs.Mounts{Ephemeral: self.Ephemeral}
 	for _, one := range self.Mounts {
 		m.List = append(m.List, inputs.Mount{Source: one.Source, Target: one.Target})
 	}

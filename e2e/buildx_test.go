@@ -48,13 +48,13 @@ func TestBuildxContainer(t *testing.T) {
 		t.Errorf("a step in a container: exit code %d, builder %q\n%s", code, report.Builder, said)
 	}
 	out := run(map[string]string{"DOCKER_HOST": host}, "--builder", "cy")
-	want := "the engine at " + host + " has no container of a builder cy of buildx"
-	if out.Code != 1 || !strings.Contains(out.Text, want) || !strings.Contains(out.Text, "use one that it has (ci), start it") {
-		t.Errorf("a name that the engine does not know: exit code %d\n%s", out.Code, out.Text)
+	want := "the container engine at " + host + " has no buildx builder cy"
+	if out.Code != 1 || !strings.Contains(out.Text, want) || !strings.Contains(out.Text, "use one that exists (ci), start it") {
+		t.Errorf("a name that is unknown to the engine: exit code %d\n%s", out.Code, out.Text)
 	}
 	out = run(store, "--builder", "cy")
 	if want := "builder: buildx has no builder \"cy\" here\nhint: did you mean \"ci\"?\n"; out.Code != 2 || !strings.HasSuffix(out.Text, want) {
-		t.Errorf("a name that the store does not know: exit code %d\n%s", out.Code, out.Text)
+		t.Errorf("a name that is unknown to the store: exit code %d\n%s", out.Code, out.Text)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // them lead there. The zero value is for a process in no container.
 type Mounts struct {
 	List  []Mount
-	Alone bool // nobody else uses the container: what is not in a mount is lost with it
+	Ephemeral bool // the container ends with this process, and files outside its mounts are lost
 }
 
 // Mount is a directory or a file.
@@ -34,7 +34,7 @@ func (m Mounts) Here(name string) (string, bool) {
 	if in, rest, ok := m.longest(name, func(m Mount) string { return m.Source }); ok {
 		return path.Join(in.Target, rest), true
 	}
-	return name, !m.Alone
+	return name, !m.Ephemeral
 }
 
 // longest finds the mount that a path is in by one of its two paths, and the rest.

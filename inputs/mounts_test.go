@@ -9,7 +9,7 @@ import (
 )
 
 // onGitHub are the mounts of a container action.
-var onGitHub = Mounts{Alone: true, List: []Mount{
+var onGitHub = Mounts{Ephemeral: true, List: []Mount{
 	{"/var/run/docker.sock", "/var/run/docker.sock"},
 	{"/home/runner/work/_temp", "/github/runner_temp"},
 	{"/home/runner/work/_temp/_github_home", "/github/home"},
@@ -19,8 +19,8 @@ var onGitHub = Mounts{Alone: true, List: []Mount{
 func TestHere(t *testing.T) {
 	t.Parallel()
 	shared := onGitHub
-	shared.Alone = false
-	same := Mounts{Alone: true, List: []Mount{{"/work", "/work"}, {"/", "/host"}}}
+	shared.Ephemeral = false
+	same := Mounts{Ephemeral: true, List: []Mount{{"/work", "/work"}, {"/", "/host"}}}
 	for _, test := range []struct {
 		mounts Mounts
 		name   string
@@ -58,7 +58,7 @@ func TestHostPaths(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "token"), []byte("geheim"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	mounts := Mounts{Alone: true, List: []Mount{{"/home/runner/work", dir}}}
+	mounts := Mounts{Ephemeral: true, List: []Mount{{"/home/runner/work", dir}}}
 	v, problems := ParseJob(nil, []string{
 		"INPUT_CONTEXT=/home/runner/work", "INPUT_FILE=/home/runner/work/Dockerfile", "INPUT_BUILD-CONTEXTS=docs=/home/runner/work",
 		"INPUT_OUTPUTS=/home/runner/work/files\ntype=oci,tar=true,\"dest=/home/runner/work/a,b.tar\"",
@@ -87,7 +87,7 @@ func TestHostPaths(t *testing.T) {
 
 func TestHostPathsThatAreLost(t *testing.T) {
 	t.Parallel()
-	mounts := Mounts{Alone: true, List: []Mount{{"/home/runner/work", "/github/workspace"}}}
+	mounts := Mounts{Ephemeral: true, List: []Mount{{"/home/runner/work", "/github/workspace"}}}
 	for input, value := range map[string]string{
 		"outputs": "type=local,dest=/lost/out", "cache": "type=local,dest=/lost/cache", "cache-from": "type=local,src=/lost/cache",
 		"secret-files": "id=/lost/secret", "ssh": "default=/lost/key", "context": "/lost", "file": "/lost/Dockerfile",

@@ -17,7 +17,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/builderspec"
 )
 
-// TestAddress connects to a daemon that somebody else owns.
+// TestAddress connects to a builder that runs already.
 func TestAddress(t *testing.T) {
 	t.Parallel()
 	dir := tempDir(t)
@@ -33,13 +33,13 @@ func TestAddress(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if b.Ours || b.Address != address || b.Log() != "" {
-				t.Errorf("Ours %v, Address %q, Log %q", b.Ours, b.Address, b.Log())
+			if b.Managed || b.Address != address || b.Log() != "" {
+				t.Errorf("Managed %v, Address %q, Log %q", b.Managed, b.Address, b.Log())
 			}
 			if len(b.Platforms) == 0 || b.Platforms[0].OS != owner.Platforms[0].OS || b.Platforms[0].Architecture != owner.Platforms[0].Architecture {
 				t.Errorf("Platforms = %v, want %v", b.Platforms, owner.Platforms)
 			}
-			if err := b.Restart(t.Context()); err == nil || !strings.Contains(err.Error(), "not a daemon of ours") {
+			if err := b.Restart(t.Context()); err == nil || !strings.Contains(err.Error(), "is not a managed builder") {
 				t.Errorf("restart: %v", err)
 			}
 			if err := b.Close(); err != nil {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// archive is a tar of a daemon's configuration and of files, with what they hold where
-// they are directories, at the paths that they have here. Links are followed.
+// archive is a tar of a configuration, and of files and directories at the paths that they have
+// on this machine. Links are followed.
 func archive(config string, files []string) io.ReadCloser {
 	r, w := io.Pipe()
 	go func() {
@@ -33,6 +33,7 @@ func archive(config string, files []string) io.ReadCloser {
 	return r
 }
 
+// addTree adds a file, or all files in a directory.
 func addTree(t *tar.Writer, root string) error {
 	return filepath.WalkDir(root, func(name string, _ fs.DirEntry, err error) error {
 		if err != nil {
@@ -42,7 +43,7 @@ func addTree(t *tar.Writer, root string) error {
 		if err != nil || !info.Mode().IsRegular() {
 			return err
 		}
-		f, err := os.Open(name) //nolint:gosec // the user's own files, whose links are followed
+		f, err := os.Open(name) //nolint:gosec // files that the user names, whose links are followed
 		if err != nil {
 			return err
 		}

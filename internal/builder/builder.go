@@ -1,8 +1,8 @@
-// Package builder connects to a BuildKit, or starts one.
+// Package builder connects to a remote builder, which runs already, or starts a managed one: a
+// BuildKit in a process, or in a container.
 //
-// A daemon that it starts lives in a private directory and in namespaces of its
-// own, so that nothing of it outlasts the process that started it: no process, no
-// container, no mount, no file.
+// A managed builder in a process has a private directory and namespaces of its own. When the
+// process that started it ends, no process, container, mount or file of it remains.
 //
 //	b, err := builder.Open(ctx, builder.Options{Environ: os.Environ()}) // builderspec.Auto
 //	if err != nil {
@@ -11,7 +11,7 @@
 //	defer b.Close()
 //	_, err = b.Client.Solve(ctx, definition, solveOpt, status)
 //
-// The package is for Linux, as BuildKit's daemon is.
+// The package is for Linux, as buildkitd is.
 package builder
 
 import (
@@ -32,7 +32,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/internal/builderspec"
 
-	// Each of these teaches client.New one more scheme.
+	// Each of these adds a scheme to client.New.
 	_ "github.com/moby/buildkit/client/connhelper/kubepod"
 	_ "github.com/moby/buildkit/client/connhelper/nerdctlcontainer"
 	_ "github.com/moby/buildkit/client/connhelper/podmancontainer"
@@ -77,42 +77,42 @@ type Options struct {
 
 // Builder is a BuildKit that answers.
 type Builder struct {
-	// Client speaks to it. Restart replaces it.
+	// Client is the connection to it. Restart replaces it.
 	Client *client.Client
 
-	// Ours tells a daemon that Open started. It reaches a registry that listens where
-	// Listen says over plain HTTP: what BuildKit does by itself for loopback addresses
-	// (util/resolver/resolver.go, v0.33.1).
-	Ours bool
+	// Managed tells whether Open has started it. A managed builder can read, over plain HTTP,
+	// from a registry at the address of a listener that Listen returns: BuildKit uses HTTP for
+	// loopback addresses (v0.33.1, util/resolver/resolver.go).
+	Managed bool
 
 	// Address is "embedded", "rootless", "container", or the address, without a password.
 	Address string
 
-	// Platforms are those that it can build for. The first is its own, which a build
-	// gets that names none.
+	// Platforms are those that it can build for. The first is its own: that of a build that
+	// names none.
 	Platforms []ocispecs.Platform
 
-	mu      sync.Mutex // Restart and Close take turns
-	daemon  instance   // nil unless Ours
-	through io.Closer  // what Client needs besides; nil: nothing
+	mu         sync.Mutex // held by Restart and by Close
+	daemon     daemon     // nil unless Managed
+	underlying io.Closer  // what Client needs to stay open; nil: nothing
 }
 
-// instance is a buildkitd of our own: a process, or a container.
-type instance interface {
-	// start returns once the daemon answers. When it fails, none runs.
+// daemon is the buildkitd of a managed builder: a process, or a container.
+type daemon interface {
+	// start returns when the daemon answers. After an error none runs.
 	start(ctx context.Context) (*client.Client, []ocispecs.Platform, error)
-	// kill ends it at once; start may follow, and finds its state.
+	// kill ends it at once. It can be started again, with the state that it had.
 	kill() error
-	// close ends it and removes what it has left, unless it is kept for others.
+	// close ends it and removes what it has left, except a container that later steps use.
 	close() error
 	// listen opens a port on its loopback interface.
 	listen(ctx context.Context) (net.Listener, error)
-	// words are the last that it has written.
-	words() string
+	// output is the last part of what it has written.
+	output() string
 }
 
-// answerTimeout bounds the wait for a daemon's first answer. It is long because a
-// connection may go through ssh or kubectl.
+// answerTimeout bounds the wait for a daemon's first answer. It is long because the connection
+// may lead through ssh or kubectl.
 const answerTimeout = 30 * time.Second
 
 // Open connects to the builder that o names, or starts one, and waits until it answers. When
@@ -155,7 +155,7 @@ func connect(ctx context.Context, o Options) (*Builder, error) {
 	secure := a.Scheme == "tcp" && security != nil
 	switch {
 	case a.Container != "":
-		b.Client, b.Platforms, b.through, err = dialContainer(answer, a, o.Engine)
+		b.Client, b.Platforms, b.underlying, err = dialContainer(answer, a, o.Engine)
 	case secure:
 		b.Client, b.Platforms, err = dial(answer, a.URL, secured(security)...)
 	default:
@@ -181,8 +181,8 @@ func connect(ctx context.Context, o Options) (*Builder, error) {
 	return nil, &Error{What: what, Hint: hint, Err: err}
 }
 
-// secured are options for a connection over TLS. gRPC wants the name that the certificate is
-// for and the one that it asks for to be one.
+// secured are the options for a connection over TLS. gRPC requires that the name in the
+// certificate and the name that it asks for are the same.
 func secured(security *tls.Config) []client.ClientOpt {
 	options := []client.ClientOpt{client.WithGRPCDialOption(grpc.WithTransportCredentials(credentials.NewTLS(security)))}
 	if security.ServerName != "" {
@@ -191,9 +191,9 @@ func secured(security *tls.Config) []client.ClientOpt {
 	return options
 }
 
-// embed returns a builder for a daemon that it starts.
+// embed starts a managed builder in a process.
 func embed(ctx context.Context, o Options, rootless bool) (*Builder, error) {
-	d, err := newDaemon(o, rootless)
+	d, err := newProcessDaemon(o, rootless)
 	if err != nil {
 		return nil, err
 	}
@@ -201,15 +201,15 @@ func embed(ctx context.Context, o Options, rootless bool) (*Builder, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.remove())
 	}
-	b := &Builder{Client: c, Ours: true, Address: "embedded", Platforms: platforms, daemon: d}
+	b := &Builder{Client: c, Managed: true, Address: "embedded", Platforms: platforms, daemon: d}
 	if rootless {
 		b.Address = "rootless"
 	}
 	return b, nil
 }
 
-// dial connects to address and returns what the daemon there can build for: an
-// answer that only a working daemon gives.
+// dial connects to address and returns the platforms that the daemon there builds for, an
+// answer that proves that it works.
 func dial(ctx context.Context, address string, options ...client.ClientOpt) (*client.Client, []ocispecs.Platform, error) {
 	c, err := client.New(ctx, address, options...)
 	if err != nil {
@@ -231,15 +231,14 @@ func dial(ctx context.Context, address string, options ...client.ClientOpt) (*cl
 	return c, workers[0].Platforms, nil
 }
 
-// Restart kills a daemon of ours, which may hang, and starts it again with the
-// state that it had. No solve may use Client meanwhile. When it fails there is no
-// daemon any more, and Close is still due. For a daemon that is not ours it is an
-// error, and does nothing.
+// Restart kills a managed builder, which may hang, and starts it again with the state that it
+// had. Client must not be in use. After an error no builder runs, and Close is still due. For a
+// remote builder it returns an error, and changes nothing.
 func (b *Builder) Restart(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.daemon == nil {
-		return fmt.Errorf("restart %s: not a daemon of ours", b.Address)
+		return fmt.Errorf("restart %s: it is not a managed builder", b.Address)
 	}
 	b.Client.Close()
 	if err := b.daemon.kill(); err != nil {
@@ -253,38 +252,37 @@ func (b *Builder) Restart(ctx context.Context) error {
 	return nil
 }
 
-// Log returns the last 64 KiB that a daemon of ours has written, also after Close;
-// "" for any other.
+// Log returns the last 64 KiB that a managed builder has written, also after Close; "" for a
+// remote one.
 func (b *Builder) Log() string {
 	if b.daemon == nil {
 		return ""
 	}
-	return b.daemon.words()
+	return b.daemon.output()
 }
 
-// Close ends the connection. A daemon of ours it stops within about three seconds,
-// whatever that is doing, and removes all that it has left, but for a container that
-// later steps of the job use. Further calls do nothing.
+// Close ends the connection. It stops a managed builder within about three seconds, whatever
+// that is doing, and removes everything that it has left, except a container that later steps
+// of the job use. Further calls do nothing.
 func (b *Builder) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	// Only a connection that is closed already gives an error.
-	b.Client.Close()
+	b.Client.Close() // an error says that it was closed before
 	switch {
 	case b.daemon != nil:
 		return b.daemon.close()
-	case b.through != nil:
-		return b.through.Close()
+	case b.underlying != nil:
+		return b.underlying.Close()
 	}
 	return nil
 }
 
-// Listen opens a port of 127.0.0.1 where the daemon runs, which must be one of ours; the
-// listener's address is the one that the daemon knows. What connects there is accepted
-// here, also after a Restart.
+// Listen opens a port of 127.0.0.1 where a managed builder runs. The listener's address is the
+// one that the builder can connect to; connections are accepted in this process, also after a
+// Restart.
 func (b *Builder) Listen(ctx context.Context) (net.Listener, error) {
 	if b.daemon == nil {
-		return nil, fmt.Errorf("listen beside %s: not a daemon of ours", b.Address)
+		return nil, fmt.Errorf("listen beside %s: it is not a managed builder", b.Address)
 	}
 	return b.daemon.listen(ctx)
 }

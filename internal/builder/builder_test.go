@@ -26,8 +26,8 @@ func TestEmbeddedBuildsAndLeavesNothing(t *testing.T) {
 	dir := tempDir(t)
 	b := open(t, in(dir, builder.Options{Address: embedded}))
 
-	if !b.Ours {
-		t.Error("Ours = false for a daemon that Open started")
+	if !b.Managed {
+		t.Error("Managed = false for a builder that Open started")
 	}
 	want := map[bool]string{true: "embedded", false: "rootless"}[os.Geteuid() == 0]
 	if b.Address != want {
@@ -83,7 +83,7 @@ func TestCloseWhileAStepRuns(t *testing.T) {
 	b := open(t, in(dir, builder.Options{Address: embedded}))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	const mark = "86399.25" // nobody else sleeps that long
+	const mark = "86399.25" // no other process sleeps that long
 	done := make(chan error, 1)
 	go func() {
 		_, err := run(ctx, b, "sleep "+mark)
@@ -139,7 +139,7 @@ func TestCloseAfterTheDaemonDied(t *testing.T) {
 }
 
 // TestCloseWhileTheDaemonHangs has a daemon that must be killed, and a step that
-// nobody else would end.
+// only the builder ends.
 func TestCloseWhileTheDaemonHangs(t *testing.T) {
 	t.Parallel()
 	dir := tempDir(t)
@@ -271,7 +271,7 @@ func TestDaemonInheritsNoSecret(t *testing.T) {
 	for _, pid := range processes(t, dir) {
 		text, err := os.ReadFile(filepath.Join("/proc", pid, "environ"))
 		if err != nil {
-			continue // RootlessKit's child shows it to nobody else
+			continue // only RootlessKit's child may read its own
 		}
 		seen = seen || strings.Contains(string(text), "no_proxy=registry.internal")
 		if strings.Contains(string(text), "canary") {

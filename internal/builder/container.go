@@ -29,89 +29,90 @@ type Job struct {
 }
 
 const (
-	// stateDir is the daemon's state, on a volume: overlays do not stack on overlays.
+	// stateDir is the daemon's state, on a volume: an overlay cannot be mounted on an overlay.
 	stateDir = "/var/lib/warmlayer"
-	// runDir is in memory, so that a daemon that was killed leaves no socket.
+	// runDir is in memory: a socket is gone when the container is started again.
 	runDir = "/run/warmlayer"
-	// configDir is in the image's file system, where files can be put beforehand.
+	// configDir is in the image's file system, into which files can be copied before the start.
 	configDir = "/etc/warmlayer"
 
-	// engineTimeout bounds what an engine is asked in between; a pull has no bound.
+	// engineTimeout bounds each request to an engine. Pulling an image has no bound.
 	engineTimeout = time.Minute
 )
 
-// sibling is a daemon of our own in a container, which an engine runs beside ours.
-// It has no port: all goes through standard streams of programs run in it.
-type sibling struct {
+// containerDaemon is a buildkitd in a container, which an engine runs next to the container
+// of this process, if any. It has no port: everything passes through the standard streams of
+// programs that are run in it.
+type containerDaemon struct {
 	engine  *engine.Client
 	options Options
 	image   string
 	network string
 	id      string
-	made    bool // by us, and nobody else knows it yet
+	created bool // by this process, and no other one uses it yet
 
-	mu       sync.Mutex
-	forwards []*forwarded
-	last     string // words of a container that is gone
+	mu         sync.Mutex
+	forwards   []*forwarded
+	lastOutput string // of a container that is gone
 }
 
-// contain returns a builder for a daemon in a container that it makes, or finds.
+// contain returns a managed builder in a container, which it creates unless the job has one.
 func contain(ctx context.Context, o Options) (*Builder, error) {
-	s, err := newSibling(ctx, o)
+	d, err := newContainerDaemon(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	c, platforms, err := s.start(ctx)
+	c, platforms, err := d.start(ctx)
 	if err != nil {
-		if s.made {
-			err = errors.Join(err, s.remove())
+		if d.created {
+			err = errors.Join(err, d.remove())
 		}
-		return nil, errors.Join(err, s.engine.Close())
+		return nil, errors.Join(err, d.engine.Close())
 	}
-	return &Builder{Client: c, Ours: true, Address: "container", Platforms: platforms, daemon: s}, nil
+	return &Builder{Client: c, Managed: true, Address: "container", Platforms: platforms, daemon: d}, nil
 }
 
-// newSibling finds the engine and the image, removes what others have left, and makes
-// the container if there is none to share.
-func newSibling(ctx context.Context, o Options) (_ *sibling, err error) {
+// newContainerDaemon finds the engine and the image, removes what earlier processes have left,
+// and creates the container unless the job has one.
+func newContainerDaemon(ctx context.Context, o Options) (_ *containerDaemon, err error) {
 	c, _, err := o.Engine.dial(ctx, "", "")
 	if err != nil {
 		return nil, err
 	}
-	s := &sibling{engine: c, options: o, image: o.Managed.Container.Image, network: o.Managed.Container.Network}
+	d := &containerDaemon{engine: c, options: o, image: o.Managed.Container.Image, network: o.Managed.Container.Network}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	if s.image == "" {
+	if d.image == "" {
 		self, err := FindSelf(ctx, c)
 		if err != nil {
 			return nil, err
 		}
-		s.image, s.network = self.Image, cmp.Or(s.network, self.Network)
-	} else if err := s.pull(ctx); err != nil {
+		d.image, d.network = self.Image, cmp.Or(d.network, self.Network)
+	} else if err := d.pull(ctx); err != nil {
 		return nil, err
 	}
 	sweepContainers(ctx, c, o.Job)
-	name := s.name()
+	name := d.name()
 	if o.Job.ID != "" {
 		found, err := c.ContainerInspect(ctx, name, engine.ContainerInspectOptions{})
 		if err == nil {
-			s.id = found.Container.ID
-			return s, nil
+			d.id = found.Container.ID
+			return d, nil
 		}
 	}
-	return s, s.create(ctx, name)
+	return d, d.create(ctx, name)
 }
 
-// pull gets the image where the engine does not have it.
-func (s *sibling) pull(ctx context.Context) error {
-	_, err := s.engine.ImageInspect(ctx, s.image)
+// pull gets the image unless the engine has it.
+func (d *containerDaemon) pull(ctx context.Context) error {
+	_, err := d.engine.ImageInspect(ctx, d.image)
 	if !errdefs.IsNotFound(err) {
 		return err
 	}
-	answer, err := s.engine.ImagePull(ctx, s.image, engine.ImagePullOptions{})
+	answer, err := d.engine.ImagePull(ctx, d.image, engine.ImagePullOptions{})
 	if err == nil {
 		err = answer.Wait(ctx)
 	}
@@ -121,20 +122,21 @@ func (s *sibling) pull(ctx context.Context) error {
 	return nil
 }
 
-// name is one that only containers just like this one have, if it is to be shared.
-func (s *sibling) name() string {
-	if s.options.Job.ID == "" {
+// name is a name that depends on all options, so that steps of a job share a container with
+// the same options; "" for a container that is not shared.
+func (d *containerDaemon) name() string {
+	if d.options.Job.ID == "" {
 		return ""
 	}
-	like, err := json.Marshal([]any{s.options.Job, s.options.Managed, s.image, s.network, s.command()})
+	options, err := json.Marshal([]any{d.options.Job, d.options.Managed, d.image, d.network, d.command()})
 	if err != nil {
 		panic(err) // it is plain data
 	}
-	return fmt.Sprintf("warmlayer-%x", sha256.Sum256(like))[:len("warmlayer-")+24]
+	return fmt.Sprintf("warmlayer-%x", sha256.Sum256(options))[:len("warmlayer-")+24]
 }
 
 // command is what runs in the container.
-func (s *sibling) command() []string {
+func (d *containerDaemon) command() []string {
 	join := func(name string) string {
 		switch name {
 		case configFile:
@@ -144,23 +146,23 @@ func (s *sibling) command() []string {
 		}
 		return path.Join(runDir, name)
 	}
-	return append([]string{"buildkitd"}, arguments(s.options, join, "unix://"+join(socketFile))...)
+	return append([]string{"buildkitd"}, arguments(d.options, join, "unix://"+join(socketFile))...)
 }
 
-func (s *sibling) start(ctx context.Context) (*client.Client, []ocispecs.Platform, error) {
+func (d *containerDaemon) start(ctx context.Context) (*client.Client, []ocispecs.Platform, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	// One that runs is left as it is.
-	_, err := s.engine.ContainerStart(ctx, s.id, engine.ContainerStartOptions{})
+	// Starting a container that runs changes nothing.
+	_, err := d.engine.ContainerStart(ctx, d.id, engine.ContainerStartOptions{})
 	var c *client.Client
 	var platforms []ocispecs.Platform
 	if err == nil {
-		c, platforms, err = dial(ctx, "container://"+s.id, client.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return s.run(ctx, "warmlayer", "dial-stdio", path.Join(runDir, socketFile))
+		c, platforms, err = dial(ctx, "container://"+d.id, client.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return d.run(ctx, "warmlayer", "dial-stdio", path.Join(runDir, socketFile))
 		}))
 	}
 	if err == nil {
-		if err = s.forwardAgain(ctx); err != nil {
+		if err = d.forwardAgain(ctx); err != nil {
 			c.Close()
 		}
 	}
@@ -170,18 +172,18 @@ func (s *sibling) start(ctx context.Context) (*client.Client, []ocispecs.Platfor
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil, nil, &Error{What: "start buildkitd in a container", Err: context.Cause(ctx)}
 	}
-	log := lastLines(s.words(), logLines)
-	return nil, nil, &Error{What: "buildkitd in a container does not answer", Hint: hintFor(log), Err: err, Log: log}
+	log := lastLines(d.output(), logLines)
+	return nil, nil, &Error{What: "buildkitd in the container does not answer", Hint: hintFor(log), Err: err, Log: log}
 }
 
-func (s *sibling) kill() error {
+func (d *containerDaemon) kill() error {
 	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
 	defer cancel()
-	_, err := s.engine.ContainerKill(ctx, s.id, engine.ContainerKillOptions{Signal: "KILL"})
-	if err != nil && !errdefs.IsConflict(err) { // a conflict: it does not run
+	_, err := d.engine.ContainerKill(ctx, d.id, engine.ContainerKillOptions{Signal: "KILL"})
+	if err != nil && !errdefs.IsConflict(err) { // a conflict says that it does not run
 		return err
 	}
-	ended := s.engine.ContainerWait(ctx, s.id, engine.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
+	ended := d.engine.ContainerWait(ctx, d.id, engine.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
 	select {
 	case <-ended.Result:
 		return nil
@@ -190,53 +192,53 @@ func (s *sibling) kill() error {
 	}
 }
 
-func (s *sibling) close() error {
-	if s.id == "" {
-		return nil // closed before
+func (d *containerDaemon) close() error {
+	if d.id == "" {
+		return nil // it was closed before
 	}
-	s.last = s.words()
+	d.lastOutput = d.output()
 	var err error
-	s.mu.Lock()
-	for _, f := range s.forwards {
+	d.mu.Lock()
+	for _, f := range d.forwards {
 		err = errors.Join(err, f.Close())
 	}
-	s.mu.Unlock()
-	if s.options.Job.ID == "" {
-		err = errors.Join(err, s.remove())
+	d.mu.Unlock()
+	if d.options.Job.ID == "" {
+		err = errors.Join(err, d.remove())
 	}
-	s.id = ""
-	return errors.Join(err, s.engine.Close())
+	d.id = ""
+	return errors.Join(err, d.engine.Close())
 }
 
-// remove removes the container with its volume, whatever it is doing.
-func (s *sibling) remove() error {
+// remove removes the container and its volume, also while it runs.
+func (d *containerDaemon) remove() error {
 	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
 	defer cancel()
-	return removeContainer(ctx, s.engine, s.id)
+	return removeContainer(ctx, d.engine, d.id)
 }
 
-// words are the container's log, which the engine keeps.
-func (s *sibling) words() string {
-	if s.id == "" {
-		return s.last
+// output is the last part of the container's log, which the engine keeps.
+func (d *containerDaemon) output() string {
+	if d.id == "" {
+		return d.lastOutput
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
 	defer cancel()
-	log, err := s.engine.ContainerLogs(ctx, s.id, engine.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Tail: "500"})
+	log, err := d.engine.ContainerLogs(ctx, d.id, engine.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Tail: "500"})
 	if err != nil {
 		return ""
 	}
 	defer log.Close()
 	var t tail
-	_, _ = stdcopy.StdCopy(&t, &t, log) // what could be read of it
+	_, _ = stdcopy.StdCopy(&t, &t, log) // after an error: what was read until then
 	return t.String()
 }
 
-// forwardAgain opens the ports anew that were open when the daemon was killed.
-func (s *sibling) forwardAgain(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, f := range s.forwards {
+// forwardAgain opens the ports again that were open when the daemon was killed.
+func (d *containerDaemon) forwardAgain(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.forwards {
 		if err := f.connect(ctx); err != nil {
 			return err
 		}

@@ -50,8 +50,8 @@ func TestContainer(t *testing.T) {
 	t.Parallel()
 	o := inContainer(t)
 	b := open(t, o)
-	if !b.Ours || b.Address != "container" {
-		t.Errorf("Ours = %v, Address = %q", b.Ours, b.Address)
+	if !b.Managed || b.Address != "container" {
+		t.Errorf("Managed = %v, Address = %q", b.Managed, b.Address)
 	}
 	first, err := run(t.Context(), b, once)
 	if err != nil {
@@ -158,9 +158,9 @@ func TestContainerErrors(t *testing.T) {
 		options builder.Options
 		want    []string
 	}{
-		{"no engine", nowhere, []string{"builder: no container engine answers at unix:///nowhere.sock: ", "\nhint: hand the engine's socket to this container"}},
-		{"in no container", own, []string{"builder: this process is in no container of the engine's", "\nhint: name the builder's image in driver-opts: image="}},
-		{"broken configuration", broken, []string{"builder: buildkitd in a container does not answer", "\n  | ", "\nhint: "}},
+		{"no engine", nowhere, []string{"builder: no container engine answers at unix:///nowhere.sock: ", "\nhint: mount the engine's socket into this container"}},
+		{"in no container", own, []string{"builder: this process does not run in a container of the engine", "\nhint: set driver-opts to image= and the name of warmlayer's image"}},
+		{"broken configuration", broken, []string{"builder: buildkitd in the container does not answer", "\n  | ", "\nhint: "}},
 	} {
 		b, err := builder.Open(t.Context(), test.options)
 		if err == nil {

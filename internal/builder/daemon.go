@@ -21,27 +21,27 @@ const (
 	configFile     = "buildkitd.toml"
 	rootlesskitDir = "rootlesskit"
 
-	// pollInterval is how often a starting daemon's socket is tried. Starting takes
-	// some 200 ms.
+	// pollInterval is the time between two attempts to connect to a starting daemon's socket.
+	// Starting takes about 200 ms.
 	pollInterval = 10 * time.Millisecond
-	// logLines is how much of a dead daemon's log an error shows.
+	// logLines is how many lines of a daemon's log an error shows.
 	logLines = 12
 )
 
-// rootScript runs as the first process of new PID and mount namespaces, and becomes
-// the daemon: when that ends, the kernel ends all containers and mounts with it.
-// /proc has to show the new PID namespace. /run/runc is where runc of root keeps the
-// state of containers, for which BuildKit has no setting.
+// rootScript runs as the first process of new PID and mount namespaces, and becomes the daemon.
+// When that ends the kernel ends all its containers and mounts. /proc must show the new PID
+// namespace. runc of root keeps the state of containers in /run/runc, for which BuildKit has no
+// setting.
 const rootScript = `mount -t proc proc /proc &&
 mkdir -p /run/runc && mount -t tmpfs -o mode=700 runc /run/runc || exit
 `
 
-// execScript ends a script: its shell becomes the daemon.
+// execScript is the end of a script: the shell becomes the daemon.
 const execScript = `exec "$@"`
 
-// daemon is a buildkitd of our own: its private directory, how to start it, and the
-// process while there is one.
-type daemon struct {
+// processDaemon is a buildkitd in a process: its private directory, how to start it, and the
+// process while it runs.
+type processDaemon struct {
 	dir     *directory
 	options Options
 	command []string
@@ -52,13 +52,13 @@ type daemon struct {
 
 	emulation string // a script that registers emulators; "": none
 
-	// removeAll is os.RemoveAll, or does as much for files of subordinate ids.
+	// removeAll is os.RemoveAll, or the same for files of subordinate ids.
 	removeAll func(path string) error
 }
 
-// newDaemon prepares a daemon: it finds the programs, removes what killed processes
-// have left, and makes the private directory.
-func newDaemon(o Options, rootless bool) (*daemon, error) {
+// newProcessDaemon prepares a daemon: it finds the programs, removes what killed processes have
+// left, and makes the private directory.
+func newProcessDaemon(o Options, rootless bool) (*processDaemon, error) {
 	path := searchPath(o.Environ)
 	emulators := findEmulators(path, o.Platforms)
 	needs := []string{"buildkitd", "runc", "sh", "mount"}
@@ -76,7 +76,7 @@ func newDaemon(o Options, rootless bool) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{options: o, removeAll: os.RemoveAll}
+	d := &processDaemon{options: o, removeAll: os.RemoveAll}
 	if rootless {
 		d.removeAll = func(path string) error { return removeMapped(found["rootlesskit"], o.Environ, path) }
 	}
@@ -99,14 +99,14 @@ func newDaemon(o Options, rootless bool) (*daemon, error) {
 	return d, nil
 }
 
-// locate finds all the programs that are needed, or reports all that are missing.
+// locate finds all programs that are needed, or reports all that are missing.
 func locate(path string, names []string) (map[string]string, error) {
 	found := make(map[string]string)
 	var missing []string
 	for _, name := range names {
 		candidates := []string{name}
 		if name == "runc" {
-			// The order in which the daemon looks for it.
+			// buildkitd looks for it in this order.
 			candidates = []string{"buildkit-runc", "runc"}
 		}
 		if found[name] = lookPath(path, candidates...); found[name] == "" {
@@ -124,11 +124,11 @@ func tempDir(environ []string) (string, error) {
 	return filepath.Abs(cmp.Or(variable(environ, "TMPDIR"), "/tmp"))
 }
 
-func (d *daemon) arguments() []string { return arguments(d.options, d.dir.join, d.address()) }
+func (d *processDaemon) arguments() []string { return arguments(d.options, d.dir.join, d.address()) }
 
-// arguments returns buildkitd's arguments, for a daemon whose files are where join says.
-// All that has a default outside of these is named; a configuration, if only an empty
-// one, replaces the machine's own, and flags win over it.
+// arguments returns buildkitd's arguments; join returns the path of one of its files. They name
+// everything whose default is outside the private directory. The configuration, which may be
+// empty, replaces the machine's own, and flags override it.
 func arguments(o Options, join func(name string) string, address string) []string {
 	arguments := []string{
 		"--config=" + join(configFile),
@@ -137,38 +137,38 @@ func arguments(o Options, join func(name string) string, address string) []strin
 		"--otel-socket-path=" + join("otel.sock"),
 		"--containerd-worker=false", // its state would stay in the machine's containerd
 		"--oci-worker=true",
-		"--oci-worker-gc=false", // the state does not live long enough
+		"--oci-worker-gc=false", // the state is removed with the builder
 	}
 	for _, entitlement := range o.Entitlements {
-		// The daemon allows devices as such; the build names them.
+		// buildkitd allows devices in general; the build names them.
 		name, _, _ := strings.Cut(entitlement, "=")
 		arguments = append(arguments, "--allow-insecure-entitlement="+name)
 	}
 	return append(arguments, o.Managed.Flags...)
 }
 
-func (d *daemon) address() string { return "unix://" + d.dir.join(socketFile) }
+func (d *processDaemon) address() string { return "unix://" + d.dir.join(socketFile) }
 
 // commandRoot sets how to start the daemon as root.
-func (d *daemon) commandRoot(found map[string]string) {
+func (d *processDaemon) commandRoot(found map[string]string) {
 	script := rootScript + d.emulation + execScript
 	d.command = append([]string{found["sh"], "-c", script, "sh", found["buildkitd"]}, d.arguments()...)
 	d.attr = syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID,
-		// Unshared and not cloned: only then os/exec makes all mounts private, and the
-		// script's do not show outside.
+		// With Unshareflags os/exec makes all mounts private, so that those of the script stay
+		// in the namespace. It does not with Cloneflags.
 		Unshareflags: syscall.CLONE_NEWNS,
 	}
 }
 
-// commandRootless sets how to start the daemon as another user: as root of a user
-// namespace that RootlessKit makes. It keeps the host's network, and with it our
-// loopback interface.
-func (d *daemon) commandRootless(found map[string]string) {
+// commandRootless sets how to start the daemon as another user: as root of a user namespace
+// that RootlessKit makes. It keeps the host's network, and with it this process's loopback
+// interface.
+func (d *processDaemon) commandRootless(found map[string]string) {
 	d.command = []string{found["rootlesskit"], "--net=host", "--state-dir=" + d.dir.join(rootlesskitDir)}
 	arguments := d.arguments()
 	if procMasked() {
-		// A RUN step can then signal the daemon's processes.
+		// The cost: a RUN step can send signals to the daemon's processes.
 		arguments = append(arguments, "--oci-worker-no-process-sandbox")
 	} else {
 		d.command = append(d.command, "--pidns")
@@ -179,13 +179,13 @@ func (d *daemon) commandRootless(found map[string]string) {
 	d.command = append(append(d.command, found["buildkitd"]), arguments...)
 }
 
-// start starts the daemon and waits until it answers. When it fails, no process is
-// left, but the directory is.
-func (d *daemon) start(ctx context.Context) (*client.Client, []ocispecs.Platform, error) {
+// start starts the daemon and waits until it answers. After an error no process is left, but
+// the directory is.
+func (d *processDaemon) start(ctx context.Context) (*client.Client, []ocispecs.Platform, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, &Error{What: "start buildkitd", Err: context.Cause(ctx)}
 	}
-	// One that was killed leaves its lock and its socket.
+	// RootlessKit leaves its lock and its socket when it is killed.
 	if err := os.RemoveAll(d.dir.join(rootlesskitDir)); err != nil {
 		return nil, nil, err
 	}
@@ -207,13 +207,13 @@ func (d *daemon) start(ctx context.Context) (*client.Client, []ocispecs.Platform
 	return c, platforms, nil
 }
 
-// await returns once the daemon answers, has died, or takes too long.
-func (d *daemon) await(ctx context.Context) (*client.Client, []ocispecs.Platform, error) {
+// await returns when the daemon answers, has exited, or takes too long.
+func (d *processDaemon) await(ctx context.Context) (*client.Client, []ocispecs.Platform, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	dialing, stop := context.WithCancel(ctx)
 	defer stop()
-	exited := d.process.exited // not d.process: a Restart may put another in its place
+	exited := d.process.exited // d.process itself changes with a Restart
 	go func() {
 		select {
 		case <-exited:
@@ -235,16 +235,16 @@ func (d *daemon) await(ctx context.Context) (*client.Client, []ocispecs.Platform
 		return nil, nil, &Error{What: "start buildkitd", Err: context.Cause(ctx)}
 	}
 	what := "buildkitd does not answer"
-	// A connection breaks a little before the process has ended.
+	// The connection breaks shortly before the process has ended.
 	if ctx.Err() == nil && d.process.wait(killGrace) {
-		what, err = "buildkitd died at its start", d.process.err
+		what, err = "buildkitd exited while it started", d.process.err
 	}
 	log := lastLines(d.log.String(), logLines)
 	return nil, nil, &Error{What: what, Hint: hintFor(log), Err: err, Log: log}
 }
 
-// awaitSocket returns once something listens on the socket. gRPC by itself would try
-// again only after a second.
+// awaitSocket returns when a process listens on the socket. gRPC itself would wait a second
+// before its second attempt.
 func awaitSocket(ctx context.Context, socket string) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
@@ -261,18 +261,18 @@ func awaitSocket(ctx context.Context, socket string) error {
 	}
 }
 
-func (d *daemon) kill() error   { return d.process.kill() }
-func (d *daemon) words() string { return d.log.String() }
-func (d *daemon) close() error  { return errors.Join(d.process.stop(), d.remove()) }
+func (d *processDaemon) kill() error    { return d.process.kill() }
+func (d *processDaemon) output() string { return d.log.String() }
+func (d *processDaemon) close() error   { return errors.Join(d.process.stop(), d.remove()) }
 
-// listen: the daemon shares our loopback interface.
-func (d *daemon) listen(ctx context.Context) (net.Listener, error) {
+// listen opens a port in this process: the daemon has the same loopback interface.
+func (d *processDaemon) listen(ctx context.Context) (net.Listener, error) {
 	return new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 }
 
-// remove removes the private directory, with patience: where RootlessKit stands
-// between us and a daemon that was killed, the last containers may still be ending.
-func (d *daemon) remove() error {
+// remove removes the private directory. It tries again for a while: after RootlessKit was
+// killed the last containers may still be ending.
+func (d *processDaemon) remove() error {
 	if d.emulation != "" {
 		unregister(d.dir)
 	}
@@ -286,11 +286,11 @@ func (d *daemon) remove() error {
 	}
 }
 
-// procMasked tells that a container engine hides parts of /proc. The kernel then
-// lets nobody in a user namespace mount a /proc of their own (mount_too_revealing in
-// fs/namespace.c), which containers with their own PID namespace need.
+// procMasked tells whether a container engine hides parts of /proc. The kernel then refuses to
+// mount /proc in a user namespace (mount_too_revealing in fs/namespace.c), which containers with
+// a PID namespace of their own need.
 func procMasked() bool {
-	// An unreadable table cannot be judged: the daemon's own error says more.
+	// If the table cannot be read, the daemon's own error says more.
 	table, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(table)) {
 		fields := strings.Fields(line)
@@ -299,7 +299,7 @@ func procMasked() bool {
 		}
 		switch fields[4] {
 		case "/proc/sys/fs/binfmt_misc", "/proc/fs/nfsd":
-			// These cover directories that are always empty, and hide nothing.
+			// These are mounted on directories that are always empty, and hide nothing.
 		default:
 			return true
 		}

@@ -21,8 +21,8 @@ const (
 	longestSocket = "rootlesskit/api.sock"
 )
 
-// directory is a private directory with all the files of one daemon. Its lock file
-// is locked for as long as the process that made it lives, however it ends.
+// directory is a private directory with all files of one daemon. The process that made it holds
+// the lock on its lock file until it ends, also when it is killed.
 type directory struct {
 	path string
 	lock *os.File
@@ -57,8 +57,8 @@ func newDirectory(parent string) (_ *directory, err error) {
 	return &directory{path: path, lock: lock}, nil
 }
 
-// createLock creates a lock file that is locked from the moment it has its name: so
-// another process never takes a directory for stale that is only just being made.
+// createLock creates a lock file that is locked before it gets its name. Otherwise another
+// process could take a new directory for a stale one.
 func createLock(dir string) (*os.File, error) {
 	f, err := os.CreateTemp(dir, lockFile)
 	if err != nil {
@@ -77,8 +77,8 @@ func createLock(dir string) (*os.File, error) {
 // join returns the path of a file in the directory.
 func (d *directory) join(name string) string { return filepath.Join(d.path, name) }
 
-// remove removes the directory, the lock last: what could not be removed now stays
-// recognisable as stale. Further calls do nothing.
+// remove removes the directory, and the lock last, so that a later [sweep] finds what could not
+// be removed. Further calls do nothing.
 func (d *directory) remove(removeAll func(path string) error) error {
 	entries, err := os.ReadDir(d.path)
 	if os.IsNotExist(err) {
@@ -100,15 +100,15 @@ func (d *directory) remove(removeAll func(path string) error) error {
 	return err
 }
 
-// sweep removes what processes of this user that were killed have left in parent. It
-// is no more than housekeeping: what cannot be removed is left for another time.
+// sweep removes the directories that killed processes of this user have left in parent. A later
+// sweep tries those again that cannot be removed now.
 func sweep(parent string, removeAll func(path string) error) {
 	paths, err := filepath.Glob(filepath.Join(parent, directoryPattern))
 	if err != nil {
 		return
 	}
 	for _, path := range paths {
-		// Others may write to parent too: nothing of theirs is touched or followed.
+		// Other users may write to parent too: their files stay, and links are not followed.
 		info, err := os.Lstat(path)
 		if err != nil || !info.IsDir() || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
 			continue
@@ -126,8 +126,8 @@ func sweep(parent string, removeAll func(path string) error) {
 	}
 }
 
-// removeMapped removes a tree in which files belong to this user's subordinate ids:
-// nobody but root of a user namespace that maps them may do that.
+// removeMapped removes a tree with files of this user's subordinate ids, which only root of a
+// user namespace that maps them may remove.
 func removeMapped(rootlesskit string, environ []string, path string) error {
 	if err := os.RemoveAll(path); err == nil {
 		return nil

@@ -18,7 +18,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/builderspec"
 )
 
-// dialContainer connects to the builder in a container that somebody else has made, in most
+// dialContainer connects to the builder in a container that was made elsewhere, in most
 // cases buildx: docker-container://. A container that has stopped is started. The connection
 // leads through buildctl in the container, as that of BuildKit's own client does
 // (client/connhelper/dockercontainer, v0.33.1), but through the engine's API: the docker
@@ -51,7 +51,7 @@ func dialContainer(ctx context.Context, a builderspec.Address, e Engine) (*clien
 	return c, platforms, at, nil
 }
 
-// startContainer starts a container unless it runs, and tells whether it did not.
+// startContainer starts a container unless it runs, and tells whether it had to.
 func startContainer(ctx context.Context, at *engine.Client, name string) (bool, error) {
 	found, err := at.ContainerInspect(ctx, name, engine.ContainerInspectOptions{})
 	if err != nil || found.Container.State.Running {
@@ -61,20 +61,20 @@ func startContainer(ctx context.Context, at *engine.Client, name string) (bool, 
 	return true, err
 }
 
-// startInterval is how often a daemon that was started is tried, each time with a program
-// in its container.
+// startInterval is the time between two attempts to connect to a daemon that was started. Each
+// one runs a program in its container.
 const startInterval = 100 * time.Millisecond
 
-// dialBuildctl connects to the daemon in a container, for which it waits where that has
-// only just been started.
+// dialBuildctl connects to the daemon in a container. It waits for the daemon of one that was
+// just started.
 func dialBuildctl(ctx context.Context, at *engine.Client, name string, started bool) (*client.Client, []ocispecs.Platform, error) {
-	through := client.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+	dialer := client.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 		return runIn(ctx, at, name, "", "buildctl", "dial-stdio")
 	})
 	tick := time.NewTicker(startInterval)
 	defer tick.Stop()
 	for {
-		c, platforms, err := dial(ctx, "container://"+name, through)
+		c, platforms, err := dial(ctx, "container://"+name, dialer)
 		if err == nil || !started {
 			return c, platforms, err
 		}
@@ -86,15 +86,16 @@ func dialBuildctl(ctx context.Context, at *engine.Client, name string, started b
 	}
 }
 
-// ofBuildx is what buildx calls the container of a builder's node: the builder's name and a
-// number (v0.37.0, driver/driver.go, store/nodegroup.go).
-var ofBuildx = regexp.MustCompile(`^/?buildx_buildkit_(.+)\d$`)
+// buildxContainer is the name that buildx gives to the container of a node: it has the builder's
+// name and a number (v0.37.0, driver/driver.go, store/nodegroup.go).
+var buildxContainer = regexp.MustCompile(`^/?buildx_buildkit_(.+)\d$`)
 
-// noContainer says that there is no such container, and what the engine has instead.
+// noContainer is the error for a container that the engine does not have. It names the builders
+// of buildx that it has.
 func noContainer(ctx context.Context, at *engine.Client, host, name string) error {
-	asked := ofBuildx.FindStringSubmatch(name)
+	asked := buildxContainer.FindStringSubmatch(name)
 	if asked == nil {
-		return &Error{What: "the engine at " + builderspec.Redacted(host) + " has no container " + name, Hint: "docker ps --all lists those that it has"}
+		return &Error{What: "the container engine at " + builderspec.Redacted(host) + " has no container " + name, Hint: "docker ps --all lists those that it has"}
 	}
 	list, err := at.ContainerList(ctx, engine.ContainerListOptions{All: true})
 	if err != nil {
@@ -103,14 +104,14 @@ func noContainer(ctx context.Context, at *engine.Client, host, name string) erro
 	var others []string
 	for _, c := range list.Items {
 		for _, name := range c.Names {
-			if other := ofBuildx.FindStringSubmatch(name); other != nil && !slices.Contains(others, other[1]) {
+			if other := buildxContainer.FindStringSubmatch(name); other != nil && !slices.Contains(others, other[1]) {
 				others = append(others, other[1])
 			}
 		}
 	}
-	hint := "start it (docker buildx inspect --bootstrap " + asked[1] + "), or leave builder out for one of our own"
+	hint := "start it (docker buildx inspect --bootstrap " + asked[1] + "), or leave builder out to get a managed one"
 	if slices.Sort(others); len(others) > 0 {
-		hint = "use one that it has (" + strings.Join(others, ", ") + "), " + hint
+		hint = "use one that exists (" + strings.Join(others, ", ") + "), " + hint
 	}
-	return &Error{What: "the engine at " + builderspec.Redacted(host) + " has no container of a builder " + asked[1] + " of buildx", Hint: hint}
+	return &Error{What: "the container engine at " + builderspec.Redacted(host) + " has no buildx builder " + asked[1], Hint: hint}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// TestDockerContainer builds in a container that somebody else has made: one that does not
-// run yet, one that runs, and one in the engine that the address names.
+// TestDockerContainer builds in a container that was made elsewhere: one that does not
+// run yet, and one that runs, in the engine that the address names.
 func TestDockerContainer(t *testing.T) {
 	t.Parallel()
 	o := inContainer(t)
@@ -26,8 +26,8 @@ func TestDockerContainer(t *testing.T) {
 		{Address: remote(t, elsewhere), Engine: builder.Engine{Host: "unix:///nowhere.sock"}},
 	} {
 		b := open(t, o)
-		if b.Ours || b.Address != address || len(b.Platforms) == 0 {
-			t.Errorf("Ours %v, Address %q, Platforms %v", b.Ours, b.Address, b.Platforms)
+		if b.Managed || b.Address != address || len(b.Platforms) == 0 {
+			t.Errorf("Managed %v, Address %q, Platforms %v", b.Managed, b.Address, b.Platforms)
 		}
 		files, err := run(t.Context(), b, once)
 		if err != nil {
@@ -53,7 +53,7 @@ func TestDockerContainerErrors(t *testing.T) {
 	t.Parallel()
 	o := inContainer(t)
 	host := o.Engine.Host
-	const absent = "builder: the engine at HOST has no container of a builder b1 of buildx"
+	const absent = "builder: the container engine at HOST has no buildx builder b1"
 	check := func(address, want, hint string) {
 		t.Helper()
 		o := o
@@ -69,8 +69,8 @@ func TestDockerContainerErrors(t *testing.T) {
 		}
 	}
 	check("docker-container://buildx_buildkit_b10", absent, "start it (docker buildx inspect --bootstrap b1), or leave builder out")
-	check("docker-container://bk", "builder: the engine at HOST has no container bk", "docker ps --all")
-	check("docker-container://bk?context=unix%3A%2F%2F%2Fnowhere.sock", "builder: find container bk: no container engine answers at unix:///nowhere.sock: ", "hand the engine's socket")
+	check("docker-container://bk", "builder: the container engine at HOST has no container bk", "docker ps --all")
+	check("docker-container://bk?context=unix%3A%2F%2F%2Fnowhere.sock", "builder: find container bk: no container engine answers at unix:///nowhere.sock: ", "mount the engine's socket")
 
 	c := testkit.Engine(t, host)
 	for name, env := range map[string]string{"buildx_buildkit_other0": "PATH=/usr/local/bin", "bare": "PATH=/nowhere"} {
@@ -84,8 +84,8 @@ func TestDockerContainerErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	check("docker-container://buildx_buildkit_b10", absent, "use one that it has (other), start it")
+	check("docker-container://buildx_buildkit_b10", absent, "use one that exists (other), start it")
 	for _, name := range []string{"buildx_buildkit_other0", "bare"} {
-		check("docker-container://"+name, "builder: no BuildKit answers at docker-container://"+name+": ", "check that BuildKit runs there, and that buildctl is beside it, as in moby/buildkit: docker logs "+name)
+		check("docker-container://"+name, "builder: no BuildKit answers at docker-container://"+name+": ", "check that BuildKit runs in the container, and that its image has buildctl, as moby/buildkit has: docker logs "+name)
 	}
 }

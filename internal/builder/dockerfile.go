@@ -10,11 +10,10 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// RunsOnTarget tells whether a build of the Dockerfile up to the target stage ("": the
-// last) runs a step on the platform that is built for, and not on the builder's own, as
-// with FROM --platform=$BUILDPLATFORM. Contexts are the names of stages and images that
-// something else stands in for. It is known only for a Dockerfile that BuildKit v0.33.1
-// understands.
+// RunsOnTarget tells whether a build of the Dockerfile up to the target stage ("": the last)
+// runs a step on the platform that is built for. Steps after FROM --platform=$BUILDPLATFORM run
+// on the builder's own. Contexts are the names of stages and images that a build context
+// replaces. The answer is known for Dockerfiles that BuildKit v0.33.1 can parse.
 func RunsOnTarget(dockerfile []byte, target string, contexts []string) (runs, known bool) {
 	ast, err := parser.Parse(bytes.NewReader(dockerfile))
 	if err != nil {
@@ -40,8 +39,8 @@ type stages struct {
 	seen     map[int]bool
 }
 
-// find is the last stage of a name, or the one of a number, among the first n; -1 for
-// none.
+// find is the index of the last stage of a name, or of the stage of a number, among the first n;
+// -1 for none.
 func (s stages) find(name string, n int) int {
 	if slices.ContainsFunc(s.replaced, func(r string) bool { return strings.EqualFold(r, name) }) {
 		return -1
@@ -57,7 +56,7 @@ func (s stages) find(name string, n int) int {
 	return -1
 }
 
-// runs tells whether stage i, or one that it takes from, runs a step on the target.
+// runs tells whether stage i, or a stage that it is built from, runs a step on the target.
 func (s stages) runs(i int) bool {
 	if s.seen[i] {
 		return false
@@ -83,8 +82,9 @@ func (s stages) runs(i int) bool {
 	})
 }
 
-// onTarget: a stage has the platform that its FROM names, else that of the stage it
-// continues, else the target's. One that is spelled out is the author's own business.
+// onTarget tells whether stage i has the target's platform: the one that its FROM names, else
+// that of the stage that it continues, else the target's. A literal platform is not the target's:
+// its author knows where it can run.
 func (s stages) onTarget(i int) bool {
 	if platform := s.all[i].Platform; platform != "" {
 		return strings.Contains(platform, "TARGET")

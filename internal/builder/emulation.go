@@ -17,15 +17,15 @@ import (
 // binfmtDir is where binfmt_misc is mounted in the private directory.
 const binfmtDir = "binfmt"
 
-// architecture is how the kernel and QEMU know the programs of one of BuildKit's.
+// architecture is how the kernel and QEMU recognise programs of one of BuildKit's architectures.
 type architecture struct {
-	qemu    string // its name in qemu-<name>-static
+	qemu    string // in qemu-<name>-static
 	machine uint16 // e_machine of ELF (linux/elf-em.h)
 	bits    byte   // 32 or 64
 	big     bool   // big-endian
 }
 
-// architectures are those that BuildKit looks for (v0.33.1, util/archutil).
+// architectures are those that BuildKit detects (v0.33.1, util/archutil).
 var architectures = map[string]architecture{
 	"amd64": {"x86_64", 62, 64, false}, "386": {"i386", 3, 32, false},
 	"arm64": {"aarch64", 183, 64, false}, "arm": {"arm", 40, 32, false},
@@ -34,8 +34,8 @@ var architectures = map[string]architecture{
 	"mips64le": {"mips64el", 8, 64, false}, "mips64": {"mips64", 8, 64, true},
 }
 
-// magic is what an ELF program of the architecture begins with, and the bits of it that
-// count: any ABI, and any program, position-independent or not.
+// magic is the start of an ELF program of the architecture, and the mask of the bits that are
+// compared: any ABI, and any program, position-independent or not.
 func (a architecture) magic() (magic, mask [20]byte) {
 	copy(magic[:], "\x7fELF\x01\x01\x01")
 	for i := range mask {
@@ -54,16 +54,16 @@ func (a architecture) magic() (magic, mask [20]byte) {
 	return magic, mask
 }
 
-// native are the architectures whose programs this machine may run by itself. What
-// it really can BuildKit finds out.
+// native tells whether this machine may run programs of the architecture without an emulator.
+// BuildKit detects whether it really can.
 func native(arch string) bool {
 	also := map[string]string{"amd64": "386", "arm64": "arm"}
 	return arch == runtime.GOARCH || arch == also[runtime.GOARCH]
 }
 
-// findEmulators returns QEMU's programs for the architectures among the platforms that this
-// machine does not run by itself. It is empty where one is missing: a daemon in a user
-// namespace of its own must not lose those that the system has.
+// findEmulators returns QEMU's program for each architecture among the platforms that is not
+// native. It is empty when one is missing: the mount of a daemon in a user namespace would hide
+// the emulators that the system has.
 func findEmulators(path string, wanted []string) map[string]string {
 	found := map[string]string{}
 	for _, text := range wanted {
@@ -82,16 +82,16 @@ func findEmulators(path string, wanted []string) map[string]string {
 }
 
 // registration is a script that registers emulators with the kernel (Linux,
-// Documentation/admin-guide/binfmt-misc.rst), before the daemon looks for what it can
-// run. It runs in the daemon's mount namespace: on Linux 6.7 and later the mount
-// is, in a user namespace, one that nobody else sees, and where nobody else has one the
-// kernel drops what was registered together with the mount. Elsewhere [unregister] does.
+// Documentation/admin-guide/binfmt-misc.rst) before the daemon detects what it can run. It runs
+// in the daemon's mount namespace. On Linux 6.7 and later a mount in a user namespace is
+// private to that namespace, and the kernel drops the emulators with it. In all other cases
+// [unregister] removes them.
 //
-// With flag F the kernel opens the emulator now, and containers need not have it; with C
-// a program such as sudo keeps its rights. Where somebody else has registered an
-// emulator, that one serves. Nothing here ends the script: what is amiss shows in the
-// platforms that the daemon then has, and in its log.
-func (d *daemon) registration(emulators map[string]string) string {
+// With flag F the kernel opens the emulator now, so that containers do not need it; with C a
+// program such as sudo keeps its rights. An emulator that is registered already is used. The
+// script continues after an error: it shows in the daemon's log, and in the platforms that the
+// daemon then has.
+func (d *processDaemon) registration(emulators map[string]string) string {
 	at := quoted(d.dir.join(binfmtDir))
 	var b strings.Builder
 	fmt.Fprintf(&b, findRegistered, at, at)
@@ -104,8 +104,8 @@ func (d *daemon) registration(emulators map[string]string) string {
 	return b.String()
 }
 
-// findRegistered looks for an emulator that stays: one of another daemon of ours goes away
-// with that.
+// findRegistered looks for an emulator of the system. One of another managed builder is removed
+// with that builder.
 const findRegistered = `if mount -t binfmt_misc binfmt_misc %s; then
 registered() {
 	for handler in %s/*; do
@@ -124,6 +124,7 @@ func (d *directory) handler(arch string) string { return filepath.Base(d.path) +
 // quoted is a word of a shell script.
 func quoted(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
 
+// escaped are bytes as the kernel reads them in a rule: \x7f.
 func escaped(bytes [20]byte) string {
 	var b strings.Builder
 	for _, c := range bytes {
@@ -132,8 +133,8 @@ func escaped(bytes [20]byte) string {
 	return b.String()
 }
 
-// unregister removes the emulators of a directory's daemon from the kernel, where it still
-// has them and we may. It mounts binfmt_misc in a namespace that ends with it.
+// unregister removes the emulators of a directory's daemon from the kernel if it still has them
+// and this process is root. It mounts binfmt_misc in a namespace that ends with it.
 func unregister(dir *directory) {
 	if os.Geteuid() != 0 {
 		return
@@ -141,7 +142,7 @@ func unregister(dir *directory) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// The thread is not unlocked: the runtime ends it, and its namespace.
+		// The thread stays locked: the runtime ends it, and with it the namespace.
 		runtime.LockOSThread()
 		at := dir.join(binfmtDir)
 		if unix.Unshare(unix.CLONE_NEWNS|unix.CLONE_FS) != nil ||
@@ -149,8 +150,8 @@ func unregister(dir *directory) {
 			unix.Mount("binfmt_misc", at, "binfmt_misc", 0, "") != nil {
 			return
 		}
-		// Should this be the process's first thread it only sleeps until the end.
-		defer unix.Unmount(at, unix.MNT_DETACH) //nolint:errcheck // it goes with the namespace
+		// The runtime does not end the process's first thread, so the mount is removed here.
+		defer unix.Unmount(at, unix.MNT_DETACH) //nolint:errcheck // it ends with the namespace
 		left, _ := filepath.Glob(filepath.Join(at, dir.handler("*")))
 		for _, handler := range left {
 			_ = os.WriteFile(handler, []byte("-1"), 0)
@@ -159,7 +160,7 @@ func unregister(dir *directory) {
 	<-done
 }
 
-// Lacks are those of the platforms whose programs the builder cannot run.
+// Lacks are the wanted platforms whose programs the builder cannot run.
 func (b *Builder) Lacks(wanted []string) []string {
 	var lacks []string
 	for _, text := range wanted {
@@ -178,12 +179,12 @@ func (b *Builder) Lacks(wanted []string) []string {
 	return lacks
 }
 
-// NoEmulator is the error for platforms that the builder lacks.
+// NoEmulator is the error for steps on platforms that the builder lacks.
 func (b *Builder) NoEmulator(lacks []string) *Error {
-	hint := "have emulators where the builder runs: docker/setup-qemu-action on GitHub, or apt-get install qemu-user-static binfmt-support"
-	if b.Ours {
-		hint = "install the emulators (docker/setup-qemu-action on GitHub, or apt-get install qemu-user-static), " +
+	hint := "install emulators on the machine of the builder: docker/setup-qemu-action on GitHub, or apt-get install qemu-user-static binfmt-support"
+	if b.Managed {
+		hint = "install emulators (docker/setup-qemu-action on GitHub, or apt-get install qemu-user-static), " +
 			"or run such steps on the builder's own platform with FROM --platform=$BUILDPLATFORM"
 	}
-	return &Error{What: "steps are to run on " + strings.Join(lacks, " and ") + ", and nothing here runs the programs of that platform", Hint: hint}
+	return &Error{What: "the builder has no emulator to run steps on " + strings.Join(lacks, " and "), Hint: hint}
 }

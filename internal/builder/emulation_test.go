@@ -55,7 +55,7 @@ func handlersOf(t *testing.T, mounted string, daemons []string) []string {
 	})
 }
 
-// TestEmulation: a daemon of ours runs programs of another platform where QEMU is, also
+// TestEmulation: a managed builder runs programs of another platform where QEMU is, also
 // after a restart.
 func TestEmulation(t *testing.T) {
 	t.Parallel()
@@ -144,8 +144,8 @@ func TestNoEmulator(t *testing.T) {
 	if !slices.Equal(lacks, []string{"linux/s390x"}) {
 		t.Fatalf("lacks %v", lacks)
 	}
-	const want = "builder: steps are to run on linux/s390x, and nothing here runs the programs of that platform\n" +
-		"hint: install the emulators (docker/setup-qemu-action on GitHub, or apt-get install qemu-user-static), " +
+	const want = "builder: the builder has no emulator to run steps on linux/s390x\n" +
+		"hint: install emulators (docker/setup-qemu-action on GitHub, or apt-get install qemu-user-static), " +
 		"or run such steps on the builder's own platform with FROM --platform=$BUILDPLATFORM"
 	if got := b.NoEmulator(lacks).Error(); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
@@ -212,10 +212,10 @@ func TestPlatformsByEmulation(t *testing.T) {
 	}
 	t.Run("without QEMU", func(t *testing.T) {
 		build.Env = map[string]string{"PATH": programs(t)}
-		build.Args[1] += ",linux/s390x" // which nobody has
+		build.Args[1] += ",linux/s390x" // for which there is no emulator
 		failed := build.Start(t)
-		if failed.Code != 1 || len(failed.Report.Steps) > 0 || !strings.Contains(failed.Report.Error, "linux/s390x, and nothing here runs the programs of") ||
-			!strings.Contains(failed.Text, "hint: install the emulators") {
+		if failed.Code != 1 || len(failed.Report.Steps) > 0 || !strings.Contains(failed.Report.Error, "the builder has no emulator to run steps on linux/s390x") ||
+			!strings.Contains(failed.Text, "hint: install emulators") {
 			t.Errorf("exit code %d:\n%s", failed.Code, failed.Text)
 		}
 	})

@@ -15,8 +15,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/builderspec"
 )
 
-// Engine says where the container engine is, in the docker program's terms. The zero
-// value is the one on this machine's usual socket.
+// Engine says which container engine to use, in the docker program's terms. The zero value is
+// the one at this machine's usual socket.
 type Engine struct {
 	Host      string // DOCKER_HOST: unix:///run/docker.sock, tcp://docker:2376, ssh://user@host; "": that of Context
 	Context   string // name of a docker context; "" and "default": none
@@ -25,22 +25,22 @@ type Engine struct {
 	Verify    bool   // DOCKER_TLS_VERIFY: the Host's certificate must be valid
 }
 
-// Address is the Host, or that of the context: what the docker config calls a proxy's
-// engine by. It is the usual socket where the context cannot be read.
+// Address is the Host, or that of the context: the key of the engine's proxies in the docker
+// config. It is the usual socket when the context cannot be read.
 func (e Engine) Address() string {
-	if place, err := e.endpoint(""); err == nil && place.Host != "" {
-		return place.Host
+	if found, err := e.endpoint(""); err == nil && found.Host != "" {
+		return found.Host
 	}
 	return client.DefaultDockerHost
 }
 
-// Client speaks to the engine, or to that of a named context, at an address that it
-// returns too. Nothing is sent before the first request.
+// Client is a client of the engine, or of that of a named context, and the engine's address. It
+// connects with the first request.
 func (e Engine) Client(name string) (*client.Client, string, error) {
-	place, err := e.endpoint(name)
+	found, err := e.endpoint(name)
 	var options []client.Opt
 	if err == nil {
-		options, err = place.ClientOpts()
+		options, err = found.ClientOpts()
 	}
 	var c *client.Client
 	if err == nil {
@@ -49,12 +49,12 @@ func (e Engine) Client(name string) (*client.Client, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("find container engine: %w", err)
 	}
-	return c, cmp.Or(place.Host, client.DefaultDockerHost), nil
+	return c, cmp.Or(found.Host, client.DefaultDockerHost), nil
 }
 
-// dial is Client for an engine that answers. It is an *Error where none does, for who
-// wants one: "find container x: ".
-func (e Engine) dial(ctx context.Context, name, who string) (*client.Client, string, error) {
+// dial is Client for an engine that answers. When none does it returns an *Error that begins
+// with the purpose, "" or such as "find container x: ".
+func (e Engine) dial(ctx context.Context, name, purpose string) (*client.Client, string, error) {
 	c, host, err := e.Client(name)
 	if err == nil {
 		_, err = c.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
@@ -65,24 +65,24 @@ func (e Engine) dial(ctx context.Context, name, who string) (*client.Client, str
 	if c != nil {
 		err = errors.Join(err, c.Close())
 	}
-	return nil, "", &Error{What: who + "no container engine answers at " + builderspec.Redacted(cmp.Or(host, "DOCKER_HOST")), Hint: hintEngine, Err: err}
+	return nil, "", &Error{What: purpose + "no container engine answers at " + builderspec.Redacted(cmp.Or(host, "DOCKER_HOST")), Hint: hintEngine, Err: err}
 }
 
-// endpoint finds the engine, or that of a named context.
+// endpoint is where the engine is, or that of a named context.
 func (e Engine) endpoint(name string) (docker.Endpoint, error) {
 	if name == "" && e.Host == "" {
 		name = e.Context
 	}
 	if name == "" || name == "default" {
-		place := docker.Endpoint{EndpointMeta: docker.EndpointMeta{Host: e.Host}}
+		found := docker.Endpoint{EndpointMeta: docker.EndpointMeta{Host: e.Host}}
 		if e.CertDir == "" {
-			return place, nil
+			return found, nil
 		}
 		file := func(name string) string { return filepath.Join(e.CertDir, name) }
 		var err error
-		place.SkipTLSVerify = !e.Verify
-		place.TLSData, err = dockercontext.TLSDataFromFiles(file("ca.pem"), file("cert.pem"), file("key.pem"))
-		return place, err
+		found.SkipTLSVerify = !e.Verify
+		found.TLSData, err = dockercontext.TLSDataFromFiles(file("ca.pem"), file("cert.pem"), file("key.pem"))
+		return found, err
 	}
 	contexts := store.New(filepath.Join(e.ConfigDir, "contexts"), store.NewConfig(
 		func() any { return &map[string]any{} },
@@ -91,9 +91,9 @@ func (e Engine) endpoint(name string) (docker.Endpoint, error) {
 	if err != nil {
 		return docker.Endpoint{}, err
 	}
-	place, err := docker.EndpointFromContext(metadata)
+	found, err := docker.EndpointFromContext(metadata)
 	if err != nil {
 		return docker.Endpoint{}, err
 	}
-	return docker.WithTLSData(contexts, name, place)
+	return docker.WithTLSData(contexts, name, found)
 }

@@ -7,11 +7,10 @@ import (
 	"strings"
 )
 
-// inherited are the variables that a daemon of ours gets from the environment.
-// Nothing else passes: a job's environment is full of credentials, which no daemon
-// needs. USER is left out on purpose: runc inside a
-// user namespace keeps its state in /run when it is "root", and under
-// XDG_RUNTIME_DIR when it is unset.
+// inherited are the variables that a managed builder gets from the environment. No others are
+// passed on: a job's environment contains many credentials, which the builder does not need.
+// USER is left out because runc in a user namespace keeps its state in /run when it is "root",
+// and in XDG_RUNTIME_DIR when it is unset.
 var inherited = []string{
 	"HOME",
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
@@ -19,11 +18,11 @@ var inherited = []string{
 	"SSL_CERT_FILE", "SSL_CERT_DIR",
 }
 
-// defaultPath stands in for a PATH that is not set.
+// defaultPath is used when PATH is unset.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// variable returns the value of a variable in environ; the last one holds, as for
-// os/exec.
+// variable returns the value of a variable in environ, "" for one that is unset. The last
+// assignment holds, as in os/exec.
 func variable(environ []string, name string) string {
 	for _, v := range slices.Backward(environ) {
 		if key, value, _ := strings.Cut(v, "="); key == name {
@@ -33,8 +32,8 @@ func variable(environ []string, name string) string {
 	return ""
 }
 
-// searchPath returns the PATH of environ, and after it an sbin for each bin: Debian
-// has runc in /usr/sbin, which is on the PATH of root alone.
+// searchPath returns the PATH of environ, followed by an sbin for each bin: Debian has runc in
+// /usr/sbin, which only root has on PATH.
 func searchPath(environ []string) string {
 	path := variable(environ, "PATH")
 	if path == "" {
@@ -49,7 +48,7 @@ func searchPath(environ []string) string {
 	return strings.Join(dirs, string(filepath.ListSeparator))
 }
 
-// daemonEnviron returns the environment of a daemon whose files belong into dir.
+// daemonEnviron returns the environment of a daemon that keeps its files in dir.
 func daemonEnviron(environ []string, dir string) []string {
 	env := []string{
 		"PATH=" + searchPath(environ),
@@ -66,8 +65,8 @@ func daemonEnviron(environ []string, dir string) []string {
 	return env
 }
 
-// lookPath returns the absolute path of the first of names found in the directories
-// of path, "" when there is none. Unlike exec.LookPath it reads no environment.
+// lookPath returns the absolute path of the first of some programs that a directory of path
+// contains, "" for none. exec.LookPath would read this process's environment.
 func lookPath(path string, names ...string) string {
 	for _, name := range names {
 		for _, dir := range filepath.SplitList(path) {

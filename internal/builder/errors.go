@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Error says why there is no builder, and what to do about it.
+// Error says why there is no builder, or why it cannot build, and what to do about it.
 type Error struct {
 	What string // what is wrong: "buildkitd is not on PATH"
 	Hint string // what to do next
@@ -15,9 +15,9 @@ type Error struct {
 
 // Error returns the whole text for the user, of several lines:
 //
-//	builder: buildkitd died at its start: exit status 1
+//	builder: buildkitd exited while it started: exit status 1
 //	  | mount: /proc: permission denied.
-//	hint: run the container with --privileged, ...
+//	hint: an embedded builder needs the rights to mount and to make namespaces ...
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("builder: " + e.What)
@@ -33,15 +33,15 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the cause: context.Canceled for a start that was given up.
+// Unwrap returns the cause: context.Canceled for a start that was cancelled.
 func (e *Error) Unwrap() error { return e.Err }
 
-// refusals are what is left of a daemon's word that it does not know our certificate: with
-// TLS 1.3 it comes after the first request, if that finds the connection still there.
+// refusals are the errors of a client whose certificate the builder refuses. With TLS 1.3 the
+// refusal arrives after the first request, or the connection breaks before.
 var refusals = []string{"certificate required", "bad certificate", "unknown certificate authority", "broken pipe", "connection reset"}
 
-// connectHint tells what to do about a connection, over TLS or not, that did not come
-// about. gRPC hands on the TLS library's words, not its errors.
+// connectHint tells what to do about a connection, secured by TLS or not, that failed. gRPC
+// passes on the text of the TLS library's errors only.
 func connectHint(err error, secured bool) string {
 	text := err.Error()
 	has := func(part string) bool { return strings.Contains(text, part) }
@@ -49,48 +49,48 @@ func connectHint(err error, secured bool) string {
 	case has("certificate signed by unknown authority"):
 		return "set builder-cacert to the authority of the builder's certificate"
 	case has("x509: certificate is"), has("x509: cannot validate"):
-		return "give the builder a certificate for the name that its address has"
+		return "give the builder a certificate for the host in its address"
 	case secured && slices.ContainsFunc(refusals, has):
 		return "set builder-cert and builder-key to a pair that the builder's authority has signed"
 	case has("first record does not look like a TLS handshake"):
-		return "the builder speaks no TLS: start it with --tlscert, --tlskey and --tlscacert, or leave the certificates out"
+		return "the builder does not use TLS: start it with --tlscert, --tlskey and --tlscacert, or leave the certificates out"
 	case has("error reading server preface"):
-		return "check that it is a BuildKit, and whether it wants TLS (builder-cacert, builder-cert, builder-key)"
+		return "check that it is a BuildKit, and whether it requires TLS (builder-cacert, builder-cert, builder-key)"
 	}
-	return "check that it runs and that you may connect, or use embedded to have one started"
+	return "check that it runs and that this machine may connect to it, or set builder to embedded to start one"
 }
 
 const (
 	hintAddress = "or set builder to the address of a BuildKit that runs"
 
-	hintPrivileged = "an embedded daemon needs the rights to mount and to make namespaces (CAP_SYS_ADMIN): " +
+	hintPrivileged = "an embedded builder needs the rights to mount and to make namespaces (CAP_SYS_ADMIN): " +
 		"run the container with --privileged, " + hintAddress
 
-	hintUserNamespaces = "this user may not make user namespaces: allow them " +
+	hintUserNamespaces = "allow this user to make user namespaces " +
 		"(sysctl user.max_user_namespaces=28633; on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0; " +
 		"in a container --security-opt seccomp=unconfined --security-opt apparmor=unconfined), " + hintAddress
 
 	hintSubordinateIDs = "give this user subordinate ids, as root: " +
 		"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, " + hintAddress
 
-	// Seen with shadow 4.13: as a setuid program newuidmap opens the map as somebody who
-	// needs CAP_SYS_ADMIN for it.
+	// In shadow 4.13 the setuid program newuidmap opens the map as a user who needs
+	// CAP_SYS_ADMIN for that.
 	hintMapping = "in a container newuidmap and newgidmap need file capabilities instead of the setuid bit " +
 		"(chmod u-s; setcap cap_setuid+ep newuidmap; setcap cap_setgid+ep newgidmap), as in warmlayer's image, " + hintAddress
 
-	hintEngine = "hand the engine's socket to this container (-v /var/run/docker.sock:/var/run/docker.sock) or set DOCKER_HOST; " +
+	hintEngine = "mount the engine's socket into this container (-v /var/run/docker.sock:/var/run/docker.sock) or set DOCKER_HOST; " +
 		"without an engine use builder=embedded in a container with --privileged, builder=rootless, or the address of a BuildKit that runs"
 
-	hintInContainer = "check that BuildKit runs there, and that buildctl is beside it, as in moby/buildkit: docker logs " // and its name
+	hintInContainer = "check that BuildKit runs in the container, and that its image has buildctl, as moby/buildkit has: docker logs " // and its name
 
-	hintImage = "name the builder's image in driver-opts: image=, this program's own"
+	hintImage = "set driver-opts to image= and the name of warmlayer's image"
 
-	hintContainer = "let the engine run privileged containers, or ones with SYS_ADMIN, NET_ADMIN and no seccomp profile, " + hintAddress
+	hintContainer = "allow privileged containers, or containers with SYS_ADMIN, NET_ADMIN and no seccomp profile, " + hintAddress
 
-	hintNoName = "give this user id a name in /etc/passwd, and it subordinate ids in /etc/subuid and /etc/subgid, " + hintAddress
+	hintNoName = "give this user id a name in /etc/passwd, and that name subordinate ids in /etc/subuid and /etc/subgid, " + hintAddress
 )
 
-// programs tells how to get what a daemon of our own needs.
+// programs tells how to get the programs that a managed builder needs.
 var programs = map[string]string{
 	"buildkitd":   "buildkitd comes with BuildKit (github.com/moby/buildkit, releases)",
 	"runc":        "runc is a package of that name (apt-get install runc, apk add runc)",
@@ -101,7 +101,7 @@ var programs = map[string]string{
 	"mount":       "mount is in a package (apt-get install mount, apk add busybox)",
 }
 
-// notFound reports programs that are missing, all at once.
+// notFound reports all programs that are missing.
 func notFound(missing []string) *Error {
 	var hints []string
 	for _, name := range missing {
@@ -117,8 +117,8 @@ func notFound(missing []string) *Error {
 	}
 }
 
-// causes maps what a daemon that died said (RootlessKit v3, BuildKit v0.33, runc,
-// mount of util-linux and of busybox) to a hint; the first that fits holds.
+// causes maps texts in the log of a daemon that exited (RootlessKit v3, BuildKit v0.33, runc,
+// mount of util-linux and of busybox) to hints. The first one that fits is used.
 var causes = []struct{ text, hint string }{
 	{"unknown userid", hintNoName},
 	{"subuid", hintSubordinateIDs},
@@ -133,12 +133,12 @@ var causes = []struct{ text, hint string }{
 	{"permission denied", hintPrivileged},
 }
 
-// hintFor guesses from a daemon's last words what to do.
+// hintFor derives from a daemon's log what to do.
 func hintFor(log string) string {
 	for _, c := range causes {
 		if strings.Contains(log, c.text) {
 			return c.hint
 		}
 	}
-	return "read the daemon's last lines above, " + hintAddress
+	return "see the last lines of buildkitd's log above, " + hintAddress
 }

@@ -69,7 +69,7 @@ func TestDaemonDies(t *testing.T) {
 		"failed to start the child: fork/exec /proc/self/exe: operation not permitted":      "sysctl user.max_user_namespaces",
 		"failed to setup UID/GID map: No subuid ranges found for user 1001 (\"ci\")":        "usermod --add-subuids",
 		"newuidmap 4711 [0 1001 1 1 100000 65536] failed: newuidmap: uid range not allowed": "usermod --add-subuids",
-		"buildkitd: invalid database\nsomething that nobody has ever seen":                  "set builder to the address",
+		"buildkitd: invalid database\na text that is unknown":                               "set builder to the address",
 		strings.Repeat("chatter\n", 10_000) + "last words that come after a lot of chatter": "set builder to the address",
 	} {
 		lines := strings.Split(words, "\n")
@@ -87,7 +87,7 @@ func TestDaemonDies(t *testing.T) {
 			if !errors.As(err, &e) {
 				t.Fatalf("got %v, want a *builder.Error", err)
 			}
-			if !strings.HasPrefix(err.Error(), "builder: buildkitd died at its start: exit status 3\n  | ") {
+			if !strings.HasPrefix(err.Error(), "builder: buildkitd exited while it started: exit status 3\n  | ") {
 				t.Errorf("got %v", err)
 			}
 			if !strings.Contains(e.Log, last) || strings.Count(e.Log, "\n") > 12 {

@@ -13,8 +13,9 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// multiplexing: the streams between us and a container do not break by themselves, and
-// a busy machine may be silent for long.
+// multiplexing is how connections share the streams of a program in a container. There is no
+// keep-alive: such streams break only with the container, and a busy machine may be silent for
+// long.
 func multiplexing() *yamux.Config {
 	c := yamux.DefaultConfig()
 	c.EnableKeepAlive = false
@@ -27,27 +28,27 @@ func multiplexing() *yamux.Config {
 // forwarded is a listener on the loopback interface of a container: `warmlayer forward`
 // listens there, and sends each connection here through its standard streams.
 type forwarded struct {
-	sibling *sibling
+	daemon *containerDaemon
 
 	mu      sync.Mutex
 	addr    net.Addr
 	session *yamux.Session
-	changed chan struct{} // closed when there is another session, or none will come
+	changed chan struct{} // closed when session is another one, and by Close
 	closed  bool
 }
 
-func (s *sibling) listen(ctx context.Context) (net.Listener, error) {
-	f := &forwarded{sibling: s, changed: make(chan struct{})}
+func (d *containerDaemon) listen(ctx context.Context) (net.Listener, error) {
+	f := &forwarded{daemon: d, changed: make(chan struct{})}
 	if err := f.connect(ctx); err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forwards = append(s.forwards, f)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.forwards = append(d.forwards, f)
 	return f, nil
 }
 
-// connect starts the program in the container, on the port that it had, if any.
+// connect starts the program in the container, on the same port as before, if any.
 func (f *forwarded) connect(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -58,7 +59,7 @@ func (f *forwarded) connect(ctx context.Context) error {
 	if f.addr != nil {
 		at = f.addr.String()
 	}
-	conn, err := f.sibling.run(ctx, "warmlayer", "forward", at)
+	conn, err := f.daemon.run(ctx, "warmlayer", "forward", at)
 	if err != nil {
 		return fmt.Errorf("forward a port of the builder: %w", err)
 	}
@@ -80,7 +81,7 @@ func (f *forwarded) connect(ctx context.Context) error {
 	return nil
 }
 
-// readLine reads what must not be read further: a session follows.
+// readLine reads one line, and no byte after it: a session follows.
 func readLine(r io.Reader) (string, error) {
 	var line strings.Builder
 	for b := make([]byte, 1); line.Len() < 100; line.WriteByte(b[0]) {
@@ -94,7 +95,7 @@ func readLine(r io.Reader) (string, error) {
 	return "", errors.New("the first line is too long")
 }
 
-// Accept returns the next connection. It waits while the daemon is started again.
+// Accept returns the next connection. It also waits while the daemon is started again.
 func (f *forwarded) Accept() (net.Conn, error) {
 	for {
 		f.mu.Lock()
@@ -115,7 +116,7 @@ func (f *forwarded) Accept() (net.Conn, error) {
 	}
 }
 
-// Addr is where the container listens.
+// Addr is the address in the container.
 func (f *forwarded) Addr() net.Addr { return f.addr }
 
 // Close ends the program in the container. Further calls do nothing.
@@ -130,9 +131,9 @@ func (f *forwarded) Close() error {
 	return f.session.Close()
 }
 
-// Forward listens at an address, which it says first in a line of its own, and sends each
-// connection through standard streams, in and out; it is what runs in the container. It
-// returns when in ends.
+// Forward listens at an address, writes that address as the first line of out, and sends each
+// connection through the streams in and out. It is what runs in the container, and returns when
+// in ends.
 func Forward(ctx context.Context, address string, in io.ReadCloser, out io.Writer) error {
 	listener, err := listenAgain(ctx, address)
 	if err != nil {
@@ -170,13 +171,13 @@ func Forward(ctx context.Context, address string, in io.ReadCloser, out io.Write
 			defer context.AfterFunc(ended, func() { conn.Close() })()
 			if stream, err := session.OpenStream(); err == nil {
 				defer stream.Close()
-				_ = exchange(conn.(*net.TCPConn), stream) // those who speak notice
+				_ = exchange(conn.(*net.TCPConn), stream) // both ends notice an error
 			}
 		})
 	}
 }
 
-// listenAgain waits for a port that a program which is just ending still has.
+// listenAgain listens at an address, and waits while a program that is ending still has it.
 func listenAgain(ctx context.Context, address string) (net.Listener, error) {
 	ctx, cancel := context.WithTimeout(ctx, killGrace)
 	defer cancel()

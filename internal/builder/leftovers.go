@@ -10,7 +10,7 @@ import (
 	engine "github.com/moby/moby/client"
 )
 
-// Labels of the containers that are ours.
+// Labels of the containers of managed builders.
 const (
 	labelBuilder = "warmlayer.builder" // "true"
 	labelJob     = "warmlayer.job"     // Job.ID
@@ -18,15 +18,14 @@ const (
 )
 
 const (
-	// longestJob is how long a job may last that we know nothing of: GitHub's own limit for
-	// one on a machine of the user's.
+	// longestJob is how long any job may last: GitHub's limit for a job on a self-hosted runner.
 	longestJob = 5 * 24 * time.Hour
-	// longestStart is how long a container may run before its maker has connected.
+	// longestStart is how long a container may run before the process that created it connects.
 	longestStart = 2 * answerTimeout
 )
 
-// RemoveJob removes the containers that a job's steps have shared. Without an engine
-// there are none.
+// RemoveJob removes the containers that a job's steps have shared. Without an engine there are
+// none, and it does nothing.
 func RemoveJob(ctx context.Context, e Engine, job string) error {
 	c, _, err := e.Client("")
 	if err != nil {
@@ -48,8 +47,8 @@ func RemoveJob(ctx context.Context, e Engine, job string) error {
 	return err
 }
 
-// removeContainer ends a container and removes it with its volume. One that is gone, or
-// going, is none.
+// removeContainer ends a container and removes it with its volume. It is no error that the
+// container is gone, or is being removed.
 func removeContainer(ctx context.Context, c *engine.Client, id string) error {
 	_, err := c.ContainerRemove(ctx, id, engine.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
@@ -58,9 +57,9 @@ func removeContainer(ctx context.Context, c *engine.Client, id string) error {
 	return err
 }
 
-// sweepContainers removes what runs that were killed have left. It is no more than
-// housekeeping: what cannot be removed is left for another time.
-func sweepContainers(ctx context.Context, c *engine.Client, mine Job) {
+// sweepContainers removes the containers that killed processes have left. A later sweep tries
+// those again that cannot be removed now.
+func sweepContainers(ctx context.Context, c *engine.Client, current Job) {
 	found, err := c.ContainerList(ctx, engine.ContainerListOptions{
 		All: true, Filters: make(engine.Filters).Add("label", labelBuilder+"=true"),
 	})
@@ -69,22 +68,23 @@ func sweepContainers(ctx context.Context, c *engine.Client, mine Job) {
 	}
 	for _, one := range found.Items {
 		inspected, err := c.ContainerInspect(ctx, one.ID, engine.ContainerInspectOptions{})
-		if err == nil && isLeftover(inspected.Container, mine, time.Now()) {
+		if err == nil && isLeftover(inspected.Container, current, time.Now()) {
 			_ = removeContainer(ctx, c, one.ID)
 		}
 	}
 }
 
-// isLeftover tells whether a container of ours is one that nobody will use again. Who uses
-// one has a program running in it. Nobody does where its maker was the only one to; where
-// the runner that ran its job has another job now; or where no job lasts as long.
-func isLeftover(c container.InspectResponse, mine Job, now time.Time) bool {
+// isLeftover tells whether no process will use the container of a managed builder again. Each
+// process that uses one has a program running in it. Without such a program a container is a
+// leftover when it belongs to no job, when the runner of its job runs another job now, or when
+// it is older than any job.
+func isLeftover(c container.InspectResponse, current Job, now time.Time) bool {
 	if c.Config == nil || c.State == nil || len(c.ExecIDs) > 0 {
 		return false
 	}
 	since := c.State.StartedAt
 	if !c.State.Running {
-		since = c.Created // it may be about to be started
+		since = c.Created // its start may follow
 	}
 	began, err := time.Parse(time.RFC3339Nano, since)
 	idle := now.Sub(began)
@@ -92,5 +92,5 @@ func isLeftover(c container.InspectResponse, mine Job, now time.Time) bool {
 		return false
 	}
 	job, runner := c.Config.Labels[labelJob], c.Config.Labels[labelRunner]
-	return job == "" || runner != "" && runner == mine.Runner && job != mine.ID || idle > longestJob
+	return job == "" || runner != "" && runner == current.Runner && job != current.ID || idle > longestJob
 }

@@ -26,7 +26,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// TestEntitlements: a daemon of ours lets a build have what it was started with, no more.
+// TestEntitlements: a managed builder allows builds what it was started with, and nothing else.
 func TestEntitlements(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -160,14 +160,14 @@ func TestTLS(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root starts a daemon without RootlessKit")
 	}
-	ours, strangers := newAuthority(t), newAuthority(t)
-	cert, key := ours.pair(t)
-	secured := testkit.StartBuildkitdTLS(t, ours.pem, cert, key)
+	known, unknown := newAuthority(t), newAuthority(t)
+	cert, key := known.pair(t)
+	secured := testkit.StartBuildkitdTLS(t, known.pem, cert, key)
 	t.Run("the program", func(t *testing.T) {
 		t.Parallel()
-		cert, key := ours.pair(t)
+		cert, key := known.pair(t)
 		out := testkit.Invocation{Dir: testkit.App(t), Branch: "main", Args: []string{
-			"--builder", secured, "--builder-cacert=" + string(ours.pem), "--builder-cert=" + string(cert), "--builder-key=" + string(key),
+			"--builder", secured, "--builder-cacert=" + string(known.pem), "--builder-cert=" + string(cert), "--builder-key=" + string(key),
 			"--outputs", "type=cacheonly", "--cache", "none",
 		}}.Start(t)
 		if out.Code != 0 || strings.Contains(out.Text+out.Files, strings.Split(string(key), "\n")[1]) {
@@ -177,9 +177,9 @@ func TestTLS(t *testing.T) {
 	t.Run("the program by name", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
-		cert, key := ours.pair(t)
+		cert, key := known.pair(t)
 		options := "servername=builder.example"
-		for option, text := range map[string][]byte{"cacert": ours.pem, "cert": cert, "key": key} {
+		for option, text := range map[string][]byte{"cacert": known.pem, "cert": cert, "key": key} {
 			file := filepath.Join(dir, option+".pem")
 			testkit.Write(t, file, string(text))
 			options += "," + option + "=" + file
@@ -193,21 +193,21 @@ func TestTLS(t *testing.T) {
 			t.Errorf("exit code %d, builder %s:\n%s", out.Code, out.Report.Builder, out.Text)
 		}
 	})
-	named, misnamed := ours.client(t, true), ours.client(t, true)
+	named, misnamed := known.client(t, true), known.client(t, true)
 	named.ServerName, misnamed.ServerName = "builder.example", "other.example"
 	// The host is known, the client is not.
-	stranger := strangers.client(t, true)
-	stranger.CA = string(ours.pem)
+	otherClient := unknown.client(t, true)
+	otherClient.CA = string(known.pem)
 	for name, test := range map[string]struct {
 		security builderspec.TLS
 		hint     string
 	}{
-		"mutual":              {security: ours.client(t, true)},
+		"mutual":              {security: known.client(t, true)},
 		"by a name":           {security: named},
-		"by a wrong name":     {security: misnamed, hint: "give the builder a certificate for the name"},
-		"an unknown builder":  {security: strangers.client(t, true), hint: "set builder-cacert"},
-		"no certificate":      {security: ours.client(t, false), hint: "set builder-cert and builder-key"},
-		"another certificate": {security: stranger, hint: "set builder-cert and builder-key"},
+		"by a wrong name":     {security: misnamed, hint: "give the builder a certificate for the host"},
+		"an unknown builder":  {security: unknown.client(t, true), hint: "set builder-cacert"},
+		"no certificate":      {security: known.client(t, false), hint: "set builder-cert and builder-key"},
+		"another certificate": {security: otherClient, hint: "set builder-cert and builder-key"},
 		"plain":               {hint: "TLS"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -219,7 +219,7 @@ func TestTLS(t *testing.T) {
 				defer b.Close()
 			}
 			if test.hint == "" {
-				if err != nil || b.Ours || len(b.Platforms) == 0 {
+				if err != nil || b.Managed || len(b.Platforms) == 0 {
 					t.Errorf("%+v, %v", b, err)
 				}
 				return

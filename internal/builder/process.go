@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	// stopGrace is how long a daemon may take to stop its containers. One that hangs
-	// on an import never stops by itself.
+	// stopGrace is how long a daemon may take to stop its containers. One that hangs during an
+	// import never stops by itself.
 	stopGrace = 2 * time.Second
-	// killGrace is how long the kernel may take to end what was killed.
+	// killGrace is how long the kernel may take to end killed processes.
 	killGrace = 2 * time.Second
 )
 
-// process is a running program, in a process group of its own, so that a terminal's
-// interrupt does not reach it. The kernel kills it when this process dies.
+// process is a running program, in a process group of its own, which a terminal's interrupt does
+// not reach. The kernel kills it when this process ends.
 type process struct {
 	pid    int
-	exited chan struct{} // closed once it and all that holds its output have ended
+	exited chan struct{} // closed when it and all processes that hold its output have ended
 	err    error         // how it ended; read after exited
 }
 
@@ -35,8 +35,8 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 	p := &process{exited: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// The death signal is bound to the thread that forked (PR_SET_PDEATHSIG in
-		// prctl(2)): that thread has to last as long as the program.
+		// The kernel sends the signal when the thread that forked ends (PR_SET_PDEATHSIG in
+		// prctl(2)): this thread must live as long as the program.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
@@ -48,7 +48,7 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 			return
 		}
 		p.err = cmd.Wait()
-		// RootlessKit's child outlives a parent that dies at the wrong moment.
+		// RootlessKit's child can outlive RootlessKit when that is killed while it starts.
 		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
 		close(p.exited)
 	}()
@@ -60,8 +60,8 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 
 // stop asks the program to end, and kills it when it does not.
 func (p *process) stop() error {
-	// Only the program itself: RootlessKit passes signals on, and a daemon that gets a
-	// third one gives up its clean-up.
+	// The signal goes to the program only: RootlessKit passes it on, and a daemon that receives
+	// three of them ends without cleaning up.
 	p.signal(p.pid, syscall.SIGTERM)
 	if p.wait(stopGrace) {
 		return nil
@@ -73,12 +73,12 @@ func (p *process) stop() error {
 func (p *process) kill() error {
 	p.signal(-p.pid, syscall.SIGKILL)
 	if !p.wait(killGrace) {
-		return errors.New("kill buildkitd: it is still there")
+		return errors.New("kill buildkitd: the process does not end")
 	}
 	return nil
 }
 
-// signal sends a signal, unless the pid may have passed to another process.
+// signal sends a signal, unless the process has ended and the pid may be another one's.
 func (p *process) signal(pid int, s syscall.Signal) {
 	select {
 	case <-p.exited:

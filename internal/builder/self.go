@@ -20,8 +20,11 @@ type Self struct {
 	ID      string
 	Image   string  // by ID
 	Mounts  []Mount // without the engine's own files
-	Network string  // the engine's name of the one that it is in, or "container:" and the ID of the one that it shares it with
-	Alone   bool    // this program is what the container runs: all that is not mounted is lost with us
+	Network string  // the engine's name of its network, or "container:" and the ID of the container whose network it shares
+
+	// Ephemeral tells that the container runs this program only: files outside its mounts are
+	// lost when the program ends.
+	Ephemeral bool
 }
 
 // Mount is a directory or file of the engine's machine that the container has.
@@ -30,33 +33,33 @@ type Mount struct {
 	Target string // in the container
 }
 
-// FindSelf finds the container that this process runs in. Where it runs in none, or in
-// one of another engine, it is an *Error.
+// FindSelf finds the container that this process runs in. It returns an *Error when that is none
+// of the engine's.
 func FindSelf(ctx context.Context, c *engine.Client) (Self, error) {
 	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
-	h, err := readHabitat()
+	p, err := readProc()
 	if err != nil {
 		return Self{}, err
 	}
-	for _, name := range append(slices.Clone(h.ids), h.host) {
+	for _, name := range append(slices.Clone(p.ids), p.hostname) {
 		found, err := c.ContainerInspect(ctx, name, engine.ContainerInspectOptions{})
-		if err == nil && h.is(found.Container) {
+		if err == nil && p.matches(found.Container) {
 			return describe(found.Container), nil
 		}
 	}
-	return Self{}, &Error{What: "this process is in no container of the engine's, of which a builder could have the image", Hint: hintImage}
+	return Self{}, &Error{What: "this process does not run in a container of the engine, whose image the builder would use", Hint: hintImage}
 }
 
-// Contained tells whether this process seems to run in a container of Docker's or Podman's.
-// It asks nobody.
+// Contained tells whether this process seems to run in a container of Docker or Podman. It asks
+// no engine.
 func Contained() bool {
-	h, err := readHabitat()
-	return err == nil && len(h.ids) > 0
+	p, err := readProc()
+	return err == nil && len(p.ids) > 0
 }
 
-// needsContainer tells whether this process is root of a container, as a step on GitHub is,
-// and may not mount: a daemon needs another one.
+// needsContainer tells whether this process is root of a container, as a container action on
+// GitHub is, and may not mount: a managed builder needs a container of its own.
 func needsContainer() bool {
 	if os.Geteuid() != 0 || !Contained() {
 		return false
@@ -66,8 +69,9 @@ func needsContainer() bool {
 	return unix.Capget(&header, &sets[0]) == nil && sets[0].Effective&(1<<unix.CAP_SYS_ADMIN) == 0
 }
 
+// describe is a container as its engine describes it.
 func describe(c container.InspectResponse) Self {
-	s := Self{ID: c.ID, Image: c.Image, Alone: path.Base(c.Path) == "warmlayer"}
+	s := Self{ID: c.ID, Image: c.Image, Ephemeral: path.Base(c.Path) == "warmlayer"}
 	if c.HostConfig != nil {
 		s.Network = string(c.HostConfig.NetworkMode)
 	}
@@ -77,44 +81,44 @@ func describe(c container.InspectResponse) Self {
 	return s
 }
 
-// habitat is what a process can see of the container that it runs in.
-type habitat struct {
-	ids   []string // what may be the container's, the likeliest first
-	host  string   // the host's name
-	upper string   // the layer on top of its root, on the machine; "" where it is not an overlay
-	mount []string // where something is mounted
+// procInfo is what /proc tells about the container that a process runs in.
+type procInfo struct {
+	ids         []string // one of which may be the container's, the most likely first
+	hostname    string
+	upperDir    string   // of the overlay that is its root, on the machine; "" for another file system
+	mountPoints []string // in the container
 }
 
-func readHabitat() (habitat, error) {
+func readProc() (procInfo, error) {
 	groups, err := os.Open("/proc/self/cgroup")
 	if err != nil {
-		return habitat{}, err
+		return procInfo{}, err
 	}
 	defer groups.Close()
 	mounts, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
-		return habitat{}, err
+		return procInfo{}, err
 	}
 	defer mounts.Close()
 	host, err := os.Hostname()
 	if err != nil {
-		return habitat{}, err
+		return procInfo{}, err
 	}
-	return parseHabitat(groups, mounts, host), nil
+	return parseProc(groups, mounts, host), nil
 }
 
 var containerID = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 
-// parseHabitat reads /proc/self/cgroup, which names the container unless it has a cgroup
-// namespace, and /proc/self/mountinfo (proc(5)), where /etc/hostname and the like lie in the
-// container's directory, unless they are another container's whose network it shares. The
-// host's name is the container's, unless it was given another.
-func parseHabitat(cgroup, mountinfo io.Reader, host string) habitat {
-	h := habitat{host: host}
+// parseProc reads /proc/self/cgroup and /proc/self/mountinfo (proc(5)). The first has the
+// container's ID unless the container has a cgroup namespace. In the second /etc/hostname and
+// similar files are mounted from the container's directory, or from that of the container whose
+// network it shares. The host name is the start of the ID unless another one was set.
+func parseProc(cgroup, mountinfo io.Reader, host string) procInfo {
+	p := procInfo{hostname: host}
 	add := func(text string) {
 		for _, id := range containerID.FindAllString(text, -1) {
-			if !slices.Contains(h.ids, id) {
-				h.ids = append(h.ids, id)
+			if !slices.Contains(p.ids, id) {
+				p.ids = append(p.ids, id)
 			}
 		}
 	}
@@ -128,28 +132,28 @@ func parseHabitat(cgroup, mountinfo io.Reader, host string) habitat {
 			continue
 		}
 		source, target := fields[3], fields[4]
-		h.mount = append(h.mount, target)
+		p.mountPoints = append(p.mountPoints, target)
 		switch target {
 		case "/":
 			for option := range strings.SplitSeq(after, ",") {
 				if upper, ok := strings.CutPrefix(option, "upperdir="); ok {
-					h.upper = upper
+					p.upperDir = upper
 				}
 			}
 		case "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv":
 			add(source)
 		}
 	}
-	return h
+	return p
 }
 
-// is tells whether the container is the one with this habitat.
-func (h habitat) is(c container.InspectResponse) bool {
+// matches tells whether the container is the one that /proc describes.
+func (p procInfo) matches(c container.InspectResponse) bool {
 	if c.State == nil || !c.State.Running {
 		return false
 	}
-	if c.GraphDriver != nil && c.GraphDriver.Data["UpperDir"] != "" && h.upper != "" {
-		return c.GraphDriver.Data["UpperDir"] == h.upper
+	if c.GraphDriver != nil && c.GraphDriver.Data["UpperDir"] != "" && p.upperDir != "" {
+		return c.GraphDriver.Data["UpperDir"] == p.upperDir
 	}
-	return !slices.ContainsFunc(c.Mounts, func(m container.MountPoint) bool { return !slices.Contains(h.mount, m.Destination) })
+	return !slices.ContainsFunc(c.Mounts, func(m container.MountPoint) bool { return !slices.Contains(p.mountPoints, m.Destination) })
 }

@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	ours   = "4e1f0a57be6fb12cb1b9a2cd3e9e2d8b0f6c1ab6a4f2b2b9f7d5f3c2e1d0a9b8"
-	theirs = "99a0b1c2d3e4f5061728394a5b6c7d8e9f00112233445566778899aabbccddee"
+	own   = "4e1f0a57be6fb12cb1b9a2cd3e9e2d8b0f6c1ab6a4f2b2b9f7d5f3c2e1d0a9b8"
+	other = "99a0b1c2d3e4f5061728394a5b6c7d8e9f00112233445566778899aabbccddee"
 )
 
-func TestParseHabitat(t *testing.T) {
+func TestParseProc(t *testing.T) {
 	t.Parallel()
 	const overlay = "600 500 0:52 / / rw,relatime - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/A:/l/B,upperdir=/var/lib/docker/overlay2/x/diff,workdir=/w\n"
 	for _, test := range []struct {
@@ -24,28 +24,28 @@ func TestParseHabitat(t *testing.T) {
 		upper                string
 	}{
 		{"docker, a cgroup namespace", "0::/\n", overlay +
-			"610 600 8:1 /var/lib/docker/containers/" + ours + "/resolv.conf /etc/resolv.conf rw - ext4 /dev/sda1 rw\n" +
-			"611 600 8:1 /var/lib/docker/containers/" + ours + "/hostname /etc/hostname rw - ext4 /dev/sda1 rw\n",
-			[]string{ours}, "/var/lib/docker/overlay2/x/diff"},
-		{"docker, cgroups of version 1, the network of another", "5:cpu:/docker/" + ours + "\n1:name=systemd:/docker/" + ours + "\n",
-			overlay + "611 600 8:1 /var/lib/docker/containers/" + theirs + "/hosts /etc/hosts rw - ext4 /dev/sda1 rw\n",
-			[]string{ours, theirs}, "/var/lib/docker/overlay2/x/diff"},
-		{"podman", "0::/\n", "700 600 0:40 /containers/overlay-containers/" + ours + "/userdata/.containerenv /run/.containerenv rw - tmpfs tmpfs rw\n",
-			[]string{ours}, ""},
-		{"systemd", "0::/system.slice/docker-" + ours + ".scope\n", "", []string{ours}, ""},
+			"610 600 8:1 /var/lib/docker/containers/" + own + "/resolv.conf /etc/resolv.conf rw - ext4 /dev/sda1 rw\n" +
+			"611 600 8:1 /var/lib/docker/containers/" + own + "/hostname /etc/hostname rw - ext4 /dev/sda1 rw\n",
+			[]string{own}, "/var/lib/docker/overlay2/x/diff"},
+		{"docker, cgroups of version 1, the network of another", "5:cpu:/docker/" + own + "\n1:name=systemd:/docker/" + own + "\n",
+			overlay + "611 600 8:1 /var/lib/docker/containers/" + other + "/hosts /etc/hosts rw - ext4 /dev/sda1 rw\n",
+			[]string{own, other}, "/var/lib/docker/overlay2/x/diff"},
+		{"podman", "0::/\n", "700 600 0:40 /containers/overlay-containers/" + own + "/userdata/.containerenv /run/.containerenv rw - tmpfs tmpfs rw\n",
+			[]string{own}, ""},
+		{"systemd", "0::/system.slice/docker-" + own + ".scope\n", "", []string{own}, ""},
 		{"a machine with containers", "0::/user.slice\n", "30 1 8:1 / / rw - ext4 /dev/sda1 rw\n" +
-			"90 30 0:52 / /var/lib/docker/containers/" + theirs + "/mounts/shm rw - tmpfs shm rw\n", nil, ""},
+			"90 30 0:52 / /var/lib/docker/containers/" + other + "/mounts/shm rw - tmpfs shm rw\n", nil, ""},
 	} {
-		h := parseHabitat(strings.NewReader(test.cgroup), strings.NewReader(test.mounts), "host")
-		if !slices.Equal(h.ids, test.want) || h.upper != test.upper {
-			t.Errorf("%s: %v, %q", test.name, h.ids, h.upper)
+		p := parseProc(strings.NewReader(test.cgroup), strings.NewReader(test.mounts), "host")
+		if !slices.Equal(p.ids, test.want) || p.upperDir != test.upper {
+			t.Errorf("%s: %v, %q", test.name, p.ids, p.upperDir)
 		}
 	}
 }
 
-func TestIsHabitat(t *testing.T) {
+func TestMatches(t *testing.T) {
 	t.Parallel()
-	h := habitat{upper: "/x/diff", mount: []string{"/", "/work", "/etc/hosts"}}
+	p := procInfo{upperDir: "/x/diff", mountPoints: []string{"/", "/work", "/etc/hosts"}}
 	running := func(upper string, mounts ...string) container.InspectResponse {
 		c := container.InspectResponse{State: &container.State{Running: true}}
 		if upper != "" {
@@ -67,7 +67,7 @@ func TestIsHabitat(t *testing.T) {
 		{"no layer that is known, other mounts", running("", "/data"), false},
 		{"one that has ended", container.InspectResponse{State: &container.State{}}, false},
 	} {
-		if got := h.is(test.c); got != test.want {
+		if got := p.matches(test.c); got != test.want {
 			t.Errorf("%s: %v", test.name, got)
 		}
 	}
@@ -77,7 +77,7 @@ func TestIsLeftover(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) string { return now.Add(-d).Format(time.RFC3339Nano) }
-	mine := Job{ID: "run 2", Runner: "r"}
+	current := Job{ID: "run 2", Runner: "r"}
 	for _, test := range []struct {
 		name        string
 		job, runner string
@@ -104,7 +104,7 @@ func TestIsLeftover(t *testing.T) {
 		if test.running {
 			c.State.StartedAt = ago(test.started)
 		}
-		if got := isLeftover(c, mine, now); got != test.want {
+		if got := isLeftover(c, current, now); got != test.want {
 			t.Errorf("%s: %v", test.name, got)
 		}
 	}

@@ -13,22 +13,24 @@ import (
 	engine "github.com/moby/moby/client"
 )
 
-// stdio is a connection to the standard streams of a program in a container. It has no
-// deadlines: setting one does nothing.
-type stdio struct {
+// stdioConn is a connection to the standard streams of a program in a container. Setting a
+// deadline has no effect.
+type stdioConn struct {
 	hijacked engine.HijackedResponse
 	stdout   *io.PipeReader
 	stderr   tail
-	done     chan struct{} // closed once nothing reads the streams any more
+	done     chan struct{} // closed when the streams have been read to their end
 }
 
-// run starts a program in the container, and connects to it. It ends with the connection.
-func (s *sibling) run(ctx context.Context, command ...string) (*stdio, error) {
-	return runIn(ctx, s.engine, s.id, "0", command...)
+// run starts a program in the container, and connects to it. The program ends with the
+// connection.
+func (d *containerDaemon) run(ctx context.Context, command ...string) (*stdioConn, error) {
+	return runIn(ctx, d.engine, d.id, "0", command...)
 }
 
-// runIn starts a program in a container as one of its users, "" for the image's.
-func runIn(ctx context.Context, c *engine.Client, id, user string, command ...string) (*stdio, error) {
+// runIn starts a program in a container as one of its users, "" for that of the image, and
+// connects to it.
+func runIn(ctx context.Context, c *engine.Client, id, user string, command ...string) (*stdioConn, error) {
 	created, err := c.ExecCreate(ctx, id, engine.ExecCreateOptions{
 		Cmd: command, User: user, AttachStdin: true, AttachStdout: true, AttachStderr: true,
 	})
@@ -40,7 +42,7 @@ func runIn(ctx context.Context, c *engine.Client, id, user string, command ...st
 		return nil, err
 	}
 	r, w := io.Pipe()
-	conn := &stdio{hijacked: attached.HijackedResponse, stdout: r, done: make(chan struct{})}
+	conn := &stdioConn{hijacked: attached.HijackedResponse, stdout: r, done: make(chan struct{})}
 	go func() {
 		defer close(conn.done)
 		_, err := stdcopy.StdCopy(w, &conn.stderr, conn.hijacked.Reader)
@@ -52,31 +54,31 @@ func runIn(ctx context.Context, c *engine.Client, id, user string, command ...st
 	return conn, nil
 }
 
-func (c *stdio) Read(b []byte) (int, error)  { return c.stdout.Read(b) }
-func (c *stdio) Write(b []byte) (int, error) { return c.hijacked.Conn.Write(b) }
+func (c *stdioConn) Read(b []byte) (int, error)  { return c.stdout.Read(b) }
+func (c *stdioConn) Write(b []byte) (int, error) { return c.hijacked.Conn.Write(b) }
 
 // Close ends the program.
-func (c *stdio) Close() error {
+func (c *stdioConn) Close() error {
 	err := c.hijacked.Conn.Close()
 	c.stdout.Close()
 	<-c.done
 	return err
 }
 
-func (c *stdio) LocalAddr() net.Addr              { return streams{} }
-func (c *stdio) RemoteAddr() net.Addr             { return streams{} }
-func (c *stdio) SetDeadline(time.Time) error      { return nil }
-func (c *stdio) SetReadDeadline(time.Time) error  { return nil }
-func (c *stdio) SetWriteDeadline(time.Time) error { return nil }
+func (c *stdioConn) LocalAddr() net.Addr              { return stdioAddr{} }
+func (c *stdioConn) RemoteAddr() net.Addr             { return stdioAddr{} }
+func (c *stdioConn) SetDeadline(time.Time) error      { return nil }
+func (c *stdioConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *stdioConn) SetWriteDeadline(time.Time) error { return nil }
 
-// streams are an address.
-type streams struct{}
+// stdioAddr is the address of both ends.
+type stdioAddr struct{}
 
-func (streams) Network() string { return "stdio" }
-func (streams) String() string  { return "stdio" }
+func (stdioAddr) Network() string { return "stdio" }
+func (stdioAddr) String() string  { return "stdio" }
 
-// DialStdio connects standard streams, in and out, to a daemon's socket, for which it
-// waits; it is what runs in the container. It returns when either side has ended.
+// DialStdio waits for a daemon's socket and connects it to the streams in and out. It is what
+// runs in the container, and returns when either side has ended.
 func DialStdio(ctx context.Context, socket string, in io.Reader, out io.Writer) error {
 	waiting, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -94,8 +96,7 @@ func DialStdio(ctx context.Context, socket string, in io.Reader, out io.Writer) 
 	}{in, out})
 }
 
-// exchange copies both ways until the connection has no more to say, or the other side
-// is gone.
+// exchange copies both ways until the connection ends, or copying to it fails.
 func exchange(conn interface {
 	io.ReadWriter
 	CloseWrite() error

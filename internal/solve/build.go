@@ -99,7 +99,7 @@ func (b *run) build(ctx context.Context) error {
 	faults, err := b.attempt(ctx, mounts)
 	b.Caches.Reads.LeaveOut(faults)
 	// A daemon that this run did not start cannot be restarted, and would go on hanging.
-	if len(faults) > 0 && (b.Builder.Ours || !errors.Is(err, cacheplan.ErrImportHangs)) {
+	if len(faults) > 0 && (b.Builder.Managed || !errors.Is(err, cacheplan.ErrImportHangs)) {
 		err = b.again(ctx, mounts, err)
 	}
 	b.result.Sources = b.Caches.Reads.Outcomes()
@@ -113,7 +113,7 @@ func (b *run) again(ctx context.Context, m mounts, why error) error {
 	for i := range b.result.Phases {
 		b.result.Phases[i].Name = "first " + b.result.Phases[i].Name
 	}
-	if b.Builder.Ours && (errors.Is(why, cacheplan.ErrImportHangs) || errors.Is(why, cacheplan.ErrStalled)) {
+	if b.Builder.Managed && (errors.Is(why, cacheplan.ErrImportHangs) || errors.Is(why, cacheplan.ErrStalled)) {
 		if err := b.Builder.Restart(ctx); err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	imports := b.Caches.Reads.Imports(ctx)
 	solving, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if b.Builder.Ours {
+	if b.Builder.Managed {
 		// The client would wait 5 s for the last statuses of a daemon that hangs
 		// (v0.33.1, client/solve.go). This daemon is stopped or restarted anyway.
 		end := b.Builder.Client.Close

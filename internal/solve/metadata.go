@@ -70,7 +70,7 @@ func plain(warnings []*client.VertexWarning) []*client.VertexWarning {
 // that of the daemon's build history. A daemon of ours is its own node.
 func (b *run) recordName(ref string) string {
 	node := "remote"
-	if b.Builder.Ours {
+	if b.Builder.Managed {
 		node = b.Builder.Address
 	}
 	return "warmlayer/" + node + "/" + ref

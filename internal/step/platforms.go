@@ -21,7 +21,7 @@ func (r Run) checkPlatforms(b Build, on *builder.Builder) (warnings []string, er
 	case runs:
 		return nil, missing
 	case !known:
-		return []string{"should " + missing.What + ": " + missing.Hint}, nil
+		return []string{missing.What + "; if the build has such steps: " + missing.Hint}, nil
 	}
 	return nil, nil
 }

@@ -115,7 +115,7 @@ func (r Run) builder(in inputs.Values) builder.Options {
 		Address: node.Address, TLS: node.TLS, Managed: in.Managed, Environ: r.host.Environ,
 		Platforms: in.Platforms, Entitlements: in.Allow, Engine: r.engine(),
 	}
-	if r.host.Self.Alone {
+	if r.host.Self.Ephemeral {
 		o.Job.ID, o.Job.Runner = r.host.CI.Job()
 	}
 	return o

@@ -55,7 +55,7 @@ func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 		{Name: "start builder", Seconds: starting.Seconds()},
 		{Name: "read caches", Seconds: reading.Seconds()},
 	}, made.result.Phases)
-	if grpcerrors.Code(made.err) == codes.Unavailable && started.Ours {
+	if grpcerrors.Code(made.err) == codes.Unavailable && started.Managed {
 		made.err = fmt.Errorf("%w\nthe end of the builder's log:\n%s", made.err, started.Log())
 	}
 	made.err = errors.Join(made.err, started.Close())
@@ -75,7 +75,7 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, readings
 		Engine: r.engine(), Proxies: r.proxies(), BuilderID: r.Facts.URL,
 	}
 	var g *gateway.Gateway
-	if on.Ours {
+	if on.Managed {
 		var listener net.Listener
 		if listener, made.err = on.Listen(ctx); made.err != nil {
 			return made
