@@ -98,6 +98,20 @@ func TestImportLine(t *testing.T) {
 	}
 }
 
+// pure are the rooms that compute and do nothing else: no I/O, and no waiting.
+var pure = []string{"internal/cachegraph"}
+
+func TestPureRooms(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		for _, path := range p.Imports {
+			if slices.Contains(pure, p.room()) && slices.Contains([]string{"context", "io", "net", "net/http", "os", "sync"}, path) {
+				t.Errorf("%s must not import %s", p.ImportPath, path)
+			}
+		}
+	}
+}
+
 // process are the names of package os that reach around what a function was handed.
 var process = []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Args", "Stdin", "Stdout", "Stderr", "Exit"}
 
