@@ -69,7 +69,7 @@ type Options struct {
 	// Job is for a managed builder in a container.
 	Job Job
 
-	// Platforms are those that are built: "linux/arm64". Where a managed builder cannot run
+	// Platforms are those that are built, normalised: "linux/arm64". Where a managed builder cannot run
 	// programs of one of them it gets an emulator for as long as it runs, if QEMU's is on PATH
 	// and the system allows it. Builder.Platforms tells.
 	Platforms []string

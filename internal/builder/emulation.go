@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/containerd/platforms"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 )
 
@@ -67,9 +68,9 @@ func native(arch string) bool {
 func findEmulators(path string, wanted []string) map[string]string {
 	found := map[string]string{}
 	for _, text := range wanted {
-		p, err := platforms.Parse(text)
+		p := platforms.MustParse(text)
 		a, known := architectures[p.Architecture]
-		if err != nil || !known || p.OS != "linux" || native(p.Architecture) {
+		if !known || p.OS != "linux" || native(p.Architecture) {
 			continue
 		}
 		program := lookPath(path, "qemu-"+a.qemu+"-static", "qemu-"+a.qemu)
@@ -164,14 +165,10 @@ func unregister(dir *directory) {
 func (b *Builder) Lacks(wanted []string) []string {
 	var lacks []string
 	for _, text := range wanted {
-		p, err := platforms.Parse(text)
-		if err != nil {
-			continue
-		}
-		runs := false
-		for _, has := range b.Platforms {
-			runs = runs || has.OS == p.OS && has.Architecture == p.Architecture
-		}
+		p := platforms.MustParse(text)
+		runs := slices.ContainsFunc(b.Platforms, func(has ocispecs.Platform) bool {
+			return has.OS == p.OS && has.Architecture == p.Architecture
+		})
 		if !runs && !slices.Contains(lacks, text) {
 			lacks = append(lacks, text)
 		}

@@ -214,7 +214,7 @@ func TestPlatformsByEmulation(t *testing.T) {
 		build.Env = map[string]string{"PATH": programs(t)}
 		build.Args[1] += ",linux/s390x" // for which there is no emulator
 		failed := build.Start(t)
-		if failed.Code != 1 || len(failed.Report.Steps) > 0 || !strings.Contains(failed.Report.Error, "the builder has no emulator to run steps on linux/s390x") ||
+		if failed.Code != 1 || len(failed.Report.Steps) > 0 || !strings.Contains(failed.Report.Error, "the builder has no emulator to run steps on "+platform+" and linux/s390x") ||
 			!strings.Contains(failed.Text, "hint: install emulators") {
 			t.Errorf("exit code %d:\n%s", failed.Code, failed.Text)
 		}

@@ -153,14 +153,13 @@ func (a authority) client(t *testing.T, withPair bool) builderspec.TLS {
 	return c
 }
 
-// TestTLS: a daemon at tcp:// that wants certificates gets them, and a wrong one is told
-// from no answer.
-func TestTLS(t *testing.T) {
+// TestProgramOverTLS: the program takes certificates from its inputs, and from buildx's store.
+func TestProgramOverTLS(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root starts a daemon without RootlessKit")
 	}
-	known, unknown := newAuthority(t), newAuthority(t)
+	known := newAuthority(t)
 	cert, key := known.pair(t)
 	secured := testkit.StartBuildkitdTLS(t, known.pem, cert, key)
 	t.Run("the program", func(t *testing.T) {
@@ -193,6 +192,18 @@ func TestTLS(t *testing.T) {
 			t.Errorf("exit code %d, builder %s:\n%s", out.Code, out.Report.Builder, out.Text)
 		}
 	})
+}
+
+// TestTLS: a daemon at tcp:// that wants certificates gets them, and a wrong one is told
+// from no answer.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root starts a daemon without RootlessKit")
+	}
+	known, unknown := newAuthority(t), newAuthority(t)
+	cert, key := known.pair(t)
+	secured := testkit.StartBuildkitdTLS(t, known.pem, cert, key)
 	named, misnamed := known.client(t, true), known.client(t, true)
 	named.ServerName, misnamed.ServerName = "builder.example", "other.example"
 	// The host is known, the client is not.

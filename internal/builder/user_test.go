@@ -150,24 +150,30 @@ func TestPermissions(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			public := publicDir(t)
-			dir := filepath.Join(public, "temp")
-			if err := os.Mkdir(dir, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
-				t.Fatal(err)
-			}
-			cmd := exec.Command(test.prefix[0], append(test.prefix[1:], filepath.Join(public, "builder.test"))...)
-			cmd.Dir = "/"
-			cmd.Env = append(publicEnviron(public), "HOME=/", ownerVariable+"="+dir)
-			out, err := cmd.CombinedOutput()
-			if !strings.Contains(string(out), test.want) {
-				t.Errorf("got %v\n%s\nwant %s", err, out, test.want)
-			}
-			nothingLeft(t, dir)
+			opensWith(t, test.prefix, test.want)
 		})
 	}
+}
+
+// opensWith opens a builder in a process that a command starts, and checks what it says.
+func opensWith(t *testing.T, command []string, want string) {
+	t.Helper()
+	public := publicDir(t)
+	dir := filepath.Join(public, "temp")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(command[0], append(command[1:], filepath.Join(public, "builder.test"))...)
+	cmd.Dir = "/"
+	cmd.Env = append(publicEnviron(public), "HOME=/", ownerVariable+"="+dir)
+	out, err := cmd.CombinedOutput()
+	if !strings.Contains(string(out), want) {
+		t.Errorf("got %v\n%s\nwant %s", err, out, want)
+	}
+	nothingLeft(t, dir)
 }
 
 // publicDir returns a directory with this test binary and the programs that it

@@ -25,21 +25,24 @@ const twoContainers = `{"Name":"two","Driver":"docker-container","Nodes":[
 	{"Name":"two0","Endpoint":"unix:///var/run/docker.sock","Platforms":[{"architecture":"amd64","os":"linux"}],"DriverOpts":null,"Flags":["--allow-insecure-entitlement=network.host"],"Files":null},
 	{"Name":"graviton","Endpoint":"arm-context","Platforms":[{"architecture":"arm64","os":"linux"},{"architecture":"arm","os":"linux","variant":"v7"}]}],"Dynamic":false}`
 
+// storedBuilders are builders as buildx stores them.
+var storedBuilders = map[string]string{
+	"ci":     `{"Name":"ci","Driver":"docker-container","Nodes":[{"Name":"ci0","Endpoint":"unix:///var/run/docker.sock","Platforms":[{"architecture":"arm64","os":"linux"}]}]}`,
+	"two":    twoContainers,
+	"silent": strings.Replace(twoContainers, `"Platforms":[{"architecture":"amd64","os":"linux"}]`, `"Platforms":null`, 1),
+	"far":    `{"Name":"far","Driver":"remote","Nodes":[{"Name":"far0","Endpoint":"tcp://far.example:1234"}]}`,
+	"odd":    `{"Name":"odd","Driver":"remote","Nodes":[{"Name":"odd0","Endpoint":"npipe:////./pipe/x"}]}`,
+	"lost":   `{"Name":"lost","Driver":"remote","Nodes":[{"Name":"lost0","Endpoint":"tcp://far.example:1","DriverOpts":{"cacert":"/nowhere/ca.pem"}}]}`,
+	"pods":   `{"Name":"pods","Driver":"kubernetes","Nodes":[{"Name":"pods0","Endpoint":"kubernetes:///pods?deployment=pods0"}]}`,
+	"cloudy": `{"Name":"cloudy","Driver":"cloud","Nodes":[{"Name":"cloudy0"}]}`,
+	"empty":  `{"Name":"empty","Driver":"remote","Nodes":null}`,
+	"torn":   `{"Name":`,
+	"auto1":  `{"Name":"auto1","Driver":"remote","Nodes":[{"Name":"n","Endpoint":"unix:///b.sock"}]}`,
+}
+
 func TestBuildxNames(t *testing.T) {
 	t.Parallel()
-	store := buildxStore(t, map[string]string{
-		"ci":     `{"Name":"ci","Driver":"docker-container","Nodes":[{"Name":"ci0","Endpoint":"unix:///var/run/docker.sock","Platforms":[{"architecture":"arm64","os":"linux"}]}]}`,
-		"two":    twoContainers,
-		"silent": strings.Replace(twoContainers, `"Platforms":[{"architecture":"amd64","os":"linux"}]`, `"Platforms":null`, 1),
-		"far":    `{"Name":"far","Driver":"remote","Nodes":[{"Name":"far0","Endpoint":"tcp://far.example:1234"}]}`,
-		"odd":    `{"Name":"odd","Driver":"remote","Nodes":[{"Name":"odd0","Endpoint":"npipe:////./pipe/x"}]}`,
-		"lost":   `{"Name":"lost","Driver":"remote","Nodes":[{"Name":"lost0","Endpoint":"tcp://far.example:1","DriverOpts":{"cacert":"/nowhere/ca.pem"}}]}`,
-		"pods":   `{"Name":"pods","Driver":"kubernetes","Nodes":[{"Name":"pods0","Endpoint":"kubernetes:///pods?deployment=pods0"}]}`,
-		"cloudy": `{"Name":"cloudy","Driver":"cloud","Nodes":[{"Name":"cloudy0"}]}`,
-		"empty":  `{"Name":"empty","Driver":"remote","Nodes":null}`,
-		"torn":   `{"Name":`,
-		"auto1":  `{"Name":"auto1","Driver":"remote","Nodes":[{"Name":"n","Endpoint":"unix:///b.sock"}]}`,
-	})
+	store := buildxStore(t, storedBuilders)
 	const (
 		ci  = "docker-container://buildx_buildkit_ci0?context=unix%3A%2F%2F%2Fvar%2Frun%2Fdocker.sock"
 		two = "docker-container://buildx_buildkit_two0?context=unix%3A%2F%2F%2Fvar%2Frun%2Fdocker.sock"
