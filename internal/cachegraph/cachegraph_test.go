@@ -92,19 +92,19 @@ func (g graph) hit(t testing.TB, keys solver.CacheKeyStorage, name string) bool 
 	return hit
 }
 
-// Builds whose caches meet in a merge. Where a step has alternatives, BuildKit knows
-// its input by a fast key and by the content's.
+// Builds whose caches are merged. Where a step has alternatives, BuildKit knows its input
+// by a fast key and by the content's key.
 var merges = []struct {
 	name   string
 	graphs []graph
 	misses []graph // builds of which no cache has step x
-	hits   []graph // builds that are known to all caches together only
+	hits   []graph // builds that only the merge of all caches knows
 }{
 	{"one", []graph{newGraph("base", "x: base")}, nil, nil},
 	{"the same twice", []graph{newGraph("base", "x: base", "y: x"), newGraph("base", "x: base", "y: x")}, nil, nil},
 	{"one goes on", []graph{newGraph("base", "x: base"), newGraph("base", "x: base", "y: x", "z: y")}, nil, nil},
 	{"they part", []graph{newGraph("base", "x: base", "y: x"), newGraph("base", "x: base", "z: x")}, nil, nil},
-	{"strangers", []graph{newGraph("a", "b: a"), newGraph("c", "d: c")}, []graph{newGraph("a", "x: a"), newGraph("c", "x: c")}, nil},
+	{"nothing in common", []graph{newGraph("a", "b: a"), newGraph("c", "d: c")}, []graph{newGraph("a", "x: a"), newGraph("c", "x: c")}, nil},
 	{"the same step on two bases", []graph{newGraph("a", "x: a"), newGraph("b", "x: b")}, []graph{newGraph("c", "x: c")}, nil},
 	{"two keys", []graph{newGraph("fast", "slow", "x: fast|slow", "y: x"), newGraph("fast", "slow", "x: fast|slow", "z: x")}, nil, nil},
 	{"one key each", []graph{newGraph("fast", "slow", "x: fast", "y: x"), newGraph("fast", "slow", "x: slow", "z: x")}, nil, nil},
@@ -269,8 +269,8 @@ func TestMergeWithin(t *testing.T) {
 	}
 }
 
-// randomGraph is a build whose steps depend on steps before them, each known by one key or
-// by two. Builds of one seed have all their steps in common, and not all their keys.
+// randomGraph is a build whose steps depend on earlier steps, each known by one key or by
+// two. Builds of one seed have all their steps in common, but not all their keys.
 func randomGraph(r *rand.Rand, steps int) graph {
 	g := graph{testkit.Graph{}}
 	name := func(i int) string { return fmt.Sprintf("s%02d", i) }
@@ -288,7 +288,7 @@ func randomGraph(r *rand.Rand, steps int) graph {
 	return g
 }
 
-// Whatever caches meet, each build finds again what its own held.
+// Whatever caches are merged, each build finds what its own cache held.
 func TestMergeRandom(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(300) {

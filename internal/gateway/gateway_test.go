@@ -210,7 +210,7 @@ func TestContainerd(t *testing.T) {
 	}
 }
 
-// A copy that is not what it should be never arrives whole, also not in pieces.
+// A damaged copy never arrives complete, neither at once nor in parts.
 func TestDamagedBlob(t *testing.T) {
 	t.Parallel()
 	good := digest.FromString("app by b-main")
@@ -243,7 +243,7 @@ func TestDamagedBlob(t *testing.T) {
 					t.Errorf("the second time, %s: %+v", wanted, a)
 				}
 			}
-			// The store may say that it has the blob; an export must send it all the same.
+			// The store may answer that it has the blob; an export must send it nevertheless.
 			if a := ask(t, g, "HEAD", blobURL("d0", good), nil); a.status != 404 {
 				t.Errorf("in the export's eyes: %+v", a)
 			}
@@ -257,7 +257,7 @@ func TestDamagedBlob(t *testing.T) {
 	}
 }
 
-// A client that leaves says nothing about the blob.
+// When a client leaves, the blob does not count as lost.
 func TestClientLeaves(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewStore()
@@ -304,8 +304,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// TestMemory streams a blob that is larger than what may be held of it. It must not
-// run beside other tests, whose memory would count.
+// TestMemory streams a blob that is larger than the memory that the transfer may take. It
+// must not run beside other tests, whose memory would count.
 func TestMemory(t *testing.T) {
 	const size, bound = 256 << 20, 32 << 20
 	hash := digest.Canonical.Digester()

@@ -35,7 +35,7 @@ func arrives(t testing.TB, f *gateway.Fanout, s *testkit.Store, content string) 
 	return s.Has(content)
 }
 
-// BuildKit sends four blobs at once; a far store holds up none of the small ones.
+// BuildKit sends four blobs at once. A slow store does not delay the small ones.
 func TestPushSmallBlobs(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewStore()
@@ -55,7 +55,7 @@ func TestPushSmallBlobs(t *testing.T) {
 	}
 }
 
-// The blobs of what was read are asked for once, and a config never.
+// The stores are asked once for the expected blobs, and never for a config.
 func TestPushAsks(t *testing.T) {
 	t.Parallel()
 	s, g := testkit.NewStore(), listen(t)
@@ -117,7 +117,7 @@ func TestPush(t *testing.T) {
 	}
 }
 
-// silent is a store that does not tell sizes.
+// silent is a store that does not know the sizes of its blobs.
 type silent struct{ *testkit.Store }
 
 func (s silent) Stat(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
@@ -128,7 +128,7 @@ func (s silent) Stat(ctx context.Context, digests []digest.Digest) (map[digest.D
 	return sizes, err
 }
 
-// A blob of unknown size is there all the same.
+// A blob of unknown size is there.
 func TestPushUnknownSize(t *testing.T) {
 	t.Parallel()
 	quiet, plain := testkit.NewStore(), testkit.NewStore()
@@ -178,13 +178,13 @@ func TestPushRefuses(t *testing.T) {
 			t.Errorf("stored: %d blobs, %d scopes", blobs, scopes)
 		}
 	}
-	// None of that was a store's fault.
+	// None of that made a store fail.
 	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || !arrives(t, fanout, near, "one") || !far.Has("one") {
 		t.Errorf("the right content afterwards: %+v", a)
 	}
 }
 
-// A client that leaves in the middle of a blob takes no store with it.
+// A client that leaves in the middle of a blob makes no store fail.
 func TestPushBroken(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewStore()

@@ -19,8 +19,8 @@ func pushing(p *proxy, app string, args ...string) testkit.Invocation {
 	return build(app, slices.Concat([]string{"--tags", p.Host + "/image:v1", "--push", "--cache-timeout", "5s"}, args)...)
 }
 
-// TestExportFails: the image is pushed all the same, and the step succeeds unless the
-// user wants it otherwise.
+// TestExportFails: the image is pushed nevertheless, and the step succeeds unless the cache
+// is strict.
 func TestExportFails(t *testing.T) {
 	t.Parallel()
 	repo := path("/v2/one/")
@@ -100,8 +100,8 @@ func TestStoresFailAlone(t *testing.T) {
 	}
 }
 
-// TestPushFails: the image's registry refuses it. No cache is to blame, and what was
-// built is cached for the next try.
+// TestPushFails: the image's registry refuses it. No cache is at fault, and what was built is
+// cached for the next run.
 func TestPushFails(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -162,7 +162,8 @@ func TestEmptyCache(t *testing.T) {
 	}
 }
 
-// TestTwoWriters: two builds export one scope at once. It is one of theirs, and whole.
+// TestTwoWriters: two builds export one scope at once. The scope then is the cache of one of
+// them, and complete.
 func TestTwoWriters(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"registry", "local"} {
@@ -201,8 +202,8 @@ func TestTwoWriters(t *testing.T) {
 	}
 }
 
-// TestInputsChange: an output is written into the context that is built. Whatever the
-// next build then finds in the cache belongs to what it builds.
+// TestInputsChange: an output is written into the context that is built. The next build
+// finds in the cache only what belongs to its own inputs.
 func TestInputsChange(t *testing.T) {
 	t.Parallel()
 	app := testkit.App(t)
@@ -215,7 +216,7 @@ COPY --from=all /list /list
 `)
 	cache := "type=local,dest=" + filepath.Join(testkit.Temp(t), "cache")
 	// The first build writes the list, the second writes itself into it, and the third
-	// changes nothing any more.
+	// changes nothing.
 	for i, outcome := range []string{"skipped", "skipped", "written", "unchanged"} {
 		r := build(app, "--cache", cache, "--outputs", "type=local,dest=out").Build(t)
 		list, err := os.ReadFile(filepath.Join(app, "out", "list"))

@@ -15,7 +15,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// faults are what a store may do to a blob that it had when it was asked.
+// faults are how a store may fail to deliver a blob that it had when it was asked.
 var faults = []struct {
 	name   string
 	answer func(content string) http.HandlerFunc
@@ -29,7 +29,7 @@ var faults = []struct {
 	{"hangs", func(string) http.HandlerFunc { return hang }},
 }
 
-// ways are how BuildKit comes to read the cache in a proxy's repositories.
+// ways are the ways in which BuildKit reads the cache in a proxy's repositories.
 var ways = []struct {
 	name string
 	args func(*testing.T, *proxy) []string
@@ -47,8 +47,8 @@ var ways = []struct {
 	}},
 }
 
-// TestBlobLost: a blob was there when a source was probed, and cannot be had when its
-// layer is needed. The build goes on without the source, and mends it.
+// TestBlobLost: a blob was there when a source was read, and is lost when its layer is
+// needed. The build goes on without the source, and its export repairs the cache.
 func TestBlobLost(t *testing.T) {
 	t.Parallel()
 	for _, way := range ways {
@@ -78,7 +78,7 @@ func base(m backends.Manifest) digest.Digest {
 	return slices.MaxFunc(m.Layers, func(a, b ocispecs.Descriptor) int { return cmp.Compare(a.Size, b.Size) }).Digest
 }
 
-// survives checks that a build of the changed app came to its end without its cache.
+// survives checks that a build of the changed app succeeded without its cache.
 func survives(t *testing.T, out testkit.Output, retried bool) {
 	t.Helper()
 	if out.Code != 0 || out.Report.Digest != rightDigest(t) {
@@ -100,8 +100,8 @@ func survives(t *testing.T, out testkit.Output, retried bool) {
 // short is the beginning of a reason, which the report may cut.
 func short(s string) string { return s[:min(len(s), 60)] }
 
-// TestUnreadable: a source that cannot be read when it is probed is left out, and the
-// build runs once.
+// TestUnreadable: a source that cannot be read before the build is left out, and the build
+// runs once.
 func TestUnreadable(t *testing.T) {
 	t.Parallel()
 	tag := path("/manifests/cache-b-main")
@@ -146,14 +146,14 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// TestImportHangs: BuildKit's own request hangs although ours was answered. A daemon
-// of ours is started again; somebody else's is blocked for everybody, and all that is
-// left is to say why.
+// TestImportHangs: BuildKit's own request hangs although the one of warmlayer was answered.
+// A managed builder is restarted. A remote builder is blocked, for all of its users, and the
+// build fails with the reason.
 func TestImportHangs(t *testing.T) {
 	t.Parallel()
 	for _, way := range ways {
 		if way.name == "two through the gateway" {
-			continue // it imports from memory
+			continue // BuildKit imports it from memory
 		}
 		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
@@ -179,9 +179,9 @@ func TestImportHangs(t *testing.T) {
 func TestLocalDamaged(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		name  string
-		args  func(t *testing.T, dir string) []string
-		mends bool // BuildKit's own export leaves a blob alone that is there
+		name    string
+		args    func(t *testing.T, dir string) []string
+		repairs bool // BuildKit's own export does not send a blob that is there
 	}{
 		{"through the gateway", func(_ *testing.T, dir string) []string {
 			return []string{"--cache", "type=local,dest=" + dir}
@@ -206,15 +206,15 @@ func TestLocalDamaged(t *testing.T) {
 			cache := testkit.Cache{Line: "type=local,dest=" + dir}
 			damage(t, filepath.Join(dir, "blobs", "sha256", base(manifest(t, cache, "b-main")).Encoded()))
 			survives(t, run().Start(t), true)
-			if test.mends {
+			if test.repairs {
 				allCached(t, run().Build(t))
 			}
 		})
 	}
 }
 
-// TestLostWhilePushing: no step needs the layer, but the image's new registry does. By
-// then the cache is being exported already.
+// TestLostWhilePushing: no step needs the lost layer, but the push to a new registry does.
+// By then the export of the cache has begun.
 func TestLostWhilePushing(t *testing.T) {
 	t.Parallel()
 	for _, way := range ways {

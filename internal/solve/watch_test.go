@@ -198,7 +198,8 @@ func TestRan(t *testing.T) {
 	}
 }
 
-// TestImportTooLong: the timer of an import that ends is stopped.
+// TestImportTooLong: an import that lasts too long cancels the solve, and one that ends stops
+// its timer.
 func TestImportTooLong(t *testing.T) {
 	t.Parallel()
 	for _, hangs := range []bool{true, false} {
