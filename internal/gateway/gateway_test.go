@@ -196,14 +196,14 @@ func TestContainerd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if present != 2 || !s.Has("more by b-main") || !s.Has(string(config)) {
-		t.Errorf("%d blobs were there", present)
-	}
 	if _, err := s.Manifest(t.Context(), "b-main"); !errors.Is(err, backends.ErrAbsent) {
 		t.Errorf("before the commit: %v", err)
 	}
 	if errs := fanout.Commit(t.Context(), "b-main", backends.Record{Result: "sha256:00"}); errs[0] != nil {
 		t.Error(errs)
+	}
+	if present != 2 || !s.Has("more by b-main") || !s.Has(string(config)) {
+		t.Errorf("%d blobs were there", present)
 	}
 	if got, err := s.Manifest(t.Context(), "b-main"); err != nil || got.Record.Result != "sha256:00" || got.Config.Digest != m.Config.Digest {
 		t.Errorf("committed %+v, %v", got, err)
@@ -230,7 +230,7 @@ func TestDamagedBlob(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := testkit.NewStore()
-			g, _, _ := serve(t, s)
+			g, _, fanout := serve(t, s)
 			damage(s)
 			if a := ask(t, g, "GET", blobURL("s0", good), nil); a.status == 200 && a.err == nil {
 				t.Errorf("it was delivered: %+v", a)
@@ -250,7 +250,7 @@ func TestDamagedBlob(t *testing.T) {
 			if a := ask(t, g, "POST", "/v2/d0/blobs/uploads/?from=s0&mount="+good.String(), nil); a.status != 202 {
 				t.Errorf("mounted: %+v", a)
 			}
-			if a := upload(t, g, "d0", good, strings.NewReader("app by b-main")); a.status != 201 || !s.Has("app by b-main") {
+			if a := upload(t, g, "d0", good, strings.NewReader("app by b-main")); a.status != 201 || !arrives(t, fanout, s, "app by b-main") {
 				t.Errorf("not repaired: %+v", a)
 			}
 		})
