@@ -1,24 +1,29 @@
 package backends
 
 import (
+	"bytes"
 	"context"
-	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"github.com/google/go-containerregistry/pkg/authn"
 
-	"github.com/warmlayer/warmlayer/internal/syntax"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 )
 
 // Azblob is a cache in a container of Azure Blob Storage, in the blobs that BuildKit
@@ -27,153 +32,21 @@ import (
 // scope N has the name N, or <name>-N.
 type Azblob struct {
 	objectCache
-	account   string
-	url       string // of the account: "https://account.blob.core.windows.net"
-	container string
-	prefix    string // as in the line or the environment
+	spec *cachespec.Azblob
 
 	client func() (*container.Client, error) // made on first use
 	exists atomic.Bool                       // the container is known to exist
 }
 
-// azblobAttrs are those of BuildKit's azblob cache, beside the ones of every export.
-var azblobAttrs = []attr{
-	{"account_url", notEmpty}, {"account_name", notEmpty}, {"container", isContainer},
-	{"prefix", isBlobFolder}, {"blobs_prefix", isBlobFolder}, {"manifests_prefix", isBlobFolder}, {"name", isBlobName},
-	{"secret_access_key", notEmpty},
-}
-
-// azblobVariables are those that BuildKit takes attributes from which are not in the line.
-var azblobVariables = map[string]string{
-	"account_url":  "BUILDKIT_AZURE_STORAGE_ACCOUNT_URL",
-	"account_name": "BUILDKIT_AZURE_STORAGE_ACCOUNT_NAME",
-	"container":    "BUILDKIT_AZURE_STORAGE_CONTAINER",
-	"prefix":       "BUILDKIT_AZURE_STORAGE_PREFIX",
-}
-
-// isContainer checks a container's name by Microsoft's rules ("Naming and referencing
-// containers, blobs, and metadata"). Names that begin with $ are refused: these containers
-// have no folders.
-func isContainer(v string) (string, bool) {
-	ok := len(v) >= 3 && len(v) <= 63
-	for word := range strings.SplitSeq(v, "-") {
-		ok = ok && word != "" && strings.Trim(word, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
-	}
-	return "3 to 63 lower-case letters, digits and single hyphens", ok
-}
-
-// isBlobFolder checks that a joined path stays below this folder, in BuildKit and in the
-// service, which drops dots at the end of a segment and reads \ as / (source as isContainer).
-func isBlobFolder(v string) (string, bool) {
-	ok := !strings.ContainsFunc(v, func(r rune) bool { return r == '\\' || unicode.IsControl(r) })
-	for part := range strings.SplitSeq(v, "/") {
-		ok = ok && !strings.HasSuffix(part, ".")
-	}
-	return `a folder, such as team/app, without \ or segments that end with a dot`, ok
-}
-
-func isBlobName(v string) (string, bool) {
-	want, ok := isObjectName(v)
-	_, stays := isBlobFolder(v)
-	return want, ok && stays
-}
-
-func newAzblob(p *problems, line map[string]string, o Options) Backend {
-	attrs := azblobDefaults(p, line, o.Getenv)
-	c := &Azblob{
-		objectCache: objectCache{
-			kind: "azblob", credentials: map[string]string{},
-			strict: syntax.IsFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
-		},
-		account: attrs["account_name"], url: strings.TrimRight(attrs["account_url"], "/"),
-		container: attrs["container"], prefix: attrs["prefix"],
-	}
-	if v := attrs["name"]; v != "" {
-		c.name = v + "-"
-	}
-	if v := attrs["secret_access_key"]; v != "" {
-		c.credentials["secret_access_key"] = v
-	}
-	c.checkPlace(p, line)
-	c.nativeOnly(p, attrs, o)
-	c.given = map[string]string{
-		// Also what is empty, for which a builder's own environment would stand in.
-		"account_url": c.url, "account_name": c.account, "container": c.container, "prefix": c.prefix,
-	}
-	for _, name := range []string{"blobs_prefix", "manifests_prefix"} {
-		if v, ok := line[name]; ok {
-			c.given[name] = v
-		}
+func newAzblob(spec *cachespec.Azblob, _ authn.Keychain) *Azblob {
+	c := &Azblob{objectCache: objectCache{Config: spec, name: spec.Name, place: spec.Place()}, spec: spec}
+	if spec.Credentials() {
+		c.credentials = map[string]string{"secret_access_key": spec.SecretAccessKey}
 	}
 	c.client = sync.OnceValues(c.newClient)
-	c.source = &objects{
-		service:   &blobContainer{c},
-		blobs:     folder(path.Join(c.prefix, attrs["blobs_prefix"])),
-		manifests: folder(path.Join(c.prefix, attrs["manifests_prefix"])) + c.name,
-	}
+	c.source = &objects{service: &blobContainer{c}, blobs: spec.Blobs(), manifests: spec.Manifests()}
 	c.destination = c.source
 	return c
-}
-
-// azblobDefaults adds what BuildKit takes from the environment, or for granted.
-func azblobDefaults(p *problems, line map[string]string, getenv func(string) string) map[string]string {
-	attrs := map[string]string{"container": "buildkit-cache", "blobs_prefix": "blobs", "manifests_prefix": "manifests"}
-	for _, a := range azblobAttrs {
-		variable := azblobVariables[a.name]
-		if v, ok := line[a.name]; ok {
-			attrs[a.name] = v
-		} else if v := getenv(variable); variable != "" && v != "" {
-			attrs[a.name] = v
-			if want, ok := a.check(v); !ok {
-				p.add("give "+want, "%s=%s is not valid", variable, v)
-			}
-		}
-	}
-	for _, a := range exportAttrs {
-		if v, ok := line[a.name]; ok {
-			attrs[a.name] = v
-		}
-	}
-	return attrs
-}
-
-// checkPlace also finds the account's name in its URL where it is not given, as BuildKit does.
-func (c *Azblob) checkPlace(p *problems, line map[string]string) {
-	secret := c.credentials["secret_access_key"]
-	if _, err := base64.StdEncoding.DecodeString(secret); err != nil {
-		p.add("give one of the account's two keys as it is, in Base64", "secret_access_key is no key of an account")
-	}
-	if _, given := line["account_url"]; c.url == "" {
-		if !given {
-			p.add("say where: type=azblob,account_url=https://account.blob.core.windows.net,container=my-cache, or set BUILDKIT_AZURE_STORAGE_ACCOUNT_URL", "account_url is missing")
-		}
-		return
-	}
-	// The value is not shown, since a signature or a password may stand in it.
-	u, err := url.Parse(c.url)
-	switch {
-	case err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https"):
-		p.add("give scheme and host: account_url=https://account.blob.core.windows.net", "account_url is no URL of an account")
-		return
-	case u.User != nil:
-		p.add("use secret_access_key", "account_url has a user name in it")
-	case strings.ContainsAny(c.url, "?#"):
-		p.add("BuildKit takes no shared access signature: use secret_access_key, or an identity (AZURE_CLIENT_ID, az login)", "account_url has more than an address in it")
-	case u.Scheme == "http" && secret == "":
-		p.add("use https, or secret_access_key, which signs and is not sent", "account_url is plain http, where no identity's token is sent")
-	}
-	if c.account != "" {
-		return
-	}
-	c.account, _, _ = strings.Cut(u.Hostname(), ".")
-	if _, err := netip.ParseAddr(u.Hostname()); secret != "" && (err == nil || c.account == u.Hostname()) {
-		p.add("add account_name=", "account_name is missing, and account_url's host does not begin with it")
-	}
-}
-
-// String contains the account, because containers of two accounts may have the same name.
-func (c *Azblob) String() string {
-	return "azblob " + path.Join(c.account, c.container, c.prefix)
 }
 
 // retryDelay is the first pause of the SDK's three retries. It is so short that the last
@@ -191,9 +64,9 @@ func (c *Azblob) newClient() (*container.Client, error) {
 		Transport: &http.Client{Transport: transport},
 		Retry:     policy.RetryOptions{RetryDelay: retryDelay},
 	}}
-	place := c.url + "/" + c.container
-	if secret := c.credentials["secret_access_key"]; secret != "" {
-		key, err := container.NewSharedKeyCredential(c.account, secret)
+	place := c.spec.AccountURL + "/" + c.spec.Container
+	if secret := c.spec.SecretAccessKey; secret != "" {
+		key, err := container.NewSharedKeyCredential(c.spec.AccountName, secret)
 		if err != nil {
 			return nil, fmt.Errorf("use secret_access_key: %w", err)
 		}
@@ -226,3 +99,132 @@ func oneLine(err error) string {
 	}
 	return strings.Join(lines, "; ")
 }
+
+// blobContainer is the service of an Azblob cache. The first write creates a missing
+// container, as BuildKit does; until then all its blobs are absent.
+type blobContainer struct{ *Azblob }
+
+func (b *blobContainer) at(key string) string {
+	return b.spec.AccountURL + "/" + b.spec.Container + "/" + key
+}
+
+func (b *blobContainer) head(ctx context.Context, key string) (int64, error) {
+	client, err := b.client()
+	if err != nil {
+		return 0, err
+	}
+	head, err := client.NewBlobClient(key).GetProperties(ctx, nil)
+	if err = b.readError(err); err != nil {
+		return 0, err
+	}
+	return *head.ContentLength, nil
+}
+
+func (b *blobContainer) get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
+	client, err := b.client()
+	if err != nil {
+		return nil, nil, err
+	}
+	object, err := client.NewBlobClient(key).DownloadStream(ctx, &blob.DownloadStreamOptions{Range: blob.HTTPRange{Offset: offset}})
+	if err = b.readError(err); err != nil {
+		return nil, nil, err
+	}
+	metadata := map[string]string{}
+	for k, v := range object.Metadata {
+		metadata[strings.ToLower(k)] = *v // Go capitalizes headers
+	}
+	return object.NewRetryReader(ctx, nil), metadata, nil
+}
+
+func (b *blobContainer) put(ctx context.Context, key string, content []byte, metadata map[string]string) error {
+	target, err := b.target(ctx, key)
+	if err != nil {
+		return err
+	}
+	options := &blockblob.UploadOptions{Metadata: map[string]*string{}}
+	for k, v := range metadata {
+		options.Metadata[k] = to.Ptr(v)
+	}
+	_, err = target.Upload(ctx, streaming.NopCloser(bytes.NewReader(content)), options)
+	return azureError(err)
+}
+
+// upload implements service, in blocks. Only a complete upload commits its blocks as a blob;
+// the service drops uncommitted blocks after a week.
+func (b *blobContainer) upload(ctx context.Context, key string, body io.Reader, size int64) error {
+	target, err := b.target(ctx, key)
+	if err != nil {
+		return err
+	}
+	_, err = target.UploadStream(ctx, body, &blockblob.UploadStreamOptions{BlockSize: partSize, Concurrency: partsAtOnce})
+	if bloberror.HasCode(err, bloberror.InvalidBlockList) {
+		// Another upload of this blob was committed first, and the service dropped these blocks.
+		if there, headErr := b.head(ctx, key); headErr == nil && there == size {
+			return nil
+		}
+	}
+	return azureError(err)
+}
+
+// target is a client for the blob that is to be written. It creates a missing container.
+func (b *blobContainer) target(ctx context.Context, key string) (*blockblob.Client, error) {
+	client, err := b.client()
+	if err != nil {
+		return nil, err
+	}
+	if b.exists.Load() {
+		return client.NewBlockBlobClient(key), nil
+	}
+	_, err = client.GetProperties(ctx, nil)
+	if bloberror.HasCode(err, bloberror.ContainerNotFound) {
+		_, err = client.Create(ctx, nil)
+	}
+	if err != nil && !bloberror.HasCode(err, bloberror.ContainerAlreadyExists) {
+		return nil, fmt.Errorf("create the container: %w", azureError(err))
+	}
+	b.exists.Store(true)
+	return client.NewBlockBlobClient(key), nil
+}
+
+// readError is [ErrAbsent] for a missing blob and for a missing container, each with its own
+// text, and the service's answer for all other errors.
+func (b *blobContainer) readError(err error) error {
+	switch {
+	case bloberror.HasCode(err, bloberror.ContainerNotFound):
+		return fmt.Errorf("there is no container %s: %w", b.spec.Container, ErrAbsent)
+	case bloberror.HasCode(err, bloberror.BlobNotFound):
+		err = ErrAbsent
+		fallthrough
+	case err == nil:
+		b.exists.Store(true)
+		return err
+	}
+	return azureError(err)
+}
+
+// azureError is the service's answer, without the SDK's text of many lines.
+func azureError(err error) error {
+	var response *azcore.ResponseError
+	if errors.As(err, &response) {
+		return &responseError{response}
+	}
+	return err
+}
+
+// responseError is an answer of Azure: its error code, such as "AuthenticationFailed", or
+// without a code "HTTP status 502".
+type responseError struct{ *azcore.ResponseError }
+
+func (e *responseError) Error() string {
+	switch bloberror.Code(e.ErrorCode) {
+	case "":
+		return fmt.Sprintf("HTTP status %d", e.StatusCode)
+	case bloberror.AuthenticationFailed:
+		return e.ErrorCode + " (check that the key or the identity belongs to this account)"
+	case bloberror.AuthorizationPermissionMismatch:
+		return e.ErrorCode + " (the identity needs the role Storage Blob Data Contributor to write caches, or Storage Blob Data Reader to read them)"
+	}
+	return e.ErrorCode
+}
+
+func (e *responseError) Unwrap() error { return e.ResponseError }

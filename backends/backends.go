@@ -1,10 +1,10 @@
-// Package backends knows where BuildKit's caches are kept: it turns the lines of
-// the cache input and a [scope.Plan] into BuildKit's cache entries, and reads and
-// writes the stores that stand behind the gateway.
+// Package backends keeps BuildKit's caches: it turns what the lines of the input cache say
+// and a [scope.Plan] into BuildKit's cache entries, and reads and writes the stores that the
+// gateway serves.
 //
 // For `type=registry,ref=ghcr.io/o/app` and a push to the branch feature/a,
 //
-//	caches, problems := backends.New(lines, options)
+//	caches := backends.Open(lines, keychain)
 //	caches[0].Imports(plan) // registry ref=ghcr.io/o/app:cache-b-feature-a-951d42dc02, then …:cache-b-main
 //	caches[0].Exports(plan) // registry ref=ghcr.io/o/app:cache-b-feature-a-951d42dc02,mode=max,compression=zstd
 //
@@ -15,31 +15,31 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// Backend is one cache of the user's, with everything but the branch decided.
-// It maps a whole plan rather than one name, because a backend may fold the
-// plan's names into one (gha) or read another kind of entry than it writes (inline).
-// Its methods do no I/O and hand out fresh attribute maps on every call, since
-// BuildKit's client writes into the ones that it is given.
+// Backend is one cache of the user's, with everything but the branch decided. What does not
+// depend on a plan it answers as its config does.
+// It maps a whole plan rather than one name, because a backend may fold the plan's names
+// into one (gha) or read another kind of entry than it writes (inline). Its own methods do no
+// I/O and hand out fresh attribute maps on every call, since BuildKit's client writes into
+// the ones that it is given.
 type Backend interface {
-	// String names the place for people: "registry ghcr.io/o/app", "local /var/cache/app".
-	// It never holds a secret.
-	String() string
+	cachespec.Config
 	// Imports are the native entries that BuildKit reads from, nearest scope first.
 	Imports(scope.Plan) []client.CacheOptionsEntry
 	// Exports are the native entries that BuildKit writes to; none when the plan writes nothing.
 	Exports(scope.Plan) []client.CacheOptionsEntry
-	// Strict reports whether a failed export to this cache fails the step
-	// (ignore-error=false), whatever the step's own cache-strict says.
-	Strict() bool
+	// Scopes is where warmlayer itself reads this cache, over the network or on disk.
+	Scopes() Scopes
 }
 
 // Scopes keeps one cache for each scope name. Its methods may be called concurrently.
@@ -65,26 +65,23 @@ type Store interface {
 	Put(context.Context, ocispecs.Descriptor, io.Reader) error
 }
 
-// Keeper is a backend whose scopes warmlayer can read itself, over the network or on disk.
-type Keeper interface {
-	Backend
-	// Scopes is where this cache is read from.
-	Scopes() Scopes
-}
-
-// Gated is a backend that a daemon of ours writes through the gateway: one that
+// GatewayWritten is a backend that a managed builder writes through the gateway: one that
 // BuildKit either does not speak well or should not hold the credentials of.
-type Gated interface {
-	Keeper
+type GatewayWritten interface {
+	Backend
 	// Destination is where blobs and manifests are written to; most often the place
 	// of Scopes.
 	Destination() Store
 	// InPlace reports whether Destination is the place of Scopes, so that what was
 	// read there is what an export replaces.
 	InPlace() bool
-	// Options are the export attributes that BuildKit itself applies: mode,
-	// compression and media types. Fresh on every call.
-	Options() map[string]string
+}
+
+// ImageTagged is a backend whose cache travels in the image that the build pushes.
+type ImageTagged interface {
+	Backend
+	// Tag makes the pushed image the scope's cache. digest is that of the image or index.
+	Tag(ctx context.Context, n scope.Name, digest string) error
 }
 
 // Limited is a backend whose credentials may allow less than a plan wants.
@@ -107,17 +104,7 @@ func importEach(p scope.Plan, kind string, attrs func(scope.Name) map[string]str
 // Forced reports whether a cache compresses every layer again in its own way, the
 // image's too.
 func Forced(caches []Backend) bool {
-	for _, c := range caches {
-		if gated, ok := c.(Gated); ok && syntax.IsTrue(gated.Options()["force-compression"]) {
-			return true
-		}
-		for _, e := range c.Exports(scope.Plan{Write: "any"}) {
-			if syntax.IsTrue(e.Attrs["force-compression"]) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(caches, func(c Backend) bool { return syntax.IsTrue(c.Options()["force-compression"]) })
 }
 
 // ErrAbsent says that a scope or a blob is certainly not in the store.

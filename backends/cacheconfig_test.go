@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/moby/buildkit/cache/remotecache/v1"
+	cacheimport "github.com/moby/buildkit/cache/remotecache/v1"
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"

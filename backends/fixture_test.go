@@ -20,42 +20,21 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/inputs"
-	"github.com/warmlayer/warmlayer/internal/syntax"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// lines are lines of the input cache, as inputs hands them on.
-func lines(texts ...string) []inputs.Cache {
-	var all []inputs.Cache
-	for i, text := range texts {
-		line := inputs.Cache{Line: i + 1, Type: text, Attrs: map[string]string{}}
-		if pairs, err := syntax.ParseCSV(text); err == nil {
-			for _, p := range pairs {
-				line.Attrs[p.Key] = p.Value
-			}
-			line.Type = line.Attrs["type"]
-			delete(line.Attrs, "type")
-		}
-		all = append(all, line)
-	}
-	return all
-}
-
 // backend is what one good line gives.
-func backend(t testing.TB, o backends.Options, line string) backends.Backend {
+func backend(t testing.TB, env cachespec.Environment, line string) backends.Backend {
 	t.Helper()
-	caches, problems := backends.New(lines(line), o)
-	if len(caches) != 1 || len(problems) != 0 {
-		t.Fatalf("%s: %d caches, problems:\n%v", line, len(caches), syntax.Problems(problems))
-	}
-	return caches[0]
+	return testkit.Backend(t, env, line)
 }
 
 // verified reads the scopes of a plan, and waits for the check of their blobs.
-func verified(ctx context.Context, caches []backends.Keeper, p scope.Plan, timeout time.Duration) []backends.Reading {
+func verified(ctx context.Context, caches []backends.Backend, p scope.Plan, timeout time.Duration) []backends.Reading {
 	readings := backends.Read(ctx, caches, p, timeout)
 	for i := range readings {
 		readings[i].Err = readings[i].Verify()
@@ -79,13 +58,13 @@ func outcome(r backends.Reading) string {
 // local is the place that a cache in dir is written to; more are further attributes.
 func local(t testing.TB, dir, more string) backends.Store {
 	t.Helper()
-	return backend(t, backends.Options{}, "type=local,dest="+dir+more).(backends.Gated).Destination()
+	return backend(t, cachespec.Environment{}, "type=local,dest="+dir+more).(backends.GatewayWritten).Destination()
 }
 
 // localSource is the place that it is read from.
 func localSource(t testing.TB, dir string) backends.Scopes {
 	t.Helper()
-	return backend(t, backends.Options{}, "type=local,dest="+dir).(backends.Gated).Scopes()
+	return backend(t, cachespec.Environment{}, "type=local,dest="+dir).(backends.GatewayWritten).Scopes()
 }
 
 // The forms that BuildKit's exporter gives a cache manifest.

@@ -1,9 +1,9 @@
 package backends
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -11,13 +11,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
-	"unicode"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/moby/buildkit/client"
 	actionscache "github.com/tonistiigi/go-actions-cache"
 
-	"github.com/warmlayer/warmlayer/internal/syntax"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -29,10 +28,7 @@ import (
 // scope N is the index of the Git ref that N stands for.
 type GHA struct {
 	objectCache
-	base string // BuildKit's scope, without the key
-	url  string // of the service
-	v2   bool   // version 2 of the service's protocol
-	mode string // ACTIONS_CACHE_MODE: "read", "none", "write" or "write-only"; any other value sets no limit
+	spec *cachespec.GHA
 
 	cache   *actionscache.Cache   // nil when the token is not valid
 	err     error                 // why cache is nil
@@ -45,66 +41,39 @@ type GHA struct {
 	source, destination *ghaStore // in place of objectCache's
 }
 
-// ghaAttrs are those of BuildKit's gha cache, beside the ones of every export.
-var ghaAttrs = []attr{
-	{"scope", isCacheScope}, {"token", notEmpty}, {"url", isURL}, {"url_v2", isURL}, {"version", oneOf("1", "2")},
-	{"ghtoken", notEmpty}, {"repository", isRepository}, {"timeout", isTimeout},
-}
-
-// BuildKit's defaults of the attributes scope and timeout.
-const (
-	defaultScope   = "buildkit"
-	defaultTimeout = 10 * time.Minute // the longest wait when the service limits the rate of requests
-)
-
 // lookupsAtOnce bounds concurrent look-ups, because GitHub limits their rate for each repository.
 const lookupsAtOnce = 16
 
-func newGHA(p *problems, attrs map[string]string, o Options) Backend {
-	c := &GHA{
-		objectCache: objectCache{kind: "gha", strict: syntax.IsFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs)},
-		base:        cmp.Or(attrs["scope"], defaultScope),
-		mode:        o.Getenv("ACTIONS_CACHE_MODE"),
-		lookups:     make(chan struct{}, lookupsAtOnce),
-	}
-	r := ghaRunner(attrs, o.Getenv)
-	r.check(p, attrs, o)
-	c.nativeOnly(p, attrs, o)
-	c.url, c.v2, c.given = r.url, r.v2, r.entry(attrs)
-	timeout := defaultTimeout
-	if d, err := time.ParseDuration(attrs["timeout"]); err == nil {
-		timeout = d
-	}
-	c.connect(r, timeout)
+func newGHA(spec *cachespec.GHA, _ authn.Keychain) *GHA {
+	c := &GHA{objectCache: objectCache{Config: spec, place: spec.Place()}, spec: spec, lookups: make(chan struct{}, lookupsAtOnce)}
+	c.connect()
 	c.source, c.destination = c.store(), c.store()
 	return c
 }
 
 // connect makes the clients. It opens no connection: a malformed token is found by parsing it.
-func (c *GHA) connect(r runner, timeout time.Duration) {
+func (c *GHA) connect() {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = lookupsAtOnce // keeps a batch's connections for the next one
 	c.http = &http.Client{Transport: transport}
 	options := actionscache.Opt{
-		Client: c.http, Timeout: timeout,
+		Client: c.http, Timeout: c.spec.Timeout,
 		BackoffPool: &actionscache.BackoffPool{}, UserAgent: "warmlayer",
 	}
 	// The library's errors about a token contain no part of it.
-	if c.cache, c.err = actionscache.New(r.token, r.url, r.v2, options); c.err != nil {
+	if c.cache, c.err = actionscache.New(c.spec.Token, c.spec.URL, c.spec.V2, options); c.err != nil {
 		c.err = fmt.Errorf("the runner's token is not valid: %w", c.err)
 	}
-	if r.ghtoken != "" {
-		options.Client = &http.Client{Transport: &restTransport{base: r.api, next: transport}}
-		c.rest, _ = actionscache.NewRestAPI(r.repository, r.ghtoken, options) // never fails
+	if c.spec.GHToken != "" {
+		options.Client = &http.Client{Transport: &restTransport{base: c.spec.API, next: transport}}
+		c.rest, _ = actionscache.NewRestAPI(c.spec.GHRepository, c.spec.GHToken, options) // never fails
 	}
 }
 
-func (c *GHA) String() string { return "gha " + c.base }
-
-// Scopes implements [Keeper].
+// Scopes implements [Backend].
 func (c *GHA) Scopes() Scopes { return c.source }
 
-// Destination implements [Gated].
+// Destination implements [GatewayWritten].
 func (c *GHA) Destination() Store { return c.destination }
 
 // Imports implements [Backend]. BuildKit reads the indexes of all Git refs that the token
@@ -112,7 +81,7 @@ func (c *GHA) Destination() Store { return c.destination }
 func (c *GHA) Imports(p scope.Plan) []client.CacheOptionsEntry {
 	var entries []client.CacheOptionsEntry
 	for _, s := range p.Read {
-		entry := client.CacheOptionsEntry{Type: "gha", Attrs: c.attrs(s.Name)}
+		entry := client.CacheOptionsEntry{Type: c.Type(), Attrs: c.attrs(s.Name)}
 		known := slices.ContainsFunc(entries, func(e client.CacheOptionsEntry) bool { return maps.Equal(e.Attrs, entry.Attrs) })
 		if !known && c.withholds(s.Name) == "" {
 			entries = append(entries, entry)
@@ -127,12 +96,12 @@ func (c *GHA) Exports(p scope.Plan) []client.CacheOptionsEntry {
 		return nil
 	}
 	attrs := c.attrs(p.Write)
-	attrs["mode"] = c.options["mode"]
-	return []client.CacheOptionsEntry{{Type: "gha", Attrs: attrs}}
+	attrs["mode"] = c.Options()["mode"]
+	return []client.CacheOptionsEntry{{Type: c.Type(), Attrs: attrs}}
 }
 
 func (c *GHA) attrs(n scope.Name) map[string]string {
-	attrs := maps.Clone(c.given)
+	attrs := maps.Clone(c.place)
 	attrs["scope"] = c.cacheScope(n)
 	return attrs
 }
@@ -143,11 +112,11 @@ func (c *GHA) cacheScope(n scope.Name) string {
 	_, key := n.Cut()
 	switch {
 	case c.sharedByRefs():
-		return c.base + "-" + string(n)
+		return c.spec.Scope + "-" + string(n)
 	case key != "":
-		return c.base + "-" + key
+		return c.spec.Scope + "-" + key
 	}
-	return c.base
+	return c.spec.Scope
 }
 
 // indexKey is the key of a name's index, without the version's number.
@@ -179,12 +148,12 @@ func (c *GHA) ref(n scope.Name) (ref string, reached bool) {
 }
 
 // writeOnly reports whether this job may write the cache and not read it.
-func (c *GHA) writeOnly() bool { return c.mode == "write-only" }
+func (c *GHA) writeOnly() bool { return c.spec.Mode == "write-only" }
 
 // withholds is the reason why a scope must not be read, "" when it may be.
 func (c *GHA) withholds(n scope.Name) string {
-	if c.mode == "none" || c.writeOnly() {
-		return "not read: ACTIONS_CACHE_MODE=" + c.mode
+	if c.spec.Mode == "none" || c.writeOnly() {
+		return "not read: ACTIONS_CACHE_MODE=" + c.spec.Mode
 	}
 	if _, reached := c.ref(n); !reached {
 		return "not read: the runner's token does not reach it"
@@ -195,8 +164,8 @@ func (c *GHA) withholds(n scope.Name) string {
 // Refuses implements [Limited]. Both ACTIONS_CACHE_MODE and the token's claim "ac" must allow
 // the write.
 func (c *GHA) Refuses(p scope.Plan) string {
-	if c.mode == "none" || c.mode == "read" {
-		return "ACTIONS_CACHE_MODE=" + c.mode
+	if c.spec.Mode == "none" || c.spec.Mode == "read" {
+		return "ACTIONS_CACHE_MODE=" + c.spec.Mode
 	}
 	if c.cache == nil {
 		return ""
@@ -218,24 +187,26 @@ func (c *GHA) Refuses(p scope.Plan) string {
 	return ""
 }
 
-// isCacheScope checks a part of an entry's key. GitHub's keys have at most 512 characters and no comma.
-func isCacheScope(v string) (string, bool) {
-	ok := v != "" && len(v) <= 100 && !strings.ContainsFunc(v, func(r rune) bool { return r == ',' || unicode.IsControl(r) })
-	return "a name of at most 100 characters, without the branch: GitHub keeps branches apart", ok
+// restTransport sends requests for api.github.com to the API of the runner's server. Every
+// status but 200 is an error, because the library reads all answers as lists.
+type restTransport struct {
+	base string // "https://api.github.com"
+	next http.RoundTripper
 }
 
-// isTimeout checks a duration in Go's form, as BuildKit does.
-func isTimeout(v string) (string, bool) {
-	d, err := time.ParseDuration(v)
-	return "a time such as 30s or 10m", err == nil && d > 0
-}
-
-func isURL(v string) (string, bool) {
-	u, err := url.Parse(v)
-	return "scheme and host, such as https://host/", err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
-}
-
-func isRepository(v string) (string, bool) {
-	owner, name, ok := strings.Cut(v, "/")
-	return "owner/name", ok && owner != "" && name != "" && !strings.Contains(name, "/")
+// RoundTrip implements [http.RoundTripper].
+func (t *restTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	base, err := url.Parse(t.base)
+	if err != nil {
+		return nil, errors.New("GITHUB_API_URL is no URL")
+	}
+	r = r.Clone(r.Context())
+	r.URL.Scheme, r.URL.Host, r.Host = base.Scheme, base.Host, base.Host
+	r.URL.Path = strings.TrimSuffix(base.Path, "/") + r.URL.Path
+	answer, err := t.next.RoundTrip(r)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = errors.Join(fmt.Errorf("list the entries of the cache: %s", answer.Status), answer.Body.Close())
+		answer = nil
+	}
+	return answer, err
 }

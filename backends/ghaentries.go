@@ -210,7 +210,7 @@ func (e *entries) newest(ctx context.Context, key string) (*actionscache.Entry, 
 	if err != nil || number < 1 {
 		return nil, 0, fmt.Errorf("%q does not end with a version's number", entry.Key)
 	}
-	for !e.v2 {
+	for !e.spec.V2 {
 		// Servers of version 1 keep the time in seconds (nektos/act v0.2.89,
 		// pkg/artifactcache), so they may return either of two versions of one second.
 		next, err := e.lookUp(ctx, key+"#"+strconv.Itoa(number+1))

@@ -17,15 +17,16 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
 // gha is the cache of a job on a server, with further attributes.
-func gha(t testing.TB, env map[string]string, attrs string) backends.Gated {
+func gha(t testing.TB, env map[string]string, attrs string) backends.GatewayWritten {
 	t.Helper()
 	getenv := func(name string) string { return env[name] }
-	return backend(t, backends.Options{Getenv: getenv}, "type=gha"+attrs).(backends.Gated)
+	return backend(t, cachespec.Environment{Getenv: getenv}, "type=gha"+attrs).(backends.GatewayWritten)
 }
 
 // ghaWays are the versions of the service, each with a new server.
@@ -75,7 +76,7 @@ func TestGHAStore(t *testing.T) {
 					t.Errorf("layer %d is not %q", i, content)
 				}
 			}
-			if s := verified(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]; outcome(s) != loaded {
+			if s := verified(t.Context(), []backends.Backend{keeper}, plan("b-main"), time.Minute)[0]; outcome(s) != loaded {
 				t.Errorf("state %s, error %v", outcome(s), s.Err)
 			}
 			if _, err := store.Open(t.Context(), digest.FromString("nothing"), 0); !errors.Is(err, backends.ErrAbsent) {
@@ -315,7 +316,7 @@ func TestGHALists(t *testing.T) {
 		t.Helper()
 		server.Requests()
 		keeper := gha(t, env, ",ghtoken=any")
-		if s := verified(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]; outcome(s) != loaded {
+		if s := verified(t.Context(), []backends.Backend{keeper}, plan("b-main"), time.Minute)[0]; outcome(s) != loaded {
 			t.Errorf("state %s, error %v", outcome(s), s.Err)
 		}
 		for _, r := range server.Requests() {
@@ -360,7 +361,7 @@ func TestGHAReadsAtOnce(t *testing.T) {
 	env["ACTIONS_RESULTS_URL"] = "http://" + testkit.Delay(t, strings.TrimPrefix(server.URL, "http://"), roundTrip)
 	server.Requests()
 	began := time.Now()
-	for _, s := range verified(t.Context(), []backends.Keeper{gha(t, env, "")}, p, time.Minute) {
+	for _, s := range verified(t.Context(), []backends.Backend{gha(t, env, "")}, p, time.Minute) {
 		if outcome(s) != loaded {
 			t.Errorf("%s: %v", s.Name, s.Err)
 		}

@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/pkg/labels"
-	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
 	"github.com/moby/buildkit/client"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -23,17 +24,16 @@ import (
 // beside the image, through which the cache is read again. The tag has the image's digest, so
 // it takes no space.
 type Inline struct {
-	tags  Registry // the repository and prefix of the scopes' tags; its options are empty
-	image name.Tag // the pushed image, which is then tagged
+	*cachespec.Inline
+	tags *Registry // the repository and prefix of the scopes' tags
 }
 
-func (i *Inline) String() string { return "inline " + place(i.tags.repo) }
+func newInline(c *cachespec.Inline, keychain authn.Keychain) *Inline {
+	return &Inline{c, newRegistry(&c.Registry, keychain)}
+}
 
-// Strict implements [Backend].
-func (i *Inline) Strict() bool { return i.tags.strict }
-
-// Scopes implements [Keeper].
-func (i *Inline) Scopes() Scopes { return pushedImages{&i.tags} }
+// Scopes implements [Backend].
+func (i *Inline) Scopes() Scopes { return pushedImages{i.tags} }
 
 // Imports implements [Backend]: BuildKit reads inline caches as registry caches
 // (BuildKit v0.33.1, cache/remotecache/import.go).
@@ -44,7 +44,7 @@ func (i *Inline) Exports(p scope.Plan) []client.CacheOptionsEntry {
 	if p.Write == "" {
 		return nil
 	}
-	return []client.CacheOptionsEntry{{Type: "inline", Attrs: map[string]string{}}}
+	return []client.CacheOptionsEntry{{Type: i.Type(), Attrs: map[string]string{}}}
 }
 
 // pushedImages reads the caches inside images.
@@ -81,9 +81,9 @@ func (r pushedImages) Manifest(ctx context.Context, n scope.Name) (Manifest, err
 func (r pushedImages) children(ctx context.Context, index Manifest) ([]Manifest, error) {
 	var out []Manifest
 	for _, d := range index.Layers {
-		desc, err := remote.Get(r.repo.Digest(d.Digest.String()), r.remote(ctx)...)
+		desc, err := remote.Get(r.Repository.Digest(d.Digest.String()), r.remote(ctx)...)
 		if err != nil {
-			return nil, fmt.Errorf("read %s@%s: %w", r.repo, d.Digest, err)
+			return nil, fmt.Errorf("read %s@%s: %w", r.Repository, d.Digest, err)
 		}
 		m, err := ParseManifest(desc.Manifest, string(desc.MediaType))
 		if err != nil {
@@ -186,14 +186,14 @@ func describe(layers []ocispecs.Descriptor, image inlineImage) []ocispecs.Descri
 	return out
 }
 
-// Tag gives the pushed image its scope's tag. digest is the image's or index's.
+// Tag implements [ImageTagged].
 func (i *Inline) Tag(ctx context.Context, n scope.Name, digest string) error {
-	source := i.image.Context().Digest(digest)
+	source := i.Image.Context().Digest(digest)
 	desc, err := remote.Get(source, i.tags.remote(ctx)...)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", source, err)
 	}
-	if i.image.Context().Name() == i.tags.repo.Name() {
+	if i.Image.Context().Name() == i.Repository.Name() {
 		err = remote.Tag(i.tags.tag(n), desc, i.tags.remote(ctx)...)
 	} else {
 		err = i.copy(ctx, n, desc)

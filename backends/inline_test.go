@@ -18,6 +18,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -119,7 +120,7 @@ func TestInline(t *testing.T) {
 	index, bare := newIndex(t, amd64, arm64, attestation), newIndex(t, attestation)
 	index.pushImage(t, repo)
 	bare.pushImage(t, repo)
-	c := backend(t, backends.Options{Images: []string{repo + ":v1"}}, "inline").(*backends.Inline)
+	c := backend(t, cachespec.Environment{Images: []string{repo + ":v1"}}, "inline").(*backends.Inline)
 	for _, test := range []struct {
 		name   string
 		image  cache
@@ -135,7 +136,7 @@ func TestInline(t *testing.T) {
 				t.Fatal(err)
 			}
 			plan := scope.Plan{Read: []scope.Source{{Name: n}}}
-			s := verified(t.Context(), []backends.Keeper{c}, plan, time.Minute)[0]
+			s := verified(t.Context(), []backends.Backend{c}, plan, time.Minute)[0]
 			if outcome(s) != loaded || s.Manifest.Descriptor().Digest != test.image.Descriptor().Digest {
 				t.Fatalf("%s: %v, %s", outcome(s), s.Err, s.Manifest.Descriptor().Digest)
 			}
@@ -209,7 +210,7 @@ func TestInlineLayers(t *testing.T) {
 	repo := testkit.StartRegistry(t).Host + "/o/app"
 	image := newImage(t, true, "base", "app")
 	image.pushImage(t, repo)
-	c := backend(t, backends.Options{Images: []string{repo + ":v1"}}, "inline").(*backends.Inline)
+	c := backend(t, cachespec.Environment{Images: []string{repo + ":v1"}}, "inline").(*backends.Inline)
 	if err := c.Tag(t.Context(), "b-main", image.Descriptor().Digest.String()); err != nil {
 		t.Fatal(err)
 	}
@@ -234,13 +235,13 @@ func TestInlineElsewhere(t *testing.T) {
 	index := newIndex(t, image)
 	image.pushImage(t, host+"/o/app")
 	index.pushImage(t, host+"/o/app")
-	c := backend(t, backends.Options{Images: []string{host + "/o/app:v1"}}, "type=inline,ref="+host+"/o/cache").(*backends.Inline)
+	c := backend(t, cachespec.Environment{Images: []string{host + "/o/app:v1"}}, "type=inline,ref="+host+"/o/cache").(*backends.Inline)
 	for n, image := range map[scope.Name]cache{"b-image": image, "b-index": index} {
 		if err := c.Tag(t.Context(), n, image.Descriptor().Digest.String()); err != nil {
 			t.Fatal(err)
 		}
 		plan := scope.Plan{Read: []scope.Source{{Name: n}}}
-		if s := verified(t.Context(), []backends.Keeper{c}, plan, time.Minute)[0]; outcome(s) != loaded || s.Manifest.Descriptor().Digest != image.Descriptor().Digest {
+		if s := verified(t.Context(), []backends.Backend{c}, plan, time.Minute)[0]; outcome(s) != loaded || s.Manifest.Descriptor().Digest != image.Descriptor().Digest {
 			t.Errorf("%s: %v", outcome(s), s.Err)
 		}
 	}

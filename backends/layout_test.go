@@ -21,6 +21,8 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -180,8 +182,8 @@ const exportsEach = 10
 // exportMany makes several exports at once, each into a scope of its own and into
 // one that all writers share. It also runs in processes of its own.
 func exportMany(ctx context.Context, dir, writer string) error {
-	caches, _ := backends.New(lines("type=local,reset=true,dest="+dir), backends.Options{})
-	store := caches[0].(backends.Gated).Destination()
+	caches, _ := testkit.Resolve(cachespec.Environment{}, "type=local,reset=true,dest="+dir)
+	store := backends.Open(caches, nil)[0].(backends.GatewayWritten).Destination()
 	errs := make([]error, exportsEach)
 	var wg sync.WaitGroup
 	for n := range exportsEach {
@@ -327,8 +329,8 @@ func TestLayoutFaults(t *testing.T) {
 			if err := test.damage(dir, blobPath(dir, c.Descriptor().Digest)); err != nil {
 				t.Fatal(err)
 			}
-			keeper := backend(t, backends.Options{}, "type=local,dest="+dir).(backends.Keeper)
-			s := verified(t.Context(), []backends.Keeper{keeper}, scope.Plan{Read: []scope.Source{{Name: "b-main"}}}, time.Minute)[0]
+			keeper := backend(t, cachespec.Environment{}, "type=local,dest="+dir)
+			s := verified(t.Context(), []backends.Backend{keeper}, scope.Plan{Read: []scope.Source{{Name: "b-main"}}}, time.Minute)[0]
 			if outcome(s) != test.state {
 				t.Errorf("%s: %v", outcome(s), s.Err)
 			}

@@ -1,55 +1,35 @@
 package backends
 
 import (
-	"maps"
-
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/moby/buildkit/client"
 
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
 // Local is a cache in a directory: an OCI layout whose index has one tag for each
-// scope. A daemon of ours reaches it through the gateway, lazily and with every
+// scope. A managed builder reaches it through the gateway, lazily and with every
 // compression; for a remote builder BuildKit's client streams it.
-type Local struct {
-	src, dest string // directories; the same one unless both were given
-	prefix    string // "", or the given tag and a hyphen
-	reset     bool   // after an export, drop blobs that no scope names
-	strict    bool
-	options   map[string]string
-}
+type Local struct{ *cachespec.Local }
 
-func (l *Local) String() string {
-	if l.src == l.dest {
-		return "local " + l.dest
-	}
-	return "local " + l.src + " → " + l.dest
-}
+func newLocal(c *cachespec.Local, _ authn.Keychain) *Local { return &Local{c} }
 
-// Strict implements [Backend].
-func (l *Local) Strict() bool { return l.strict }
+// Scopes implements [Backend].
+func (l *Local) Scopes() Scopes { return &Layout{dir: l.Src, prefix: l.TagPrefix} }
 
-// Dirs are the directories of the cache, which a build context leaves out.
-func (l *Local) Dirs() []string { return []string{l.src, l.dest} }
-
-// Scopes implements [Keeper].
-func (l *Local) Scopes() Scopes { return &Layout{dir: l.src, prefix: l.prefix} }
-
-// Destination implements [Gated].
+// Destination implements [GatewayWritten].
 func (l *Local) Destination() Store {
-	return &Layout{dir: l.dest, prefix: l.prefix, reset: l.reset, writes: true}
+	return &Layout{dir: l.Dest, prefix: l.TagPrefix, reset: l.Reset, writes: true}
 }
 
-// InPlace implements [Gated].
-func (l *Local) InPlace() bool { return l.src == l.dest }
-
-// Options implements [Gated].
-func (l *Local) Options() map[string]string { return maps.Clone(l.options) }
+// InPlace implements [GatewayWritten].
+func (l *Local) InPlace() bool { return l.Src == l.Dest }
 
 // Imports implements [Backend].
 func (l *Local) Imports(p scope.Plan) []client.CacheOptionsEntry {
-	return importEach(p, "local", func(n scope.Name) map[string]string {
-		return map[string]string{"src": l.src, "tag": l.prefix + string(n)}
+	return importEach(p, l.Type(), func(n scope.Name) map[string]string {
+		return map[string]string{"src": l.Src, "tag": l.TagPrefix + string(n)}
 	})
 }
 
@@ -58,10 +38,10 @@ func (l *Local) Exports(p scope.Plan) []client.CacheOptionsEntry {
 	if p.Write == "" {
 		return nil
 	}
-	attrs := maps.Clone(l.options)
-	attrs["dest"], attrs["tag"] = l.dest, l.prefix+string(p.Write)
-	if l.reset {
+	attrs := l.Options()
+	attrs["dest"], attrs["tag"] = l.Dest, l.TagPrefix+string(p.Write)
+	if l.Reset {
 		attrs["reset"] = "true"
 	}
-	return []client.CacheOptionsEntry{{Type: "local", Attrs: attrs}}
+	return []client.CacheOptionsEntry{{Type: l.Type(), Attrs: attrs}}
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -28,7 +29,7 @@ func plan(n scope.Name) scope.Plan { return scope.Plan{Write: n, Read: []scope.S
 // objects is the place that a cache in a store of objects is written to.
 func objects(t testing.TB, line string) backends.Store {
 	t.Helper()
-	return backend(t, backends.Options{}, line).(backends.Gated).Destination()
+	return backend(t, cachespec.Environment{}, line).(backends.GatewayWritten).Destination()
 }
 
 // onEachServer runs a test on a new server for each store of objects.
@@ -55,7 +56,7 @@ func objectsStore(t *testing.T, server testkit.ObjectServer) {
 	if err := store.PutManifest(t.Context(), "b-main", m); err != nil {
 		t.Fatal(err)
 	}
-	got, err := backend(t, backends.Options{}, line).(backends.Keeper).Scopes().Manifest(t.Context(), "b-main")
+	got, err := backend(t, cachespec.Environment{}, line).Scopes().Manifest(t.Context(), "b-main")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func objectsStore(t *testing.T, server testkit.ObjectServer) {
 			t.Errorf("layer %d is not %q", i, content)
 		}
 	}
-	sources := verified(t.Context(), []backends.Keeper{backend(t, backends.Options{}, line).(backends.Keeper)}, plan("b-main"), time.Minute)
+	sources := verified(t.Context(), []backends.Backend{backend(t, cachespec.Environment{}, line)}, plan("b-main"), time.Minute)
 	if s := sources[0]; outcome(s) != loaded || !bytes.Equal(s.Config, got.Inline) {
 		t.Errorf("state %s, error %v", outcome(s), s.Err)
 	}
@@ -268,9 +269,9 @@ func objectsIsolation(t *testing.T, server testkit.ObjectServer) {
 func TestObjectsDamaged(t *testing.T) { onEachServer(t, objectsDamaged) }
 
 func objectsDamaged(t *testing.T, server testkit.ObjectServer) {
-	keeper := backend(t, backends.Options{}, server.Line("")).(backends.Keeper)
+	keeper := backend(t, cachespec.Environment{}, server.Line(""))
 	state := func() backends.Reading {
-		return verified(t.Context(), []backends.Keeper{keeper}, plan("b-main"), time.Minute)[0]
+		return verified(t.Context(), []backends.Backend{keeper}, plan("b-main"), time.Minute)[0]
 	}
 	store, c := objects(t, server.Line("")), newCache(t, imageManifest, "one", "two")
 	c.put(t, store)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -32,9 +33,9 @@ func objectsReadAtOnce(t *testing.T, server testkit.ObjectServer) {
 	}
 	const roundTrip = 200 * time.Millisecond
 	far := testkit.Delay(t, server.Address(), roundTrip)
-	keeper := backend(t, backends.Options{}, server.At(far)).(backends.Keeper)
+	keeper := backend(t, cachespec.Environment{}, server.At(far))
 	began := time.Now()
-	for _, s := range verified(t.Context(), []backends.Keeper{keeper}, p, time.Minute) {
+	for _, s := range verified(t.Context(), []backends.Backend{keeper}, p, time.Minute) {
 		if outcome(s) != loaded {
 			t.Errorf("%s: %v", s.Name, s.Err)
 		}
@@ -55,8 +56,8 @@ func objectsSilent(t *testing.T, server testkit.ObjectServer) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	keeper := backend(t, backends.Options{}, server.At(l.Addr().String())).(backends.Keeper)
-	s := verified(t.Context(), []backends.Keeper{keeper}, plan("b-main"), 50*time.Millisecond)[0]
+	keeper := backend(t, cachespec.Environment{}, server.At(l.Addr().String()))
+	s := verified(t.Context(), []backends.Backend{keeper}, plan("b-main"), 50*time.Millisecond)[0]
 	if outcome(s) != failed || !strings.Contains(s.Err.Error(), "no answer within 50ms") {
 		t.Errorf("state %s, error %v", outcome(s), s.Err)
 	}

@@ -17,7 +17,7 @@ import (
 // Reading is what was found when the scope of one cache was read.
 type Reading struct {
 	scope.Source
-	From     Keeper   // the cache
+	From     Backend  // the cache
 	Manifest Manifest // the zero value when Err is not nil
 	Config   []byte   // the cache config as JSON (BuildKit's cache/remotecache/v1/types); nil when Err is not nil
 	Err      error    // why there is no manifest and config; an [ErrAbsent] when there is certainly no cache
@@ -38,7 +38,7 @@ func (r Reading) Verify() error {
 // timeout altogether, and returns the readings nearest scope first, caches in their order.
 // It returns when the manifests and configs are read. The checks of the blobs go on until
 // they are done, ctx ends or the time is over; [Reading.Verify] waits for them.
-func Read(ctx context.Context, caches []Keeper, plan scope.Plan, timeout time.Duration) []Reading {
+func Read(ctx context.Context, caches []Backend, plan scope.Plan, timeout time.Duration) []Reading {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s (probe-timeout)", timeout))
 	var readings []Reading
 	for _, s := range plan.Read {

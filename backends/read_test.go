@@ -88,7 +88,7 @@ func TestReadOrder(t *testing.T) {
 	c := newCache(t, imageManifest, "one")
 	plan := scope.Plan{Read: []scope.Source{{Name: "b-feature", Why: "own branch"}, readMain.Read[0]}}
 	var got strings.Builder
-	for _, s := range verified(t.Context(), []backends.Keeper{keeper{name: "near", scopes: shelved(c)}, keeper{name: "far", scopes: shelf{}}}, plan, time.Minute) {
+	for _, s := range verified(t.Context(), []backends.Backend{keeper{name: "near", scopes: shelved(c)}, keeper{name: "far", scopes: shelf{}}}, plan, time.Minute) {
 		fmt.Fprintf(&got, "%s %s (%s): %s %v, %d layers, %d bytes\n", s.From, s.Name, s.Why, outcome(s), errors.Is(s.Err, backends.ErrAbsent), len(s.Manifest.Layers), len(s.Config))
 	}
 	want := fmt.Sprintf(`near b-feature (own branch): absent true, 0 layers, 0 bytes
@@ -104,7 +104,7 @@ far b-main (default branch): absent true, 0 layers, 0 bytes
 func TestReadTimeout(t *testing.T) {
 	t.Parallel()
 	c := newCache(t, imageManifest, "one")
-	caches := []backends.Keeper{
+	caches := []backends.Backend{
 		keeper{name: "silent", scopes: silent{}},
 		keeper{name: "good", scopes: shelved(c)},
 		keeper{name: "mute", scopes: mute{shelved(c)}},
@@ -125,7 +125,7 @@ func TestReadCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("stopped by the user")
 	cancel(cause)
-	s := verified(ctx, []backends.Keeper{keeper{scopes: silent{}}}, readMain, time.Minute)[0]
+	s := verified(ctx, []backends.Backend{keeper{scopes: silent{}}}, readMain, time.Minute)[0]
 	if outcome(s) != failed || !errors.Is(s.Err, cause) {
 		t.Errorf("%s: %v", outcome(s), s.Err)
 	}
@@ -152,7 +152,7 @@ func TestReadFaults(t *testing.T) {
 			t.Parallel()
 			c := newCache(t, imageManifest, "one", "two")
 			test.damage(&c)
-			s := verified(t.Context(), []backends.Keeper{keeper{scopes: shelved(c)}}, readMain, time.Minute)[0]
+			s := verified(t.Context(), []backends.Backend{keeper{scopes: shelved(c)}}, readMain, time.Minute)[0]
 			if outcome(s) != failed || s.Err == nil || errors.Is(s.Err, backends.ErrAbsent) || !strings.Contains(s.Err.Error(), test.want) {
 				t.Errorf("%s: %v", outcome(s), s.Err)
 			}
@@ -165,7 +165,7 @@ func TestReadLargeConfig(t *testing.T) {
 	t.Parallel()
 	c := newCache(t, imageManifest, "one")
 	c.Config = c.add(cacheconfig.CacheConfigMediaTypeV0, bytes.Repeat([]byte(" "), 1<<20))
-	s := verified(t.Context(), []backends.Keeper{keeper{scopes: shelved(c)}}, readMain, time.Minute)[0]
+	s := verified(t.Context(), []backends.Backend{keeper{scopes: shelved(c)}}, readMain, time.Minute)[0]
 	if outcome(s) != loaded || len(s.Config) != 1<<20 {
 		t.Errorf("%s: %v, config of %d bytes", outcome(s), s.Err, len(s.Config))
 	}

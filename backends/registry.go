@@ -9,10 +9,8 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 
-	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -22,6 +20,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -29,40 +28,20 @@ import (
 // repository. BuildKit speaks to it directly, since layers that the image and the
 // cache share then mount across repositories instead of moving.
 type Registry struct {
-	repo     name.Repository
-	prefix   string // "cache-", or the given ref's own tag and a hyphen
-	insecure bool   // plain HTTP, or a certificate that nobody vouches for
-	strict   bool
-	options  map[string]string // mode, compression, media types
+	*cachespec.Registry
 	keychain authn.Keychain
 }
 
-// defaultPrefix keeps the tags of caches apart from those of images in one repository.
-const defaultPrefix = "cache-"
-
-// maxPrefix is what a registry tag of 128 characters leaves beside a scope name of 110.
-const maxPrefix = 17
-
-func (r *Registry) String() string { return "registry " + place(r.repo) }
-
-// place is a repository as people know it: go-containerregistry calls Docker Hub by
-// the name of its old index.
-func place(repo name.Repository) string {
-	if repo.RegistryStr() == name.DefaultRegistry {
-		return "docker.io/" + repo.RepositoryStr()
-	}
-	return repo.Name()
+func newRegistry(c *cachespec.Registry, keychain authn.Keychain) *Registry {
+	return &Registry{c, keychain}
 }
 
-// Strict implements [Backend].
-func (r *Registry) Strict() bool { return r.strict }
-
-// Scopes implements [Keeper].
+// Scopes implements [Backend].
 func (r *Registry) Scopes() Scopes { return r }
 
 // Imports implements [Backend].
 func (r *Registry) Imports(p scope.Plan) []client.CacheOptionsEntry {
-	return importEach(p, "registry", r.attrs)
+	return importEach(p, r.Type(), r.attrs)
 }
 
 // Exports implements [Backend].
@@ -71,23 +50,23 @@ func (r *Registry) Exports(p scope.Plan) []client.CacheOptionsEntry {
 		return nil
 	}
 	attrs := r.attrs(p.Write)
-	maps.Copy(attrs, r.options)
-	return []client.CacheOptionsEntry{{Type: "registry", Attrs: attrs}}
+	maps.Copy(attrs, r.Options())
+	return []client.CacheOptionsEntry{{Type: r.Type(), Attrs: attrs}}
 }
 
 func (r *Registry) attrs(n scope.Name) map[string]string {
 	attrs := map[string]string{"ref": r.tag(n).Name()}
-	if r.insecure {
+	if r.Insecure {
 		attrs["registry.insecure"] = "true"
 	}
 	return attrs
 }
 
-func (r *Registry) tag(n scope.Name) name.Tag { return r.repo.Tag(r.prefix + string(n)) }
+func (r *Registry) tag(n scope.Name) name.Tag { return r.Repository.Tag(r.TagPrefix + string(n)) }
 
 func (r *Registry) remote(ctx context.Context) []remote.Option {
 	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(r.keychain)}
-	if r.insecure {
+	if r.Insecure {
 		options = append(options, remote.WithTransport(InsecureTransport))
 	}
 	return options
@@ -153,7 +132,7 @@ const statParallel = 16
 func (r *Registry) Stat(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
 	puller, err := remote.NewPuller(r.remote(ctx)...)
 	if err != nil {
-		return nil, fmt.Errorf("stat blobs of %s: %w", r.repo, err)
+		return nil, fmt.Errorf("stat blobs of %s: %w", r.Repository, err)
 	}
 	var mu sync.Mutex
 	sizes := map[digest.Digest]int64{}
@@ -166,7 +145,7 @@ func (r *Registry) Stat(ctx context.Context, digests []digest.Digest) (map[diges
 				return nil
 			}
 			if err != nil {
-				return fmt.Errorf("stat %s@%s: %w", r.repo, d, err)
+				return fmt.Errorf("stat %s@%s: %w", r.Repository, d, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -179,26 +158,26 @@ func (r *Registry) Stat(ctx context.Context, digests []digest.Digest) (map[diges
 
 // Open implements [Scopes].
 func (r *Registry) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
-	layer, err := remote.Layer(r.repo.Digest(d.String()), r.remote(ctx)...)
+	layer, err := remote.Layer(r.Repository.Digest(d.String()), r.remote(ctx)...)
 	if err != nil {
-		return nil, fmt.Errorf("open %s@%s: %w", r.repo, d, err)
+		return nil, fmt.Errorf("open %s@%s: %w", r.Repository, d, err)
 	}
 	blob, err := layer.Compressed()
 	if isBlobAbsent(err) {
 		err = ErrAbsent
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s@%s: %w", r.repo, d, err)
+		return nil, fmt.Errorf("open %s@%s: %w", r.Repository, d, err)
 	}
 	// An offset is asked for only after a transfer broke off.
 	if _, err := io.CopyN(io.Discard, blob, offset); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s@%s at %d: %w", r.repo, d, offset, err), blob.Close())
+		return nil, errors.Join(fmt.Errorf("open %s@%s at %d: %w", r.Repository, d, offset, err), blob.Close())
 	}
 	return blob, nil
 }
 
 func (r *Registry) blobSize(ctx context.Context, puller *remote.Puller, d digest.Digest) (int64, error) {
-	layer, err := puller.Layer(ctx, r.repo.Digest(d.String()))
+	layer, err := puller.Layer(ctx, r.Repository.Digest(d.String()))
 	if err != nil {
 		return 0, err
 	}
@@ -208,46 +187,4 @@ func (r *Registry) blobSize(ctx context.Context, puller *remote.Puller, d digest
 func isBlobAbsent(err error) bool {
 	var te *transport.Error
 	return errors.As(err, &te) && te.StatusCode == http.StatusNotFound
-}
-
-// parseRepo splits `host/repo[:tag]` into the repository and the prefix of the
-// scopes' tags. It follows the reference grammar of distribution, as BuildKit does.
-func parseRepo(p *problems, ref string, insecure bool) (name.Repository, string) {
-	// Before an @ may stand a password, so neither of these is shown.
-	if strings.Contains(ref, "://") {
-		p.add("leave out the scheme: ref=ghcr.io/owner/app", "ref is a URL")
-		return name.Repository{}, ""
-	}
-	if strings.Contains(ref, "@") {
-		p.add("leave the digest out: a cache is written under a tag for each branch", "ref has a digest")
-		return name.Repository{}, ""
-	}
-	var opts []name.Option
-	if insecure {
-		opts = append(opts, name.Insecure)
-	}
-	tag, err := name.NewTag(ref, opts...)
-	if _, grammar := reference.ParseNormalizedNamed(ref); err != nil || grammar != nil {
-		hint := "write it as host/repository, like ghcr.io/owner/app"
-		if lower := strings.ToLower(ref); lower != ref {
-			hint = fmt.Sprintf("repositories are lower-case: ref=%s", lower)
-		}
-		p.add(hint, "ref=%s is not a repository", ref)
-		return name.Repository{}, ""
-	}
-	prefix := defaultPrefix
-	if own := ownTag(ref); own != "" {
-		prefix = own + "-"
-	}
-	if len(prefix) > maxPrefix {
-		p.add(fmt.Sprintf("give one of at most %d characters: the branch's name follows it", maxPrefix-1), "tag %q is too long", ownTag(ref))
-	}
-	return tag.Repository, prefix
-}
-
-// ownTag is the tag that stands in ref, "" for none.
-func ownTag(ref string) string {
-	last := ref[strings.LastIndex(ref, "/")+1:]
-	_, tag, _ := strings.Cut(last, ":")
-	return tag
 }

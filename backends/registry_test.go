@@ -21,13 +21,18 @@ import (
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
 // registryAt is where a registry cache is read from and annotated.
-func registryAt(t testing.TB, o backends.Options, ref, more string) backends.Scopes {
+func registryAt(t testing.TB, keychain authn.Keychain, ref, more string) backends.Scopes {
 	t.Helper()
-	return backend(t, o, "type=registry,ref="+ref+more).(backends.Keeper).Scopes()
+	caches, problems := testkit.Resolve(cachespec.Environment{}, "type=registry,ref="+ref+more)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return backends.Open(caches, keychain)[0].Scopes()
 }
 
 // push writes the blobs into a repository, as BuildKit does before its manifest.
@@ -50,7 +55,7 @@ func TestRegistry(t *testing.T) {
 	for i, form := range []string{imageManifest, imageIndex, dockerList} {
 		t.Run(form, func(t *testing.T) {
 			repo := fmt.Sprintf("%s/o/app%d", server.Host, i)
-			r, c := registryAt(t, backends.Options{}, repo, ""), newCache(t, form, "one", "two")
+			r, c := registryAt(t, nil, repo, ""), newCache(t, form, "one", "two")
 			c.push(t, repo)
 			annotated, err := c.WithRecord(record)
 			if err != nil {
@@ -84,7 +89,7 @@ func TestRegistry(t *testing.T) {
 			}
 		})
 	}
-	if _, err := registryAt(t, backends.Options{}, server.Host+"/o/nobody", "").Manifest(t.Context(), "b-main"); !errors.Is(err, backends.ErrAbsent) {
+	if _, err := registryAt(t, nil, server.Host+"/o/nobody", "").Manifest(t.Context(), "b-main"); !errors.Is(err, backends.ErrAbsent) {
 		t.Errorf("an absent repository: %v", err)
 	}
 }
@@ -120,7 +125,7 @@ func TestRegistryAbsentOrFailed(t *testing.T) {
 				fmt.Fprint(w, test.body)
 			}))
 			t.Cleanup(server.Close)
-			_, err := registryAt(t, backends.Options{}, host(server)+"/o/app", "").Manifest(t.Context(), "b-main")
+			_, err := registryAt(t, nil, host(server)+"/o/app", "").Manifest(t.Context(), "b-main")
 			if err == nil || errors.Is(err, backends.ErrAbsent) != test.absent {
 				t.Errorf("error %v", err)
 			}
@@ -135,12 +140,12 @@ func TestNoRegistry(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	for _, server := range []*httptest.Server{web, closed} {
-		r := registryAt(t, backends.Options{}, host(server)+"/o/app", "")
+		r := registryAt(t, nil, host(server)+"/o/app", "")
 		if _, err := r.Manifest(t.Context(), "b-main"); err == nil || errors.Is(err, backends.ErrAbsent) {
 			t.Errorf("error %v", err)
 		}
 	}
-	down := registryAt(t, backends.Options{}, host(closed)+"/o/app", "")
+	down := registryAt(t, nil, host(closed)+"/o/app", "")
 	if sizes, err := down.Stat(t.Context(), []digest.Digest{digest.FromString("one")}); err == nil {
 		t.Errorf("sizes %v", sizes)
 	}
@@ -193,7 +198,7 @@ func TestRegistryCredentials(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := registryAt(t, backends.Options{Keychain: test.keychain}, host(server)+"/o/app", ",registry.insecure=false")
+			r := registryAt(t, test.keychain, host(server)+"/o/app", ",registry.insecure=false")
 			err := r.PutManifest(t.Context(), "b-main", c.Manifest)
 			if (err == nil) != test.ok {
 				t.Errorf("write: %v", err)
@@ -217,17 +222,17 @@ func TestRegistryInsecure(t *testing.T) {
 	t.Cleanup(server.Close)
 	c := newCache(t, imageManifest, "one")
 	c.push(t, registry.Host+"/o/app")
-	if err := registryAt(t, backends.Options{}, registry.Host+"/o/app", "").PutManifest(t.Context(), "b-main", c.Manifest); err != nil {
+	if err := registryAt(t, nil, registry.Host+"/o/app", "").PutManifest(t.Context(), "b-main", c.Manifest); err != nil {
 		t.Fatal(err)
 	}
-	insecure := registryAt(t, backends.Options{}, host(server)+"/o/app", ",registry.insecure=true")
+	insecure := registryAt(t, nil, host(server)+"/o/app", ",registry.insecure=true")
 	if _, err := insecure.Manifest(t.Context(), "b-main"); err != nil {
 		t.Errorf("insecure: %v", err)
 	}
 	if got := read(t, insecure, digest.FromString("one"), 1); got != "ne" {
 		t.Errorf("insecure: read %q", got)
 	}
-	secure := registryAt(t, backends.Options{}, host(server)+"/o/app", "")
+	secure := registryAt(t, nil, host(server)+"/o/app", "")
 	if _, err := secure.Manifest(t.Context(), "b-main"); err == nil || errors.Is(err, backends.ErrAbsent) {
 		t.Errorf("a certificate that nobody vouches for: %v", err)
 	}

@@ -1,12 +1,13 @@
 package backends
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"maps"
+	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,11 +16,15 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
+	"github.com/google/go-containerregistry/pkg/authn"
 
-	"github.com/warmlayer/warmlayer/internal/syntax"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 )
 
 // S3 is a cache in a bucket, in the objects that BuildKit keeps there (v0.33.1,
@@ -27,134 +32,24 @@ import (
 // with an annotated cache config. The scope N has the name N, or <name>-N.
 type S3 struct {
 	objectCache
-	bucket, region             string
-	prefix                     string // "" or with a slash at its end
-	endpoint                   string // "" for Amazon's
-	pathStyle, noAcceptEncoded bool
-	touchRefresh               time.Duration // age from which an object that is used is copied onto itself
-	slots                      chan struct{} // a slot for each concurrent upload request
-	retryMode                  aws.RetryMode // "": the SDK's default
-	retries                    int           // attempts for each request; 0: the SDK's default
+	spec  *cachespec.S3
+	slots chan struct{} // a slot for each concurrent upload request
 
 	client func() (*s3.Client, error) // made on first use
 }
 
-// s3Attrs are those of BuildKit's s3 cache, beside the ones of every export.
-var s3Attrs = []attr{
-	{"bucket", notEmpty}, {"region", notEmpty},
-	{"prefix", anything}, {"blobs_prefix", anything}, {"manifests_prefix", anything}, {"name", isObjectName},
-	{"endpoint_url", notEmpty}, {"use_path_style", isBool}, {"disable_accept_encoding", isBool},
-	{"touch_refresh", isAge}, {"upload_parallelism", isCount},
-	{"retry_mode", oneOf("standard", "adaptive")}, {"retry_max_attempts", isCount},
-	{"access_key_id", notEmpty}, {"secret_access_key", notEmpty}, {"session_token", notEmpty},
-}
-
-func newS3(p *problems, attrs map[string]string, o Options) Backend {
+func newS3(spec *cachespec.S3, _ authn.Keychain) *S3 {
 	c := &S3{
-		objectCache: objectCache{
-			kind: "s3", credentials: keyPair(p, attrs),
-			strict: syntax.IsFalse(attrs["ignore-error"]), options: exportOptions(p, attrs, o.Attrs),
-		},
-		bucket: pick("bucket", attrs), region: pick("region", attrs), prefix: folder(attrs["prefix"]),
-		endpoint: attrs["endpoint_url"], pathStyle: syntax.IsTrue(attrs["use_path_style"]),
-		noAcceptEncoded: syntax.IsTrue(attrs["disable_accept_encoding"]),
-		touchRefresh:    24 * time.Hour, slots: make(chan struct{}, 4*partsAtOnce), retryMode: aws.RetryMode(attrs["retry_mode"]),
+		objectCache: objectCache{Config: spec, name: spec.Name, place: spec.Place(), credentials: spec.KeyPair()},
+		spec:        spec, slots: make(chan struct{}, spec.UploadParallelism*partsAtOnce),
 	}
-	if c.bucket == "" {
-		c.bucket = o.Getenv("AWS_BUCKET") // as BuildKit does
-	}
-	if c.region == "" {
-		c.region = o.Getenv("AWS_REGION")
-	}
-	if v := attrs["name"]; v != "" {
-		c.name = v + "-"
-	}
-	if age, err := time.ParseDuration(attrs["touch_refresh"]); err == nil {
-		c.touchRefresh = age
-	}
-	if n, err := strconv.Atoi(attrs["upload_parallelism"]); err == nil && n > 0 {
-		c.slots = make(chan struct{}, n*partsAtOnce)
-	}
-	c.retries, _ = strconv.Atoi(attrs["retry_max_attempts"]) // 0 when it is not given
-	c.checkPlace(p, attrs)
-	c.nativeOnly(p, attrs, o)
-	c.given = c.entry(attrs)
 	c.client = sync.OnceValues(c.newClient)
-	c.source, c.destination = c.objects(attrs, false), c.objects(attrs, true)
+	c.source, c.destination = c.objects(false), c.objects(true)
 	return c
 }
 
-// objects is the bucket as a store. Prefixes get a final slash; BuildKit, which only
-// concatenates, leaves it to the user.
-func (c *S3) objects(attrs map[string]string, writes bool) *objects {
-	blobs, manifests := "blobs/", "manifests/"
-	if v, ok := attrs["blobs_prefix"]; ok {
-		blobs = folder(v)
-	}
-	if v, ok := attrs["manifests_prefix"]; ok {
-		manifests = folder(v)
-	}
-	return &objects{
-		service: &bucket{c, writes},
-		blobs:   c.prefix + blobs, manifests: c.prefix + manifests + c.name,
-	}
-}
-
-func (c *S3) checkPlace(p *problems, attrs map[string]string) {
-	if _, given := attrs["bucket"]; c.bucket == "" && !given {
-		p.add("say where: type=s3,bucket=my-cache,region=eu-central-1, or set AWS_BUCKET", "bucket is missing")
-	}
-	if _, given := attrs["region"]; c.region == "" && !given {
-		p.add("say which: region=eu-central-1, or set AWS_REGION; a server other than Amazon's mostly takes any", "region is missing")
-	}
-	// The value may contain a password, so it is not shown.
-	u, err := url.Parse(c.endpoint)
-	if c.endpoint != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
-		p.add("give scheme and host: endpoint_url=https://s3.example.com", "endpoint_url is no URL of a server")
-	} else if err == nil && u.User != nil {
-		p.add("use access_key_id and secret_access_key", "endpoint_url has a user name in it")
-	}
-	if c.pathStyle && c.endpoint == "" {
-		p.add("add endpoint_url, or leave it out", "use_path_style=true does nothing without endpoint_url")
-	}
-}
-
-// keyPair are the credentials in a line. BuildKit silently ignores half a pair.
-func keyPair(p *problems, attrs map[string]string) map[string]string {
-	given := map[string]string{}
-	for _, name := range []string{"access_key_id", "secret_access_key", "session_token"} {
-		if v := attrs[name]; v != "" {
-			given[name] = v
-		}
-	}
-	for _, name := range []string{"access_key_id", "secret_access_key"} {
-		if len(given) > 0 && given[name] == "" {
-			p.add("give access_key_id and secret_access_key, or neither: then the environment, the profile or the machine's role is used", "%s is missing", name)
-		}
-	}
-	return given
-}
-
-// entry holds the attributes of native entries: those of the line, the ones taken from this
-// machine's environment, and prefixes with their slash.
-func (c *S3) entry(attrs map[string]string) map[string]string {
-	entry := map[string]string{"bucket": c.bucket, "region": c.region, "prefix": c.prefix}
-	for _, a := range s3Attrs {
-		if v := attrs[a.name]; v != "" && entry[a.name] == "" && a.name != "name" && c.credentials[a.name] == "" {
-			entry[a.name] = v
-		}
-	}
-	for _, name := range []string{"blobs_prefix", "manifests_prefix"} {
-		if v, ok := attrs[name]; ok {
-			entry[name] = folder(v)
-		}
-	}
-	maps.DeleteFunc(entry, func(name, v string) bool { return name == "prefix" && v == "" })
-	return entry
-}
-
-func (c *S3) String() string {
-	return "s3 " + c.bucket + strings.TrimSuffix("/"+c.prefix, "/")
+func (c *S3) objects(writes bool) *objects {
+	return &objects{service: &bucket{c, writes}, blobs: c.spec.Blobs(), manifests: c.spec.Manifests()}
 }
 
 // newClient follows BuildKit's newS3Client (v0.33.1, cache/remotecache/s3/s3.go), so that one
@@ -165,7 +60,7 @@ func (c *S3) newClient() (*s3.Client, error) {
 		t.MaxIdleConnsPerHost = statObjects // keeps a batch's connections for the next one
 	})
 	cfg, err := config.LoadDefaultConfig(context.Background(),
-		config.WithRegion(c.region),
+		config.WithRegion(c.spec.Region),
 		config.WithHTTPClient(transport),
 		config.WithLogger(logging.Nop{}), // failures are returned as errors
 		// warmlayer checks digests itself; servers other than Amazon's do not know all checksums.
@@ -184,19 +79,19 @@ func (c *S3) newClient() (*s3.Client, error) {
 		}
 	}
 	return s3.NewFromConfig(cfg, func(o *s3.Options) {
-		if id := c.credentials["access_key_id"]; id != "" {
-			o.Credentials = credentials.NewStaticCredentialsProvider(id, c.credentials["secret_access_key"], c.credentials["session_token"])
+		if id := c.spec.AccessKeyID; id != "" {
+			o.Credentials = credentials.NewStaticCredentialsProvider(id, c.spec.SecretAccessKey, c.spec.SessionToken)
 		}
-		if c.endpoint != "" {
-			o.BaseEndpoint, o.UsePathStyle = &c.endpoint, c.pathStyle
+		if c.spec.EndpointURL != "" {
+			o.BaseEndpoint, o.UsePathStyle = &c.spec.EndpointURL, c.spec.UsePathStyle
 		}
-		if c.retryMode != "" {
-			o.RetryMode = c.retryMode
+		if c.spec.RetryMode != "" {
+			o.RetryMode = aws.RetryMode(c.spec.RetryMode)
 		}
-		if c.retries > 0 {
-			o.RetryMaxAttempts = c.retries
+		if c.spec.RetryMaxAttempts > 0 {
+			o.RetryMaxAttempts = c.spec.RetryMaxAttempts
 		}
-		if c.noAcceptEncoded {
+		if c.spec.DisableAcceptEncoding {
 			o.APIOptions = append(o.APIOptions, unsignedEncoding)
 		}
 	}), nil
@@ -208,3 +103,171 @@ func unsignedEncoding(stack *middleware.Stack) error {
 	_, _ = stack.Finalize.Remove("DisableAcceptEncodingGzip") // absent from some operations
 	return nil
 }
+
+// bucket is the objects of an S3 cache.
+type bucket struct {
+	*S3
+	writes bool // blobs that are looked up and older than touchRefresh are touched
+}
+
+// maxCopy is the largest object in bytes that S3 copies in one request.
+const maxCopy = 5 << 30
+
+func (b *bucket) at(key string) string { return "s3://" + b.spec.Bucket + "/" + key }
+
+// s3Error gives the service's answer without the SDK's text, or [ErrAbsent].
+func s3Error(err error) error {
+	if noSuchKey(err) {
+		return ErrAbsent
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return &serviceError{api, err}
+	}
+	return err
+}
+
+// serviceError is an answer of S3, in the form "AccessDenied: Access Denied".
+type serviceError struct {
+	api smithy.APIError
+	err error
+}
+
+func (e *serviceError) Error() string {
+	code, message := e.api.ErrorCode(), e.api.ErrorMessage()
+	text := code
+	if message != "" && message != code {
+		text += ": " + message
+	}
+	if code == "AccessDenied" || code == "Forbidden" {
+		text += " (S3 gives this answer for missing objects too when the credentials may not list the bucket)"
+	}
+	return text
+}
+
+func (e *serviceError) Unwrap() error { return e.err }
+
+// noSuchKey reports whether the key is missing and the bucket exists. The answer to a HEAD
+// does not say which of the two is missing (Amazon S3 API, HeadObject). HEAD requests are
+// made only for blobs of a bucket that has answered, or that is about to be written.
+func noSuchKey(err error) bool {
+	var key *types.NoSuchKey
+	var head *types.NotFound
+	return errors.As(err, &key) || errors.As(err, &head)
+}
+
+func (b *bucket) get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
+	client, err := b.client()
+	if err != nil {
+		return nil, nil, err
+	}
+	input := &s3.GetObjectInput{Bucket: &b.spec.Bucket, Key: &key}
+	if offset > 0 {
+		input.Range = aws.String(fmt.Sprintf("bytes=%d-", offset))
+	}
+	object, err := client.GetObject(ctx, input)
+	if err != nil {
+		return nil, nil, s3Error(err)
+	}
+	return object.Body, object.Metadata, nil
+}
+
+// head is the size of a blob. Where caches are written it touches an old blob, as BuildKit
+// does, so that the blob does not expire. A blob that cannot be touched counts as absent, so
+// that it is sent again.
+func (b *bucket) head(ctx context.Context, key string) (int64, error) {
+	client, err := b.client()
+	if err != nil {
+		return 0, err
+	}
+	head, err := client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.spec.Bucket, Key: &key})
+	if err != nil {
+		return 0, s3Error(err)
+	}
+	if b.writes && time.Since(aws.ToTime(head.LastModified)) > b.spec.TouchRefresh && b.touch(ctx, client, key, head) != nil {
+		return 0, ErrAbsent
+	}
+	return aws.ToInt64(head.ContentLength), nil
+}
+
+var errTooLarge = errors.New("too large to be copied in one request")
+
+// touch copies an object onto itself. S3 requires that such a copy changes something; this
+// metadata is what BuildKit changes.
+func (b *bucket) touch(ctx context.Context, client *s3.Client, key string, head *s3.HeadObjectOutput) error {
+	if aws.ToInt64(head.ContentLength) > maxCopy {
+		return errTooLarge
+	}
+	source := strings.NewReplacer("+", "%20", "%2F", "/").Replace(url.QueryEscape(b.spec.Bucket + "/" + key))
+	_, err := client.CopyObject(ctx, &s3.CopyObjectInput{
+		Bucket: &b.spec.Bucket, Key: &key, CopySource: &source,
+		Metadata:          map[string]string{"updated-at": time.Now().UTC().Format(time.RFC3339)},
+		MetadataDirective: types.MetadataDirectiveReplace,
+	})
+	return err
+}
+
+// put implements service.
+func (b *bucket) put(ctx context.Context, key string, content []byte, metadata map[string]string) error {
+	client, err := b.client()
+	if err != nil {
+		return err
+	}
+	_, err = throttled{client, b.slots}.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &b.spec.Bucket, Key: &key, Body: bytes.NewReader(content), Metadata: metadata,
+	})
+	return s3Error(err)
+}
+
+// upload implements service, in parts.
+func (b *bucket) upload(ctx context.Context, key string, body io.Reader, size int64) error {
+	client, err := b.client()
+	if err != nil {
+		return err
+	}
+	uploads := transfermanager.New(throttled{client, b.slots}, func(o *transfermanager.Options) {
+		o.PartSizeBytes, o.MultipartUploadThreshold = partSize, partSize
+		o.Concurrency = partsAtOnce
+		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+		o.FailTimeout = 5 * time.Second // for deleting the parts of a cancelled upload
+	})
+	_, err = uploads.UploadObject(ctx, &transfermanager.UploadObjectInput{
+		Bucket: &b.spec.Bucket, Key: &key, Body: body, ContentLength: &size,
+	})
+	return s3Error(err)
+}
+
+// throttled is a client with at most as many concurrent upload requests as slots. A slot is
+// held for one request, not for a whole blob: otherwise two stores that take the same blobs
+// could wait for each other.
+type throttled struct {
+	*s3.Client
+	slots chan struct{}
+}
+
+func (t throttled) PutObject(ctx context.Context, in *s3.PutObjectInput, o ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+	if err := t.wait(ctx); err != nil {
+		return nil, err
+	}
+	defer t.done()
+	return t.Client.PutObject(ctx, in, o...)
+}
+
+func (t throttled) UploadPart(ctx context.Context, in *s3.UploadPartInput, o ...func(*s3.Options)) (*s3.UploadPartOutput, error) {
+	if err := t.wait(ctx); err != nil {
+		return nil, err
+	}
+	defer t.done()
+	return t.Client.UploadPart(ctx, in, o...)
+}
+
+func (t throttled) wait(ctx context.Context) error {
+	select {
+	case t.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t throttled) done() { <-t.slots }

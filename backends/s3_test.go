@@ -3,94 +3,14 @@ package backends_test
 import (
 	"testing"
 
-	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 )
-
-func TestS3Refuses(t *testing.T) {
-	t.Parallel()
-	const s3 = "type=s3,bucket=b,region=r"
-	const pair = ",access_key_id=canary-id,secret_access_key=canary-secret"
-	remote := backends.Options{Builder: at("ssh://build.example")}
-	refuses(t, "s3", []refusal{
-		{line: "s3", want: `bucket is missing
-hint: say where: type=s3,bucket=my-cache,region=eu-central-1, or set AWS_BUCKET
-region is missing
-hint: say which: region=eu-central-1, or set AWS_REGION; a server other than Amazon's mostly takes any`},
-		{line: "type=s3,bucket=,region=", want: `bucket= is not valid
-hint: give a value
-region= is not valid
-hint: give a value`},
-		{line: s3 + ",buckt=c", want: `attribute "buckt" is unknown
-hint: did you mean "bucket"?`},
-		{line: s3 + ",endpoint=http://x", want: `attribute "endpoint" is unknown
-hint: did you mean "endpoint_url"?`},
-		{line: s3 + ",scope=main", want: `attribute "scope" is unknown
-hint: the scope is derived from the branch; an entry that is to be used as it stands goes into cache-from or cache-to`},
-		{line: s3 + ",mode=most", want: `mode=most is not valid
-hint: give one of min, max`},
-		{line: s3 + ",name=a;b", want: `name=a;b is not valid
-hint: give one name, such as app`},
-		{line: s3 + ",name=../other", want: `name=../other is not valid
-hint: give one name, such as app`},
-		{line: s3 + ",name=", want: `name= is not valid
-hint: give one name, such as app`},
-		{line: s3 + ",touch_refresh=abc", want: `touch_refresh=abc is not valid
-hint: give a time such as 24h or 90m`},
-		{line: s3 + ",touch_refresh=-1h", want: `touch_refresh=-1h is not valid
-hint: give a time such as 24h or 90m`},
-		{line: s3 + ",upload_parallelism=0", want: `upload_parallelism=0 is not valid
-hint: give a whole number from 1`},
-		{line: s3 + ",retry_max_attempts=many", want: `retry_max_attempts=many is not valid
-hint: give a whole number from 1`},
-		{line: s3 + ",retry_mode=legacy", want: `retry_mode=legacy is not valid
-hint: give one of standard, adaptive`},
-		{line: s3 + ",disable_accept_encoding=no", want: `disable_accept_encoding=no is not valid
-hint: give true or false`},
-		{line: s3 + ",use_path_style=yes", want: `use_path_style=yes is not valid
-hint: give true or false`},
-		{line: s3 + ",use_path_style=true", want: `use_path_style=true does nothing without endpoint_url
-hint: add endpoint_url, or leave it out`},
-		{line: s3 + ",endpoint_url=minio:9000", want: `endpoint_url is no URL of a server
-hint: give scheme and host: endpoint_url=https://s3.example.com`},
-		{line: s3 + ",endpoint_url=ftp://me:canary@host", want: `endpoint_url is no URL of a server
-hint: give scheme and host: endpoint_url=https://s3.example.com`},
-		{line: s3 + ",endpoint_url=https://me:canary@host", want: `endpoint_url has a user name in it
-hint: use access_key_id and secret_access_key`},
-		{line: s3 + ",access_key_id=canary", want: `secret_access_key is missing
-hint: give access_key_id and secret_access_key, or neither: then the environment, the profile or the machine's role is used`},
-		{line: s3 + ",secret_access_key=canary,session_token=canary", want: `access_key_id is missing
-hint: give access_key_id and secret_access_key, or neither: then the environment, the profile or the machine's role is used`},
-		{line: s3 + ",compression=zstd,oci-mediatypes=false", want: `compression=zstd needs oci-mediatypes=true
-hint: use compression=gzip, or oci-mediatypes=true`},
-
-		{line: s3, o: remote},
-		{line: s3 + ",compression=zstd", o: remote, want: `compression is not possible on a remote builder: BuildKit writes layers of s3 caches with gzip
-hint: leave it out, or use builder=embedded`},
-		{line: s3, o: backends.Options{Builder: at("unix:///run/b.sock"), Attrs: map[string]string{"mode": "min", "force-compression": "true"}},
-			want: `force-compression is not possible on a remote builder: BuildKit writes layers of s3 caches with gzip
-hint: leave it out, or use builder=embedded`},
-		{line: s3 + pair, o: remote},
-		{line: s3 + pair, o: backends.Options{Builder: at("unix:///run/b.sock")}},
-		{line: s3, o: backends.Options{Builder: at("tcp://build.example:1234")}},
-		{line: s3 + pair, o: backends.Options{Builder: secured(at("tcp://build.example:1234"))}},
-		{line: s3 + pair, o: backends.Options{Builder: at("tcp://build.example:1234")}, want: `credentials would go to the builder over plain tcp://
-hint: reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or leave them out and give the builder credentials of its own`},
-	})
-}
-
-func TestS3Twice(t *testing.T) {
-	t.Parallel()
-	_, problems := backends.New(lines("type=s3,bucket=b,region=r,prefix=app", "type=s3,bucket=b,region=q,prefix=app/,mode=min"), backends.Options{})
-	if len(problems) != 1 || problems[0].What != "s3 b/app is there twice" {
-		t.Errorf("problems %v", problems)
-	}
-}
 
 // BuildKit takes these two from the environment; a remote builder is told of them.
 func TestS3Environment(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"AWS_BUCKET": "b", "AWS_REGION": "r"}
-	c := backend(t, backends.Options{Getenv: func(name string) string { return env[name] }}, "s3")
+	c := backend(t, cachespec.Environment{Getenv: func(name string) string { return env[name] }}, "s3")
 	if got := attrsText(c.Imports(plan("b-main"))[0].Attrs); got != " bucket=b name=b-main region=r" {
 		t.Errorf("attributes%s", got)
 	}

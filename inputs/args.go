@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -57,9 +58,9 @@ func (v Values) buildArg(name string) string {
 	return ""
 }
 
-// inlineCache tells whether BUILDKIT_INLINE_CACHE asks for a cache that is not there.
-func (v Values) inlineCache() bool {
-	there := slices.ContainsFunc(slices.Concat(v.Caches, v.CacheTo), func(c Cache) bool { return c.Type == "inline" })
+// imageCache tells whether BUILDKIT_INLINE_CACHE asks for a cache that no line does.
+func (v Values) imageCache() bool {
+	there := slices.ContainsFunc(slices.Concat(v.Caches, v.CacheTo), func(c cachespec.Cache) bool { return c.Config != nil && c.Config.InImage() })
 	return v.InlineCache && !there
 }
 

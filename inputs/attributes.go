@@ -4,13 +4,14 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// compressionAttributes say how layers are written, in an image or a cache
+// compressionAttributes say how an image's layers are written
 // (util/compression/attrs.go in BuildKit v0.33.1).
 var compressionAttributes = []Field{
-	{Name: "compression", Choices: Compressions},
+	{Name: "compression", Choices: cachespec.Compressions},
 	{Name: "compression-level", Kind: syntax.Int},
 	{Name: "force-compression", Kind: syntax.Bool},
 	{Name: "oci-mediatypes", Kind: syntax.Bool},
@@ -52,40 +53,6 @@ var (
 	outputTypes = []string{"image", "registry", "local", "oci", "docker", "tar", "cacheonly"}
 )
 
-// Attributes that the caches of BuildKit v0.33.1 read (control/control.go,
-// client/solve.go, util/compression/attrs.go and cache/remotecache). It takes unknown
-// ones without a word, and some values that it does not understand as unset. What
-// only an import or only an export reads may stand in both: BuildKit ignores it there.
-var (
-	cacheAttributes = []Field{
-		{Name: "mode", Choices: []string{"min", "max"}},
-		{Name: "ignore-error", Kind: syntax.Bool},
-	}
-	cacheLayerAttributes = slices.Concat(cacheAttributes, compressionAttributes, []Field{{Name: "image-manifest", Kind: syntax.Bool}})
-	objectAttributes     = slices.Concat(cacheAttributes, []Field{
-		{Name: "name"}, {Name: "prefix"}, {Name: "manifests_prefix"}, {Name: "blobs_prefix"}, {Name: "secret_access_key"},
-	})
-	verbatimAttributes = map[string][]Field{
-		"registry": slices.Concat(cacheLayerAttributes, []Field{{Name: "ref"}, {Name: "registry.insecure", Kind: syntax.Bool}}),
-		"local": slices.Concat(cacheLayerAttributes, []Field{
-			{Name: "src"}, {Name: "dest"}, {Name: "tag"}, {Name: "digest"}, {Name: "reset", Kind: syntax.Bool},
-		}),
-		"inline": {{Name: "mode", Choices: []string{"min"}}, {Name: "ignore-error", Kind: syntax.Bool}},
-		"gha": slices.Concat(cacheAttributes, []Field{
-			{Name: "scope"}, {Name: "timeout", Kind: syntax.Duration}, {Name: "token"}, {Name: "url"}, {Name: "url_v2"},
-			{Name: "version", Choices: []string{"1", "2"}}, {Name: "repository"}, {Name: "ghtoken"},
-		}),
-		"s3": slices.Concat(objectAttributes, []Field{
-			{Name: "bucket"}, {Name: "region"}, {Name: "endpoint_url"}, {Name: "use_path_style", Kind: syntax.Bool},
-			{Name: "access_key_id"}, {Name: "session_token"}, {Name: "touch_refresh", Kind: syntax.Duration},
-			{Name: "upload_parallelism", Kind: syntax.Int}, {Name: "disable_accept_encoding", Kind: syntax.Bool},
-			{Name: "retry_mode", Choices: []string{"standard", "adaptive"}}, {Name: "retry_max_attempts", Kind: syntax.Int},
-		}),
-		"azblob": slices.Concat(objectAttributes, []Field{{Name: "account_url"}, {Name: "account_name"}, {Name: "container"}}),
-	}
-	verbatimTypes = []string{"registry", "local", "gha", "s3", "azblob", "inline"}
-)
-
 // attribute checks one attribute of an entry against those that its type knows.
 func (p *parser) attribute(input string, line int, known []Field, key, value string) {
 	at := slices.IndexFunc(known, func(f Field) bool { return f.Name == key })
@@ -106,26 +73,13 @@ func (p *parser) attribute(input string, line int, known []Field, key, value str
 	}
 }
 
-// compression checks what BuildKit refuses only after the whole build
-// (ImageCommitOpts.Validate in exporter/containerimage/opts.go; for caches
-// cache/remotecache/export.go), or not at all.
+// compression checks what BuildKit refuses only after the whole build, or not at all.
 func (p *parser) compression(input string, line int, attrs map[string]string) {
-	kind := attrs["compression"]
-	docker := attrs["oci-mediatypes"] != "" && !syntax.IsTrue(attrs["oci-mediatypes"])
-	if docker && (kind == "zstd" || kind == "estargz") {
-		p.report(input, line, "compression "+kind+" needs OCI media types", "remove oci-mediatypes")
+	e := cachespec.Export{Compression: attrs["compression"], CompressionLevel: attrs["compression-level"], OCIMediaTypes: attrs["oci-mediatypes"]}
+	for _, problem := range e.Conflicts() {
+		p.report(input, line, problem.What, problem.Hint)
 	}
-	if docker && syntax.IsTrue(attrs["oci-artifact"]) {
+	if syntax.IsFalse(e.OCIMediaTypes) && syntax.IsTrue(attrs["oci-artifact"]) {
 		p.report(input, line, "oci-artifact needs OCI media types", "remove oci-mediatypes")
-	}
-	if docker && syntax.IsTrue(attrs["image-manifest"]) {
-		p.report(input, line, "image-manifest needs OCI media types", "remove oci-mediatypes")
-	}
-	highest := 9
-	if kind == "zstd" {
-		highest = highestLevel
-	}
-	if level, err := strconv.Atoi(attrs["compression-level"]); err == nil && level > highest {
-		p.report(input, line, "compression-level is more than "+strconv.Itoa(highest), "")
 	}
 }

@@ -83,7 +83,7 @@ func (p *parser) checkPlace(place string) *syntax.Problem {
 		return nil
 	case isImage:
 		if _, err := reference.ParseNormalizedNamed(image); err != nil {
-			return notAnImage(image)
+			return syntax.NotAnImage(image)
 		}
 		return nil
 	case isLayout:

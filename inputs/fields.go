@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -22,10 +23,6 @@ type Field struct {
 	Secret  bool     // items may hold any character but a newline
 	Action  string   // the value of GitHub's own when unset there: an expression for action.yml
 }
-
-// Compressions are the layer compressions that BuildKit v0.33.1 writes
-// (util/compression).
-var Compressions = []string{"gzip", "estargz", "zstd", "uncompressed"}
 
 // Fields is the table of inputs: what is read, documented and generated, in the
 // order in which it is shown. Names and list rules of the first part are those of
@@ -72,7 +69,7 @@ var Fields = []Field{
 	{Name: "cache-to", Kind: syntax.Entries, Help: "Cache destinations in BuildKit's syntax. They are passed to BuildKit unchanged, without a branch."},
 	{Name: "cache-key", Unset: "derived from the Dockerfile's path, context, target and platforms", Help: "Name of this image among the images that share a cache."},
 	{Name: "cache-mode", Choices: []string{"max", "min"}, Unset: "`max`; `min` for `inline`", Help: "Layers to cache: those of every stage (`max`), or only those of the resulting image (`min`)."},
-	{Name: "compression", Choices: Compressions, Unset: "`zstd`", Help: "Compression of the cache's layers."},
+	{Name: "compression", Choices: cachespec.Compressions, Unset: "`zstd`", Help: "Compression of the cache's layers."},
 	{Name: "compression-level", Kind: syntax.Int, Unset: "set by BuildKit", Help: "Compression level: 0–9 for gzip and estargz, 0–22 for zstd."},
 	{Name: "force-compression", Kind: syntax.Bool, Unset: "`false`", Help: "Recompress layers that have another compression."},
 	{Name: "oci-mediatypes", Kind: syntax.Bool, Unset: "`true`", Help: "Use OCI media types in the cache instead of Docker's."},

@@ -11,11 +11,10 @@
 //		[]string{"WARMLAYER_CACHE=type=registry,ref=ghcr.io/o/app,mod=max"},
 //		".")
 //	// values.Tags is [ghcr.io/o/app:1], values.Outputs an image that is pushed,
-//	// values.Caches one cache of type registry. An attribute such as mod is for
-//	// package backends to judge.
+//	// values.Caches one cache of type registry; problems has its attribute mod.
 //
-// What a cache accepts that is scoped by branch, and how several of them go together,
-// is checked by package backends.
+// How several caches go together, and what they need of the environment, is checked by
+// package cachespec when they are resolved.
 package inputs
 
 import (
@@ -25,6 +24,7 @@ import (
 	policy "github.com/moby/buildkit/sourcepolicy/pb"
 
 	"github.com/warmlayer/warmlayer/internal/builderspec"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -72,11 +72,11 @@ type Values struct {
 
 	Credentials Credentials
 
-	Caches       []Cache           // to be scoped by branch
-	CacheFrom    []Cache           // verbatim
-	CacheTo      []Cache           // verbatim
+	Caches       []cachespec.Cache // to be scoped by branch
+	CacheFrom    []cachespec.Cache // which BuildKit reads as they are
+	CacheTo      []cachespec.Cache // which BuildKit writes as they are
 	CacheKey     string            // "": derive one
-	CacheAttrs   map[string]string // those of mode, compression, … that were set, under BuildKit's names
+	CacheExport  cachespec.Export  // what cache-mode, compression, … say for all Caches
 	Fallbacks    []string
 	CacheWrite   string // auto, always or never
 	CacheStrict  bool
@@ -236,23 +236,6 @@ func (p *parser) readResult(v *Values) {
 	if v.Call != "" {
 		v.Outputs = nil
 	}
-}
-
-func (p *parser) readCaches(v *Values) {
-	images := pushedNames(v.Outputs)
-	v.Caches = p.caches()
-	v.CacheFrom = p.verbatim("cache-from", images)
-	v.CacheTo = p.verbatim("cache-to", images)
-	if v.inlineCache() {
-		v.CacheTo = append(v.CacheTo, Cache{Type: "inline", Attrs: map[string]string{}})
-	}
-	v.CacheKey = p.value("cache-key")
-	v.CacheAttrs = p.cacheAttrs()
-	v.Fallbacks = texts(p.list("cache-fallbacks"))
-	v.CacheWrite = p.value("cache-write")
-	v.CacheStrict = p.bool("cache-strict")
-	v.ProbeTimeout = p.duration("probe-timeout")
-	v.CacheTimeout = p.duration("cache-timeout")
 }
 
 // places are where the contexts come from.

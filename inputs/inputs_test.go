@@ -2,7 +2,6 @@ package inputs
 
 import (
 	"fmt"
-	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/warmlayer/warmlayer/internal/builderspec"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -125,17 +125,17 @@ func TestDefaults(t *testing.T) {
 	if v.CacheWrite != "auto" || len(v.Builders) != 1 || v.Builders[0].Address != (builderspec.Address{}) || v.Progress != "auto" || v.ProbeTimeout != 5*time.Second || v.CacheTimeout != 10*time.Minute {
 		t.Errorf("defaults are %+v", v)
 	}
-	if len(v.CacheAttrs) != 0 || v.Trusted != nil || v.PullRequest != 0 || len(v.Outputs) != 0 {
+	if v.CacheExport != (cachespec.Export{}) || v.Trusted != nil || v.PullRequest != 0 || len(v.Outputs) != 0 {
 		t.Errorf("unset inputs are set: %+v", v)
 	}
 }
 
-func TestCacheAttrs(t *testing.T) {
+func TestCacheExport(t *testing.T) {
 	t.Parallel()
 	v := mustParse(t, nil, "INPUT_CACHE-MODE=max", "INPUT_COMPRESSION-LEVEL=03", "INPUT_OCI-MEDIATYPES=True", "INPUT_TRUSTED=false")
-	want := map[string]string{"mode": "max", "compression-level": "3", "oci-mediatypes": "true"}
-	if !maps.Equal(v.CacheAttrs, want) {
-		t.Errorf("attributes are %v, want %v", v.CacheAttrs, want)
+	want := cachespec.Export{Mode: "max", CompressionLevel: "3", OCIMediaTypes: "true"}
+	if v.CacheExport != want {
+		t.Errorf("it is %+v, want %+v", v.CacheExport, want)
 	}
 	if v.Trusted == nil || *v.Trusted {
 		t.Errorf("trusted is %v, want false", v.Trusted)

@@ -71,14 +71,12 @@ func (p *parser) here(input string, line int, name string) (string, bool) {
 
 const hintMounts = "use a path in the working directory or, on GitHub, in runner.temp, or mount it"
 
-// placed are attributes with the paths among them as they are here.
+// placed gives the dest of an output that has files the path that it has here.
 func (p *parser) placed(input string, line int, kind string, attrs map[string]string) {
 	if kind != "local" && kind != "oci" && kind != "docker" && kind != "tar" {
 		return
 	}
-	for _, key := range []string{"src", "dest"} {
-		if name := attrs[key]; name != "" {
-			attrs[key], _ = p.here(input, line, name)
-		}
+	if name := attrs["dest"]; name != "" {
+		attrs["dest"], _ = p.here(input, line, name)
 	}
 }

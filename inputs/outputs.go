@@ -215,7 +215,7 @@ func (p *parser) outputNames(o Output) []reference.Named {
 		if text == "" {
 			continue
 		}
-		named, problem := imageName(text)
+		named, problem := syntax.ImageName(text)
 		if problem != nil {
 			p.report("outputs", o.Line, "name: "+problem.What, problem.Hint)
 			continue

@@ -103,9 +103,9 @@ func TestPluginLists(t *testing.T) {
 		{"comma-joined words", "PLUGIN_TAGS=o/a,o/b", tags, []string{"docker.io/o/a:latest", "docker.io/o/b:latest"}},
 		{"JSON words", `PLUGIN_TAGS=["o/a","o/b"]`, tags, []string{"docker.io/o/a:latest", "docker.io/o/b:latest"}},
 		{"comma-joined entries", "PLUGIN_CACHE=type=registry,ref=r/a,type=inline", caches,
-			[]Cache{{1, "registry", map[string]string{"ref": "r/a"}}, {2, "inline", map[string]string{}}}},
+			[]syntax.Entry{{Line: 1, Type: "registry", Attrs: map[string]string{"ref": "r/a"}}, {Line: 2, Type: "inline", Attrs: map[string]string{}}}},
 		{"JSON entries", `PLUGIN_CACHE=[{"type":"registry","ref":"r/a","ignore-error":true},"inline"]`, caches,
-			[]Cache{{1, "registry", map[string]string{"ref": "r/a", "ignore-error": "true"}}, {2, "inline", map[string]string{}}}},
+			[]syntax.Entry{{Line: 1, Type: "registry", Attrs: map[string]string{"ref": "r/a", "ignore-error": "true"}}, {Line: 2, Type: "inline", Attrs: map[string]string{}}}},
 		{"commas in lines stay", "PLUGIN_BUILD_ARGS=A=1,B=2", buildArgs, []syntax.Pair{{Key: "A", Value: "1,B=2"}}},
 		{"semicolons", "PLUGIN_BUILD_ARGS=A=1;B=2", buildArgs, []syntax.Pair{{Key: "A", Value: "1"}, {Key: "B", Value: "2"}}},
 		{"semicolons beside newlines stay", "PLUGIN_BUILD_ARGS=A=1;2\nB=2", buildArgs, []syntax.Pair{{Key: "A", Value: "1;2"}, {Key: "B", Value: "2"}}},
@@ -121,8 +121,14 @@ func TestPluginLists(t *testing.T) {
 	}
 }
 
-func tags(v Values) any      { return v.Tags }
-func caches(v Values) any    { return v.Caches }
+func tags(v Values) any { return v.Tags }
+func caches(v Values) any {
+	var all []syntax.Entry
+	for _, c := range v.Caches {
+		all = append(all, c.Entry)
+	}
+	return all
+}
 func buildArgs(v Values) any { return v.BuildArgs }
 func secrets(v Values) any   { return v.Secrets }
 
@@ -143,8 +149,8 @@ func TestBuildkite(t *testing.T) {
 	if want := []Secret{{"k", "one\ntwo"}}; !slices.Equal(v.Secrets, want) {
 		t.Errorf("the secret is %q", v.Secrets[0].Value)
 	}
-	want := []Cache{{1, "registry", map[string]string{"ref": "r/a"}}, {2, "local", map[string]string{"dest": "x"}}}
-	if !reflect.DeepEqual(v.Caches, want) {
+	want := []syntax.Entry{{Line: 1, Type: "registry", Attrs: map[string]string{"ref": "r/a"}}, {Line: 2, Type: "local", Attrs: map[string]string{"dest": "x"}}}
+	if !reflect.DeepEqual(caches(v), any(want)) {
 		t.Errorf("caches are %v, want %v", v.Caches, want)
 	}
 }

@@ -116,32 +116,14 @@ func (v Values) Sensitive() []string {
 		all = append(all, urlCredentials(value)...)
 	}
 	for _, c := range slices.Concat(v.Caches, v.CacheFrom, v.CacheTo) {
-		for _, key := range sortedKeys(c.Attrs) {
-			if isCredential(key) {
-				all = append(all, c.Attrs[key])
-			}
-			all = append(all, urlCredentials(c.Attrs[key])...)
+		all = append(all, c.Secrets()...)
+		for _, value := range c.Attrs {
+			all = append(all, urlCredentials(value)...)
 		}
 	}
 	slices.Sort(all)
 	all = slices.Compact(all)
 	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
-}
-
-// Credentials tells whether an attribute of the cache holds a credential.
-func (c Cache) Credentials() bool {
-	return slices.ContainsFunc(sortedKeys(c.Attrs), isCredential)
-}
-
-// isCredential tells whether an attribute of a cache holds a credential: BuildKit's
-// access_key_id, secret_access_key, session_token, token, ghtoken and the like.
-func isCredential(key string) bool {
-	for _, part := range []string{"secret", "token", "password", "access_key"} {
-		if strings.Contains(key, part) {
-			return true
-		}
-	}
-	return false
 }
 
 // urlCredentials are the password and the signature of a URL and, over HTTP, the

@@ -21,6 +21,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -32,12 +33,9 @@ type Request struct {
 	Scopes   scope.Plan
 	Record   backends.Record // attached to every scope that is written, with time and result
 
-	// Imports and Exports are the entries of cache-from and cache-to, which BuildKit gets as
-	// they are.
-	Imports []client.CacheOptionsEntry
-	Exports []backends.Export
-	// Inline reports whether the image is to carry its cache, whatever the caches say.
-	Inline bool
+	// From and To are the lines of cache-from and cache-to, which BuildKit gets as they are.
+	From, To    []cachespec.Cache
+	Environment cachespec.Environment // of the lines
 
 	// Gateway is reached by a managed builder only; nil for a remote builder, which gets
 	// native entries.
@@ -55,18 +53,29 @@ type Plan struct {
 // New plans the reads and the writes of a build.
 func New(r Request) Plan {
 	out := Plan{
-		Reads:  newReads(r.Readings, r.Imports, r.Gateway),
-		Inline: r.Inline, Forced: backends.Forced(r.Caches),
+		Reads:  newReads(r),
+		Forced: backends.Forced(r.Caches),
 	}
 	if r.Scopes.Write != "" {
 		out.addCaches(r)
 	}
-	for _, e := range r.Exports {
+	for _, line := range r.To {
+		if line.Config.InImage() {
+			out.Inline = true
+			continue
+		}
+		entry := r.verbatim(line)
+		delete(entry.Attrs, "ignore-error") // BuildKit would drop the error that the report shows
 		out.Destinations = append(out.Destinations, Destination{
-			Caches: []Cache{{Name: backends.Label(e.Entry), Strict: e.Strict}}, Entry: e.Entry,
+			Caches: []Cache{{Name: line.String(), Strict: line.Config.Strict()}}, Entry: entry,
 		})
 	}
 	return out
+}
+
+// verbatim is the entry of a line of cache-from or cache-to.
+func (r Request) verbatim(line cachespec.Cache) client.CacheOptionsEntry {
+	return client.CacheOptionsEntry{Type: line.Type, Attrs: line.Config.Native(r.Environment)}
 }
 
 // addCaches adds the destinations of all caches. Those that take the same export through
@@ -81,23 +90,22 @@ func (p *Plan) addCaches(r Request) {
 			p.Destinations = append(p.Destinations, d)
 			continue
 		}
-		gated, isGated := cache.(backends.Gated)
-		switch cache := cache.(type) {
-		case *backends.Inline:
+		image, inImage := cache.(backends.ImageTagged)
+		through, isThrough := cache.(backends.GatewayWritten)
+		switch {
+		case inImage:
 			p.Inline = true
-			d.target = tagged{w, cache}
-		case backends.Keeper:
-			if isGated && r.Gateway != nil {
-				groups = join(groups, gated, d.Caches[0], w)
-				continue
-			}
-			d.Entry = cache.Exports(r.Scopes)[0]
-			d.Answers = slices.Contains([]string{"registry", "local"}, d.Entry.Type)
+			d.target = tagged{w, image}
+		case isThrough && r.Gateway != nil:
+			groups = join(groups, through, d.Caches[0], w)
+			continue
+		default:
+			d.Entry, d.Answers = cache.Exports(r.Scopes)[0], cache.NativeOCI()
 			w.options = maps.Clone(d.Entry.Attrs)
 			store := cache.Scopes()
-			if isGated {
-				w.options = gated.Options() // without location and credentials
-				store = gated.Destination()
+			if isThrough {
+				w.options = cache.Options() // without location and credentials
+				store = through.Destination()
 			}
 			d.target = native{w, store}
 		}
@@ -111,7 +119,7 @@ func (p *Plan) addCaches(r Request) {
 // own is the reading of the scope that is written, from the cache that it is written to;
 // nil where there is none.
 func (r Request) own(cache backends.Backend) *backends.Reading {
-	if gated, ok := cache.(backends.Gated); ok && !gated.InPlace() {
+	if through, ok := cache.(backends.GatewayWritten); ok && !through.InPlace() {
 		return nil // what was read tells nothing about where it is written
 	}
 	for i, reading := range r.Readings {

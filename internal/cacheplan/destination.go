@@ -95,7 +95,7 @@ type group struct {
 }
 
 // join adds a cache to the group with its export options, or begins one.
-func join(groups []*group, cache backends.Gated, name Cache, w written) []*group {
+func join(groups []*group, cache backends.GatewayWritten, name Cache, w written) []*group {
 	options := cache.Options()
 	var g *group
 	for _, other := range groups {
@@ -172,7 +172,7 @@ func (n native) attachRecord(ctx context.Context, e Exported) error {
 // tagged is an inline cache, which went out with the image.
 type tagged struct {
 	written
-	cache *backends.Inline
+	cache backends.ImageTagged
 }
 
 func (t tagged) unchanged(e Exported) bool {

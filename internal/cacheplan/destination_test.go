@@ -11,11 +11,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
@@ -151,7 +151,7 @@ func TestUnchangedElsewhere(t *testing.T) {
 	made := cacheplan.Exported{Content: "sha256:00"}
 	for line, want := range map[string]bool{"type=local,dest=/c": true, "type=local,src=/c,dest=/c/": true, "type=local,src=/c,dest=/d": false} {
 		for _, g := range []*gateway.Gateway{listen(t), nil} {
-			c := real(t, nil, line).(backends.Gated)
+			c := real(t, nil, line).(backends.GatewayWritten)
 			own := reading(t, app, c, "b-main")
 			own.Manifest.Record = backends.Record{Time: time.Now(), Result: backends.ResultKey(c.Options(), made.Content)}
 			d := destinations([]backends.Reading{own}, g, c)[0]
@@ -238,11 +238,43 @@ func TestExpectedBlobs(t *testing.T) {
 	}
 }
 
-// An entry of cache-to is passed on, and its export is all.
+// Lines of cache-from and cache-to are passed on as they are; a cache in the image is no
+// destination.
+func TestVerbatim(t *testing.T) {
+	t.Parallel()
+	plan := cacheplan.New(cacheplan.Request{
+		From: lines(t, cachespec.From, "type=registry,ref=ghcr.io/o/app:main", "type=gha,scope=x,token=canary"),
+		To:   lines(t, cachespec.To, "type=s3,bucket=b,secret_access_key=canary,ignore-error=false", "type=inline", "type=local,dest=/c,ignore-error=true"),
+	})
+	if !plan.Inline {
+		t.Error("the cache in the image is not seen")
+	}
+	var got strings.Builder
+	for _, e := range plan.Reads.Imports(t.Context()) {
+		fmt.Fprintln(&got, entryText(e))
+	}
+	for _, s := range plan.Reads.Outcomes() {
+		fmt.Fprintln(&got, s.Cache, s.State)
+	}
+	for _, d := range plan.Destinations {
+		fmt.Fprintf(&got, "%s: %s\n", names(d), entryText(d.Entry))
+	}
+	const want = `registry ref=ghcr.io/o/app:main
+gha scope=x token=canary
+registry ghcr.io/o/app:main absent
+gha x absent
+[s3 b] [true]: s3 bucket=b secret_access_key=canary
+[local /c] [false]: local dest=/c
+`
+	if got.String() != want {
+		t.Errorf("got\n%swant\n%s", got.String(), want)
+	}
+}
+
+// The export of a line of cache-to is all that is to be done.
 func TestVerbatimExport(t *testing.T) {
 	t.Parallel()
-	export := backends.Export{Entry: client.CacheOptionsEntry{Type: "s3", Attrs: map[string]string{"bucket": "b"}}, Strict: true}
-	d := cacheplan.New(cacheplan.Request{Exports: []backends.Export{export}}).Destinations[0]
+	d := cacheplan.New(cacheplan.Request{To: lines(t, cachespec.To, "type=s3,bucket=b,ignore-error=false")}).Destinations[0]
 	if names(d) != "[s3 b] [true]" || d.Name != "" || entryText(d.Entry) != "s3 bucket=b" || d.Answers || d.Unchanged(cacheplan.Exported{Content: "sha256:00"}) {
 		t.Errorf("%+v", d)
 	}
@@ -255,7 +287,7 @@ func TestVerbatimExport(t *testing.T) {
 func TestCommitToRegistry(t *testing.T) {
 	t.Parallel()
 	host := testkit.StartRegistry(t).Host
-	c := real(t, nil, "type=registry,ref="+host+"/o/app").(backends.Keeper)
+	c := real(t, nil, "type=registry,ref="+host+"/o/app")
 	pushed := pushImage(t, host+"/o/app:cache-b-main").Descriptor().Digest
 	d := destinations(nil, listen(t), c)[0]
 	for _, test := range []struct {

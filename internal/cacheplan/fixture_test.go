@@ -10,9 +10,8 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/gateway"
-	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -24,6 +23,7 @@ var (
 
 // gated is a cache that is written through the gateway, into the store that it is read from.
 type gated struct {
+	cachespec.S3 // for the answers that are none of those below
 	*testkit.Store
 	name    string
 	options map[string]string
@@ -64,23 +64,21 @@ func newGated(name string) *gated {
 // real is the backend of one good cache line.
 func real(t testing.TB, images []string, line string) backends.Backend {
 	t.Helper()
-	c := inputs.Cache{Line: 1, Type: line, Attrs: map[string]string{}}
-	if pairs, err := syntax.ParseCSV(line); err == nil {
-		for _, p := range pairs {
-			c.Attrs[p.Key] = p.Value
-		}
-		c.Type = c.Attrs["type"]
-		delete(c.Attrs, "type")
+	return testkit.Backend(t, cachespec.Environment{Images: images}, line)
+}
+
+// lines are good lines of an input.
+func lines(t testing.TB, in cachespec.Input, texts ...string) []cachespec.Cache {
+	t.Helper()
+	all, problems := testkit.Lines(in, texts...)
+	if len(problems) > 0 {
+		t.Fatal(problems)
 	}
-	caches, problems := backends.New([]inputs.Cache{c}, backends.Options{Images: images})
-	if len(caches) != 1 || len(problems) != 0 {
-		t.Fatalf("%s: %v", line, syntax.Problems(problems))
-	}
-	return caches[0]
+	return all
 }
 
 // reading is that of a cache that holds the graph's steps under a scope's name.
-func reading(t testing.TB, g testkit.Graph, from backends.Keeper, n scope.Name) backends.Reading {
+func reading(t testing.TB, g testkit.Graph, from backends.Backend, n scope.Name) backends.Reading {
 	t.Helper()
 	m, config, _ := g.Cache(t, string(n))
 	return backends.Reading{Source: scope.Source{Name: n}, From: from, Manifest: m, Config: config}

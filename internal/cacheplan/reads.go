@@ -46,6 +46,7 @@ type Reads struct {
 
 // source is a cache source under way.
 type source struct {
+	cache   string           // for people: "registry ghcr.io/o/app"
 	reading backends.Reading // the zero value for an entry of cache-from
 	entry   client.CacheOptionsEntry
 	own     bool // an entry of cache-from, which BuildKit alone reads
@@ -62,15 +63,15 @@ type imports struct {
 }
 
 // newReads takes the readings of the scopes, and the entries of cache-from.
-func newReads(readings []backends.Reading, own []client.CacheOptionsEntry, g *gateway.Gateway) *Reads {
-	r := &Reads{gateway: g}
-	for _, reading := range readings {
-		s := &source{reading: reading, state: Loaded}
+func newReads(request Request) *Reads {
+	r := &Reads{gateway: request.Gateway}
+	for _, reading := range request.Readings {
+		s := &source{cache: reading.From.String(), reading: reading, state: Loaded}
 		s.fail(reading.Err)
 		r.sources = append(r.sources, s)
 	}
-	for _, e := range own {
-		r.sources = append(r.sources, &source{entry: e, own: true, state: Absent})
+	for _, line := range request.From {
+		r.sources = append(r.sources, &source{cache: line.String(), entry: request.verbatim(line), own: true, state: Absent})
 	}
 	return r
 }
@@ -129,7 +130,7 @@ func (r *Reads) throughGateway(ctx context.Context, loaded []*source) []imports 
 	if len(loaded) == 0 {
 		return nil
 	}
-	if _, gated := loaded[0].reading.From.(backends.Gated); len(loaded) == 1 && !gated {
+	if _, through := loaded[0].reading.From.(backends.GatewayWritten); len(loaded) == 1 && !through {
 		if loaded[0].verify(); loaded[0].state != Loaded {
 			return nil
 		}
@@ -221,13 +222,7 @@ func (r *Reads) LeaveOut(faults []Fault) {
 func (r *Reads) Outcomes() []Source {
 	var out []Source
 	for _, s := range slices.Concat(r.sources, r.leftOut) {
-		cache := ""
-		if s.own {
-			cache = backends.Label(s.entry)
-		} else {
-			cache = s.reading.From.String()
-		}
-		out = append(out, Source{Cache: cache, Name: string(s.reading.Name), Why: s.reading.Why, State: s.state, Err: s.err})
+		out = append(out, Source{Cache: s.cache, Name: string(s.reading.Name), Why: s.reading.Why, State: s.state, Err: s.err})
 	}
 	return out
 }

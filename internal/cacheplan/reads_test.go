@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/moby/buildkit/client"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
@@ -32,8 +32,8 @@ func states(r *cacheplan.Reads) string {
 func TestImports(t *testing.T) {
 	t.Parallel()
 	shelf := newGated("shelf")
-	registry := real(t, nil, "type=registry,ref=ghcr.io/o/app").(backends.Keeper)
-	github := real(t, nil, "type=gha,token=t,url=https://cache.example").(backends.Keeper) // several scopes in one entry
+	registry := real(t, nil, "type=registry,ref=ghcr.io/o/app")
+	github := real(t, nil, "type=gha,token=t,url=https://cache.example") // several scopes in one entry
 	onShelf := func(n scope.Name) backends.Reading { return reading(t, app, shelf, n) }
 	inRegistry := func(n scope.Name) backends.Reading { return reading(t, app, registry, n) }
 	onGitHub := func(n scope.Name) backends.Reading { return reading(t, app, github, n) }
@@ -42,11 +42,11 @@ func TestImports(t *testing.T) {
 	}
 	broken := errors.New("no answer")
 	const oneEntry = "gha scope=buildkit token=t url=https://cache.example version=1\n"
-	own := []client.CacheOptionsEntry{{Type: "gha", Attrs: map[string]string{"scope": "mine"}}}
+	own := lines(t, cachespec.From, "type=gha,scope=mine")
 	for _, test := range []struct {
 		name             string
 		readings         []backends.Reading
-		own              []client.CacheOptionsEntry
+		own              []cachespec.Cache
 		managed, remote  string // imports of a managed and of a remote builder
 		readBy, readByIt string // and the sources that are loaded when all imports have succeeded
 	}{
@@ -86,7 +86,7 @@ func TestImports(t *testing.T) {
 				g               *gateway.Gateway
 				want, andLoaded string
 			}{{g, test.managed, test.readBy}, {nil, test.remote, test.readByIt}} {
-				reads := cacheplan.New(cacheplan.Request{Readings: test.readings, Imports: test.own, Gateway: way.g}).Reads
+				reads := cacheplan.New(cacheplan.Request{Readings: test.readings, From: test.own, Gateway: way.g}).Reads
 				imports := reads.Imports(t.Context())
 				var got strings.Builder
 				for _, e := range imports {
@@ -110,8 +110,8 @@ func TestSecondAttempt(t *testing.T) {
 	t.Parallel()
 	shelf := newGated("shelf")
 	readings := []backends.Reading{reading(t, testkit.NewGraph("base", "x: base"), shelf, "b-feature"), reading(t, app, shelf, "b-main")}
-	own := []client.CacheOptionsEntry{{Type: "registry", Attrs: map[string]string{"ref": "ghcr.io/o/other:v1"}}}
-	reads := cacheplan.New(cacheplan.Request{Readings: readings, Imports: own}).Reads
+	own := lines(t, cachespec.From, "ghcr.io/o/other:v1")
+	reads := cacheplan.New(cacheplan.Request{Readings: readings, From: own}).Reads
 	if imports := reads.Imports(t.Context()); len(imports) != 3 {
 		t.Fatal(imports)
 	}
@@ -144,7 +144,7 @@ func TestImportEnds(t *testing.T) {
 		{cacheplan.ImportEnd{Began: true}, cacheplan.Absent, ""}, // as it was
 		{cacheplan.ImportEnd{}, cacheplan.Absent, ""},
 	} {
-		reads := cacheplan.New(cacheplan.Request{Imports: []client.CacheOptionsEntry{{Type: "registry"}}}).Reads
+		reads := cacheplan.New(cacheplan.Request{From: lines(t, cachespec.From, "example.org/a:b")}).Reads
 		reads.Imports(t.Context())
 		reads.Observe(cacheplan.Attempt{Imports: []cacheplan.ImportEnd{test.end}})
 		s := reads.Outcomes()[0]
@@ -224,7 +224,7 @@ func TestVerifiedWhileBuilding(t *testing.T) {
 		}
 		plan.Read = append(plan.Read, scope.Source{Name: n})
 	}
-	readings := backends.Read(t.Context(), []backends.Keeper{far}, plan, time.Minute)
+	readings := backends.Read(t.Context(), []backends.Backend{far}, plan, time.Minute)
 	lost := readings[1].Manifest.Layers[1].Digest
 	far.Set(lost, nil)
 

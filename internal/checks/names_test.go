@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/ci"
 )
 
@@ -20,6 +21,21 @@ var tables = []struct {
 	rooms []string
 }{
 	{"CI", ci.Names(), []string{"internal/ci"}},
+	{"cache", caches(false), cacheRooms},
+	// These two are also types of outputs (inputs), a table of TOML (builderspec), an input (login), a
+	// platform (syntax), and for BuildKit itself a registry's imports have names of their own (solve).
+	{"cache", caches(true), append([]string{"inputs", "internal/builderspec", "internal/login", "internal/syntax", "internal/solve"}, cacheRooms...)},
+}
+
+// cacheRooms have the tables of caches: their attributes, what opens them, and the servers that
+// tests use.
+var cacheRooms = []string{"internal/cachespec", "backends", "internal/testkit"}
+
+// caches are the types of caches whose names mean other things too, or all the others.
+func caches(ambiguous bool) []string {
+	return slices.DeleteFunc(cachespec.Types(cachespec.To), func(name string) bool {
+		return (name == "registry" || name == "local") != ambiguous
+	})
 }
 
 func TestNamesOfTables(t *testing.T) {

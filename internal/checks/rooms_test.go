@@ -20,23 +20,24 @@ const module = "github.com/warmlayer/warmlayer"
 var rooms = map[string][]string{
 	"internal/syntax":      {},
 	"internal/builderspec": {"internal/syntax"},
-	"inputs":               {"internal/syntax", "internal/builderspec"},
+	"internal/cachespec":   {"internal/syntax"},
+	"inputs":               {"internal/syntax", "internal/builderspec", "internal/cachespec"},
 	"scope":                {},
 	"internal/ci":          {"internal/syntax", "scope"},
-	"backends":             {"internal/syntax", "inputs", "scope", "internal/builderspec"},
+	"backends":             {"internal/syntax", "internal/cachespec", "scope"},
 	"internal/login":       {"internal/syntax", "internal/ci"},
 	"internal/cachegraph":  {},
 	"internal/gateway":     {"backends", "scope"}, // a registry; it knows no plan
-	"internal/cacheplan":   {"backends", "scope", "internal/cachegraph", "internal/gateway"},
+	"internal/cacheplan":   {"internal/cachespec", "backends", "scope", "internal/cachegraph", "internal/gateway"},
 	"internal/builder":     {"internal/builderspec"},
 	"internal/solve":       {"internal/syntax", "inputs", "backends", "internal/cacheplan", "internal/builder"},
 	"internal/report":      {"internal/syntax", "inputs", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve"},
-	"internal/step":        {"internal/syntax", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/solve", "internal/report"},
+	"internal/step":        {"internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/solve", "internal/report"},
 	"":                     {"internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step"},
 
 	"inputs/generate":            {"internal/syntax", "inputs"},
 	"internal/report/picture":    {},
-	"internal/testkit":           {"internal/syntax", "inputs", "scope", "backends"}, // for tests alone
+	"internal/testkit":           {"internal/syntax", "internal/cachespec", "scope", "backends"}, // for tests alone
 	"internal/testkit/ghaserver": {"internal/testkit"},
 }
 

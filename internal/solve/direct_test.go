@@ -19,7 +19,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/builder"
 	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
-	"github.com/warmlayer/warmlayer/internal/syntax"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -91,16 +91,11 @@ func (r *Request) pushes(image string, attrs ...string) {
 // caches makes the build read and write the scope b-main in a repository.
 func (r *Request) caches(t *testing.T, repository string) {
 	t.Helper()
-	line := inputs.Cache{Type: "registry", Attrs: map[string]string{"ref": repository}}
-	address, _ := builderspec.ParseAddress(r.Builder.Address)
-	caches, problems := backends.New([]inputs.Cache{line}, backends.Options{Builder: builderspec.Node{Address: address}})
-	if len(problems) > 0 {
-		t.Fatal(syntax.Problems(problems))
-	}
+	caches := []backends.Backend{testkit.Backend(t, cachespec.Environment{Remote: true}, "type=registry,ref="+repository)}
 	plan := scope.Plan{Write: "b-main", Read: []scope.Source{{Name: "b-main", Why: "own branch"}}}
 	r.Caches = cacheplan.New(cacheplan.Request{
 		Caches: caches, Scopes: plan, Record: backends.Record{Branch: "main"},
-		Readings: backends.Read(t.Context(), []backends.Keeper{caches[0].(backends.Keeper)}, plan, time.Minute),
+		Readings: backends.Read(t.Context(), caches, plan, time.Minute),
 	})
 }
 

@@ -4,12 +4,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/moby/buildkit/client"
-
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/solve"
-	"github.com/warmlayer/warmlayer/scope"
 )
 
 // guarded is the build without the caches whose credentials BuildKit would hand to a frontend
@@ -28,10 +25,10 @@ func (b Build) guarded() Build {
 			cache, frontend, b.Plan.Facts.Untrusted)
 	}
 	var left, from, to, scoped []string
-	b.Inputs.CacheFrom, from = without(b.Inputs.CacheFrom, exposed, label)
-	b.Inputs.CacheTo, to = without(b.Inputs.CacheTo, exposed, label)
+	b.Inputs.CacheFrom, from = without(b.Inputs.CacheFrom, cachespec.Cache.Credentials, cachespec.Cache.String)
+	b.Inputs.CacheTo, to = without(b.Inputs.CacheTo, cachespec.Cache.Credentials, cachespec.Cache.String)
 	if !b.Builder.Address.Managed() {
-		b.Caches, scoped = without(b.Caches, exposedEntries, backends.Backend.String)
+		b.Caches, scoped = without(b.Caches, backends.Backend.Credentials, backends.Backend.String)
 	}
 	for _, cache := range slices.Concat(from, to, scoped) {
 		left = append(left, warn(cache))
@@ -50,17 +47,4 @@ func without[T any](items []T, unsafe func(T) bool, name func(T) string) (kept [
 		}
 	}
 	return kept, left
-}
-
-// exposed tells whether a verbatim cache carries credentials. GitHub's cache gets the runner's token.
-func exposed(c inputs.Cache) bool { return c.Credentials() || c.Type == "gha" }
-
-func label(c inputs.Cache) string {
-	return backends.Label(client.CacheOptionsEntry{Type: c.Type, Attrs: c.Attrs})
-}
-
-// exposedEntries tells whether the entries of a cache carry credentials.
-func exposedEntries(c backends.Backend) bool {
-	entries := c.Imports(scope.Plan{Read: []scope.Source{{Name: "any"}}})
-	return len(entries) > 0 && (inputs.Cache{Attrs: entries[0].Attrs}).Credentials()
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -111,9 +111,9 @@ func (b Build) planText() string {
 	for _, c := range b.Caches {
 		fmt.Fprintf(&out, "cache   %s%s\n", c, b.refusal(c))
 	}
-	verbatim := func(key string, caches []inputs.Cache) {
+	verbatim := func(key string, caches []cachespec.Cache) {
 		for _, c := range caches {
-			fmt.Fprintf(&out, "%-7s %s\n", key, label(c))
+			fmt.Fprintf(&out, "%-7s %s\n", key, c)
 		}
 	}
 	verbatim("from", b.Inputs.CacheFrom)

@@ -11,6 +11,7 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/login"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
@@ -41,8 +42,8 @@ func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Proble
 // out when nothing else is wrong.
 func (r Run) resolve(in inputs.Values, plan scope.Plan) (Build, syntax.Problems) {
 	b := Build{Inputs: in, Plan: plan, Builder: r.builder(in)}
-	var problems syntax.Problems
-	b.Caches, problems = backends.New(in.Caches, r.cacheOptions(b))
+	caches, problems := cachespec.Resolve(in.Caches, r.cacheEnvironment(b))
+	b.Caches = backends.Open(caches, r.registries)
 	if len(problems) == 0 {
 		b = b.guarded()
 	}
@@ -96,15 +97,15 @@ func untrusted(f scope.Facts) string {
 	return cmp.Or(f.Untrusted, "nothing says whose code it builds")
 }
 
-// cacheOptions are what the caches of a build depend on besides their lines.
-func (r Run) cacheOptions(b Build) backends.Options {
-	for _, name := range backends.SecretVariables {
+// cacheEnvironment is what the caches of a build depend on besides their lines.
+func (r Run) cacheEnvironment(b Build) cachespec.Environment {
+	for _, name := range cachespec.SecretVariables() {
 		r.host.Redactor.Add(r.host.Environ.Get(name))
 	}
-	return backends.Options{
-		Attrs: b.Inputs.CacheAttrs, Images: b.Inputs.Pushed(),
-		Keychain: r.registries, CacheDir: r.host.Environ.cacheDir(r.Facts.Repo),
-		Getenv: r.host.Environ.Get, Builder: b.Inputs.Builders[0],
+	node := b.Inputs.Builders[0]
+	return cachespec.Environment{
+		Export: b.Inputs.CacheExport, Images: b.Inputs.Pushed(), CacheDir: r.host.Environ.cacheDir(r.Facts.Repo), Getenv: r.host.Environ.Get,
+		Remote: !node.Address.Managed(), Plaintext: node.Plaintext(),
 	}
 }
 

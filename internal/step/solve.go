@@ -41,7 +41,7 @@ func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 	})
 	eg.Go(func() error {
 		if !r.asks() {
-			readings = backends.Read(ctx, readable(b.Caches), b.Plan, b.Inputs.ProbeTimeout)
+			readings = backends.Read(ctx, b.Caches, b.Plan, b.Inputs.ProbeTimeout)
 		}
 		reading = time.Since(began)
 		return nil
@@ -86,10 +86,9 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, readings
 		r.host.Redactor.Add(password)
 		request.Auth = g.Auth(request.Auth)
 	}
-	from, to, inline := backends.Verbatim(b.Inputs.CacheFrom, b.Inputs.CacheTo, r.cacheOptions(b))
 	request.Caches = cacheplan.New(cacheplan.Request{
 		Caches: b.Caches, Readings: readings, Scopes: b.Plan, Record: r.record(b),
-		Imports: from, Exports: to, Inline: inline, Gateway: g,
+		From: b.Inputs.CacheFrom, To: b.Inputs.CacheTo, Environment: r.cacheEnvironment(b), Gateway: g,
 	})
 	made.result, made.err = solve.Run(ctx, request)
 	return made
@@ -101,17 +100,6 @@ func (r Run) terminal() io.Writer {
 		return r.host.Redactor.Log(r.host.CI, r.host.Stderr)
 	}
 	return r.host.Redactor.Terminal(r.host.Stderr)
-}
-
-// readable are the caches whose scopes warmlayer can read itself.
-func readable(caches []backends.Backend) []backends.Keeper {
-	var out []backends.Keeper
-	for _, c := range caches {
-		if k, ok := c.(backends.Keeper); ok {
-			out = append(out, k)
-		}
-	}
-	return out
 }
 
 // proxies are the build arguments that the Docker config has for its engine, or for any.
@@ -127,9 +115,7 @@ func (r Run) proxies() map[string]string {
 func (r Run) exclude(b Build) []string {
 	var dirs []string
 	for _, c := range b.Caches {
-		if kept, ok := c.(interface{ Dirs() []string }); ok {
-			dirs = append(dirs, kept.Dirs()...)
-		}
+		dirs = append(dirs, c.Dirs()...)
 	}
 	if dir := r.reportDir(); dir != "" {
 		if abs, err := filepath.Abs(dir); err == nil {

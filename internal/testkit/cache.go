@@ -1,12 +1,36 @@
 package testkit
 
 import (
+	"cmp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
+
+// Resolve are lines of the input cache, in an environment, and all that is wrong with them.
+func Resolve(env cachespec.Environment, texts ...string) ([]cachespec.Cache, syntax.Problems) {
+	lines, problems := Lines(cachespec.Scoped, texts...)
+	caches, found := cachespec.Resolve(lines, env)
+	problems = append(problems, found...)
+	slices.SortStableFunc(problems, func(a, b syntax.Problem) int { return cmp.Compare(a.Line, b.Line) })
+	return caches, problems
+}
+
+// Lines are lines of an input with caches, and what is wrong with each.
+func Lines(in cachespec.Input, texts ...string) (lines []cachespec.Cache, problems syntax.Problems) {
+	for i, text := range texts {
+		line, ok, found := cachespec.Parse(in, syntax.Item{Line: i + 1, Text: text}, nil)
+		problems = append(problems, found...)
+		if ok {
+			lines = append(lines, line)
+		}
+	}
+	return lines, problems
+}
 
 // Cache is a cache as a user of the program names it.
 type Cache struct {
@@ -18,30 +42,46 @@ type Cache struct {
 // Backend is the cache as the program sees it.
 func (c Cache) Backend(t testing.TB) backends.Backend {
 	t.Helper()
-	pairs, err := syntax.ParseCSV(c.Line)
-	if err != nil {
-		t.Fatal(err)
+	env := cachespec.Environment{Getenv: func(name string) string { return c.Env[name] }}
+	if c.Image != "" {
+		env.Images = []string{c.Image + ":v1"}
 	}
-	line := inputs.Cache{Attrs: map[string]string{}}
-	for _, pair := range pairs {
-		if pair.Key == "type" {
-			line.Type = pair.Value
-		} else {
-			line.Attrs[pair.Key] = pair.Value
-		}
+	return Backend(t, env, c.Line)
+}
+
+// Backend is what one good line gives.
+func Backend(t testing.TB, env cachespec.Environment, line string) backends.Backend {
+	t.Helper()
+	caches, problems := Resolve(env, line)
+	if len(caches) != 1 || len(problems) > 0 {
+		t.Fatalf("%s: %d caches, problems:\n%v", line, len(caches), problems)
 	}
-	caches, problems := backends.New([]inputs.Cache{line}, backends.Options{
-		Images: []string{c.Image + ":v1"},
-		Getenv: func(name string) string { return c.Env[name] },
-	})
-	if len(problems) > 0 {
-		t.Fatal(syntax.Problems(problems))
-	}
-	return caches[0]
+	return backends.Open(caches, nil)[0]
 }
 
 // Scopes opens the cache, for a test to look into.
 func (c Cache) Scopes(t testing.TB) backends.Scopes {
 	t.Helper()
-	return c.Backend(t).(backends.Keeper).Scopes()
+	return c.Backend(t).Scopes()
+}
+
+// Environ looks variables up, each as NAME=value; later ones win.
+func Environ(variables ...string) func(string) string {
+	return func(name string) string {
+		found := ""
+		for _, v := range variables {
+			if value, ok := strings.CutPrefix(v, name+"="); ok {
+				found = value
+			}
+		}
+		return found
+	}
+}
+
+// OnRunner is the environment of a container action on github.com.
+func OnRunner(token string, more ...string) func(string) string {
+	return Environ(append([]string{
+		"GITHUB_ACTIONS=true", "GITHUB_SERVER_URL=https://github.com", "GITHUB_REPOSITORY=o/app",
+		"ACTIONS_RESULTS_URL=https://results.example/", "ACTIONS_CACHE_URL=https://v1.example/x/", "ACTIONS_RUNTIME_TOKEN=" + token,
+	}, more...)...)
 }

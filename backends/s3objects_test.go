@@ -9,6 +9,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -20,7 +21,7 @@ func TestS3Touch(t *testing.T) {
 	key := "a b+c/blobs/" + layer.Digest.String()
 	touched := func(line string, write bool) bool {
 		t.Helper()
-		gated := backend(t, backends.Options{}, line).(backends.Gated)
+		gated := backend(t, cachespec.Environment{}, line).(backends.GatewayWritten)
 		var scopes backends.Scopes = gated.Destination()
 		if !write {
 			scopes = gated.Scopes()

@@ -1,33 +1,24 @@
-package backends_test
+package cachespec_test
 
 import (
-	"bytes"
-	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/internal/syntax"
-	"github.com/warmlayer/warmlayer/scope"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-var pushed = backends.Options{Images: []string{"ghcr.io/o/app:v1", "ghcr.io/o/app:latest"}}
+var pushed = cachespec.Environment{Images: []string{"ghcr.io/o/app:v1", "ghcr.io/o/app:latest"}}
 
-func TestNewRefuses(t *testing.T) {
+func TestRefuses(t *testing.T) {
 	t.Parallel()
-	with := func(attrs ...string) backends.Options {
-		o := backends.Options{Images: pushed.Images, Attrs: map[string]string{}}
-		for _, a := range attrs {
-			k, v, _ := strings.Cut(a, "=")
-			o.Attrs[k] = v
-		}
-		return o
+	with := func(e cachespec.Export) cachespec.Environment {
+		return cachespec.Environment{Images: pushed.Images, Export: e}
 	}
 	const registry = "type=registry,ref=ghcr.io/o/cache"
 	tests := []struct {
 		lines []string
-		o     backends.Options
+		o     cachespec.Environment
 		want  string
 	}{
 		{lines: []string{"type=registri,ref=ghcr.io/o/app"}, want: `cache: line 1: type "registri" is unknown
@@ -93,21 +84,21 @@ hint: give a whole number from 0 to 22`},
 hint: give a whole number from 0 to 22`},
 		{lines: []string{registry + ",compression-level=fast"}, want: `cache: line 1: type=registry: compression-level=fast is not valid
 hint: give a whole number from 0 to 22`},
-		{lines: []string{registry + ",compression=gzip"}, o: with("compression-level=19"), want: `cache: line 1: type=registry: compression-level=19 is out of range for gzip
+		{lines: []string{registry + ",compression=gzip"}, o: with(cachespec.Export{CompressionLevel: "19"}), want: `cache: line 1: type=registry: compression-level=19 is out of range for gzip
 hint: gzip goes from 0 to 9`},
 
 		{lines: []string{registry + ",image-manifest=true,oci-mediatypes=false"}, want: `cache: line 1: type=registry: image-manifest=true needs oci-mediatypes=true
 hint: leave out one of them, or set image-manifest=false`},
-		{lines: []string{registry + ",image-manifest=true"}, o: with("oci-mediatypes=false"), want: `cache: line 1: type=registry: image-manifest=true needs oci-mediatypes=true
+		{lines: []string{registry + ",image-manifest=true"}, o: with(cachespec.Export{OCIMediaTypes: "false"}), want: `cache: line 1: type=registry: image-manifest=true needs oci-mediatypes=true
 hint: leave out one of them, or set image-manifest=false`},
 		{lines: []string{registry + ",compression=zstd,oci-mediatypes=false"}, want: `cache: line 1: type=registry: compression=zstd needs oci-mediatypes=true
 hint: use compression=gzip, or oci-mediatypes=true`},
-		{lines: []string{registry + ",oci-mediatypes=false"}, o: with("compression=estargz"), want: `cache: line 1: type=registry: compression=estargz needs oci-mediatypes=true
+		{lines: []string{registry + ",oci-mediatypes=false"}, o: with(cachespec.Export{Compression: "estargz"}), want: `cache: line 1: type=registry: compression=estargz needs oci-mediatypes=true
 hint: use compression=gzip, or oci-mediatypes=true`},
 
 		{lines: []string{"type=inline,mode=max"}, o: pushed, want: `cache: line 1: type=inline: mode=max is not possible: the cache holds the image's own layers only
 hint: use a registry cache, or set cache-mode to min`},
-		{lines: []string{"inline"}, o: with("mode=max"), want: `cache: line 1: type=inline: mode=max is not possible: the cache holds the image's own layers only
+		{lines: []string{"inline"}, o: with(cachespec.Export{Mode: "max"}), want: `cache: line 1: type=inline: mode=max is not possible: the cache holds the image's own layers only
 hint: use a registry cache, or set cache-mode to min`},
 		{lines: []string{"inline"}, want: `cache: line 1: type=inline: needs an image that is pushed
 hint: set push: true and tags, or use another cache`},
@@ -116,9 +107,9 @@ hint: set push: true and tags, or use another cache`},
 hint: give the cache another tag, or none`},
 		{lines: []string{"type=inline,ref=ghcr.io/o/app:latest"}, o: pushed, want: `cache: line 1: type=inline: ref=ghcr.io/o/app:latest is where the image ghcr.io/o/app:latest is pushed
 hint: give the cache another tag, or none`},
-		{lines: []string{"type=registry,ref=library/app:v1"}, o: backends.Options{Images: []string{"docker.io/library/app:v1"}}, want: `cache: line 1: type=registry: ref=library/app:v1 is where the image docker.io/library/app:v1 is pushed
+		{lines: []string{"type=registry,ref=library/app:v1"}, o: cachespec.Environment{Images: []string{"docker.io/library/app:v1"}}, want: `cache: line 1: type=registry: ref=library/app:v1 is where the image docker.io/library/app:v1 is pushed
 hint: give the cache another tag, or none`},
-		{lines: []string{"type=registry,ref=ghcr.io/o/app:v"}, o: backends.Options{Images: []string{"ghcr.io/o/app:v-b-main"}}, want: `cache: line 1: type=registry: ref=ghcr.io/o/app:v is where the image ghcr.io/o/app:v-b-main is pushed
+		{lines: []string{"type=registry,ref=ghcr.io/o/app:v"}, o: cachespec.Environment{Images: []string{"ghcr.io/o/app:v-b-main"}}, want: `cache: line 1: type=registry: ref=ghcr.io/o/app:v is where the image ghcr.io/o/app:v-b-main is pushed
 hint: give the cache another tag, or none`},
 
 		{lines: []string{registry, registry}, want: `cache: registry ghcr.io/o/cache is there twice
@@ -161,7 +152,7 @@ hint: give one of at most 16 characters: the branch's name follows it`},
 hint: say where: type=registry,ref=ghcr.io/owner/app`},
 		{lines: []string{"type=registry,ref="}, want: `cache: line 1: type=registry: ref= is not valid
 hint: give a value`},
-		{lines: []string{"type=local,dest="}, o: backends.Options{CacheDir: "/home/me/.cache/warmlayer/app"}, want: `cache: line 1: type=local: dest= is not valid
+		{lines: []string{"type=local,dest="}, o: cachespec.Environment{CacheDir: "/home/me/.cache/warmlayer/app"}, want: `cache: line 1: type=local: dest= is not valid
 hint: give a value`},
 		{lines: []string{"type=local,src=,dest=/c"}, want: `cache: line 1: type=local: src= is not valid
 hint: give a value`},
@@ -190,164 +181,23 @@ hint: did you mean "mode"?`},
 	for _, test := range tests {
 		t.Run(strings.Join(test.lines, " "), func(t *testing.T) {
 			t.Parallel()
-			_, problems := backends.New(lines(test.lines...), test.o)
-			if got := syntax.Problems(problems).Error(); got != test.want {
+			_, problems := testkit.Resolve(test.o, test.lines...)
+			if got := problems.Error(); got != test.want {
 				t.Errorf("got\n%s\nwant\n%s", got, test.want)
 			}
 		})
 	}
 }
 
-// TestEntries holds the entries that lines give to testdata/entries.golden.
-func TestEntries(t *testing.T) {
-	t.Parallel()
-	plans := []struct {
-		what string
-		plan scope.Plan
-	}{
-		{"push to feature/a", scope.Plan{Write: "b-feature-a-1d2e7cf1b6", Read: []scope.Source{{Name: "b-feature-a-1d2e7cf1b6"}, {Name: "b-main"}}}},
-		{"a fork's pull request", scope.Plan{Read: []scope.Source{{Name: "b-main"}}}},
-	}
-	options := backends.Options{Images: pushed.Images, CacheDir: "/home/me/.cache/warmlayer/app"}
-	var got bytes.Buffer
-	for _, line := range []string{
-		"auto",
-		"type=registry,ref=app",
-		"type=registry,ref=localhost:5000/o/app:buildcache",
-		"type=registry,ref=ghcr.io/o/cache,mode=min,compression=gzip,compression-level=9,force-compression=true,ignore-error=true",
-		"type=registry,ref=ghcr.io/o/cache,registry.insecure=1",
-		"type=registry,ref=ghcr.io/o/cache,oci-mediatypes=false",
-		"type=registry,ref=ghcr.io/o/cache,image-manifest=false",
-		"inline",
-		"type=inline,ref=registry.example/o/cache:inline,mode=min",
-		"local",
-		"type=local,dest=/var/cache/app",
-		"type=local,src=/var/cache/old,dest=/var/cache/new,tag=web,reset=true",
-		"type=s3,bucket=b,region=r",
-		"type=s3,bucket=b,region=r,prefix=team/app,blobs_prefix=,manifests_prefix=m,name=web,mode=min,compression=gzip",
-		"type=s3,bucket=b,region=r,endpoint_url=http://127.0.0.1:9000,use_path_style=true,touch_refresh=2h,upload_parallelism=8," +
-			"retry_mode=adaptive,retry_max_attempts=5,disable_accept_encoding=1,access_key_id=k,secret_access_key=s,session_token=t",
-		"none",
-	} {
-		fmt.Fprintf(&got, "%s\n", line)
-		caches, problems := backends.New(lines(line), options)
-		if len(problems) > 0 {
-			t.Errorf("%s: %v", line, syntax.Problems(problems))
-		}
-		for _, c := range caches {
-			fmt.Fprintf(&got, "  %s\n", c)
-			for _, p := range plans {
-				fmt.Fprintf(&got, "    %s\n", p.what)
-				for _, e := range c.Imports(p.plan) {
-					fmt.Fprintf(&got, "      import %s%s\n", e.Type, attrsText(e.Attrs))
-				}
-				for _, e := range c.Exports(p.plan) {
-					fmt.Fprintf(&got, "      export %s%s\n", e.Type, attrsText(e.Attrs))
-				}
-			}
-		}
-	}
-	golden(t, "entries.golden", got.Bytes())
-}
-
-func TestAutoWithoutImage(t *testing.T) {
-	t.Parallel()
-	if c := backend(t, backends.Options{CacheDir: "/c"}, "auto"); c.String() != "local /c" {
-		t.Errorf("auto is %s", c)
-	}
-}
-
-func TestLineBeatsInput(t *testing.T) {
-	t.Parallel()
-	o := backends.Options{Attrs: map[string]string{"mode": "min", "compression": "gzip", "compression-level": "3", "force-compression": "true"}}
-	c := backend(t, o, "type=local,dest=/c,compression=estargz,mode=max")
-	const want = " compression=estargz compression-level=3 force-compression=true image-manifest=true mode=max oci-mediatypes=true"
-	if got := attrsText(c.(backends.Gated).Options()); got != want {
-		t.Errorf("options%s\nwant   %s", got, want)
-	}
-}
-
-func TestFreshAttributes(t *testing.T) {
-	t.Parallel()
-	plan := scope.Plan{Write: "b-main", Read: []scope.Source{{Name: "b-main"}}}
-	for _, line := range []string{"type=registry,ref=ghcr.io/o/cache", "inline", "type=local,dest=/c", "type=s3,bucket=b,region=r", "type=gha,token=t,url=https://cache.example"} {
-		c := backend(t, pushed, line)
-		for range 2 {
-			for _, e := range append(c.Imports(plan), c.Exports(plan)...) {
-				if e.Attrs["canary"] != "" {
-					t.Errorf("%s: an entry shares its attributes with another", line)
-				}
-				e.Attrs["canary"] = "tweet"
-			}
-		}
-		if gated, ok := c.(backends.Gated); ok {
-			gated.Options()["mode"] = "canary"
-			if gated.Options()["mode"] != "max" {
-				t.Errorf("%s: options are shared", line)
-			}
-		}
-	}
-}
-
-func TestStrict(t *testing.T) {
-	t.Parallel()
-	for attr, want := range map[string]bool{"": false, ",ignore-error=true": false, ",ignore-error=false": true, ",ignore-error=0": true} {
-		for _, line := range []string{"type=registry,ref=ghcr.io/o/cache", "type=inline,ref=ghcr.io/o/app", "type=local,dest=/c", "type=s3,bucket=b,region=r", "type=gha,token=t,url=https://cache.example"} {
-			if got := backend(t, pushed, line+attr).Strict(); got != want {
-				t.Errorf("%s%s: strict is %t", line, attr, got)
-			}
-		}
-	}
-}
-
 // One place, written twice in different words, is no problem when the tags differ.
 func TestSamePlaceOtherTag(t *testing.T) {
 	t.Parallel()
-	_, problems := backends.New(lines(
+	_, problems := testkit.Resolve(cachespec.Environment{},
 		"type=registry,ref=ghcr.io/o/app", "type=registry,ref=ghcr.io/o/app:web",
 		"type=local,dest=/c", "type=local,dest=/c,tag=web",
 		"type=s3,bucket=b,region=r", "type=s3,bucket=b,region=r,name=web", "type=s3,bucket=b,region=r,prefix=app",
-	), backends.Options{})
-	if len(problems) != 0 {
-		t.Error(syntax.Problems(problems))
-	}
-}
-
-func TestLocalDirs(t *testing.T) {
-	t.Parallel()
-	here, err := filepath.Abs(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := backend(t, backends.Options{}, "type=local,src=./a,dest=b/../c").(*backends.Local)
-	if got := fmt.Sprint(c.Dirs()); got != fmt.Sprintf("[%s/a %s/c]", here, here) || c.InPlace() {
-		t.Errorf("directories %s, in place: %t", got, c.InPlace())
-	}
-}
-
-func TestVerbatim(t *testing.T) {
-	t.Parallel()
-	imports, exports, inline := backends.Verbatim(
-		lines("type=registry,ref=ghcr.io/o/app:main", "type=gha,scope=x,token=canary"),
-		lines("type=s3,bucket=b,secret_access_key=canary,ignore-error=false", "inline", "type=local,dest=/c,ignore-error=true"),
-		backends.Options{},
 	)
-	if !inline {
-		t.Error("the inline cache is not seen")
-	}
-	var got bytes.Buffer
-	for _, e := range imports {
-		fmt.Fprintf(&got, "%s: %s%s\n", backends.Label(e), e.Type, attrsText(e.Attrs))
-	}
-	for _, e := range exports {
-		fmt.Fprintf(&got, "%s %t: %s%s\n", backends.Label(e.Entry), e.Strict, e.Entry.Type, attrsText(e.Entry.Attrs))
-	}
-	const want = `registry ghcr.io/o/app:main: registry ref=ghcr.io/o/app:main
-gha x: gha scope=x token=canary
-s3 b true: s3 bucket=b secret_access_key=canary
-local /c false: local dest=/c
-`
-	if got.String() != want {
-		t.Errorf("got\n%swant\n%s", got.String(), want)
+	if len(problems) != 0 {
+		t.Error(problems)
 	}
 }
