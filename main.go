@@ -54,7 +54,9 @@ func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.
 	}
 	self := ownContainer(ctx, environ)
 	dialect, facts := ci.Detect(environ, os.ReadFile)
-	in, problems := inputs.ParseJob(args, environ, ".", inputs.Job{Mounts: mounts(self), Repository: inputs.Repository(dialect.Repository())})
+	in, problems := inputs.ParseJob(args, environ, ".", inputs.Job{
+		Mounts: mounts(self), Repository: inputs.Repository(dialect.Repository()), Stdin: stdin,
+	})
 	redactor := report.NewRedactor(in.Sensitive())
 	host := step.Host{Environ: environ, CI: dialect, Self: self, Redactor: redactor, Version: version(), Stdout: stdout, Stderr: stderr}
 	resolved, found := step.Resolve(in, facts, host)

@@ -3,10 +3,12 @@ package inputs
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
-	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
+	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
@@ -17,35 +19,41 @@ const (
 	targetPrefix = "target:"
 )
 
-// buildContexts reads name=place, in the order in which buildx tells the places apart
-// (build/opt.go): a URL, an image, an OCI layout, or else a directory.
-func (p *parser) buildContexts() []syntax.Pair {
-	var pairs []syntax.Pair
+// OCILayout is an image in the directory of an OCI layout. Without both tag and digest the
+// text that it comes from means the tag latest.
+type OCILayout struct {
+	Dir    string // absolute
+	Tag    string // "": none
+	Digest digest.Digest
+}
+
+// buildContexts reads name=source.
+func (p *parser) buildContexts() []Context {
+	var all []Context
 	for _, it := range p.list("build-contexts") {
-		name, place, ok := strings.Cut(it.Text, "=")
-		if !ok || name == "" || place == "" {
+		name, source, ok := strings.Cut(it.Text, "=")
+		if !ok || name == "" || source == "" {
 			p.report("build-contexts", it.Line, "expected name=place", "write it like docs=../docs or base=docker-image://alpine:3.22")
 			continue
 		}
 		name, problem := contextName(name)
-		if problem == nil && has(pairs, name) {
+		if problem == nil && slices.ContainsFunc(all, func(c Context) bool { return c.Name == name }) {
 			problem = &syntax.Problem{What: "context " + syntax.Quoted(name) + " is given twice", Hint: "leave one of the lines out"}
 		}
-		place, expanded := p.expand("build-contexts", it.Line, place)
+		source, expanded := p.expand("build-contexts", it.Line, source)
+		var c Context
 		if problem == nil && expanded {
-			place, problem = p.placeOfContext(place)
-		}
-		if problem == nil && expanded {
-			problem = p.checkPlace(place)
+			c, problem = p.namedContext(source)
 		}
 		if problem != nil {
 			p.report("build-contexts", it.Line, problem.What, problem.Hint)
 		}
 		if problem == nil && expanded {
-			pairs = append(pairs, syntax.Pair{Key: name, Value: place})
+			c.Name = name
+			all = append(all, c)
 		}
 	}
-	return pairs
+	return all
 }
 
 // contextName brings a context's name to the form in which the frontend looks for it
@@ -62,66 +70,80 @@ func contextName(text string) (string, *syntax.Problem) {
 	return strings.TrimSuffix(reference.FamiliarString(named), ":latest"), nil
 }
 
-// placeOfContext is a context's place with its path, if it has one, as it is here.
-func (p *parser) placeOfContext(place string) (string, *syntax.Problem) {
-	if layout, ok := strings.CutPrefix(place, layoutPrefix); ok {
-		path, problem := p.place(layout)
-		return layoutPrefix + path, problem
-	}
-	return p.place(place)
-}
-
-// checkPlace looks for what can be looked for without a network.
-func (p *parser) checkPlace(place string) *syntax.Problem {
-	image, isImage := strings.CutPrefix(place, imagePrefix)
-	layout, isLayout := strings.CutPrefix(place, layoutPrefix)
+// namedContext reads the source of a named context, in the order in which buildx tells the
+// kinds apart (build/opt.go): a URL, an image, an OCI layout, or else a directory. It looks for
+// what can be looked for without a network.
+func (p *parser) namedContext(source string) (Context, *syntax.Problem) {
+	image, isImage := strings.CutPrefix(source, imagePrefix)
+	layout, isLayout := strings.CutPrefix(source, layoutPrefix)
 	switch {
-	case isRemote(place):
-		if _, isGit, err := dfgitutil.ParseGitRef(place); isGit && err != nil {
-			return unknownQuery
-		}
-		return nil
+	case isRemote(source):
+		return remoteContext(source)
 	case isImage:
 		if _, err := reference.ParseNormalizedNamed(image); err != nil {
-			return syntax.NotAnImage(image)
+			return Context{}, syntax.NotAnImage(image)
 		}
-		return nil
+		return Context{Kind: Image, Source: source}, nil
 	case isLayout:
-		return p.checkLayout(layout)
-	case strings.HasPrefix(place, targetPrefix):
-		return &syntax.Problem{What: "a target is a context in bake files alone", Hint: "a stage of this Dockerfile needs no context: write COPY --from=stage"}
+		found, problem := p.layout(layout)
+		return Context{Kind: Layout, Source: source, Layout: found}, problem
+	case strings.HasPrefix(source, targetPrefix):
+		return Context{}, &syntax.Problem{What: "a target is a context in bake files alone", Hint: "a stage of this Dockerfile needs no context: write COPY --from=stage"}
 	}
-	info, err := os.Stat(locate(p.dir, place))
+	return p.namedDirectory(source)
+}
+
+func (p *parser) namedDirectory(name string) (Context, *syntax.Problem) {
+	name, problem := p.place(name)
+	if problem != nil {
+		return Context{}, problem
+	}
+	info, err := os.Stat(locate(p.dir, name))
 	switch {
 	case err == nil && info.IsDir():
-		return nil
+		return p.directory(name), nil
 	case err == nil:
-		return &syntax.Problem{What: syntax.Quoted(place) + " is not a directory", Hint: "name the directory that it is in"}
+		return Context{}, &syntax.Problem{What: syntax.Quoted(name) + " is not a directory", Hint: "name the directory that it is in"}
 	case os.IsNotExist(err):
-		return &syntax.Problem{What: "no directory " + syntax.Quoted(place), Hint: "an image is written " + imagePrefix + "name; relative paths start from the working directory"}
+		return Context{}, &syntax.Problem{What: "no directory " + syntax.Quoted(name), Hint: "an image is written " + imagePrefix + "name; relative paths start from the working directory"}
 	}
-	return &syntax.Problem{What: "the directory cannot be read", Hint: unreadable.Hint}
+	return Context{}, &syntax.Problem{What: "the directory cannot be read", Hint: unreadable.Hint}
 }
 
-// checkLayout looks for the index of path[:tag][@digest].
-func (p *parser) checkLayout(text string) *syntax.Problem {
-	path := text
-	if before, after, ok := cutLast(path, "@"); ok && reference.DigestRegexp.MatchString(after) {
-		path = before
+// layout reads path[:tag][@digest], and looks for the index there.
+func (p *parser) layout(text string) (OCILayout, *syntax.Problem) {
+	l := parseLayout(text)
+	name, problem := p.place(l.Dir)
+	switch {
+	case problem != nil:
+		return l, problem
+	case l.Digest != "" && l.Digest.Validate() != nil:
+		return l, &syntax.Problem{What: syntax.Quoted(l.Digest.String()) + " is not a digest", Hint: "write it like sha256: and 64 hexadecimal digits"}
+	case !p.isFile(filepath.Join(name, "index.json")):
+		return l, &syntax.Problem{What: "no OCI layout at " + syntax.Quoted(name), Hint: "write it like oci-layout://path:tag, a directory that has an index.json"}
 	}
-	if before, after, ok := cutLast(path, ":"); ok && reference.TagRegexp.MatchString(after) {
-		path = before
-	}
-	if !p.isFile(filepath.Join(path, "index.json")) {
-		return &syntax.Problem{What: "no OCI layout at " + syntax.Quoted(path), Hint: "write it like oci-layout://path:tag, a directory that has an index.json"}
-	}
-	return nil
+	l.Dir = p.absolute(name)
+	return l, nil
 }
 
-func cutLast(text, separator string) (before, after string, ok bool) {
-	at := strings.LastIndex(text, separator)
-	if at < 0 {
-		return text, "", false
+var (
+	wholeDigest = regexp.MustCompile(`^(?:` + reference.DigestRegexp.String() + `)$`)
+	wholeTag    = regexp.MustCompile(`^(?:` + reference.TagRegexp.String() + `)$`)
+)
+
+// parseLayout takes dir, dir:tag, dir@digest or dir:tag@digest apart as docker buildx v0.37.0
+// does (util/ocilayout). Unlike there, what follows a colon must be a tag as a whole: l:x/y
+// is a directory.
+func parseLayout(text string) OCILayout {
+	l := OCILayout{Dir: text}
+	if at := strings.LastIndex(l.Dir, "@"); at >= 0 && wholeDigest.MatchString(l.Dir[at+1:]) {
+		l.Dir, l.Digest = l.Dir[:at], digest.Digest(l.Dir[at+1:])
 	}
-	return text[:at], text[at+len(separator):], true
+	if colon := strings.LastIndex(l.Dir, ":"); colon >= 0 && wholeTag.MatchString(l.Dir[colon+1:]) {
+		l.Dir, l.Tag = l.Dir[:colon], l.Dir[colon+1:]
+	}
+	if l.Tag == "" && l.Digest == "" {
+		l.Tag = "latest"
+	}
+	return l
 }

@@ -2,52 +2,126 @@ package inputs
 
 import (
 	"cmp"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
+	"github.com/moby/buildkit/util/gitutil"
 
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-const defaultDockerfile = "Dockerfile"
+// ContextKind is the kind of a build context.
+type ContextKind int
+
+// The kinds; the zero one is Directory.
+const (
+	Directory ContextKind = iota // on this machine
+	Git                          // a repository, which BuildKit fetches
+	HTTP                         // a file or an archive, which BuildKit fetches
+	Image                        // docker-image://…, which BuildKit pulls
+	Layout                       // oci-layout://…, an image in a directory on this machine
+)
+
+// Context is a build context: the build's own, or a named one.
+type Context struct {
+	Name   string // of a named context, in the form in which the frontend looks for it; "": the build's own
+	Kind   ContextKind
+	Source string    // as given: a path, a URL, docker-image://… or oci-layout://…
+	Dir    string    // of a Directory: its absolute path
+	Layout OCILayout // of a Layout
+
+	// Subdir is slash-separated: of a Directory the path from the working directory, of a Git
+	// context the path from the repository's root; "": these themselves, and every other kind.
+	Subdir   string
+	HasQuery bool // the URL has a query, which old frontends ignore
+
+	host string // of a Git repository that is read over HTTP, without credentials in the URL; "": any other
+	ssh  bool   // a Git repository that is read over SSH
+}
+
+// Remote tells whether BuildKit fetches the context.
+func (c Context) Remote() bool { return c.Kind == Git || c.Kind == HTTP }
 
 var httpURL = regexp.MustCompile(`^https?://`)
 
-// context reads the context and the path of its Dockerfile, and looks for both on
-// disk. As in buildx's build/opt.go, a directory of that name comes before a URL.
-func (p *parser) context() (context, file string, remote bool) {
-	context, ok := p.contextPlace()
-	file, mounted := p.here("file", 0, p.value("file"))
-	if ok && !isRemote(context) {
-		context, ok = p.here("context", 0, context)
-	}
-	if !ok || !mounted {
-		return context, file, true
-	}
-	info, err := os.Stat(locate(p.dir, context))
-	isDir := err == nil && info.IsDir()
-	remote = !isDir && isRemote(context)
-	switch {
-	case file == "-" || httpURL.MatchString(file):
-		p.report("file", 0, "the Dockerfile must be a file", "save it in the working directory first")
-	case remote:
-		file = p.remoteDockerfile(context, file)
-	case isDir || file != "":
-		file = p.dockerfile(context, file)
-	}
-	if !isDir && !remote {
-		p.noContext(context, err)
-	}
-	return context, file, remote
+// isRemote tells a URL or a Git reference from a path (frontend/dockerui/context.go).
+func isRemote(source string) bool {
+	_, isGit, _ := dfgitutil.ParseGitRef(source)
+	return isGit || httpURL.MatchString(source)
 }
 
-// contextPlace is the context as given or, on GitHub where nothing is checked out, the
+var unknownQuery = &syntax.Problem{
+	What: "BuildKit does not understand the URL's query",
+	Hint: "known are ref, subdir, checksum, submodules and keep-git-dir",
+}
+
+// remoteContext reads a URL or a Git reference.
+func remoteContext(source string) (Context, *syntax.Problem) {
+	c := Context{Kind: HTTP, Source: source}
+	if u, err := gitutil.ParseURL(source); err == nil {
+		c.HasQuery, c.ssh = len(u.Query) > 0, u.Scheme == gitutil.SSHProtocol
+	}
+	git, isGit, err := dfgitutil.ParseGitRef(source)
+	switch {
+	case isGit && err != nil:
+		return c, unknownQuery
+	case isGit:
+		c.Kind, c.Subdir, c.host = Git, git.SubDir, httpHost(git)
+	}
+	return c, nil
+}
+
+// httpHost is the host that a Git repository is read from over HTTP. It is "" for one that
+// is read otherwise, or with credentials in the URL.
+func httpHost(git *dfgitutil.GitRef) string {
+	remote := git.Remote
+	if git.IndistinguishableFromLocal {
+		remote = "https://" + remote
+	}
+	if u, err := url.Parse(remote); err == nil && httpURL.MatchString(remote) && u.User == nil {
+		return u.Host
+	}
+	return ""
+}
+
+// directory is a context on this machine.
+func (p *parser) directory(name string) Context {
+	return Context{Source: name, Dir: p.absolute(name), Subdir: relative(p.dir, locate(p.dir, name))}
+}
+
+// context reads the build's own context. As in buildx's build/opt.go, a directory comes before
+// a URL of the same spelling. It reports whether the place to look for a Dockerfile is known.
+func (p *parser) context() (Context, bool) {
+	source, ok := p.contextSource()
+	remote := isRemote(source)
+	if ok && !remote {
+		source, ok = p.here("context", 0, source)
+	}
+	if !ok {
+		return Context{}, false
+	}
+	info, err := os.Stat(locate(p.dir, source))
+	switch {
+	case err == nil && info.IsDir():
+		return p.directory(source), true
+	case remote:
+		c, problem := remoteContext(source)
+		if problem != nil {
+			p.report("context", 0, problem.What, problem.Hint)
+		}
+		return c, true
+	}
+	p.noContext(source, err)
+	return Context{Source: source}, true
+}
+
+// contextSource is the context as given or, on GitHub where nothing is checked out, the
 // repository there.
-func (p *parser) contextPlace() (string, bool) {
+func (p *parser) contextSource() (string, bool) {
 	if _, given := p.settings["context"]; !given && p.noCheckout() {
 		return cmp.Or(p.repository.Context, "."), true
 	}
@@ -56,107 +130,53 @@ func (p *parser) contextPlace() (string, bool) {
 
 // noContext reports a context that is neither a directory nor a URL; err is what
 // looking for it gave.
-func (p *parser) noContext(context string, err error) {
+func (p *parser) noContext(source string, err error) {
 	switch {
 	case err == nil:
-		p.report("context", 0, syntax.Quoted(context)+" is not a directory", "name the directory that it is in")
-	case context == "-":
+		p.report("context", 0, syntax.Quoted(source)+" is not a directory", "name the directory that it is in")
+	case source == "-" && p.value("file") == "-":
+		p.report("context", 0, "standard input cannot be both the context and the Dockerfile", "unpack the context into a directory")
+	case source == "-":
 		p.report("context", 0, "a context from standard input is not supported", "unpack it into a directory")
-	case strings.Contains(context, "{{"):
+	case strings.Contains(source, "{{"):
 		p.report("context", 0, "the template is unknown", "the only one is {{defaultContext}}")
 	case os.IsNotExist(err) && p.settings["context"].from == argument:
-		p.report("context", 0, "no directory "+syntax.Quoted(context), "the argument is the context; warmlayer --help lists the commands")
+		p.report("context", 0, "no directory "+syntax.Quoted(source), "the argument is the context; warmlayer --help lists the commands")
 	case os.IsNotExist(err):
-		p.report("context", 0, "no directory "+syntax.Quoted(context), "relative paths start from the working directory")
+		p.report("context", 0, "no directory "+syntax.Quoted(source), "relative paths start from the working directory")
 	default:
 		p.report("context", 0, "the directory cannot be read", "check the path and its permissions")
 	}
 }
 
-// isRemote tells whether BuildKit fetches the context itself
-// (frontend/dockerui/context.go).
-func isRemote(context string) bool {
-	_, isGit, _ := dfgitutil.ParseGitRef(context)
-	return isGit || httpURL.MatchString(context)
+// locate is where a path of the user's is, from the process's working directory.
+func locate(dir, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(dir, name)
 }
 
-var unknownQuery = &syntax.Problem{
-	What: "BuildKit does not understand the URL's query",
-	Hint: "known are ref, subdir, checksum, submodules and keep-git-dir",
+// absolute is the absolute path of a file that the user names.
+func (p *parser) absolute(name string) string {
+	name = locate(p.dir, name)
+	if abs, err := filepath.Abs(name); err == nil {
+		return abs
+	}
+	return name // in a process without a working directory nothing can be found
 }
 
-// remoteDockerfile is the Dockerfile's path for a URL. An absolute one is on disk, as
-// in buildx; any other is in the context and is not looked at.
-func (p *parser) remoteDockerfile(context, file string) string {
-	if _, isGit, err := dfgitutil.ParseGitRef(context); isGit && err != nil {
-		p.report("context", 0, unknownQuery.What, unknownQuery.Hint)
+// relative is the slash-separated path from base to target, "" when they are one.
+func relative(base, target string) string {
+	if abs, err := filepath.Abs(base); err == nil {
+		base = abs
 	}
-	switch {
-	case file == "":
-		return defaultDockerfile
-	case filepath.IsAbs(file):
-		return p.dockerfile("", file)
+	if abs, err := filepath.Abs(target); err == nil {
+		target = abs
 	}
-	return file
-}
-
-// dockerfile finds the Dockerfile of a directory.
-func (p *parser) dockerfile(context, file string) string {
-	given := file != ""
-	if !given {
-		file = filepath.Join(context, defaultDockerfile)
+	rel, err := filepath.Rel(base, target)
+	if err != nil || rel == "." {
+		return ""
 	}
-	info, err := os.Stat(locate(p.dir, file))
-	switch {
-	case err == nil && !info.IsDir():
-		return file
-	case err == nil:
-		p.report("file", 0, syntax.Quoted(file)+" is a directory", p.lookAlikes(file))
-		return file
-	}
-	if lower := p.lowerCase(file); lower != "" {
-		return lower
-	}
-	hint := p.lookAlikes(filepath.Dir(file))
-	if inContext := filepath.Join(context, file); given && p.isFile(inContext) {
-		hint = "the path starts from the working directory: did you mean " + syntax.Quoted(inContext) + "?"
-	}
-	p.report("file", 0, "no Dockerfile at "+syntax.Quoted(file), hint)
-	return file
-}
-
-// lowerCase is the file called dockerfile that stands in for a missing Dockerfile,
-// as in buildx's build/opt.go, or "".
-func (p *parser) lowerCase(file string) string {
-	dir, base := filepath.Split(file)
-	if lower := dir + strings.ToLower(base); base == defaultDockerfile && p.isFile(lower) {
-		return lower
-	}
-	return ""
-}
-
-func (p *parser) isFile(name string) bool {
-	info, err := os.Stat(locate(p.dir, name))
-	return err == nil && info.Mode().IsRegular()
-}
-
-// lookAlikes is the hint that names what may be Dockerfiles in a directory.
-func (p *parser) lookAlikes(dir string) string {
-	entries, err := os.ReadDir(locate(p.dir, dir))
-	if err != nil {
-		return "there is no directory " + syntax.Quoted(dir) + " either"
-	}
-	var found []string
-	for _, e := range entries {
-		name := strings.ToLower(e.Name())
-		ours := strings.Contains(name, "dockerfile") || strings.Contains(name, "containerfile")
-		if !e.IsDir() && !strings.HasSuffix(name, "ignore") && (ours || syntax.Nearest(name, []string{defaultDockerfile}) != "") {
-			found = append(found, filepath.Join(dir, e.Name()))
-		}
-	}
-	if len(found) == 0 {
-		return "set file to the Dockerfile's path, or context to its directory"
-	}
-	slices.Sort(found)
-	return "set file to " + strings.Join(found[:min(len(found), 4)], " or ")
+	return filepath.ToSlash(rel)
 }

@@ -1,6 +1,9 @@
 package inputs
 
 import (
+	"cmp"
+	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -11,22 +14,27 @@ func TestContext(t *testing.T) {
 	for _, name := range []string{"Dockerfile", "app/Dockerfile", "low/dockerfile", "other/Dockerfile.prod", "other/app.dockerfile", "other/.dockerignore", "empty/x", "typo/Dokerfile"} {
 		write(t, dir, name)
 	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
-		context, file    string
-		wantFile         string
-		subdir, relative string // of the context; of the Dockerfile
-		problems         string
+		context, file string
+		path, name    string // of the Dockerfile; a path that is not absolute is in the context
+		subdir        string // of the context
+		key           string // of the Dockerfile
+		problems      string
 	}{
-		{wantFile: "Dockerfile"},
-		{context: "app", wantFile: "app/Dockerfile", subdir: "app"},
-		{context: "./app/", file: "app/Dockerfile", wantFile: "app/Dockerfile", subdir: "app"},
-		{context: dir + "/app", wantFile: dir + "/app/Dockerfile", subdir: "app"},
-		{context: "low", wantFile: "low/dockerfile", subdir: "low"},
-		{context: "app", file: "other/Dockerfile.prod", wantFile: "other/Dockerfile.prod", subdir: "app", relative: "../other/Dockerfile.prod"},
-		{context: "https://example.com/o/r.git#main:sub", wantFile: "Dockerfile", subdir: "sub"},
-		{context: "git@example.com:o/r.git", file: "docker/Dockerfile", wantFile: "docker/Dockerfile", relative: "docker/Dockerfile"},
-		{context: "https://example.com/context.tar.gz", wantFile: "Dockerfile"},
-		{context: "https://example.com/o/r.git", file: dir + "/app/Dockerfile", wantFile: dir + "/app/Dockerfile", relative: "app/Dockerfile"},
+		{path: dir + "/Dockerfile", name: "Dockerfile"},
+		{context: "app", path: dir + "/app/Dockerfile", name: "app/Dockerfile", subdir: "app"},
+		{context: "./app/", file: "app/Dockerfile", path: dir + "/app/Dockerfile", name: "app/Dockerfile", subdir: "app"},
+		{context: dir + "/app", path: dir + "/app/Dockerfile", name: "app/Dockerfile", subdir: "app"},
+		{context: "low", path: dir + "/low/dockerfile", name: "low/dockerfile", subdir: "low"},
+		{context: "app", file: "other/Dockerfile.prod", path: dir + "/other/Dockerfile.prod", name: "other/Dockerfile.prod", subdir: "app", key: "other/Dockerfile.prod"},
+		{context: "https://example.com/o/r.git#main:sub", path: "Dockerfile", name: "sub/Dockerfile", subdir: "sub"},
+		{context: "https://example.com/o/r.git#main:sub", file: "x/Image", path: "x/Image", name: "sub/x/Image", subdir: "sub", key: "sub/x/Image"},
+		{context: "git@example.com:o/r.git", file: "docker/Dockerfile", path: "docker/Dockerfile", name: "docker/Dockerfile", key: "docker/Dockerfile"},
+		{context: "https://example.com/context.tar.gz", path: "Dockerfile", name: "Dockerfile"},
+		{context: "https://example.com/o/r.git", file: dir + "/app/Dockerfile", path: dir + "/app/Dockerfile", name: "app/Dockerfile", key: "app/Dockerfile"},
 
 		{context: "nope", problems: "context: no directory \"nope\"\nhint: relative paths start from the working directory"},
 		{context: "Dockerfile", problems: "context: \"Dockerfile\" is not a directory\nhint: name the directory that it is in"},
@@ -42,7 +50,8 @@ func TestContext(t *testing.T) {
 		{context: "other", file: "Dockerfile.prod", problems: "file: no Dockerfile at \"Dockerfile.prod\"\nhint: the path starts from the working directory: did you mean \"other/Dockerfile.prod\"?"},
 		{file: "no/such/Dockerfile", problems: "file: no Dockerfile at \"no/such/Dockerfile\"\nhint: there is no directory \"no/such\" either"},
 		{file: "other", problems: "file: \"other\" is a directory\nhint: set file to other/Dockerfile.prod or other/app.dockerfile"},
-		{file: "-", problems: "file: the Dockerfile must be a file\nhint: save it in the working directory first"},
+		{file: "https://example.com/Dockerfile", problems: "file: the Dockerfile must be a file\nhint: save it in the working directory first, or write - and pipe it in"},
+		{file: "pipe", problems: "file: \"pipe\" is not a regular file\nhint: write - to read the Dockerfile from standard input"},
 		{context: "nope", file: "nope/Dockerfile", problems: "context: no directory \"nope\"\nhint: relative paths start from the working directory\n" +
 			"file: no Dockerfile at \"nope/Dockerfile\"\nhint: there is no directory \"nope\" either"},
 	} {
@@ -55,9 +64,12 @@ func TestContext(t *testing.T) {
 			if tt.problems != "" {
 				return
 			}
-			if v.File != tt.wantFile || v.Subdir() != tt.subdir || v.Dockerfile() != tt.relative {
-				t.Errorf("file %q, subdirectory %q, Dockerfile %q; want %q, %q, %q",
-					v.File, v.Subdir(), v.Dockerfile(), tt.wantFile, tt.subdir, tt.relative)
+			d := v.Dockerfile
+			if cmp.Or(d.Path, d.InContext) != tt.path || d.Name != tt.name || v.Context.Subdir != tt.subdir || d.Key != tt.key {
+				t.Errorf("context %+v and Dockerfile %+v\nwant %+v", v.Context, d, tt)
+			}
+			if here := d.Path != ""; here != (d.Text != nil) {
+				t.Errorf("the Dockerfile's text is %q", d.Text)
 			}
 		})
 	}

@@ -11,7 +11,7 @@ func ExampleParse() {
 		[]string{"--tags", "ghcr.io/o/app:1", "--push", "app"},
 		[]string{"WARMLAYER_CACHE=type=registry,ref=ghcr.io/o/app", "INPUT_CACHE-MODE=maxi"},
 		"testdata")
-	fmt.Println(values.File, values.Pushed(), values.Caches[0].Type)
+	fmt.Println(values.Dockerfile.Name, values.Pushed(), values.Caches[0].Type)
 	fmt.Println(problems)
 	// Output:
 	// app/Dockerfile [ghcr.io/o/app:1] registry

@@ -29,7 +29,7 @@ type Field struct {
 // docker/build-push-action.
 var Fields = []Field{
 	{Name: "context", Unset: "`.`; on GitHub without a checkout, `{{defaultContext}}`", Help: "Build context: a directory, a Git URL or an HTTP URL. On GitHub `{{defaultContext}}` is the repository at the commit of the run."},
-	{Name: "file", Short: "f", Unset: "`Dockerfile` in the context", Help: "Path of the Dockerfile. It is relative to the working directory or, when the context is a URL, to the context."},
+	{Name: "file", Short: "f", Unset: "`Dockerfile` in the context", Help: "Path of the Dockerfile. It is relative to the working directory or, when the context is a URL, to the context. `-` reads the Dockerfile from standard input."},
 	{Name: "build-contexts", Kind: syntax.Lines, Help: "Additional build contexts, one `name=source` per line. A source is a directory, a URL, `docker-image://…` or `oci-layout://…`."},
 	{Name: "target", Unset: "the last stage", Help: "Stage of the Dockerfile to build."},
 	{Name: "build-args", Kind: syntax.Lines, Help: "Build arguments, one `NAME=value` per line. A bare `NAME` takes its value from the environment."},

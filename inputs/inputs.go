@@ -18,6 +18,7 @@
 package inputs
 
 import (
+	"io"
 	"strings"
 	"time"
 
@@ -30,11 +31,10 @@ import (
 
 // Values are the inputs, validated. Parts that had problems are left out.
 type Values struct {
-	Dir     string // working directory that relative paths start from; "" and "." are the process's own
-	Context string // directory, or a Git or HTTP URL
-	Remote  bool   // Context is a URL, which BuildKit fetches itself
-	File    string // the Dockerfile: a path from Dir; for a URL from the context's root, unless absolute
-	Target  string // "": the last stage
+	Dir        string // working directory that relative paths start from; "" and "." are the process's own
+	Context    Context
+	Dockerfile Dockerfile
+	Target     string // "": the last stage
 
 	BuildArgs []syntax.Pair // in order; those without a value in the input have the environment's
 	Labels    []syntax.Pair
@@ -55,13 +55,13 @@ type Values struct {
 	AddHosts       []syntax.Pair // name and address of hosts, in order
 	Allow          []string      // entitlements, complete: network.host, security.insecure, device=…
 	Attests        Attestations  // with the default one
-	BuildContexts  []syntax.Pair // name and place: a directory, a URL, docker-image://… or oci-layout://…
-	CgroupParent   string        // "": BuildKit's
-	GitHubToken    string        // "": none
-	Load           bool          // as given; Outputs have it worked in: one of type docker without a Dest
-	Network        string        // of RUN steps: "", default, none or host
-	NoCacheFilters []string      // stages whose steps are all to run
-	ShmSize        int64         // bytes of /dev/shm in RUN steps; 0: BuildKit's
+	BuildContexts  []Context
+	CgroupParent   string   // "": BuildKit's
+	GitHubToken    string   // "": none
+	Load           bool     // as given; Outputs have it worked in: one of type docker without a Dest
+	Network        string   // of RUN steps: "", default, none or host
+	NoCacheFilters []string // stages whose steps are all to run
+	ShmSize        int64    // bytes of /dev/shm in RUN steps; 0: BuildKit's
 	SSH            []SSH
 	Ulimits        []string       // as the frontend takes them: "nofile=1024:2048"
 	SourcePolicy   *policy.Policy // of EXPERIMENTAL_BUILDKIT_SOURCE_POLICY; nil: none
@@ -122,11 +122,12 @@ func Parse(args, environ []string, dir string) (Values, syntax.Problems) {
 type Job struct {
 	Mounts     Mounts // values that name files by the machine's paths become the container's paths
 	Repository Repository
+	Stdin      io.Reader // read to its end where the input file asks for it; nil: there is none
 }
 
 // ParseJob is Parse in a job.
 func ParseJob(args, environ []string, dir string, job Job) (Values, syntax.Problems) {
-	p := &parser{dir: dir, mounts: job.Mounts, repository: job.Repository, env: map[string]string{}, settings: map[string]setting{}}
+	p := &parser{dir: dir, mounts: job.Mounts, repository: job.Repository, stdin: job.Stdin, env: map[string]string{}, settings: map[string]setting{}}
 	for _, variable := range environ {
 		key, value, _ := strings.Cut(variable, "=")
 		p.env[key] = value
@@ -141,6 +142,7 @@ type parser struct {
 	dir        string
 	mounts     Mounts
 	repository Repository
+	stdin      io.Reader
 	env        map[string]string
 	settings   map[string]setting // by input, of the first source that has it
 	problems   syntax.Problems
@@ -188,7 +190,10 @@ func (p *parser) values() Values {
 
 // readSources reads what a build is made from.
 func (p *parser) readSources(v *Values) {
-	v.Context, v.File, v.Remote = p.context()
+	var known bool
+	if v.Context, known = p.context(); known {
+		v.Dockerfile = p.dockerfile(v.Context)
+	}
 	v.BuildContexts = p.buildContexts()
 	v.BuildArgs = p.buildArgs()
 	v.Syntax = v.buildArg(syntaxArg)
@@ -238,14 +243,8 @@ func (p *parser) readResult(v *Values) {
 	}
 }
 
-// places are where the contexts come from.
-func (v Values) places() []string {
-	all := []string{v.Context}
-	for _, c := range v.BuildContexts {
-		all = append(all, c.Value)
-	}
-	return all
-}
+// contexts are the build's own context and the named ones.
+func (v Values) contexts() []Context { return append([]Context{v.Context}, v.BuildContexts...) }
 
 func texts(items []syntax.Item) []string {
 	var all []string

@@ -116,8 +116,8 @@ func parseIn(dir string, environ ...string) (Values, string) {
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	v := mustParse(t, nil)
-	if v.Context != "." || v.File != "Dockerfile" || v.Remote {
-		t.Errorf("context %q, file %q, remote %v", v.Context, v.File, v.Remote)
+	if v.Context.Source != "." || v.Context.Kind != Directory || v.Dockerfile.Name != "Dockerfile" {
+		t.Errorf("context %+v, Dockerfile %+v", v.Context, v.Dockerfile)
 	}
 	if len(v.Caches) != 1 || v.Caches[0].Type != "auto" || v.Caches[0].Line != 0 {
 		t.Errorf("caches are %v, want auto by default", v.Caches)
@@ -184,8 +184,8 @@ func TestShortFlags(t *testing.T) {
 	t.Parallel()
 	v := mustParse(t, []string{"-t", "o/app:1", "-t=o/app:2", "-f", "Dockerfile"})
 	want := []string{"docker.io/o/app:1", "docker.io/o/app:2"}
-	if !slices.Equal(v.Tags, want) || v.File != "Dockerfile" {
-		t.Errorf("tags are %v and the Dockerfile is %s", v.Tags, v.File)
+	if !slices.Equal(v.Tags, want) || v.Dockerfile.Name != "Dockerfile" {
+		t.Errorf("tags are %v and the Dockerfile is %s", v.Tags, v.Dockerfile.Name)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // step of a CI names files as the machine has them, and only the container's names of
 // them lead there. The zero value is for a process in no container.
 type Mounts struct {
-	List  []Mount
+	List      []Mount
 	Ephemeral bool // the container ends with this process, and files outside its mounts are lost
 }
 

@@ -71,7 +71,7 @@ func TestHostPaths(t *testing.T) {
 	}
 	at := func(name string) string { return filepath.Join(dir, name) }
 	for what, pair := range map[string][2]string{
-		"context": {v.Context, dir}, "file": {v.File, at("Dockerfile")}, "build-contexts": {v.BuildContexts[0].Value, dir},
+		"context": {v.Context.Dir, dir}, "file": {v.Dockerfile.Path, at("Dockerfile")}, "build-contexts": {v.BuildContexts[0].Dir, dir},
 		"outputs, a path": {v.Outputs[0].Dest, at("files")}, "outputs": {v.Outputs[1].Dest, at("a,b.tar")},
 		"cache, src": {v.Caches[0].Attrs["src"], at("c")}, "cache, dest": {v.Caches[0].Attrs["dest"], at("d")},
 		"cache-to": {v.CacheTo[0].Attrs["dest"], at("e")}, "report-dir": {v.ReportDir, at("report")},

@@ -8,8 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 )
 
 // Repository is the one that a CI's job builds, as the CI names it. The zero value is for no CI.
@@ -52,7 +50,7 @@ func (p *parser) gitToken(v Values) []Secret {
 	if err != nil || v.GitHubToken == "" {
 		return nil
 	}
-	if !slices.ContainsFunc(v.places(), func(place string) bool { return isRepository(server.Host, place) }) {
+	if !slices.ContainsFunc(v.contexts(), func(c Context) bool { return c.host == server.Host }) {
 		return nil
 	}
 	for _, s := range v.Secrets {
@@ -62,19 +60,4 @@ func (p *parser) gitToken(v Values) []Secret {
 		}
 	}
 	return []Secret{{"GIT_AUTH_TOKEN." + server.Host, v.GitHubToken}}
-}
-
-// isRepository tells whether a place is a Git repository that is read over HTTP from a
-// host, without credentials in the URL.
-func isRepository(host, place string) bool {
-	git, ok, _ := dfgitutil.ParseGitRef(place)
-	if !ok || git == nil {
-		return false
-	}
-	remote := git.Remote
-	if git.IndistinguishableFromLocal {
-		remote = "https://" + remote
-	}
-	u, err := url.Parse(remote)
-	return err == nil && httpURL.MatchString(remote) && u.Host == host && u.User == nil
 }

@@ -29,8 +29,8 @@ func TestDefaultContext(t *testing.T) {
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
-			if v.Context != tt.context || v.File != tt.file || v.Remote != (tt.context != ".") {
-				t.Errorf("context %q, file %q, remote %v; want %q, %q", v.Context, v.File, v.Remote, tt.context, tt.file)
+			if v.Context.Source != tt.context || v.Dockerfile.Filename() != tt.file || v.Context.Remote() != (tt.context != ".") {
+				t.Errorf("context %+v, Dockerfile %+v; want %q, %q", v.Context, v.Dockerfile, tt.context, tt.file)
 			}
 		})
 	}

@@ -69,8 +69,8 @@ func TestFlags(t *testing.T) {
 	if want := []string{"docker.io/o/a:latest", "docker.io/o/b:latest", "docker.io/o/c:latest"}; !slices.Equal(v.Tags, want) {
 		t.Errorf("tags are %v, want %v", v.Tags, want)
 	}
-	if !v.Push || v.NoCache || v.Context != "." {
-		t.Errorf("push %v, no-cache %v, context %q", v.Push, v.NoCache, v.Context)
+	if !v.Push || v.NoCache || v.Context.Source != "." {
+		t.Errorf("push %v, no-cache %v, context %q", v.Push, v.NoCache, v.Context.Source)
 	}
 	if want := []syntax.Pair{{Key: "A", Value: "\"1\",\n2"}}; !slices.Equal(v.BuildArgs, want) {
 		t.Errorf("build arguments are %q, want %q", v.BuildArgs, want)

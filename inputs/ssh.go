@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/moby/buildkit/util/gitutil"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/warmlayer/warmlayer/internal/syntax"
@@ -26,7 +25,7 @@ var agentID = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
 // ssh reads the agents. As in buildx (commands/build.go) a repository that is read over
 // ssh gets the default one unless others are given.
-func (p *parser) ssh(context string) []SSH {
+func (p *parser) ssh(context Context) []SSH {
 	var all []SSH
 	items := p.list("ssh")
 	for _, it := range items {
@@ -47,7 +46,7 @@ func (p *parser) ssh(context string) []SSH {
 			all = append(all, s)
 		}
 	}
-	if git, err := gitutil.ParseURL(context); len(items) == 0 && err == nil && git.Scheme == gitutil.SSHProtocol {
+	if len(items) == 0 && context.ssh {
 		if problem := p.checkAgent(); problem != nil {
 			p.report("context", 0, "the repository is read over ssh, and "+problem.What, problem.Hint)
 		}

@@ -7,62 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 )
-
-// Subdir is the context's place in the checkout: a slash-separated path from the
-// working directory or, for a Git URL, from the repository's root; "" for these
-// themselves and for an HTTP URL.
-func (v Values) Subdir() string {
-	if !v.Remote {
-		return relative(v.Dir, locate(v.Dir, v.Context))
-	}
-	if git, ok, err := dfgitutil.ParseGitRef(v.Context); ok && err == nil {
-		return git.SubDir
-	}
-	return ""
-}
-
-// Dockerfile is the Dockerfile's slash-separated path from the context, or "" where
-// it is the default one. One outside the context begins with ../.
-func (v Values) Dockerfile() string {
-	path := filepath.ToSlash(v.File)
-	if !v.Remote || filepath.IsAbs(v.File) {
-		context := v.Context
-		if v.Remote {
-			context = ""
-		}
-		path = relative(locate(v.Dir, context), locate(v.Dir, v.File))
-	}
-	if strings.EqualFold(path, defaultDockerfile) {
-		return ""
-	}
-	return path
-}
-
-// locate is where a path of the user's is, from the process's working directory.
-func locate(dir, name string) string {
-	if filepath.IsAbs(name) {
-		return name
-	}
-	return filepath.Join(dir, name)
-}
-
-// relative is the slash-separated path from base to target, "" when they are one.
-func relative(base, target string) string {
-	if abs, err := filepath.Abs(base); err == nil {
-		base = abs
-	}
-	if abs, err := filepath.Abs(target); err == nil {
-		target = abs
-	}
-	rel, err := filepath.Rel(base, target)
-	if err != nil || rel == "." {
-		return ""
-	}
-	return filepath.ToSlash(rel)
-}
 
 // resolved is a path without symbolic links, as far as it exists.
 func resolved(path string) string {
@@ -105,8 +50,8 @@ func (v Values) Sensitive() []string {
 	for _, b := range v.Builders {
 		all = append(append(all, urlCredentials(b.Address.URL)...), b.TLS.Key)
 	}
-	for _, place := range v.places() {
-		all = append(all, urlCredentials(place)...)
+	for _, c := range v.contexts() {
+		all = append(all, urlCredentials(c.Source)...)
 	}
 	for _, s := range v.Secrets {
 		all = append(all, s.Value)

@@ -123,7 +123,7 @@ func TestRefused(t *testing.T) {
 		}, []string{"network.host is not allowed"}},
 		{"entitlement", func(r *Request) { r.Inputs.Allow = []string{"security.insecure"} }, []string{"security.insecure is not allowed"}},
 		{"source policy", func(r *Request) {
-			r.Inputs.BuildContexts = []syntax.Pair{{Key: "base", Value: "docker-image://127.0.0.1:1/denied:v1"}}
+			r.Inputs.BuildContexts = []inputs.Context{{Name: "base", Kind: inputs.Image, Source: "docker-image://127.0.0.1:1/denied:v1"}}
 			r.Inputs.SourcePolicy = &policy.Policy{Rules: []*policy.Rule{{
 				Action:   policy.PolicyAction_DENY,
 				Selector: &policy.Selector{Identifier: "docker-image://127.0.0.1:1/*", MatchType: policy.MatchType_WILDCARD},
@@ -136,10 +136,10 @@ func TestRefused(t *testing.T) {
 			r.Inputs.SSH = []inputs.SSH{{ID: "default", Paths: []string{"/nowhere/agent"}}}
 		}, []string{"hand in ssh: ", "/nowhere/agent"}},
 		{"build context that is not there", func(r *Request) {
-			r.Inputs.BuildContexts = []syntax.Pair{{Key: "docs", Value: "nowhere"}}
+			r.Inputs.BuildContexts = []inputs.Context{{Name: "docs", Dir: "/nowhere"}}
 		}, []string{"open build context docs: ", "nowhere"}},
 		{"layout that is not there", func(r *Request) {
-			r.Inputs.BuildContexts = []syntax.Pair{{Key: "base", Value: "oci-layout://nowhere"}}
+			r.Inputs.BuildContexts = []inputs.Context{{Name: "base", Kind: inputs.Layout, Layout: inputs.OCILayout{Dir: "/nowhere", Tag: "latest"}}}
 		}, []string{"open build context base: "}},
 	}
 	for _, test := range tests {

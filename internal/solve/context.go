@@ -8,10 +8,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/util/staticfs"
 	"github.com/tonistiigi/fsutil"
+	"github.com/tonistiigi/fsutil/types"
+
+	"github.com/warmlayer/warmlayer/inputs"
 )
 
 // mounts is where the files come from and go to.
@@ -36,37 +41,44 @@ func (b *run) mounts(ctx context.Context) (mounts, error) {
 	return m, b.addOutputs(ctx, &m)
 }
 
-// addContext opens the context and the Dockerfile's directory, as far as they are here.
+// addContext opens the context, if it is on this machine, and the Dockerfile.
 func (b *run) addContext(m *mounts) error {
-	in := b.Inputs
-	file := in.File
-	if in.Remote {
-		m.attrs["context"] = in.Context
-		m.gitQuery(in.Context, "")
-		if !filepath.IsAbs(file) {
-			if file != "" {
-				m.attrs["filename"] = file
-			}
-			return nil
-		}
-		m.attrs["dockerfilekey"] = "dockerfile"
-	} else {
-		dir := resolve(in.Dir, in.Context)
-		context, err := contextFS(dir, b.Exclude)
-		if err != nil {
-			return fmt.Errorf("open context %s: %w", dir, err)
-		}
-		m.local["context"] = context
-		if file == "" {
-			file = filepath.Join(dir, "Dockerfile")
-		}
+	context := b.Inputs.Context
+	if context.Remote() {
+		m.attrs["context"] = context.Source
+		m.gitQuery(context, "")
+		return m.addDockerfile(b.Inputs.Dockerfile, true)
 	}
-	file = resolve(in.Dir, file)
-	dockerfile, err := fsutil.NewFS(filepath.Dir(file))
+	files, err := contextFS(context.Dir, b.Exclude)
 	if err != nil {
-		return fmt.Errorf("open Dockerfile %s: %w", file, err)
+		return fmt.Errorf("open context %s: %w", context.Dir, err)
 	}
-	m.local["dockerfile"], m.attrs["filename"] = dockerfile, filepath.Base(file)
+	m.local["context"] = files
+	return m.addDockerfile(b.Inputs.Dockerfile, false)
+}
+
+// addDockerfile opens the directory that a Dockerfile on this machine is in. One from standard
+// input is a directory of its own, as in docker buildx, but in memory.
+func (m *mounts) addDockerfile(d inputs.Dockerfile, remoteContext bool) error {
+	m.attrs["filename"] = d.Filename()
+	if d.InContext != "" {
+		return nil
+	}
+	const name = "dockerfile" // what the frontend calls the directory
+	if remoteContext {
+		m.attrs["dockerfilekey"] = name
+	}
+	if d.Path == "" {
+		files := staticfs.NewFS()
+		files.Add(d.Filename(), &types.Stat{Mode: 0o644, ModTime: time.Now().UnixNano()}, d.Text)
+		m.local[name] = files
+		return nil
+	}
+	files, err := fsutil.NewFS(filepath.Dir(d.Path))
+	if err != nil {
+		return fmt.Errorf("open Dockerfile %s: %w", d.Path, err)
+	}
+	m.local[name] = files
 	return nil
 }
 

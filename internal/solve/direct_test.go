@@ -38,7 +38,10 @@ func request(t *testing.T, daemon, dir string) Request {
 	}
 	t.Cleanup(func() { _ = b.Close() })
 	return Request{
-		Inputs:   inputs.Values{Dir: dir, Context: ".", Progress: "plain", CacheTimeout: time.Minute, MetadataProvenance: "disabled"},
+		Inputs: inputs.Values{
+			Dir: dir, Context: inputs.Context{Dir: dir}, Dockerfile: inputs.Dockerfile{Path: filepath.Join(dir, "Dockerfile"), Name: "Dockerfile"},
+			Progress: "plain", CacheTimeout: time.Minute, MetadataProvenance: "disabled",
+		},
 		Builder:  b,
 		Progress: io.Discard,
 	}

@@ -168,7 +168,7 @@ RUN --mount=type=secret,id=token test "$(cat /run/secrets/token)" = abc && cat /
 		r := request(t, testkit.StartBuildkitd(t), dir)
 		r.pushes(registry + "/app:v1")
 		r.Inputs.AddHosts = []syntax.Pair{{Key: "db", Value: "10.0.0.1"}}
-		r.Inputs.BuildContexts = []syntax.Pair{{Key: "more", Value: more}}
+		r.Inputs.BuildContexts = []inputs.Context{{Name: "more", Dir: more}}
 		r.Inputs.Secrets = []inputs.Secret{{ID: "token", Value: "abc"}}
 		r.Inputs.Ulimits, r.Inputs.ShmSize, r.Inputs.Network = []string{"nofile=99"}, 1<<20, "none"
 		r.Inputs.NoCacheFilters = filters

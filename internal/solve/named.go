@@ -8,43 +8,33 @@ import (
 	"strings"
 
 	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
-	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client/ociindex"
-	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 	"github.com/moby/buildkit/identity"
-	"github.com/moby/buildkit/util/gitutil"
 	digest "github.com/opencontainers/go-digest"
+
+	"github.com/warmlayer/warmlayer/inputs"
 )
 
-// addContexts opens the named contexts, each in the way of its place: a URL and an image
-// are for the daemon to fetch, a directory and an image in an OCI layout are handed in.
+// addContexts opens the named contexts. BuildKit fetches a URL and an image itself; a directory
+// and an image in an OCI layout are handed in.
 func (b *run) addContexts(m *mounts) error {
 	for _, c := range b.Inputs.BuildContexts {
 		m.capability("contexts+forward")
 		var err error
-		switch {
-		case isRemote(c.Value):
-			m.attrs["context:"+c.Key] = c.Value
-			m.gitQuery(c.Value, "+forward")
-		case strings.HasPrefix(c.Value, "docker-image://"):
-			m.attrs["context:"+c.Key] = c.Value
-		case strings.HasPrefix(c.Value, layoutScheme):
-			err = m.addLayout(c.Key, b.Inputs.Dir, c.Value)
-		default:
-			err = m.addDirectory(c.Key, resolve(b.Inputs.Dir, c.Value), b.Exclude)
+		switch c.Kind {
+		case inputs.Directory:
+			err = m.addDirectory(c, b.Exclude)
+		case inputs.Layout:
+			err = m.addLayout(c)
+		case inputs.Git, inputs.HTTP, inputs.Image:
+			m.attrs["context:"+c.Name] = c.Source
+			m.gitQuery(c, "+forward")
 		}
 		if err != nil {
-			return fmt.Errorf("open build context %s: %w", c.Key, err)
+			return fmt.Errorf("open build context %s: %w", c.Name, err)
 		}
 	}
 	return nil
-}
-
-// isRemote tells whether the place is a URL or a Git reference, as docker buildx v0.37.0
-// does (util/urlutil).
-func isRemote(place string) bool {
-	_, git, _ := dfgitutil.ParseGitRef(place)
-	return git || strings.HasPrefix(place, "https://") || strings.HasPrefix(place, "http://")
 }
 
 // capability demands of the frontend what an old one would ignore.
@@ -56,72 +46,49 @@ func (m *mounts) capability(name string) {
 	}
 }
 
-// gitQuery demands that a Git URL's query is understood, where it has one.
-func (m *mounts) gitQuery(url, suffix string) {
-	if u, err := gitutil.ParseURL(url); err == nil && len(u.Query) > 0 {
+// gitQuery demands that a URL's query is understood, where it has one.
+func (m *mounts) gitQuery(c inputs.Context, suffix string) {
+	if c.HasQuery {
 		m.capability("gitquerystring" + suffix)
 	}
 }
 
-// addDirectory mounts a named context's directory. The build's own mounts keep their names.
-func (m *mounts) addDirectory(name, dir string, exclude []string) error {
-	mount := name
+// addDirectory mounts the directory of a named context. The names that the build's own mounts
+// have get an underscore, as in docker buildx.
+func (m *mounts) addDirectory(c inputs.Context, exclude []string) error {
+	mount := c.Name
 	if mount == "context" || mount == "dockerfile" {
 		mount = "_" + mount
 	}
-	files, err := contextFS(dir, exclude)
+	files, err := contextFS(c.Dir, exclude)
 	if err != nil {
 		return err
 	}
-	m.local[mount], m.attrs["context:"+name] = files, "local:"+mount
+	m.local[mount], m.attrs["context:"+c.Name] = files, "local:"+mount
 	return nil
 }
 
-const layoutScheme = "oci-layout://"
-
-// addLayout hands in the directory of an OCI layout: "oci-layout://dir:tag",
-// "oci-layout://dir@sha256:…". Without both the tag is latest; a layout of one image
-// needs no tag (docker buildx v0.37.0, util/ocilayout and build/opt.go).
-func (m *mounts) addLayout(name, base, place string) error {
-	dir, tag, d, err := parseLayout(strings.TrimPrefix(place, layoutScheme))
-	if err != nil {
-		return err
-	}
-	dir = resolve(base, dir)
-	if d == "" {
-		if d, err = layoutDigest(dir, tag); err != nil {
+// addLayout hands in the directory of an OCI layout. A layout of one image needs no tag
+// (docker buildx v0.37.0, build/opt.go).
+func (m *mounts) addLayout(c inputs.Context) error {
+	l := c.Layout
+	if l.Digest == "" {
+		var err error
+		if l.Digest, err = layoutDigest(l.Dir, l.Tag); err != nil {
 			return err
 		}
 	}
-	store, err := contentlocal.NewStore(dir)
+	store, err := contentlocal.NewStore(l.Dir)
 	if err != nil {
 		return err
 	}
-	id := identity.NewID()
-	m.layouts[id] = store
-	m.attrs["context:"+name] = layoutScheme + id
-	if tag != "" {
-		m.attrs["context:"+name] += ":" + tag
+	source := identity.NewID()
+	m.layouts[source] = store
+	if l.Tag != "" {
+		source += ":" + l.Tag
 	}
-	m.attrs["context:"+name] += "@" + d.String()
+	m.attrs["context:"+c.Name] = "oci-layout://" + source + "@" + l.Digest.String()
 	return nil
-}
-
-func parseLayout(place string) (dir, tag string, d digest.Digest, err error) {
-	dir = place
-	if at := strings.LastIndex(dir, "@"); at >= 0 && reference.DigestRegexp.MatchString(dir[at+1:]) {
-		if d, err = digest.Parse(dir[at+1:]); err != nil {
-			return "", "", "", err
-		}
-		dir = dir[:at]
-	}
-	if colon := strings.LastIndex(dir, ":"); colon >= 0 && reference.TagRegexp.FindString(dir[colon+1:]) == dir[colon+1:] {
-		dir, tag = dir[:colon], dir[colon+1:]
-	}
-	if tag == "" && d == "" {
-		tag = "latest"
-	}
-	return dir, tag, d, nil
 }
 
 // layoutDigest is that of the layout's image with the tag, or of its only one.

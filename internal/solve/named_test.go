@@ -9,11 +9,20 @@ import (
 	"testing"
 
 	"github.com/warmlayer/warmlayer/inputs"
-	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// TestNamedContexts: one from each kind of place.
+// named are the contexts that a line of build-contexts gives.
+func named(t *testing.T, line string) []inputs.Context {
+	t.Helper()
+	values, problems := inputs.Parse([]string{"--build-contexts", line, "https://example.com/context.tar"}, nil, t.TempDir())
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return values.BuildContexts
+}
+
+// TestNamedContexts: one of each kind.
 func TestNamedContexts(t *testing.T) {
 	t.Parallel()
 	daemon, registry := testkit.StartBuildkitd(t), testkit.StartRegistry(t).Host
@@ -34,7 +43,7 @@ func TestNamedContexts(t *testing.T) {
 	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	defer server.Close()
 
-	for name, place := range map[string]string{
+	for name, source := range map[string]string{
 		"directory":                dir,
 		"image":                    "docker-image://" + registry + "/named:v1",
 		"image by digest":          "docker-image://" + registry + "/named@" + digest,
@@ -47,13 +56,13 @@ func TestNamedContexts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, as := range []string{"more", "context"} {
 				from := "/file"
-				if strings.HasPrefix(place, "http") {
+				if strings.HasPrefix(source, "http") {
 					from = "/context" // what a named context calls the one file of a URL
 				}
 				dockerfile := "FROM scratch\nCOPY --from=" + as + " " + from + " /copy\n"
 				r := request(t, daemon, app(t, dockerfile))
 				testkit.Write(t, filepath.Join(r.Inputs.Dir, "Dockerfile"), dockerfile)
-				r.Inputs.BuildContexts = []syntax.Pair{{Key: as, Value: place}}
+				r.Inputs.BuildContexts = named(t, as+"="+source)
 				if got := r.file(t, "copy"); got != string(about) {
 					t.Errorf("as %s: %q", as, got)
 				}
@@ -74,44 +83,25 @@ func TestNamedContextExcludes(t *testing.T) {
 		testkit.Write(t, filepath.Join(more, name, "file"), name)
 	}
 	r := request(t, testkit.StartBuildkitd(t), dir)
-	r.Inputs.BuildContexts, r.Exclude = []syntax.Pair{{Key: "more", Value: "more"}}, []string{filepath.Join(more, "cache")}
+	r.Inputs.BuildContexts, r.Exclude = named(t, "more="+more), []string{filepath.Join(more, "cache")}
 	if got := r.file(t, "facts"); got != "kept\n" {
 		t.Errorf("the context holds %q", got)
 	}
 }
 
-func TestParseLayout(t *testing.T) {
-	t.Parallel()
-	const digest = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
-	for place, want := range map[string]string{
-		"dir":                      "dir|latest|",
-		"/a/b:1.3":                 "/a/b|1.3|",
-		"/a/b@" + digest:           "/a/b||" + digest,
-		"/a/b:1.3@" + digest:       "/a/b|1.3|" + digest,
-		"/a@b/layout":              "/a@b/layout|latest|",
-		"/a:b/layout":              "/a:b/layout|latest|",
-		"a/layout@sha256:tooshort": "a/layout@sha256|tooshort|",
-	} {
-		dir, tag, d, err := parseLayout(place)
-		if got := strings.Join([]string{dir, tag, d.String()}, "|"); got != want || err != nil {
-			t.Errorf("%s: %s, %v, want %s", place, got, err, want)
-		}
-	}
-}
-
 func TestContextsInURLs(t *testing.T) {
 	t.Parallel()
-	for place, want := range map[string]string{
+	for source, want := range map[string]string{
 		"https://github.com/o/r.git":        "moby.buildkit.frontend.contexts+forward",
 		"https://github.com/o/r.git?ref=v1": "moby.buildkit.frontend.contexts+forward,moby.buildkit.frontend.gitquerystring+forward",
 		"git@github.com:o/r.git":            "moby.buildkit.frontend.contexts+forward",
 		"http://example.org/context.tar":    "moby.buildkit.frontend.contexts+forward",
 	} {
-		b := run{Request: Request{Inputs: inputs.Values{BuildContexts: []syntax.Pair{{Key: "more", Value: place}}}}}
+		b := run{Request: Request{Inputs: inputs.Values{BuildContexts: named(t, "more="+source)}}}
 		m := mounts{attrs: map[string]string{}}
 		err := b.addContexts(&m)
-		if err != nil || m.attrs["context:more"] != place || m.attrs["frontend.caps"] != want {
-			t.Errorf("%s: %v, %v", place, m.attrs, err)
+		if err != nil || m.attrs["context:more"] != source || m.attrs["frontend.caps"] != want {
+			t.Errorf("%s: %v, %v", source, m.attrs, err)
 		}
 	}
 }

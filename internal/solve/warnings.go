@@ -3,6 +3,7 @@ package solve
 import (
 	"cmp"
 	"errors"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,8 +12,6 @@ import (
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
-
-	"github.com/warmlayer/warmlayer/inputs"
 )
 
 // Warning is one of BuildKit's, such as that of a Dockerfile check.
@@ -25,7 +24,7 @@ type Warning struct {
 
 // Place is a range of lines in a file of the repository. The zero value is nowhere.
 type Place struct {
-	File          string // slash-separated, from the working directory or the Git repository's root
+	File          string // slash-separated, from the working directory or the Git repository's root; "stdin"
 	Line, EndLine int    // from 1; 0 where only the file is known
 }
 
@@ -36,7 +35,7 @@ type Failure struct {
 	Log   string // the last lines that the step wrote
 }
 
-// warning turns BuildKit's into ours.
+// warning is BuildKit's warning with its place in the repository.
 func (b *run) warning(w *client.VertexWarning) Warning {
 	var detail []string
 	for _, line := range w.Detail {
@@ -56,15 +55,15 @@ func byLine(a, b *client.VertexWarning) int {
 	return cmp.Or(cmp.Compare(a.SourceInfo.GetFilename(), b.SourceInfo.GetFilename()), cmp.Compare(first(a), first(b)))
 }
 
-// place is where a range of a source is in the repository. A source is known by the name
-// that the frontend was given for the Dockerfile.
+// place is where a range of a source is in the repository. BuildKit calls the Dockerfile by
+// the name that the frontend was given.
 func (b *run) place(source *pb.SourceInfo, ranges []*pb.Range) Place {
 	if source == nil || source.Filename == "" {
 		return Place{}
 	}
 	p := Place{File: filepath.ToSlash(source.Filename)}
-	if file := dockerfilePath(b.Inputs); filepath.Base(file) == filepath.Base(source.Filename) {
-		p.File = file
+	if d := b.Inputs.Dockerfile; path.Base(d.Filename()) == path.Base(p.File) {
+		p.File = d.Name
 	}
 	for _, r := range ranges {
 		if line := int(r.GetStart().GetLine()); p.Line == 0 || line < p.Line {
@@ -73,29 +72,6 @@ func (b *run) place(source *pb.SourceInfo, ranges []*pb.Range) Place {
 		p.EndLine = max(p.EndLine, p.Line, int(r.GetEnd().GetLine()))
 	}
 	return p
-}
-
-// dockerfilePath is the Dockerfile's place in the repository.
-func dockerfilePath(in inputs.Values) string {
-	file := in.File
-	switch {
-	case in.Remote && !filepath.IsAbs(file):
-		if file == "" {
-			file = "Dockerfile"
-		}
-		return filepath.ToSlash(filepath.Join(in.Subdir(), file))
-	case file == "":
-		file = filepath.Join(resolve(in.Dir, in.Context), "Dockerfile")
-	}
-	dir, err := filepath.Abs(in.Dir)
-	if err != nil {
-		return filepath.ToSlash(file)
-	}
-	rel, err := filepath.Rel(dir, resolve(in.Dir, file))
-	if err != nil {
-		return filepath.ToSlash(file)
-	}
-	return filepath.ToSlash(rel)
 }
 
 // failure is where the build failed, from BuildKit's typed errors; nil where they do not

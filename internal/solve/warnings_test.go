@@ -23,7 +23,7 @@ func TestWarnings(t *testing.T) {
 	}
 	testkit.Write(t, filepath.Join(dir, "deploy", "Image"), "FROM scratch\n\nLABEL a \\\n  b\n")
 	r := request(t, daemon, dir)
-	r.Inputs.File = "deploy/Image"
+	r.Inputs.Dockerfile = inputs.Dockerfile{Path: filepath.Join(dir, "deploy", "Image"), Name: "deploy/Image"}
 	want := Warning{
 		Text:   `LegacyKeyValueFormat: "LABEL key=value" should be used instead of legacy "LABEL key value" format (line 3)`,
 		Detail: `Legacy key/value format with whitespace separator should not be used`,
@@ -76,27 +76,5 @@ func TestFailure(t *testing.T) {
 	r.Inputs.Target = "nowhere"
 	if got := r.fails(t, "nowhere").Failure; got != nil {
 		t.Errorf("failure of a target: %+v", got)
-	}
-}
-
-func TestDockerfilePath(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for _, test := range []struct {
-		in   inputs.Values
-		want string
-	}{
-		{inputs.Values{Context: "."}, "Dockerfile"},
-		{inputs.Values{Context: "app"}, "app/Dockerfile"},
-		{inputs.Values{Context: "app", File: "deploy/Image"}, "deploy/Image"},
-		{inputs.Values{Context: ".", File: filepath.Join(dir, "a", "Image")}, "a/Image"},
-		{inputs.Values{Context: "https://github.com/o/r.git#main:app", Remote: true}, "app/Dockerfile"},
-		{inputs.Values{Context: "https://github.com/o/r.git#main:app", Remote: true, File: "x/Image"}, "app/x/Image"},
-		{inputs.Values{Context: "https://github.com/o/r.git", Remote: true, File: filepath.Join(dir, "Image")}, "Image"},
-	} {
-		test.in.Dir = dir
-		if got := dockerfilePath(test.in); got != test.want {
-			t.Errorf("%s %s: %s, want %s", test.in.Context, test.in.File, got, test.want)
-		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
-	"github.com/warmlayer/warmlayer/internal/solve"
 )
 
 // guarded is the build without the caches whose credentials BuildKit would hand to a frontend
@@ -16,7 +15,7 @@ func (b Build) guarded() Build {
 	if b.Plan.Facts.Trusted {
 		return b
 	}
-	frontend := solve.StrangeFrontend(b.Inputs)
+	frontend := b.Inputs.CustomFrontend()
 	if frontend == "" {
 		return b
 	}

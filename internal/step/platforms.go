@@ -1,11 +1,7 @@
 package step
 
 import (
-	"os"
-	"path/filepath"
-
 	"github.com/warmlayer/warmlayer/internal/builder"
-	"github.com/warmlayer/warmlayer/internal/solve"
 )
 
 // checkPlatforms finds steps that are to run on a platform for which the builder has no
@@ -29,20 +25,13 @@ func (r Run) checkPlatforms(b Build, on *builder.Builder) (warnings []string, er
 // runsOnTarget tells whether a step of the Dockerfile runs on the target's platform, as far as
 // that is known.
 func (b Build) runsOnTarget() (runs, known bool) {
-	if b.Inputs.Remote || solve.StrangeFrontend(b.Inputs) != "" {
-		return false, false
-	}
-	file := b.Inputs.File
-	if file == "" {
-		file = filepath.Join(b.Inputs.Context, "Dockerfile")
-	}
-	dockerfile, err := os.ReadFile(file)
-	if err != nil {
+	dockerfile := b.Inputs.Dockerfile.Text
+	if dockerfile == nil || b.Inputs.CustomFrontend() != "" {
 		return false, false
 	}
 	var contexts []string
 	for _, c := range b.Inputs.BuildContexts {
-		contexts = append(contexts, c.Key)
+		contexts = append(contexts, c.Name)
 	}
 	return builder.RunsOnTarget(dockerfile, b.Inputs.Target, contexts)
 }

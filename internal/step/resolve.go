@@ -3,7 +3,6 @@ package step
 import (
 	"cmp"
 	"fmt"
-	"path"
 
 	"github.com/containerd/platforms"
 	"github.com/docker/cli/cli/config"
@@ -59,15 +58,11 @@ func scopeOptions(in inputs.Values) scope.Options {
 	if o.Key != "" {
 		return o
 	}
-	file := in.Dockerfile()
-	if file != "" {
-		file = path.Join(in.Subdir(), file)
-	}
 	built := in.Platforms
 	if len(built) == 0 {
 		built = []string{platforms.Format(platforms.DefaultSpec())}
 	}
-	o.Key = scope.Key(file, in.Subdir(), in.Target, built)
+	o.Key = scope.Key(in.Dockerfile.Key, in.Context.Subdir, in.Target, built)
 	return o
 }
 
