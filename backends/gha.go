@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/moby/buildkit/client"
 	actionscache "github.com/tonistiigi/go-actions-cache"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/scope"
@@ -34,7 +35,7 @@ type GHA struct {
 	err     error                 // why cache is nil
 	http    *http.Client          // for requests to entries' URLs
 	rest    *actionscache.RestAPI // lists the keys of entries; nil: each key is looked up
-	lookups chan struct{}         // a slot for each concurrent look-up
+	lookups *semaphore.Weighted   // a slot for each concurrent look-up
 	found   sync.Map              // entries that were looked up, by key, until they are opened
 	seen    sync.Map              // the newest known version of each series of entries, by key
 
@@ -45,7 +46,7 @@ type GHA struct {
 const lookupsAtOnce = 16
 
 func newGHA(spec *cachespec.GHA, _ authn.Keychain) *GHA {
-	c := &GHA{objectCache: objectCache{Config: spec, place: spec.Place()}, spec: spec, lookups: make(chan struct{}, lookupsAtOnce)}
+	c := &GHA{objectCache: objectCache{Config: spec, place: spec.Place()}, spec: spec, lookups: semaphore.NewWeighted(lookupsAtOnce)}
 	c.connect()
 	c.source, c.destination = c.store(), c.store()
 	return c

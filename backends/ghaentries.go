@@ -78,12 +78,10 @@ func (e *entries) load(ctx context.Context, prefix string) (*actionscache.Entry,
 	if e.err != nil {
 		return nil, e.err
 	}
-	select {
-	case e.lookups <- struct{}{}:
-		defer func() { <-e.lookups }()
-	case <-ctx.Done():
+	if e.lookups.Acquire(ctx, 1) != nil {
 		return nil, context.Cause(ctx)
 	}
+	defer e.lookups.Release(1)
 	for try := 1; ; try++ {
 		entry, err := e.cache.Load(ctx, prefix)
 		var answer actionscache.HTTPError

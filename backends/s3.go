@@ -23,6 +23,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 	"github.com/google/go-containerregistry/pkg/authn"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 )
@@ -33,7 +34,7 @@ import (
 type S3 struct {
 	objectCache
 	spec  *cachespec.S3
-	slots chan struct{} // a slot for each concurrent upload request
+	slots *semaphore.Weighted // a slot for each concurrent upload request
 
 	client func() (*s3.Client, error) // made on first use
 }
@@ -41,7 +42,7 @@ type S3 struct {
 func newS3(spec *cachespec.S3, _ authn.Keychain) *S3 {
 	c := &S3{
 		objectCache: objectCache{Config: spec, name: spec.Name, place: spec.Place(), credentials: spec.KeyPair()},
-		spec:        spec, slots: make(chan struct{}, spec.UploadParallelism*partsAtOnce),
+		spec:        spec, slots: semaphore.NewWeighted(int64(spec.UploadParallelism) * partsAtOnce),
 	}
 	c.client = sync.OnceValues(c.newClient)
 	c.source, c.destination = c.objects(false), c.objects(true)
@@ -242,32 +243,21 @@ func (b *bucket) upload(ctx context.Context, key string, body io.Reader, size in
 // could wait for each other.
 type throttled struct {
 	*s3.Client
-	slots chan struct{}
+	slots *semaphore.Weighted
 }
 
 func (t throttled) PutObject(ctx context.Context, in *s3.PutObjectInput, o ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
-	if err := t.wait(ctx); err != nil {
+	if err := t.slots.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
-	defer t.done()
+	defer t.slots.Release(1)
 	return t.Client.PutObject(ctx, in, o...)
 }
 
 func (t throttled) UploadPart(ctx context.Context, in *s3.UploadPartInput, o ...func(*s3.Options)) (*s3.UploadPartOutput, error) {
-	if err := t.wait(ctx); err != nil {
+	if err := t.slots.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
-	defer t.done()
+	defer t.slots.Release(1)
 	return t.Client.UploadPart(ctx, in, o...)
 }
-
-func (t throttled) wait(ctx context.Context) error {
-	select {
-	case t.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (t throttled) done() { <-t.slots }
