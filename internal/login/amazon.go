@@ -18,11 +18,11 @@ import (
 	"github.com/docker/cli/cli/config/types"
 )
 
-// ecrUser is the user of every login that ECR gives out.
+// ecrUser is the username in every login that ECR issues.
 const ecrUser = "AWS"
 
-// amazon asks for one request of a service of AWS, which is signed with the core of the
-// SDK: the services' own modules would bring later versions of it.
+// amazon logs in to the registries of AWS. It signs its one request with the core of the SDK:
+// the modules for ECR would require a later version of that core.
 type amazon struct{ client *http.Client }
 
 // private logs in to Amazon ECR: GetAuthorizationToken of
@@ -51,7 +51,7 @@ func (a amazon) private(ctx context.Context, host []string, key *accessKey) (typ
 }
 
 // public logs in to Amazon's public registry: GetAuthorizationToken of
-// docs.aws.amazon.com/AmazonECRPublic/latest/APIReference, which is in one region only.
+// docs.aws.amazon.com/AmazonECRPublic/latest/APIReference. The service has one region.
 func (a amazon) public(ctx context.Context, _ []string, key *accessKey) (types.AuthConfig, error) {
 	var body struct {
 		AuthorizationData struct{ AuthorizationToken string }
@@ -64,7 +64,7 @@ func (a amazon) public(ctx context.Context, _ []string, key *accessKey) (types.A
 	return ecrLogin(body.AuthorizationData.AuthorizationToken)
 }
 
-// ecrLogin takes a token apart: user:password in base64.
+// ecrLogin decodes a token, which is user:password in base64.
 func ecrLogin(token string) (types.AuthConfig, error) {
 	pair, err := base64.StdEncoding.DecodeString(token)
 	user, password, ok := strings.Cut(string(pair), ":")
@@ -74,8 +74,8 @@ func ecrLogin(token string) (types.AuthConfig, error) {
 	return types.AuthConfig{Username: user, Password: password}, nil
 }
 
-// call makes a request of AWS's JSON protocol, signed with the key, or with what the
-// SDK's default chain finds.
+// call makes a request of AWS's JSON protocol and decodes the answer into to. It signs with the
+// key or, where that is nil, with what the SDK's default chain finds.
 func (a amazon) call(ctx context.Context, endpoint, service, region, target string, key *accessKey, to any) error {
 	found, err := a.credentials(ctx, region, key)
 	if err != nil {
@@ -97,11 +97,12 @@ func (a amazon) call(ctx context.Context, endpoint, service, region, target stri
 		return err
 	}
 	if json.Unmarshal(text, to) != nil {
-		return fmt.Errorf("%s: the answer is not understood", request.URL.Host)
+		return fmt.Errorf("%s: the answer is malformed", request.URL.Host)
 	}
 	return nil
 }
 
+// credentials are the key or, where that is nil, what the SDK's default chain finds.
 func (a amazon) credentials(ctx context.Context, region string, key *accessKey) (aws.Credentials, error) {
 	if key != nil {
 		return aws.Credentials{AccessKeyID: key.id, SecretAccessKey: key.secret}, nil

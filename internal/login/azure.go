@@ -14,12 +14,12 @@ import (
 	"github.com/docker/cli/cli/config/types"
 )
 
-// acrUser stands for "the password is a token" (learn.microsoft.com,
+// acrUser is the username that says that the password is a token (learn.microsoft.com,
 // "Authenticate with an Azure container registry").
 const acrUser = "00000000-0000-0000-0000-000000000000"
 
-// azure logs in to Azure's registries: the identity's token is exchanged for one of the
-// registry's (POST /oauth2/exchange, github.com/Azure/acr, docs/AAD-OAuth.md).
+// azure logs in to Azure's registries. It exchanges the token of the identity for a token of the
+// registry (POST /oauth2/exchange, github.com/Azure/acr, docs/AAD-OAuth.md).
 type azure struct{ client *http.Client }
 
 func (a azure) login(ctx context.Context, host []string, _ *accessKey) (types.AuthConfig, error) {

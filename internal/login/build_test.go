@@ -24,8 +24,8 @@ const (
 	password = "hunter2-canary"
 )
 
-// private is a registry that wants a password, and a build that pushes to it with a
-// cache beside the image.
+// private is a registry that requires a password, and a build that pushes an image and its cache
+// to it.
 func private(t *testing.T) (testkit.Registry, testkit.Invocation) {
 	t.Helper()
 	registry := testkit.StartPrivateRegistry(t, user, password)
@@ -35,7 +35,7 @@ func private(t *testing.T) (testkit.Registry, testkit.Invocation) {
 	}
 }
 
-// hidden wants nothing of a password in what a build said and wrote.
+// hidden fails the test when the password is in the output of a build or in a file that it wrote.
 func hidden(t *testing.T, out testkit.Output) {
 	t.Helper()
 	for _, form := range []string{password, base64.StdEncoding.EncodeToString([]byte(user + ":" + password))} {
@@ -45,8 +45,8 @@ func hidden(t *testing.T, out testkit.Output) {
 	}
 }
 
-// TestLogins: each way of giving credentials pushes an image and a cache, and reads the
-// cache again; nothing is left behind, and nothing shown.
+// TestLogins: with credentials from each source a build pushes an image and a cache, and the next
+// one reads the cache. They leave no file behind, and show no password.
 func TestLogins(t *testing.T) {
 	t.Parallel()
 	for name, env := range map[string]func(host string) map[string]string{
@@ -85,16 +85,16 @@ func TestLogins(t *testing.T) {
 				hidden(t, out)
 			}
 			if after := files(t, home); !maps.EqualFunc(before, after, bytes.Equal) {
-				t.Errorf("files were %q and are %q", slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))
+				t.Errorf("the files changed from %q to %q", slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))
 			}
 			if left := files(t, build.Env["TMPDIR"]); len(left) > 1 {
-				t.Errorf("left are %q", slices.Sorted(maps.Keys(left)))
+				t.Errorf("files remain: %q", slices.Sorted(maps.Keys(left)))
 			}
 		})
 	}
 }
 
-// files are the paths below a directory with the files' content.
+// files are the paths below a directory, with the content of files and nil for directories.
 func files(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	found := map[string][]byte{}
@@ -111,7 +111,7 @@ func files(t *testing.T, dir string) map[string][]byte {
 	return found
 }
 
-// TestWrongCredentials: without the right ones nothing is pushed, and the step fails.
+// TestWrongCredentials: without valid credentials the push and the step fail.
 func TestWrongCredentials(t *testing.T) {
 	t.Parallel()
 	for name, env := range map[string]map[string]string{
@@ -134,7 +134,7 @@ func TestWrongCredentials(t *testing.T) {
 	}
 }
 
-// TestPrivateBase: a base image that not everybody may see.
+// TestPrivateBase: the credentials are used to pull a private base image.
 func TestPrivateBase(t *testing.T) {
 	t.Parallel()
 	registry, build := private(t)
@@ -153,14 +153,14 @@ func TestPrivateBase(t *testing.T) {
 	}
 }
 
-// bearing is a registry that takes tokens, of which it gives a user one to pull, and
-// another user one to push.
+// bearing is a registry that accepts tokens. The user "reader" gets a token for pulls, and
+// "writer" one for pulls and pushes.
 func bearing(t *testing.T) (host string) {
 	t.Helper()
 	behind := testkit.StartRegistry(t)
 	through := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: "http", Host: behind.Host})
-		r.Out.Host = r.In.Host // uploads are to go on through the proxy
+		r.Out.Host = r.In.Host // so that the URLs of uploads lead to the proxy
 	}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		wanted := "reader"
@@ -190,8 +190,8 @@ func bearing(t *testing.T) (host string) {
 	return server.Listener.Addr().String()
 }
 
-// TestScopedLogin: of two logins for one registry each is used for what it is for; and
-// the seeds of BuildKit's tokens are not kept in the user's Docker config.
+// TestScopedLogin: of two logins for one registry each is used for its own repository and
+// actions. The user's Docker config stays free of BuildKit's token seeds.
 func TestScopedLogin(t *testing.T) {
 	t.Parallel()
 	host, home := bearing(t), t.TempDir()
@@ -218,7 +218,7 @@ func TestScopedLogin(t *testing.T) {
 		hidden(t, out)
 		for _, dir := range []string{home, build.Env["TMPDIR"]} {
 			if left := files(t, dir); len(left) > 1 {
-				t.Errorf("left are %q", slices.Sorted(maps.Keys(left)))
+				t.Errorf("files remain: %q", slices.Sorted(maps.Keys(left)))
 			}
 		}
 	}

@@ -13,29 +13,32 @@ import (
 	"github.com/docker/cli/cli/config/types"
 )
 
-// identityTimeout bounds the search for an identity and the exchange for a login: a
-// machine outside of any cloud may wait for an answer that never comes.
+// identityTimeout bounds the search for an identity and its exchange for a login: on a machine
+// outside a cloud the search may get no answer at all.
 const identityTimeout = 5 * time.Second
 
-// errNoIdentity: nothing on this machine is an identity for the cloud.
+// errNoIdentity says that this machine and this job have no identity in the cloud.
 var errNoIdentity = errors.New("no identity was found")
 
-// accessKey is what AWS knows a user by.
+// accessKey is an AWS access key: its id and its secret.
 type accessKey struct{ id, secret string }
 
-// cloud is a family of registries that know the machine by its identity.
+// cloud is a family of registries that accept the identity of a machine or of a job.
 type cloud struct {
 	name  string
-	hosts *regexp.Regexp // whole hosts, all of them the cloud's own: no one else gets a token
-	open  bool           // many images there are for everybody
-	keys  bool           // its logins may be access keys
+	hosts *regexp.Regexp // matches a whole host that the cloud owns: any other host would receive the token
+	open  bool           // many of its images are public, so a machine without an identity is no reason for a warning
+	keys  bool           // a login may be an access key
+
+	// login gets credentials for a host, given as the matches of hosts, with the access key or,
+	// where that is nil, with the identity.
 	login func(ctx context.Context, host []string, key *accessKey) (types.AuthConfig, error)
 }
 
 type clouds []cloud
 
-// of is the cloud that a registry belongs to.
-func (cs clouds) of(host string) (cloud, bool) {
+// find returns the cloud that a registry belongs to.
+func (cs clouds) find(host string) (cloud, bool) {
 	for _, c := range cs {
 		if c.hosts.MatchString(host) {
 			return c, true
@@ -44,8 +47,8 @@ func (cs clouds) of(host string) (cloud, bool) {
 	return cloud{}, false
 }
 
-// machine are the clouds, asked by a client; nil is the default one.
-func machine(getenv func(string) string, client *http.Client) clouds {
+// allClouds are the clouds that warmlayer can log in to, with an HTTP client; nil is the default one.
+func allClouds(getenv func(string) string, client *http.Client) clouds {
 	if client == nil {
 		client = http.DefaultClient
 	}
@@ -61,8 +64,8 @@ func machine(getenv func(string) string, client *http.Client) clouds {
 	}
 }
 
-// identity are the credentials that a cloud gives for the machine's identity or for an
-// access key. Where there are none the registry is used anonymously, with a warning.
+// identity are the credentials that a cloud gives for an access key or, where that is nil, for
+// the identity. Where it gives none they are zero: the registry is used anonymously, with a warning.
 func (r *Registries) identity(ctx context.Context, c cloud, host string, key *accessKey) types.AuthConfig {
 	ctx, cancel := context.WithTimeout(ctx, identityTimeout)
 	defer cancel()
@@ -71,15 +74,16 @@ func (r *Registries) identity(ctx context.Context, c cloud, host string, key *ac
 		return auth
 	}
 	if !errors.Is(err, errNoIdentity) || !c.open {
-		r.warn(fmt.Sprintf("%s is used anonymously: log in with the identity that %s knows: %v", host, c.name, brief(err)))
+		r.warn(fmt.Sprintf("%s is used anonymously: %s gave no credentials: %v", host, c.name, brief(err)))
 	}
 	return types.AuthConfig{}
 }
 
-// maxReason is how much of an error stands in a warning. Those of the clouds' libraries
-// go over many lines.
+// maxReason is the length, in bytes, at which an error is cut in a warning. Errors of the clouds'
+// libraries have many lines.
 const maxReason = 300
 
+// brief is an error on one line.
 func brief(err error) string {
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	if len(text) > maxReason {
@@ -88,11 +92,11 @@ func brief(err error) string {
 	return text
 }
 
-// maxAnswer is more than any token takes.
+// maxAnswer bounds an answer, in bytes. Every token is shorter.
 const maxAnswer = 1 << 20
 
-// answer is the body of a request's answer, which must be 200 OK. The body of any other
-// answer is not shown: it may repeat what was sent.
+// answer sends a request and returns the body of the answer. A status other than 200 OK is an
+// error that leaves the body out: it may repeat the credentials that were sent.
 func answer(client *http.Client, request *http.Request) ([]byte, error) {
 	response, err := client.Do(request)
 	if err != nil {

@@ -21,10 +21,10 @@ import (
 	"github.com/docker/cli/cli/config/types"
 )
 
-// TestClouds: a token goes to hosts of its own cloud, and to no other.
+// TestClouds: only hosts that a cloud owns get a token of that cloud.
 func TestClouds(t *testing.T) {
 	t.Parallel()
-	all := machine(variables(), nil)
+	all := allClouds(variables(), nil)
 	for host, want := range map[string]string{
 		"123456789012.dkr.ecr.eu-west-1.amazonaws.com":          "AWS",
 		"123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com": "AWS",
@@ -48,13 +48,13 @@ func TestClouds(t *testing.T) {
 		"a.team.azurecr.io":                                    "",
 		"ghcr.io":                                              "",
 	} {
-		if c, ok := all.of(host); c.name != want || ok != (want != "") {
-			t.Errorf("%s is of %q, want %q", host, c.name, want)
+		if c, ok := all.find(host); c.name != want || ok != (want != "") {
+			t.Errorf("%s belongs to %q, want %q", host, c.name, want)
 		}
 	}
 }
 
-// service stands for the services of the clouds: whatever the host, it answers itself.
+// service replaces the services of the clouds: it answers the requests for all hosts.
 type service struct {
 	*httptest.Server
 	mu       sync.Mutex
@@ -96,7 +96,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t
 // reply answers in JSON.
 func reply(w http.ResponseWriter, body any) { _ = json.NewEncoder(w).Encode(body) }
 
-// TestECR: one signed request to the registry's own region, and the answer's password.
+// TestECR: one signed request to the region of the registry gives the password.
 func TestECR(t *testing.T) {
 	s := newService(t, func(w http.ResponseWriter, host string) {
 		data := map[string]string{"authorizationToken": basic("AWS", "hunter2")}
@@ -114,7 +114,7 @@ func TestECR(t *testing.T) {
 	for _, test := range []struct {
 		host   string
 		logins Inputs
-		url    string // "": nobody is asked
+		url    string // of the only request; "": no request
 		key    string
 		want   string
 	}{
@@ -126,7 +126,7 @@ func TestECR(t *testing.T) {
 		{host: private, logins: Inputs{RegistryAuth: "- {registry: " + private + ", username: u, password: x, ecr: false}"}, want: "u:x"},
 	} {
 		s.requests, s.headers = nil, nil
-		r := newRegistries(t, Options{Inputs: test.logins, clouds: machine(variables(), s.client())})
+		r := newRegistries(t, Options{Inputs: test.logins, clouds: allClouds(variables(), s.client())})
 		for range 2 {
 			if got := asked(t, r, test.host); got != test.want {
 				t.Errorf("%s gets %s (%v)", test.host, got, r.Warnings())
@@ -148,7 +148,7 @@ func TestECR(t *testing.T) {
 	}
 }
 
-// TestACR: the identity's token is exchanged at the registry itself.
+// TestACR: the registry exchanges the token of the identity for one of its own.
 func TestACR(t *testing.T) {
 	identity := newService(t, func(w http.ResponseWriter, _ string) {
 		reply(w, map[string]string{"access_token": "of-the-identity", "expires_on": "4000000000", "token_type": "Bearer"})
@@ -169,7 +169,7 @@ func TestACR(t *testing.T) {
 		}
 		return http.DefaultTransport.RoundTrip(r)
 	})
-	r := newRegistries(t, Options{clouds: machine(variables(), &http.Client{Transport: through})})
+	r := newRegistries(t, Options{clouds: allClouds(variables(), &http.Client{Transport: through})})
 	if got := asked(t, r, "team.azurecr.io"); got != acrUser+":hunter2" {
 		t.Errorf("got %s (%v)", got, r.Warnings())
 	}
@@ -180,13 +180,13 @@ func TestACR(t *testing.T) {
 	if got := asked(t, r, "other.azurecr.io"); got != ":" {
 		t.Errorf("got %s", got)
 	}
-	const warning = "other.azurecr.io is used anonymously: log in with the identity that Azure knows: other.azurecr.io: 403 Forbidden"
+	const warning = "other.azurecr.io is used anonymously: Azure gave no credentials: other.azurecr.io: 403 Forbidden"
 	if !slices.Equal(r.Warnings(), []string{warning}) {
 		t.Errorf("warnings %q", r.Warnings())
 	}
 }
 
-// TestGoogle: an access token of the default credentials.
+// TestGoogle: the password is an access token of the default credentials.
 func TestGoogle(t *testing.T) {
 	s := newService(t, func(w http.ResponseWriter, _ string) {
 		reply(w, map[string]any{"access_token": "hunter2", "token_type": "Bearer", "expires_in": 3600})
@@ -207,20 +207,20 @@ func TestGoogle(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
-	r := newRegistries(t, Options{clouds: machine(os.Getenv, nil)})
+	r := newRegistries(t, Options{clouds: allClouds(os.Getenv, nil)})
 	if got := asked(t, r, "europe-docker.pkg.dev"); got != "oauth2accesstoken:hunter2" {
 		t.Errorf("got %s (%v)", got, r.Warnings())
 	}
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "/none")
-	r = newRegistries(t, Options{clouds: machine(os.Getenv, nil)})
+	r = newRegistries(t, Options{clouds: allClouds(os.Getenv, nil)})
 	if got := asked(t, r, "gcr.io"); got != ":" || len(r.Warnings()) != 1 || !strings.Contains(r.Warnings()[0], "GOOGLE_APPLICATION_CREDENTIALS") {
 		t.Errorf("got %s, warnings %q", got, r.Warnings())
 	}
 }
 
-// fakeCloud knows one host, and counts how often it was asked.
+// fakeCloud gives credentials for Azure's hosts, and counts the requests for them.
 func fakeCloud(open bool, err error, asked *int) clouds {
-	c := machine(variables(), nil)[3]
+	c := allClouds(variables(), nil)[3]
 	c.open = open
 	c.login = func(context.Context, []string, *accessKey) (types.AuthConfig, error) {
 		*asked++
@@ -229,7 +229,7 @@ func fakeCloud(open bool, err error, asked *int) clouds {
 	return clouds{c}
 }
 
-// TestIdentity: whose registry the machine's identity is for, and what is said when not.
+// TestIdentity: which runs use the machine's identity, and the warnings of the others.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	const host, untrusted = "team.azurecr.io", "a fork's pull request"

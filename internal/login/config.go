@@ -15,13 +15,13 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// The names of Docker Hub: what images call it, and the key that docker login uses.
+// The names of Docker Hub: the host in the names of images, and the key that docker login uses.
 const (
 	hub    = "docker.io"
 	hubKey = "https://index.docker.io/v1/"
 )
 
-// canonical is the name by which images call a registry.
+// canonical is the host of a registry as it stands in the names of images.
 func canonical(host string) string {
 	if slices.Contains([]string{"registry-1.docker.io", "index.docker.io", hubKey}, host) {
 		return hub
@@ -29,9 +29,10 @@ func canonical(host string) string {
 	return strings.ToLower(host)
 }
 
-// fromDocker asks the Docker config or the credential helper that it names, as docker/cli
-// does (v29, cli/config/configfile), but never the process's environment: what stands
-// in DOCKER_AUTH_CONFIG is among the given ones of [Registries.addVariable].
+// fromDocker returns the credentials in DOCKER_AUTH_CONFIG, in the Docker config, or of the
+// credential helper that the config names, in the order of docker/cli (v29,
+// cli/config/configfile). It does not read the process's environment: [Registries.addVariable]
+// has parsed the variable.
 func (r *Registries) fromDocker(host string) (types.AuthConfig, error) {
 	key := host
 	if host == hub {
@@ -46,19 +47,19 @@ func (r *Registries) fromDocker(host string) (types.AuthConfig, error) {
 	}
 	auth, err := store.Get(key)
 	if err != nil {
-		return types.AuthConfig{}, fmt.Errorf("find credentials of %s: %w", host, err)
+		return types.AuthConfig{}, fmt.Errorf("find credentials for %s: %w", host, err)
 	}
 	return auth, nil
 }
 
-// variableKey stands before the hosts of DOCKER_AUTH_CONFIG.
+// variableKey is the prefix of the hosts of DOCKER_AUTH_CONFIG in Registries.given.
 const variableKey = configfile.DockerEnvConfigKey + " "
 
-// addVariable reads DOCKER_AUTH_CONFIG, which GitLab's users set:
+// addVariable parses DOCKER_AUTH_CONFIG, which GitLab's users set:
 //
 //	{"auths": {"registry.example:5000": {"auth": "<base64 of user:password>"}}}
 //
-// Unlike docker/cli it passes over what is beside "auth".
+// Unlike docker/cli it ignores keys other than "auth".
 func (r *Registries) addVariable(text string) syntax.Problems {
 	refused := func(what, hint string) syntax.Problems {
 		return syntax.Problems{{Input: configfile.DockerEnvConfigKey, What: what, Hint: hint}}
@@ -67,14 +68,14 @@ func (r *Registries) addVariable(text string) syntax.Problems {
 		Auths map[string]struct{ Auth string }
 	}
 	if json.Unmarshal([]byte(text), &document) != nil {
-		return refused("this is not the JSON of a Docker config", `write {"auths": {"HOST": {"auth": "BASE64"}}}`)
+		return refused("the value is not the JSON of a Docker config", `write {"auths": {"HOST": {"auth": "BASE64"}}}`)
 	}
 	for host, login := range document.Auths {
 		r.redact(login.Auth)
 		pair, err := base64.StdEncoding.DecodeString(login.Auth)
 		user, password, ok := strings.Cut(string(pair), ":")
 		if err != nil || !ok || user == "" {
-			return refused("auth of a registry is not user:password in base64", "")
+			return refused("the auth of a registry is not user:password in base64", "")
 		}
 		r.redact(password)
 		if canonical(host) == hub {

@@ -15,12 +15,13 @@ import (
 // credentials (docs.cloud.google.com/artifact-registry/docs/docker/authentication).
 type google struct {
 	client *http.Client
-	named  bool // GOOGLE_APPLICATION_CREDENTIALS says where they are
+	named  bool // GOOGLE_APPLICATION_CREDENTIALS names a file of credentials
 }
 
 func (g google) login(ctx context.Context, _ []string, _ *accessKey) (types.AuthConfig, error) {
 	if !g.named {
-		// The search itself asks for this too, and heeds no deadline; the answer is kept.
+		// FindDefaultCredentials asks this too, without a deadline. The metadata package keeps
+		// the answer, so asking here bounds the wait.
 		metadata.OnGCEWithContext(ctx)
 	}
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, g.client)

@@ -11,32 +11,32 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// Inputs are the texts of the inputs registry, username, password and registry-auth. Printing
-// them shows no password.
+// Inputs are the texts of the inputs registry, username, password and registry-auth. They can
+// be printed: all verbs of fmt leave the passwords out.
 type Inputs struct {
-	Registry, Username, Password string // one login; all of them empty: none
+	Registry, Username, Password string // a single login; all three empty: none
 	RegistryAuth                 string // several logins in YAML; "": none
 }
 
-// String is the registry of the one login.
+// String is the registry of the single login.
 func (i Inputs) String() string { return i.Registry }
 
-// GoString is as String.
+// GoString shows what String shows.
 func (i Inputs) GoString() string { return "login.Inputs(" + i.Registry + ")" }
 
-// login is a username and its password for a registry, or for a part of one. Printing one
-// shows no password.
+// login is a username and a password for a registry, or for a part of one. It can be printed:
+// all verbs of fmt leave the password out.
 type login struct {
-	line       int      // in registry-auth, from 1; 0: of the inputs registry, username and password
-	registry   string   // host, and port where there is one: docker.io, ghcr.io, 127.0.0.1:5000
-	repository string   // the only one it is for, without the host; "": all
-	actions    []string // the only ones it is for: pull, push; none: all
-	username   string   // "" with the password: the registry of a cloud, for the machine's identity
+	line       int      // its line in registry-auth, from 1; 0: it comes from registry, username and password
+	registry   string   // host, with a port where there is one: docker.io, ghcr.io, 127.0.0.1:5000
+	repository string   // limits the login to one repository, without the host; "": all
+	actions    []string // limits the login to some of pull and push; empty: all
+	username   string   // empty, as the password is: a cloud's registry, used with the identity
 	password   string
 	ecr        string // auto, true or false: username and password are an AWS access key
 }
 
-// String is the registry with what the login is for in it.
+// String is the registry with the limits of the login: "ghcr.io/owner/app@pull,push".
 func (l login) String() string {
 	text := l.registry
 	if l.repository != "" {
@@ -48,7 +48,7 @@ func (l login) String() string {
 	return text
 }
 
-// GoString is as String.
+// GoString shows what String shows.
 func (l login) GoString() string { return "login.login(" + l.String() + ")" }
 
 // input is the name of the input that the login comes from.
@@ -59,7 +59,7 @@ func (l login) input() string {
 	return "registry"
 }
 
-// reader reads the inputs, and collects what is wrong with them.
+// reader parses the inputs, and collects the problems.
 type reader struct {
 	clouds   clouds
 	redact   func(string)
@@ -70,16 +70,16 @@ func (r *reader) report(input string, line int, what, hint string) {
 	r.problems = append(r.problems, syntax.Problem{Input: input, Line: line, What: what, Hint: hint})
 }
 
-// logins reads registry, username and password, or registry-auth, by the rules of
-// docker/login-action (src/context.ts, v4). Problems show no part of a value: the mistake
-// may have put a password anywhere.
+// logins parses registry, username and password, or registry-auth, by the rules of
+// docker/login-action (src/context.ts, v4). Problems leave all values out: with a mistake in the
+// YAML a password may be in any of them.
 func (r *reader) logins(in Inputs) []login {
 	one := login{registry: in.Registry, username: in.Username, password: in.Password, ecr: "auto"}
 	given := one.registry+one.username+one.password != ""
 	r.redact(one.password)
 	if in.RegistryAuth != "" {
 		if given {
-			r.report("registry-auth", 0, "it stands beside registry, username or password", "put all logins into registry-auth")
+			r.report("registry-auth", 0, "it cannot be combined with registry, username or password", "put all logins into registry-auth")
 		}
 		return r.registryAuth(in.RegistryAuth)
 	}
@@ -122,10 +122,10 @@ func (r *reader) registryAuth(text string) []login {
 	return logins
 }
 
-// login reads one element of registry-auth.
+// login parses one element of registry-auth.
 func (r *reader) login(node *yaml.Node) (login, bool) {
 	if node.Kind != yaml.MappingNode {
-		r.report("registry-auth", node.Line, "registry, username and password are expected", `write them as "key: value", one a line`)
+		r.report("registry-auth", node.Line, "registry, username and password are expected", `write them as "key: value", one on each line`)
 		return login{}, false
 	}
 	values, ok := map[string]string{}, true
@@ -137,7 +137,7 @@ func (r *reader) login(node *yaml.Node) (login, bool) {
 			r.report("registry-auth", key.Line, syntax.AttributeName(key.Value)+" is unknown", syntax.DidYouMean(key.Value, loginKeys))
 			ok = false
 		case value.Kind != yaml.ScalarNode || strings.ContainsAny(value.Value, "\r\n"):
-			r.report("registry-auth", value.Line, key.Value+" is not one line of text", "")
+			r.report("registry-auth", value.Line, key.Value+" must be one line of text", "")
 			ok = false
 		case twice:
 			r.report("registry-auth", key.Line, key.Value+" is given twice", "leave one of them out")
@@ -159,12 +159,12 @@ func (r *reader) login(node *yaml.Node) (login, bool) {
 
 var actionPattern = regexp.MustCompile(`^[a-z]+(,[a-z]+)*$`)
 
-// scope reads "owner/app", "owner/app@push", "@pull,push" or "", as buildx reads the
-// folders that login-action keeps such logins in (v0.37.0, util/dockerutil/dockerconfig).
+// scope parses "owner/app", "owner/app@push", "@pull,push" or "", by buildx's rules for the
+// directories in which login-action keeps such logins (v0.37.0, util/dockerutil/dockerconfig).
 func (r *reader) scope(l *login, text string) bool {
 	repository, actions, limited := strings.Cut(text, "@")
 	if limited && !actionPattern.MatchString(actions) || strings.HasPrefix(repository, "/") {
-		r.report("registry-auth", l.line, "scope is not understood", "write it like owner/app, owner/app@push or @pull,push")
+		r.report("registry-auth", l.line, "scope is malformed", "write it like owner/app, owner/app@push or @pull,push")
 		return false
 	}
 	l.repository = repository
@@ -174,8 +174,8 @@ func (r *reader) scope(l *login, text string) bool {
 	return true
 }
 
-// complete checks one login, and brings its registry to the name that images use. Without
-// a username the registry must be one of a cloud's, which knows the machine's identity.
+// complete checks one login, and replaces its registry by the canonical host. A login without a
+// username must be for a cloud's registry, which accepts the identity.
 func (r *reader) complete(l *login) bool {
 	host := strings.TrimPrefix(strings.TrimPrefix(l.registry, "https://"), "http://")
 	host, _, _ = strings.Cut(host, "/")
@@ -183,18 +183,18 @@ func (r *reader) complete(l *login) bool {
 		host = hub
 	}
 	host = canonical(host)
-	_, ofCloud := r.clouds.of(host)
+	_, ofCloud := r.clouds.find(host)
 	switch {
 	case !hostPattern.MatchString(host):
 		r.report(l.input(), l.line, "the registry is not a host", "write it like ghcr.io or registry.example:5000")
 	case l.username != "" && l.password == "":
-		r.report(l.input(), l.line, "there is a username and no password", "add the password, or is the secret that it comes from empty?")
+		r.report(l.input(), l.line, "there is a username and no password", "add the password; a secret that is not set is empty")
 	case l.username == "" && l.password != "":
 		r.report(l.input(), l.line, "there is a password and no username", "add the username")
 	case l.username == "" && host == hub:
 		r.report(l.input(), l.line, "username and password are missing", "add both")
 	case l.username == "" && (!ofCloud || l.ecr == "false"):
-		r.report(l.input(), l.line, "username and password are missing", "add both; only registries of AWS, Azure and Google know the machine by itself")
+		r.report(l.input(), l.line, "username and password are missing", "add both; only registries of AWS, Azure and Google accept the machine's identity instead")
 	default:
 		l.registry = host
 		return true

@@ -47,16 +47,16 @@ func TestLogins(t *testing.T) {
 			want:    []login{{line: 1, registry: "a.example", username: "me", password: "hunter2", ecr: "auto"}},
 			problem: "registry-auth: line 2: this login is given twice",
 		},
-		"beside the others": {given: Inputs{Username: "me", Password: "hunter2", RegistryAuth: "[]"}, problem: "registry-auth: it stands beside registry, username or password"},
+		"beside the others": {given: Inputs{Username: "me", Password: "hunter2", RegistryAuth: "[]"}, problem: "registry-auth: it cannot be combined with registry, username or password"},
 		"no YAML":           {given: Inputs{RegistryAuth: "- registry: a\n  password: hunter2\n hunter2: [\n"}, problem: "registry-auth: line "},
 		"no list":           {given: Inputs{RegistryAuth: "password: hunter2"}, problem: "registry-auth: a list is expected"},
 		"no mapping":        {given: Inputs{RegistryAuth: "- hunter2"}, problem: "registry-auth: line 1: registry, username and password are expected"},
 		"unknown":           {given: Inputs{RegistryAuth: "- pasword: hunter2"}, problem: "registry-auth: line 1: attribute \"pasword\" is unknown\nhint: did you mean \"password\"?"},
 		"a password as key": {given: Inputs{RegistryAuth: "- registry: a.example\n  Hunter2: x"}, problem: "registry-auth: line 2: an attribute is unknown"},
 		"half a pair":       {given: Inputs{RegistryAuth: "- registry: a.example\n  password: hunter2"}, problem: "registry-auth: line 1: there is a password and no username"},
-		"two lines":         {given: Inputs{RegistryAuth: "- password: |\n    hunter2\n    hunter2"}, problem: "registry-auth: line 1: password is not one line of text"},
+		"two lines":         {given: Inputs{RegistryAuth: "- password: |\n    hunter2\n    hunter2"}, problem: "registry-auth: line 1: password must be one line of text"},
 		"a key twice":       {given: Inputs{RegistryAuth: "- password: hunter2\n  password: hunter2"}, problem: "registry-auth: line 2: password is given twice"},
-		"a bad scope":       {given: Inputs{RegistryAuth: "- {username: me, password: hunter2, scope: o/app@Push}"}, problem: "registry-auth: line 1: scope is not understood"},
+		"a bad scope":       {given: Inputs{RegistryAuth: "- {username: me, password: hunter2, scope: o/app@Push}"}, problem: "registry-auth: line 1: scope is malformed"},
 		"a bad ecr":         {given: Inputs{RegistryAuth: "- {username: me, password: hunter2, ecr: hunter2}"}, problem: "registry-auth: line 1: ecr is none of auto, true, false"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -65,17 +65,17 @@ func TestLogins(t *testing.T) {
 			r, problems := New(Options{Inputs: test.given, Redact: func(s string) { redacted = append(redacted, s) }})
 			problem := problems.Error()
 			if !slices.EqualFunc(r.logins, test.want, equalLogins) {
-				t.Errorf("logins %v", r.logins)
+				t.Errorf("logins are %v, want %v", r.logins, test.want)
 			}
 			if !strings.HasPrefix(problem, test.problem) || test.problem == "" && problem != "" {
-				t.Errorf("problem %s", problem)
+				t.Errorf("problem is %q, want %q", problem, test.problem)
 			}
 			if shown := fmt.Sprintf("%v %+v %#v %v %#v %s", r.logins, r.logins, r.logins, test.given, test.given, problem); strings.Contains(strings.ToLower(shown), "hunter2") {
 				t.Errorf("a password is shown: %s", shown)
 			}
 			for _, l := range r.logins {
 				if l.password != "" && (!slices.Contains(redacted, l.password) || !slices.Contains(r.Secrets(), l.password)) {
-					t.Errorf("the password of %s is not known to be a secret", l)
+					t.Errorf("the password of %s is missing from the secrets", l)
 				}
 			}
 		})

@@ -1,16 +1,16 @@
-// Package login knows what each registry knows the user by.
+// Package login finds the credentials for each registry.
 //
-// Credentials of a registry come from the first of these that has some:
+// They come from the first of these that has some:
 //
 //  1. the inputs registry, username and password, or registry-auth;
 //  2. the variable DOCKER_AUTH_CONFIG, and the user's Docker config with its credential
 //     helpers;
-//  3. what the CI hands to each job: GitHub's token for ghcr.io, GitLab's for its registry
-//     and its dependency proxy;
-//  4. the identity of the machine or the job in a cloud, for registries of that cloud.
+//  3. the credentials that the CI gives to each job: GitHub's token for ghcr.io, GitLab's for
+//     its registry and its dependency proxy;
+//  4. the identity of the machine or of the job in a cloud, for registries of that cloud.
 //
-// All of it stays in memory: no file is written, and nothing is asked for until a
-// registry is used.
+// All credentials stay in memory; no file is written. Helpers and clouds are asked when a
+// registry is first used.
 //
 //	registries, problems := login.New(login.Options{
 //		Inputs: login.Inputs{Registry: "ghcr.io", Username: "me", Password: "hunter2"},
@@ -21,10 +21,10 @@
 //	})
 //	image, err := remote.Image(tag, remote.WithAuthFromKeychain(registries)) // from here
 //
-// Of 3 and 4 an untrusted run has nothing: whoever wrote its Dockerfile could otherwise
-// pull what only the job may see, by naming it in FROM. What the workflow says in the
-// inputs, or leaves in the Docker config, is the workflow's own word and holds in every
-// run; a cloud's registry in registry-auth without a username asks for 4 there.
+// An untrusted run gets 1 and 2 only. With 3 and 4 the author of its Dockerfile could name a
+// private image in FROM and read it. The inputs and the Docker config are set by the workflow,
+// so they hold in every run. A cloud's registry in registry-auth without a username requests 4,
+// in an untrusted run too.
 package login
 
 import (
@@ -49,36 +49,36 @@ type Options struct {
 	Inputs    Inputs
 	Docker    *configfile.ConfigFile // nil: an empty one
 	Getenv    func(string) string    // for DOCKER_AUTH_CONFIG and the clouds; nil: an empty environment
-	CI        []ci.Credential        // what the CI hands to each job
-	Untrusted string                 // why the run is not trusted, as a phrase; "": it is
-	Redact    func(secret string)    // gets each credential as soon as it is known, in New and later; nil: none is wanted
+	CI        []ci.Credential        // what the CI gives to each job
+	Untrusted string                 // why the run is untrusted, as a phrase; "": it is trusted
+	Redact    func(secret string)    // called with each credential as soon as it is known, in New and later; nil: no calls
 
-	clouds clouds // tests put others in
+	clouds clouds // nil: allClouds; tests set others
 }
 
-// Registries hands out credentials. It may be used from several goroutines.
+// Registries returns credentials. It is safe for concurrent use.
 type Registries struct {
 	logins []login
 	docker *configfile.ConfigFile
-	given  map[string]types.AuthConfig // by the CI
+	given  map[string]types.AuthConfig // of the CI, by host, and of DOCKER_AUTH_CONFIG, by variableKey and host
 	clouds clouds
 	redact func(string)
 
-	untrusted string // why the run is not; "": it is
+	untrusted string // why the run is untrusted; "": it is trusted
 
 	mu       sync.Mutex
 	found    map[string]*entry
 	warnings []string
 }
 
-// entry is what was found for a registry, or is being looked for.
+// entry holds the credentials that were found for a registry. It is locked during the search.
 type entry struct {
 	sync.Mutex
 	auth types.AuthConfig
-	at   time.Time
+	at   time.Time // when they were found; zero: the search is not finished
 }
 
-// New reads the inputs and reports what is wrong with them. It connects to no registry.
+// New parses the inputs and returns their problems. It connects to no registry.
 func New(o Options) (*Registries, syntax.Problems) {
 	if o.Docker == nil {
 		o.Docker = configfile.New("")
@@ -90,7 +90,7 @@ func New(o Options) (*Registries, syntax.Problems) {
 		o.Redact = func(string) {}
 	}
 	if o.clouds == nil {
-		o.clouds = machine(o.Getenv, nil)
+		o.clouds = allClouds(o.Getenv, nil)
 	}
 	r := &Registries{
 		docker: o.Docker, clouds: o.clouds, untrusted: o.Untrusted, redact: o.Redact,
@@ -110,7 +110,7 @@ func New(o Options) (*Registries, syntax.Problems) {
 	return r, problems
 }
 
-// Secrets are the passwords of the inputs, for the CI to hide in the log of the whole job.
+// Secrets are the passwords of the inputs. The CI hides them in the log of the whole job.
 func (r *Registries) Secrets() []string {
 	var all []string
 	for _, l := range r.logins {
@@ -121,21 +121,20 @@ func (r *Registries) Secrets() []string {
 	return all
 }
 
-// Warnings are about credentials that could not be had.
+// Warnings are about registries that are used anonymously, and say why.
 func (r *Registries) Warnings() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.warnings)
 }
 
-// fresh is how long credentials are not asked for again: BuildKit's rule, for tokens that
-// live for five minutes (v0.33.1, session/auth/authprovider).
-const fresh = 4*time.Minute + 50*time.Second
+// freshFor is how long found credentials are used before the next search. It is BuildKit's rule,
+// for tokens that are valid for five minutes (v0.33.1, session/auth/authprovider).
+const freshFor = 4*time.Minute + 50*time.Second
 
-// AuthConfig is BuildKit's [authprovider.AuthConfigProvider]: the host is the one that
-// is connected to, registry-1.docker.io for Docker Hub, and scopes are the
-// distribution's, "repository:owner/app:pull,push", or none where a registry takes
-// passwords.
+// AuthConfig is BuildKit's [authprovider.AuthConfigProvider]. The host is the one that is
+// connected to: registry-1.docker.io for Docker Hub. Scopes are those of the distribution
+// protocol, "repository:owner/app:pull,push", or empty where a registry accepts passwords.
 func (r *Registries) AuthConfig(ctx context.Context, host string, scopes []string, _ authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
 	repository, actions := parseScopes(scopes)
 	auth, err := r.credentials(ctx, canonical(host), repository, actions)
@@ -168,11 +167,11 @@ func (r *Registries) ResolveContext(ctx context.Context, target authn.Resource) 
 	return authn.FromConfig(c), nil
 }
 
-// hubBacked are registries that know the users of Docker Hub, as buildx has them
-// (v0.37.0, util/dockerutil/dockerconfig).
+// hubBacked are registries that accept the logins of Docker Hub: buildx's list (v0.37.0,
+// util/dockerutil/dockerconfig).
 var hubBacked = []string{"dhi.io", "registry.scout.docker.com"}
 
-// credentials are zero for a registry that is to be used anonymously.
+// credentials are zero for a registry that is used anonymously.
 func (r *Registries) credentials(ctx context.Context, host, repository string, actions []string) (types.AuthConfig, error) {
 	if l, ok := bestLogin(r.logins, host, repository, actions); ok {
 		return r.remember(l.String(), func() (types.AuthConfig, error) { return r.explicit(ctx, l) })
@@ -184,7 +183,8 @@ func (r *Registries) credentials(ctx context.Context, host, repository string, a
 	return auth, err
 }
 
-// remember looks for something once at a time, and again when it is not fresh.
+// remember returns what look has found for a key, and calls it again when that is older than
+// freshFor. Concurrent calls for one key look once. An error is not remembered.
 func (r *Registries) remember(key string, look func() (types.AuthConfig, error)) (types.AuthConfig, error) {
 	r.mu.Lock()
 	e := r.found[key]
@@ -195,7 +195,7 @@ func (r *Registries) remember(key string, look func() (types.AuthConfig, error))
 	r.mu.Unlock()
 	e.Lock()
 	defer e.Unlock()
-	if !e.at.IsZero() && time.Since(e.at) < fresh {
+	if !e.at.IsZero() && time.Since(e.at) < freshFor {
 		return e.auth, nil
 	}
 	auth, err := look()
@@ -213,7 +213,7 @@ func (r *Registries) remember(key string, look func() (types.AuthConfig, error))
 
 // explicit are the credentials of an input.
 func (r *Registries) explicit(ctx context.Context, l login) (types.AuthConfig, error) {
-	cloud, ok := r.clouds.of(l.registry)
+	cloud, ok := r.clouds.find(l.registry)
 	if l.username == "" {
 		return r.identity(ctx, cloud, l.registry, nil), nil
 	}
@@ -233,12 +233,12 @@ func (r *Registries) implicit(ctx context.Context, host string) (types.AuthConfi
 	if auth, ok := r.given[host]; ok {
 		return auth, nil
 	}
-	cloud, ok := r.clouds.of(host)
+	cloud, ok := r.clouds.find(host)
 	switch {
 	case !ok:
 	case r.untrusted != "":
 		if !cloud.open {
-			r.warn(host + " is used anonymously: this run is not trusted (" + r.untrusted + "), and the machine's identity is not for it; name the registry in registry-auth to use it all the same")
+			r.warn(host + " is used anonymously: this run is not trusted (" + r.untrusted + "), so it does not get the machine's identity; to allow that, name the registry in registry-auth")
 		}
 	default:
 		return r.identity(ctx, cloud, host, nil), nil
@@ -246,6 +246,7 @@ func (r *Registries) implicit(ctx context.Context, host string) (types.AuthConfi
 	return types.AuthConfig{}, nil
 }
 
+// warn adds a warning, once.
 func (r *Registries) warn(text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -258,8 +259,8 @@ func empty(auth types.AuthConfig) bool {
 	return auth.Username == "" && auth.Password == "" && auth.Auth == "" && auth.IdentityToken == "" && auth.RegistryToken == ""
 }
 
-// bestLogin is the login for some actions on a repository: before all others one that is
-// for that repository, and of these one that is for these actions alone.
+// bestLogin is the most specific login for some actions on a repository: a login limited to
+// the repository comes before the others, and then one limited to more of the actions.
 func bestLogin(logins []login, host, repository string, actions []string) (login, bool) {
 	best, found := login{}, false
 	rank := func(l login) int {
@@ -281,8 +282,8 @@ func bestLogin(logins []login, host, repository string, actions []string) (login
 	return best, found
 }
 
-// parseScopes reads the one repository that scopes are about, and what is to be done
-// there; several, as for mounting a layer, are about none (as in buildx v0.37.0).
+// parseScopes returns the repository in scopes and the actions on it. Scopes with several
+// repositories, as for mounting a layer, give "" and nil, as in buildx v0.37.0.
 func parseScopes(scopes []string) (repository string, actions []string) {
 	for _, s := range strings.Fields(strings.Join(scopes, " ")) {
 		kind, rest, _ := strings.Cut(s, ":")

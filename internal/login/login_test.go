@@ -15,10 +15,10 @@ import (
 	"github.com/warmlayer/warmlayer/internal/ci"
 )
 
-// noClouds stand for a machine that no cloud knows.
+// noClouds are for tests that ask no cloud.
 var noClouds = clouds{}
 
-// docker reads a Docker config.
+// docker parses a Docker config.
 func docker(t *testing.T, text string) *configfile.ConfigFile {
 	t.Helper()
 	c, err := config.LoadFromReader(strings.NewReader(text))
@@ -90,7 +90,7 @@ func given(token string, environ ...string) []ci.Credential {
 	return dialect.Credentials(token)
 }
 
-// TestOrder: the first place that knows a registry holds.
+// TestOrder: the first source that has credentials for a registry is used.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	explicit := Inputs{Registry: "ghcr.io", Username: "input", Password: "1"}
@@ -164,7 +164,7 @@ func TestGitLab(t *testing.T) {
 	}
 }
 
-// TestScopes: a login for a repository, or for actions, is for these alone.
+// TestScopes: a login that is limited to a repository or to actions is used for these only.
 func TestScopes(t *testing.T) {
 	t.Parallel()
 	given := Inputs{RegistryAuth: `
@@ -190,8 +190,8 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// TestHelper: credential helpers serve all registries that no input names, know Docker
-// Hub under the key that docker login uses, and are asked once.
+// TestHelper: a credential helper is asked once for each registry that is in no input, and for
+// Docker Hub with the key that docker login uses.
 func TestHelper(t *testing.T) {
 	dir := t.TempDir()
 	const helper = `#!/bin/sh
@@ -207,9 +207,9 @@ esac
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	var told []string
+	var redacted []string
 	r := newRegistries(t, Options{
-		Docker: docker(t, `{"credsStore":"test"}`), Redact: func(s string) { told = append(told, s) },
+		Docker: docker(t, `{"credsStore":"test"}`), Redact: func(s string) { redacted = append(redacted, s) },
 		Inputs: Inputs{Registry: "ghcr.io", Username: "input", Password: "p"},
 	})
 	for range 2 {
@@ -226,8 +226,8 @@ esac
 	if err != nil || strings.Count(string(log), "index.docker.io") != 1 || strings.Contains(string(log), "ghcr.io") {
 		t.Errorf("the helper was asked for\n%s%v", log, err)
 	}
-	if !slices.Contains(told, "hunter2") {
-		t.Errorf("to be redacted are %q", told)
+	if !slices.Contains(redacted, "hunter2") {
+		t.Errorf("the redacted secrets are %q", redacted)
 	}
 }
 
@@ -237,12 +237,12 @@ func TestProblems(t *testing.T) {
 		options Options
 		want    string
 	}{
-		{Options{Inputs: Inputs{Registry: "ghcr.io"}}, "registry: username and password are missing\nhint: add both; only registries of AWS, Azure and Google know the machine by itself"},
+		{Options{Inputs: Inputs{Registry: "ghcr.io"}}, "registry: username and password are missing\nhint: add both; only registries of AWS, Azure and Google accept the machine's identity instead"},
 		{Options{Inputs: Inputs{RegistryAuth: "\n\n- registry: x.azurecr.io.example"}}, "registry-auth: line 3: username and password are missing"},
 		{Options{Inputs: Inputs{RegistryAuth: "\n\n- {registry: public.ecr.aws, ecr: false}"}}, "registry-auth: line 3: username and password are missing"},
 		{Options{Inputs: Inputs{Registry: "x.azurecr.io"}}, ""},
-		{Options{Getenv: variables("DOCKER_AUTH_CONFIG", "hunter2")}, "DOCKER_AUTH_CONFIG: this is not the JSON of a Docker config"},
-		{Options{Getenv: variables("DOCKER_AUTH_CONFIG", `{"auths":{"a.example":{"auth":"hunter2"}}}`)}, "DOCKER_AUTH_CONFIG: auth of a registry is not user:password in base64"},
+		{Options{Getenv: variables("DOCKER_AUTH_CONFIG", "hunter2")}, "DOCKER_AUTH_CONFIG: the value is not the JSON of a Docker config"},
+		{Options{Getenv: variables("DOCKER_AUTH_CONFIG", `{"auths":{"a.example":{"auth":"hunter2"}}}`)}, "DOCKER_AUTH_CONFIG: the auth of a registry is not user:password in base64"},
 	} {
 		_, problems := New(test.options)
 		if got := problems.Error(); !strings.HasPrefix(got, test.want) || test.want == "" && got != "" || strings.Contains(got, "hunter2") {
