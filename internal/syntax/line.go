@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// Line makes one printable line of any text: white space becomes a space, and what a
-// terminal would obey or a reader would not see, its Go escape.
+// Line returns a text as one printable line: each run of white space becomes a space, and each
+// control or invisible character its Go escape.
 func Line(s string) string {
 	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, string(utf8.RuneError))), " ")
 	var b strings.Builder
@@ -22,7 +22,7 @@ func Line(s string) string {
 	return b.String()
 }
 
-// Short is one printable line of at most n characters.
+// Short is as [Line], cut to at most n characters.
 func Short(s string, n int) string {
 	s = Line(s)
 	if utf8.RuneCountInString(s) <= n {

@@ -11,19 +11,23 @@ import (
 
 // Item is one value of a list.
 type Item struct {
-	Line int // where it begins, from 1
+	Line int // the line on which it begins, from 1
 	Text string
 }
 
-// UnbalancedError is a quote that is never closed, in a list.
-type UnbalancedError struct{ Line int }
+// UnbalancedError is returned for a list with a quote that is never closed.
+type UnbalancedError struct {
+	Line int // the line of the quote, from 1
+}
 
 func (e UnbalancedError) Error() string { return "quotes are not balanced" }
 
-// Split reads a list as docker/build-push-action does (getList in actions-toolkit's
-// src/util.ts): records are lines of CSV, a quote that is not around a whole cell
-// stands for itself, and quoted cells may hold newlines. Blank lines and lines
-// that begin with # are dropped. Entries are kept verbatim, for [ParseCSV].
+// Split parses a list as docker/build-push-action does (getList in actions-toolkit's
+// src/util.ts). Records are lines of CSV. Quotes around a whole cell are removed, and such a cell
+// may hold newlines; any other quote is an ordinary character. Blank lines and lines that begin
+// with # are dropped. Of the kind Entries, items are whole lines, for [ParseCSV].
+//
+// The error is an [UnbalancedError]; the items before it are returned with it.
 func Split(kind Kind, text string) ([]Item, error) {
 	if kind == Entries {
 		return verbatim(text), nil
@@ -48,6 +52,7 @@ func Split(kind Kind, text string) ([]Item, error) {
 	return items, nil
 }
 
+// verbatim returns the lines of a text, trimmed, without blank lines and comments.
 func verbatim(text string) []Item {
 	var items []Item
 	line := 0
@@ -60,9 +65,10 @@ func verbatim(text string) []Item {
 	return items
 }
 
+// scanner parses a text from its beginning to its end.
 type scanner struct {
-	rest string
-	line int
+	rest string // what is left of the text
+	line int    // of the beginning of rest, from 1
 }
 
 // next moves to the beginning of the next record and tells whether there is one.
@@ -82,7 +88,7 @@ func (s *scanner) next() bool {
 	}
 }
 
-// record takes the cells up to the end of the line or, in quotes, of a later one.
+// record takes the cells up to the end of the line. A quoted cell may continue on the next lines.
 func (s *scanner) record() ([]string, error) {
 	var cells []string
 	for {
@@ -98,9 +104,9 @@ func (s *scanner) record() ([]string, error) {
 	}
 }
 
-// cell takes one comma-separated part of a record, and its quotes off.
+// cell takes one comma-separated part of a record, without the quotes around it.
 func (s *scanner) cell() (string, error) {
-	open := 0 // bytes that belong to the cell whatever they are
+	open := 0 // length of the quoted string, in which commas and newlines belong to the cell
 	if strings.HasPrefix(s.rest, `"`) {
 		open = quotedLen(s.rest)
 		if open == 0 {
@@ -120,7 +126,7 @@ func (s *scanner) cell() (string, error) {
 	return s.take(open + end), nil
 }
 
-// take consumes n bytes.
+// take removes n bytes from the rest and returns them.
 func (s *scanner) take(n int) string {
 	taken := s.rest[:n]
 	s.rest = s.rest[n:]
@@ -128,8 +134,8 @@ func (s *scanner) take(n int) string {
 	return taken
 }
 
-// quotedLen is the length of the quoted string that s begins with, quotes
-// included and "" inside it standing for one, or 0 when it is not closed.
+// quotedLen is the length of the quoted string at the beginning of s, with its quotes, or 0 when
+// the closing quote is missing. Inside it "" is a literal quote.
 func quotedLen(s string) int {
 	for i := 1; i < len(s); i++ {
 		if s[i] != '"' {
@@ -144,6 +150,7 @@ func quotedLen(s string) int {
 	return 0
 }
 
+// lineEnd is the length of the first line of s, without its newline.
 func lineEnd(s string) int {
 	if i := strings.IndexByte(s, '\n'); i >= 0 {
 		return i
@@ -154,12 +161,12 @@ func lineEnd(s string) int {
 // Pair is a key and its value.
 type Pair struct{ Key, Value string }
 
-// ParseCSV reads one entry in BuildKit's CSV, such as
+// ParseCSV parses one entry in BuildKit's CSV, such as
 //
 //	type=registry,ref=ghcr.io/owner/app,"name=a,b"
 //
-// Keys are trimmed and in lower case, as in buildx's util/buildflags. Errors tell
-// the place and never the value.
+// Keys are trimmed and lowercased, as in buildx's util/buildflags. Errors name the field or the
+// column, and leave the values out.
 func ParseCSV(line string) ([]Pair, error) {
 	fields, err := csvvalue.Fields(line, nil)
 	if err != nil {
@@ -185,7 +192,7 @@ func ParseCSV(line string) ([]Pair, error) {
 	return pairs, nil
 }
 
-// CSVError is an error of go-csvvalue without any part of the value.
+// CSVError replaces an error of go-csvvalue by one that leaves the value out.
 func CSVError(err error) error {
 	var at *csv.ParseError
 	if errors.As(err, &at) {

@@ -79,8 +79,7 @@ func TestParseCSV(t *testing.T) {
 	}
 }
 
-// Whatever the list, items are trimmed and not empty, lines only grow, and what was
-// found before an unbalanced quote is a beginning of the list.
+// In every list items are trimmed and not empty, and their lines never decrease.
 func FuzzSplit(f *testing.F) {
 	f.Add("a,b\n\"c\nd\",#e\n#f\n", uint8(Words))
 	f.Add("A=\"x\"\n\"B=\"\"y\"\"\"", uint8(Lines))

@@ -2,10 +2,11 @@ package syntax
 
 import "github.com/containerd/platforms"
 
-// Platform returns a platform's usual spelling: "linux/arm64" for linux/aarch64, this
-// machine's own for local. It tells whether text is a platform, which is in lower case.
-// platforms.Parse takes any architecture beside a system, but only known ones alone, so
-// each part is tried alone too.
+// Platform returns a platform in its usual spelling, "linux/arm64" for linux/aarch64, and whether
+// text is a known platform in lower case. The platform "local" is that of this machine.
+//
+// platforms.Parse accepts any architecture after a system, but only known names where one stands
+// alone, so each part is parsed alone too.
 func Platform(text string) (string, bool) {
 	if text == "local" {
 		return platforms.Format(platforms.DefaultSpec()), true

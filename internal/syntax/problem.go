@@ -1,5 +1,5 @@
-// Package syntax knows how what a user writes is taken apart, and how to say what is wrong
-// with it: lists, BuildKit's CSV, single values, problems with their hints.
+// Package syntax parses what a user writes, that is lists, BuildKit's CSV and single values, and
+// describes problems with it, with a hint for each.
 //
 //	pairs, err := syntax.ParseCSV(`type=registry,ref=ghcr.io/o/app`) // {type registry} {ref ghcr.io/o/app}
 //	_, problem := syntax.Check(syntax.Duration, nil, "5")            // "5" has no unit; write 5s for seconds
@@ -15,15 +15,15 @@ import (
 	"github.com/agext/levenshtein"
 )
 
-// Problem is one thing wrong with an input. It never holds the value of a secret.
+// Problem describes one mistake in an input. It leaves the values of secrets out.
 type Problem struct {
-	Input string // the input's name; for one that is unknown or none of ours, the flag or variable
+	Input string // name of the input; for an unknown input, or one of another program, the flag or the variable
 	Line  int    // line of the value, or item of a list, from 1; 0: the whole input
-	What  string // what is wrong: lower case, no full stop
-	Hint  string // what to do about it, or ""
+	What  string // what is wrong, in lower case, without a full stop
+	Hint  string // what to do about it; "": no hint
 }
 
-// String is the problem as it is shown:
+// String is the problem as users see it:
 //
 //	cache: line 2: attribute "mod" is unknown
 //	hint: did you mean "mode"?
@@ -42,8 +42,8 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Problems is everything that was found wrong. An empty one is no error: test its
-// length before using it as an error.
+// Problems are all problems of a run. Empty Problems in an error are a non-nil error, so test
+// their length first.
 type Problems []Problem
 
 func (ps Problems) Error() string {
@@ -54,8 +54,9 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Nearest returns the candidate that word is most likely a misspelling of, or "".
-// At most a third of the longer word may differ; of equals the first one is taken.
+// Nearest returns the candidate of which word is most likely a misspelling, or "". Its edit
+// distance is at most a third of the length of the longer one. Of several that are equally near
+// the first is returned.
 func Nearest(word string, candidates []string) string {
 	if len(word) > 100 {
 		return ""
@@ -71,7 +72,7 @@ func Nearest(word string, candidates []string) string {
 	return best
 }
 
-// NearestHint is the hint for a word where one of the candidates is near, or "".
+// NearestHint is the hint `did you mean "x"?` for the nearest candidate, or "" without one.
 func NearestHint(word string, candidates []string) string {
 	if near := Nearest(word, candidates); near != "" {
 		return `did you mean "` + near + `"?`
@@ -79,13 +80,13 @@ func NearestHint(word string, candidates []string) string {
 	return ""
 }
 
-// DidYouMean is the hint for a word that is none of the candidates.
+// DidYouMean is the hint for a word that is not a candidate: the nearest one, or a list of all.
 func DidYouMean(word string, candidates []string) string {
 	return cmp.Or(NearestHint(word, candidates), "use one of "+strings.Join(candidates, ", "))
 }
 
-// Quoted shows a value of the user's in a problem, unless it is long, or could be
-// a URL with a password in it.
+// Quoted returns a value for the text of a problem, in quotes. A value that is long, unprintable,
+// or like a URL with a password is replaced by "the value".
 func Quoted(value string) string {
 	unprintable := strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) })
 	credentials := strings.Contains(value, ":") && strings.Contains(value, "@")
@@ -95,8 +96,9 @@ func Quoted(value string) string {
 	return `"` + value + `"`
 }
 
-// AttributeName shows the name of an attribute, unless it does not look like one:
-// in a line that went wrong it may be a piece of a credential.
+// AttributeName returns the name of an attribute for the text of a problem. Text that does not
+// look like a name is replaced by "an attribute": in a malformed line it may be part of a
+// credential.
 func AttributeName(key string) string {
 	if !IsName(key) {
 		return "an attribute"
@@ -106,5 +108,6 @@ func AttributeName(key string) string {
 
 var namePattern = regexp.MustCompile(`^[a-z][a-z0-9._-]{0,23}$`)
 
-// IsName tells whether text looks like the name of an input, a type or an attribute.
+// IsName tells whether text looks like the name of an input, a type or an attribute: at most 24
+// lower case letters, digits, dots, underscores and dashes, a letter first.
 func IsName(text string) bool { return namePattern.MatchString(text) }

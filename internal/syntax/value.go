@@ -31,8 +31,9 @@ func (k Kind) List() bool { return k == Words || k == Lines || k == Entries }
 
 var truth = []string{"true", "True", "TRUE", "false", "False", "FALSE"}
 
-// Check validates the text of a value that is no list and returns its usual
-// spelling: "true" for True, "7" for 07, "1024" for 1k. Its errors may be shown.
+// Check validates the text of a single value and returns its usual spelling: "true" for True,
+// "7" for 07, "1024" for 1k. Choices are the values that are allowed for the kind Text; nil
+// allows all. The problem has only What and Hint, and may be shown.
 func Check(kind Kind, choices []string, text string) (string, *Problem) {
 	switch kind {
 	case Bool:
@@ -81,9 +82,9 @@ func checkDuration(text string) *Problem {
 	return &Problem{What: Quoted(text) + " is not a duration", Hint: "write it like 5s, 10m or 1h30m"}
 }
 
-// IsTrue tells whether an attribute is true as BuildKit reads booleans: "1", "t", "true" and
-// so on, as strconv.ParseBool has them. What is no boolean is neither true nor false.
+// IsTrue tells whether an attribute is true for BuildKit, which uses strconv.ParseBool: "1", "t",
+// "true" and so on. For any other text IsTrue and IsFalse are both false.
 func IsTrue(text string) bool { b, err := strconv.ParseBool(text); return err == nil && b }
 
-// IsFalse tells whether an attribute is false. An empty one is not.
+// IsFalse tells whether an attribute is false for BuildKit; see [IsTrue]. It is false for "".
 func IsFalse(text string) bool { b, err := strconv.ParseBool(text); return err == nil && !b }
