@@ -11,7 +11,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// splitCommand takes the command word off; without one the command is build.
+// splitCommand separates the command from its arguments. The default command is build.
 func splitCommand(args []string) (string, []string) {
 	if len(args) > 0 && slices.Contains(slices.Concat([]string{"build", "plan", "version", "help"}, hidden), args[0]) {
 		return args[0], args[1:]
@@ -19,6 +19,7 @@ func splitCommand(args []string) (string, []string) {
 	return "build", args
 }
 
+// cutFlag removes a flag from the arguments, and tells whether it was there.
 func cutFlag(args []string, flag string) (bool, []string) {
 	i := slices.Index(args, flag)
 	if i < 0 {
@@ -27,7 +28,8 @@ func cutFlag(args []string, flag string) (bool, []string) {
 	return true, slices.Concat(args[:i], args[i+1:])
 }
 
-// simple serves the commands that need no inputs, and tells whether it was one.
+// simple executes help and version, which need no inputs, and tells whether the command was one
+// of them.
 func simple(command string, args []string, stdout, stderr io.Writer) (code int, done bool) {
 	switch {
 	case command == "help" || slices.Contains(args, "--help") || slices.Contains(args, "-h"):
@@ -52,10 +54,10 @@ const usage = `warmlayer builds a container image, and starts warm on every bran
 Exit codes: 0 ok, 1 the build failed, 2 bad input, 3 a cache failed in strict mode, 130 cancelled.
 `
 
-// release is the version that the image's build sets; "" elsewhere.
+// release is the version in an image, set by its Dockerfile; "" in any other binary.
 var release string
 
-// version is the release's, or the module's as the Go toolchain stamps it.
+// version is the release or, without one, the module's version from the Go toolchain.
 func version() string {
 	if release != "" {
 		return release

@@ -13,11 +13,11 @@ import (
 	"github.com/warmlayer/warmlayer/internal/step"
 )
 
-// hidden are the commands that a container of ours is run with, or that a CI runs after a
-// job; nobody types them.
+// hidden are internal commands, which help does not list. The first two run in the container of
+// a managed builder; the third runs after a job, as the action's post step.
 //
 //	warmlayer dial-stdio SOCKET    connect standard streams to a daemon's socket
-//	warmlayer forward HOST:PORT    listen there, and hand connections on through standard streams
+//	warmlayer forward HOST:PORT    listen there, and forward connections through standard streams
 //	warmlayer post                 remove the builders that this job's steps have shared
 var hidden = []string{"dial-stdio", "forward", "post"}
 
@@ -45,11 +45,12 @@ func contained(ctx context.Context, command string, args, environ []string, stdi
 	return step.ExitOK
 }
 
-// selfTimeout bounds the question which container this is. An engine that hangs is
-// reported by whoever needs it.
+// selfTimeout bounds the search for the container of this process. An engine that hangs is
+// reported later, by the code that needs it.
 const selfTimeout = 5 * time.Second
 
-// ownContainer is the container that this process runs in, as far as it can be known.
+// ownContainer is the container that this process runs in, or the zero value when it runs in
+// none or the engine cannot tell.
 func ownContainer(ctx context.Context, environ []string) builder.Self {
 	if !builder.Contained() {
 		return builder.Self{}
@@ -61,11 +62,11 @@ func ownContainer(ctx context.Context, environ []string) builder.Self {
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(ctx, selfTimeout)
 	defer cancel()
-	self, _ := builder.FindSelf(ctx, c) // the zero value without an engine
+	self, _ := builder.FindSelf(ctx, c) // after an error the zero value
 	return self
 }
 
-// mounts are the container's, for the inputs.
+// mounts are the mounts of the container, in the form that the inputs take.
 func mounts(self builder.Self) inputs.Mounts {
 	m := inputs.Mounts{Ephemeral: self.Ephemeral}
 	for _, one := range self.Mounts {

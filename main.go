@@ -2,12 +2,11 @@
 // warm on every branch.
 //
 //	warmlayer [build] [flags] [CONTEXT]   build, read and write the caches of this branch
-//	warmlayer plan [--json] [flags]       say what would be read and written; start nothing
+//	warmlayer plan [--json] [flags]       print what would be read and written; start nothing
 //	warmlayer version
 //
-// It exits with 0 when all went well, 1 when the build failed, 2 for bad input
-// (nothing was started), 3 when a cache failed and was not allowed to, and 130
-// when it was cancelled.
+// It exits with 0 for success, 1 when the build failed, 2 for bad input (nothing was started),
+// 3 when a cache failed in strict mode, and 130 when it was cancelled.
 package main
 
 import (
@@ -25,8 +24,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/step"
 )
 
-// memoryLimit keeps the heap small beside the builder and the build itself:
-// transfers make garbage faster than a busy machine collects it by default. It is
+// memoryLimit keeps the heap small, in bytes, since the builder and the build need memory too:
+// by default a busy machine collects garbage more slowly than transfers make it. The limit is
 // soft: the heap in use may be larger.
 const memoryLimit = 96 << 20
 
@@ -39,7 +38,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole story: inputs, facts, what follows from both, and then the command.
+// run is the whole program: it parses the inputs, detects the facts, resolves both to a run, and
+// executes the command. It returns the exit code.
 func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.File) int {
 	command, args := splitCommand(args)
 	if code, done := simple(command, args, stdout, stderr); done {

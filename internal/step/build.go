@@ -17,15 +17,15 @@ import (
 	"github.com/warmlayer/warmlayer/internal/solve"
 )
 
-// outcome is what came of the builds on all builders.
+// outcome is the result of one build, or of the builds on all builders together.
 type outcome struct {
 	result   solve.Result
-	address  string   // of the builder, or of each of several; "" where none started
-	warnings []string // about what was found out while it ran
+	address  string   // of the builder, or of several, separated by commas; "" when none started
+	warnings []string // that came up during the build
 	err      error
 }
 
-// Build builds, reports and returns the exit code.
+// Build runs the build on all builders, publishes the report and returns the exit code.
 func (r Run) Build(ctx context.Context) int {
 	began := time.Now()
 	unmasked := r.mask(ctx)
@@ -33,34 +33,34 @@ func (r Run) Build(ctx context.Context) int {
 	fmt.Fprint(r.host.Stderr, r.host.CI.Begin(section))
 	made := r.privately(func() outcome { return r.solve(ctx) })
 	fmt.Fprint(r.host.Stderr, r.host.CI.End(section, time.Now(), made.err != nil))
-	told := report.Report{
+	rep := report.Report{
 		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, Result: made.result, Err: made.err,
 		Warnings: slices.Concat(r.warnings(), made.warnings, unmasked), Seconds: time.Since(began).Seconds(),
 	}
-	return r.publish(ctx, told)
+	return r.publish(ctx, rep)
 }
 
-// publish tells people and machines what came of the run, and returns the exit code.
-func (r Run) publish(ctx context.Context, told report.Report) int {
+// publish writes the report for people and for programs, and returns the exit code.
+func (r Run) publish(ctx context.Context, rep report.Report) int {
 	out := r.host.Redactor.Writer(r.host.Stderr)
-	err := errors.Join(r.answer(told.Result.Answer), r.annotate(told), told.Console(out), out.Close())
-	code := r.exitCode(ctx, told)
-	if err := errors.Join(err, told.Publish(r.places(), r.host.Redactor.String)); err != nil {
+	err := errors.Join(r.answer(rep.Result.Answer), r.annotate(rep), rep.Console(out), out.Close())
+	code := r.exitCode(ctx, rep)
+	if err := errors.Join(err, rep.Publish(r.places(), r.host.Redactor.String)); err != nil {
 		fmt.Fprintln(r.host.Stderr, r.host.Redactor.String("report: "+err.Error()))
 		code = max(code, ExitBuild)
 	}
-	r.show(ctx, told)
+	r.show(ctx, rep)
 	return code
 }
 
-// answer writes what the frontend answered about the Dockerfile to standard output.
+// answer writes the frontend's answer to the input call to standard output.
 func (r Run) answer(text string) error {
 	out := r.host.Redactor.Log(r.host.CI, r.host.Stdout)
 	_, err := io.WriteString(out, text)
 	return errors.Join(err, out.Close())
 }
 
-// warnings are about what was asked for.
+// warnings are those that are known before the build runs.
 func (r Run) warnings() []string {
 	all := slices.Concat(r.planWarnings(), r.registries.Warnings())
 	if len(r.Inputs.Outputs) > 0 || r.Inputs.CacheOnly || r.asks() {
@@ -69,12 +69,12 @@ func (r Run) warnings() []string {
 	return append(all, "no outputs: the result stays in the builder; set push or outputs, or outputs: type=cacheonly")
 }
 
-// asks tells whether the frontend is asked about the Dockerfile, and nothing is built.
+// asks tells whether the run only asks the frontend about the Dockerfile, with the input call.
 func (r Run) asks() bool { return r.Inputs.Call != "" }
 
-// privately has BuildKit's auth provider keep its token seeds in a private directory. It writes
-// one for each registry that it has credentials for (v0.33.1, session/auth/authprovider), by
-// default into the user's Docker config.
+// privately runs a build while BuildKit's auth provider keeps its token seeds in a private
+// directory. The provider writes one for each registry that it has credentials for (v0.33.1,
+// session/auth/authprovider), by default into the directory of the user's Docker config.
 func (r Run) privately(run func() outcome) outcome {
 	dir, err := os.MkdirTemp(r.host.Environ.Get("TMPDIR"), "warmlayer-tokens-")
 	if err != nil {
@@ -86,20 +86,21 @@ func (r Run) privately(run func() outcome) outcome {
 	return made
 }
 
-// exitCode is that of a cancelled build, of a failed one, or of a cache that was not allowed to fail.
-func (r Run) exitCode(ctx context.Context, told report.Report) int {
+// exitCode is the exit code of the run: a cancelled build comes before a failed one, and that
+// before a cache that failed in strict mode.
+func (r Run) exitCode(ctx context.Context, rep report.Report) int {
 	switch {
 	case ctx.Err() != nil:
 		return ExitCancelled
-	case told.Err != nil:
+	case rep.Err != nil:
 		return ExitBuild
 	}
-	for _, source := range told.Result.Sources {
+	for _, source := range rep.Result.Sources {
 		if source.State == cacheplan.Failed && r.Inputs.CacheStrict {
 			return ExitCache
 		}
 	}
-	for _, export := range told.Result.Exports {
+	for _, export := range rep.Result.Exports {
 		if export.Outcome == solve.Broken && (r.Inputs.CacheStrict || export.Strict) {
 			return ExitCache
 		}

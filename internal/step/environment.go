@@ -10,8 +10,8 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// Environment is the process's environment in os.Environ's form. Of several assignments to
-// one variable the last holds.
+// Environment is the process's environment, in the form of os.Environ. The last of several
+// assignments to one variable holds.
 type Environment []string
 
 // Get is the value of a variable, "" where it is unset.
@@ -24,8 +24,8 @@ func (e Environment) Get(name string) string {
 	return ""
 }
 
-// Engine is the container engine that the docker program would use; configured is the
-// docker context that its config names, "" for none.
+// Engine is the container engine that the docker program would use. The argument is the context
+// that the Docker config names; "": none.
 func (e Environment) Engine(configured string) builder.Engine {
 	found := builder.Engine{
 		Host: e.Get("DOCKER_HOST"), Context: cmp.Or(e.Get("DOCKER_CONTEXT"), configured), ConfigDir: e.dockerDir(),
@@ -42,8 +42,9 @@ func (e Environment) dockerDir() string {
 	return cmp.Or(e.Get("DOCKER_CONFIG"), filepath.Join(e.Get("HOME"), ".docker"))
 }
 
-// cacheDir is the directory of one project in the user's cache directory: each project on a
-// machine has a branch main. It is "" where the user has no home.
+// cacheDir is the directory for local caches of one repository, below the user's cache directory.
+// Repositories are kept apart because their branches have the same names. It is "" when the user
+// has no home directory.
 func (e Environment) cacheDir(repo string) string {
 	root := e.Get("XDG_CACHE_HOME")
 	if root == "" && e.Get("HOME") != "" {

@@ -8,9 +8,10 @@ import (
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 )
 
-// guarded is the build without the caches whose credentials BuildKit would hand to a frontend
-// that an untrusted Dockerfile has chosen, with a warning for each. A remote builder gets
-// credentials in its entries; entries of cache-from and cache-to hold them on every builder.
+// guarded is the build without some caches when an untrusted Dockerfile chooses its own frontend,
+// with a warning for each cache that is left out. BuildKit passes cache entries to the frontend,
+// so these are the caches whose entries carry credentials: of cache-from and cache-to on every
+// builder, of cache on remote builders only.
 func (b Build) guarded() Build {
 	if b.Plan.Facts.Trusted {
 		return b
@@ -36,7 +37,7 @@ func (b Build) guarded() Build {
 	return b
 }
 
-// without is a new list without the items that are unsafe, and the names of those.
+// without returns a new list of the items that are safe, and the names of the others.
 func without[T any](items []T, unsafe func(T) bool, name func(T) string) (kept []T, left []string) {
 	for _, one := range items {
 		if unsafe(one) {

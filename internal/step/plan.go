@@ -13,8 +13,8 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// PrintPlan writes what the run would read and write, for people or as JSON, and returns the
-// exit code. It contacts no builder and no store.
+// PrintPlan prints the scopes and caches that the run would read and write, as text or as JSON,
+// and returns the exit code. It contacts no builder and no store.
 func (r Run) PrintPlan(asJSON bool) int {
 	w := r.host.Redactor.Writer(r.host.Stdout)
 	defer w.Close()
@@ -31,11 +31,11 @@ func (r Run) PrintPlan(asJSON bool) int {
 	return ExitOK
 }
 
-// planned is a plan in JSON, with BuildKit's native entries, whatever the builder. Several
-// builders have a plan each, in builds.
+// planned is a plan in JSON. Imports and exports are BuildKit's native cache entries, for managed
+// builders too. With several builders the plan of each is in builds.
 type planned struct {
-	Builder   string   `json:"builder,omitempty"`   // of one of several
-	Platforms []string `json:"platforms,omitempty"` // that it builds
+	Builder   string   `json:"builder,omitempty"`   // address; only in builds
+	Platforms []string `json:"platforms,omitempty"` // that the builder builds; only in builds
 	scope.Plan
 	Imports []entry   `json:"imports"`
 	Exports []entry   `json:"exports"`
@@ -121,7 +121,8 @@ func (b Build) planText() string {
 	return out.String()
 }
 
-// refusal says why the scope is not written to a cache, "" when it is written or nothing is.
+// refusal says why a cache does not store the scope that is written; "": it does, or no scope is
+// written.
 func (b Build) refusal(c backends.Backend) string {
 	if limited, ok := c.(backends.Limited); ok && b.Plan.Write != "" {
 		if why := limited.Refuses(b.Plan); why != "" {

@@ -4,9 +4,9 @@ import (
 	"github.com/warmlayer/warmlayer/internal/builder"
 )
 
-// checkPlatforms finds steps that are to run on a platform for which the builder has no
-// emulator. That is an error only where the Dockerfile has such a step: one that cross-compiles
-// needs no emulator. Where the Dockerfile cannot be judged it is a warning.
+// checkPlatforms returns an error when a step of the Dockerfile runs on a platform for which the
+// builder has no emulator, and a warning when that is unknown. A Dockerfile that cross-compiles
+// runs its steps on the builder's own platform.
 func (r Run) checkPlatforms(b Build, on *builder.Builder) (warnings []string, err error) {
 	lacks := on.Lacks(b.Inputs.Platforms)
 	if len(lacks) == 0 || r.asks() {
@@ -22,8 +22,8 @@ func (r Run) checkPlatforms(b Build, on *builder.Builder) (warnings []string, er
 	return nil, nil
 }
 
-// runsOnTarget tells whether a step of the Dockerfile runs on the target's platform, as far as
-// that is known.
+// runsOnTarget tells whether a step of the Dockerfile runs on the target platform. For a Dockerfile
+// that cannot be read or has a custom frontend this is not known.
 func (b Build) runsOnTarget() (runs, known bool) {
 	dockerfile := b.Inputs.Dockerfile.Text
 	if dockerfile == nil || b.Inputs.CustomFrontend() != "" {

@@ -7,11 +7,12 @@ import (
 	"github.com/warmlayer/warmlayer/internal/report"
 )
 
-// mask has the CI hide the secrets in the log of the whole job, where it can, and returns
-// a warning where it could not. The program's own output is redacted without it.
+// mask asks the CI to hide the secrets in the log of the whole job, and returns a warning when
+// that fails. Warmlayer's own output is redacted in any case.
 func (r Run) mask(ctx context.Context) []string {
 	lines := report.SecretLines(append(r.Inputs.Sensitive(), r.registries.Secrets()...))
-	// Not through the redactor: the runner needs the secrets, and takes these lines out.
+	// These lines bypass the redactor: the runner reads the secrets in them and removes the lines
+	// from the log.
 	fmt.Fprint(r.host.Stderr, r.host.CI.Masks(lines))
 	if err := r.host.CI.Hide(ctx, lines); err != nil {
 		return []string{"later steps' logs may show the secrets: " + err.Error()}
@@ -24,20 +25,20 @@ func (r Run) places() report.Places {
 	return report.Places{Dir: r.reportDir(), CI: r.host.CI, Log: r.host.Stderr, Summary: r.Inputs.Summary}
 }
 
-// annotate points the CI at the lines of the Dockerfile that the report is about.
-func (r Run) annotate(told report.Report) error {
-	// Standard output may be an archive.
-	_, err := fmt.Fprint(r.host.Stderr, r.host.CI.Notes(told.Notes(r.Inputs.Annotate, r.host.Redactor.String)))
+// annotate prints the CI's commands for annotations at lines of the Dockerfile.
+func (r Run) annotate(rep report.Report) error {
+	// To standard error: standard output may be an archive.
+	_, err := fmt.Fprint(r.host.Stderr, r.host.CI.Notes(rep.Notes(r.Inputs.Annotate, r.host.Redactor.String)))
 	return err
 }
 
-// show puts the report on the page that the CI has for it. A cancelled run has no time for
-// it, and no build fails for it.
-func (r Run) show(ctx context.Context, told report.Report) {
+// show puts the report on the CI's page for the build. A cancelled run leaves that out: the CI
+// kills its process soon. An error is printed, and leaves the exit code as it is.
+func (r Run) show(ctx context.Context, rep report.Report) {
 	if ctx.Err() != nil {
 		return
 	}
-	if err := told.Show(ctx, r.places(), r.host.Redactor.String); err != nil {
+	if err := rep.Show(ctx, r.places(), r.host.Redactor.String); err != nil {
 		fmt.Fprintln(r.host.Stderr, r.host.Redactor.String("report: "+err.Error()))
 	}
 }

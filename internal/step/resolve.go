@@ -16,10 +16,9 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// Resolve finds what follows from the inputs, from what the CI says and from the environment:
-// for each builder who reads and writes, and in which caches. The problems are all that is
-// wrong with these; the run is of use only where there are none. Credentials that it finds
-// are registered with the host's redactor.
+// Resolve makes a run from the inputs, the facts and the environment: for each builder the scopes
+// that are read and written, and their caches. It returns all problems that it finds; the run is
+// valid only without problems. Credentials are registered with the host's redactor.
 func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Problems) {
 	r := Run{Inputs: in, host: host}
 	parts := in.PerNode()
@@ -27,7 +26,7 @@ func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Proble
 	for i, part := range parts {
 		plans[i] = scope.New(facts, scopeOptions(part))
 	}
-	r.Facts = plans[0].Facts // the same for all: options differ in the key alone
+	r.Facts = plans[0].Facts // the same in all plans, whose options differ only in the key
 	problems := r.logIn()
 	for i, part := range parts {
 		build, found := r.resolve(part, plans[i])
@@ -37,8 +36,8 @@ func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Proble
 	return r, problems
 }
 
-// resolve finds the caches of one build. Those that an untrusted build must not have are left
-// out when nothing else is wrong.
+// resolve makes one build. Unless there are problems, caches that an untrusted build must not have
+// are left out.
 func (r Run) resolve(in inputs.Values, plan scope.Plan) (Build, syntax.Problems) {
 	b := Build{Inputs: in, Plan: plan, Builder: r.builder(in)}
 	caches, problems := cachespec.Resolve(in.Caches, r.cacheEnvironment(b))
@@ -66,14 +65,14 @@ func scopeOptions(in inputs.Values) scope.Options {
 	return o
 }
 
-// logIn reads the credentials that docker login left, and adds those of the inputs and of the CI.
+// logIn loads the Docker config, and collects the credentials in it, in the inputs and of the CI.
 func (r *Run) logIn() syntax.Problems {
 	dir := r.host.Environ.dockerDir()
 	var problems syntax.Problems
 	docker, err := config.Load(dir)
 	if err != nil {
 		problems = append(problems, syntax.Problem{
-			What: fmt.Sprintf("read docker config in %s: %v", dir, err), Hint: "mend the file, or set DOCKER_CONFIG to another directory",
+			What: fmt.Sprintf("read docker config in %s: %v", dir, err), Hint: "fix the file, or set DOCKER_CONFIG to another directory",
 		})
 	}
 	registries, found := login.New(login.Options{
@@ -92,7 +91,7 @@ func untrusted(f scope.Facts) string {
 	return cmp.Or(f.Untrusted, "nothing says whose code it builds")
 }
 
-// cacheEnvironment is what the caches of a build depend on besides their lines.
+// cacheEnvironment are the settings that all caches of a build share.
 func (r Run) cacheEnvironment(b Build) cachespec.Environment {
 	for _, name := range cachespec.SecretVariables() {
 		r.host.Redactor.Add(r.host.Environ.Get(name))

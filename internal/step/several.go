@@ -14,8 +14,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// solve runs every build on its builder. Several run at the same time, and the images that they
-// have pushed by digest are joined into one.
+// solve runs every build on its builder. Several run concurrently, and the images that they push
+// by digest are joined into one.
 func (r Run) solve(ctx context.Context) outcome {
 	if len(r.Builds) == 1 {
 		return r.on(ctx, r.Builds[0], r.terminal())
@@ -34,6 +34,7 @@ func (r Run) solve(ctx context.Context) outcome {
 	return all
 }
 
+// results are the results of several outcomes, in their order.
 func results(parts []outcome) []solve.Result {
 	var all []solve.Result
 	for _, p := range parts {
@@ -42,7 +43,8 @@ func results(parts []outcome) []solve.Result {
 	return all
 }
 
-// solveAll runs all builds at once. When one fails the others are stopped.
+// solveAll runs all builds concurrently, and returns their names and outcomes, in the order of
+// Builds. When one fails the others are cancelled.
 func (r Run) solveAll(ctx context.Context) (names []string, parts []outcome, err error) {
 	names, parts = make([]string, len(r.Builds)), make([]outcome, len(r.Builds))
 	eg, building := errgroup.WithContext(ctx)
@@ -72,7 +74,7 @@ func plainUnlessQuiet(progress string) string {
 	return "plain"
 }
 
-// join pushes the index of all parts, and makes it the result's image.
+// join pushes an index of the images of all parts, and sets it as the image of the result.
 func (r Run) join(ctx context.Context, result *solve.Result, parts []outcome) error {
 	began := time.Now()
 	j := solve.Join{Names: r.Inputs.Pushed(), Annotations: r.Inputs.IndexAnnotations(), Keychain: r.registries}

@@ -22,8 +22,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/solve"
 )
 
-// on runs one build on its builder: it starts the builder while the scopes are read, connects
-// the two, and solves. Progress is shown on display.
+// on runs one build on its builder. It reads the scopes while the builder starts, then connects
+// the two and solves. Progress is written to display.
 func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
@@ -62,7 +62,7 @@ func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 	return made
 }
 
-// connect solves on a running builder. A managed one reaches the stores through a gateway.
+// connect solves on a running builder. A managed builder reaches the stores through a gateway.
 func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, readings []backends.Reading, display io.Writer) (made outcome) {
 	made.warnings, made.err = r.checkPlatforms(b, on)
 	if made.err != nil {
@@ -94,7 +94,8 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, readings
 	return made
 }
 
-// terminal is where a build shows its progress: a terminal, or a log whose commands a runner obeys.
+// terminal is the writer for progress. Where the CI executes commands in the log it disarms them;
+// elsewhere it keeps the control characters of a terminal.
 func (r Run) terminal() io.Writer {
 	if r.host.CI.Obeys() {
 		return r.host.Redactor.Log(r.host.CI, r.host.Stderr)
@@ -102,7 +103,8 @@ func (r Run) terminal() io.Writer {
 	return r.host.Redactor.Terminal(r.host.Stderr)
 }
 
-// proxies are the build arguments that the Docker config has for its engine, or for any.
+// proxies are the build arguments for proxies in the Docker config: those for its engine, or else
+// the default ones.
 func (r Run) proxies() map[string]string {
 	proxies := map[string]string{}
 	for name, value := range r.docker.ParseProxyConfig(r.engine().Address(), nil) {
@@ -111,7 +113,8 @@ func (r Run) proxies() map[string]string {
 	return proxies
 }
 
-// exclude are the directories that a context leaves out: they change with every build.
+// exclude are the directories of local caches and of the report. They change with every build, so
+// contexts leave them out.
 func (r Run) exclude(b Build) []string {
 	var dirs []string
 	for _, c := range b.Caches {
@@ -125,7 +128,7 @@ func (r Run) exclude(b Build) []string {
 	return dirs
 }
 
-// record says who writes a scope.
+// record is stored with a scope, and says which run wrote it.
 func (r Run) record(b Build) backends.Record {
 	f := b.Plan.Facts
 	return backends.Record{
@@ -133,6 +136,7 @@ func (r Run) record(b Build) backends.Record {
 	}
 }
 
+// reportDir is the directory for the report; "": it is not written to files.
 func (r Run) reportDir() string {
 	return cmp.Or(r.Inputs.ReportDir, r.host.CI.ReportDir())
 }

@@ -1,7 +1,7 @@
-// Package step is one run of the program. [Resolve] makes of the inputs, of what the CI says
-// and of the environment a [Run]: one [Build] for each builder, each with its plan, its caches
-// and its warnings. A run does not change after that. Its plan is printed by [Run.PrintPlan],
-// and [Run.Build] does what the plan says:
+// Package step is one run of the program. [Resolve] makes a [Run] from the inputs, the facts that
+// the CI states, and the environment: one [Build] for each builder, each with its plan, its caches
+// and its warnings. The run is immutable. [Run.PrintPlan] prints its plan, and [Run.Build]
+// executes it:
 //
 //	run, problems := step.Resolve(values, facts, host)
 //	if len(problems) == 0 {
@@ -30,22 +30,22 @@ const (
 	ExitOK        = 0
 	ExitBuild     = 1   // the build failed
 	ExitInput     = 2   // bad input; nothing was started
-	ExitCache     = 3   // a cache failed that was not allowed to
+	ExitCache     = 3   // a cache failed in strict mode
 	ExitCancelled = 130 // cancelled, as a shell reports SIGINT
 )
 
-// Host is what a run uses of its process and of the machine.
+// Host is the surroundings of a run: its process, its CI and its output.
 type Host struct {
 	Environ  Environment
-	CI       ci.Dialect   // that runs the process
-	Self     builder.Self // the container that the process runs in; the zero value where that is unknown
+	CI       ci.Dialect   // of the CI that runs the process
+	Self     builder.Self // the container that the process runs in; zero: none, or it is unknown
 	Redactor *report.Redactor
-	Version  string // warmlayer's
+	Version  string // of warmlayer
 	Stdout   *os.File
 	Stderr   *os.File
 }
 
-// Run is one run, with its inputs resolved.
+// Run is one run of the program, resolved by [Resolve].
 type Run struct {
 	Inputs inputs.Values // as given, for all builders
 	Facts  scope.Facts   // as detected, with the inputs that override them applied
@@ -65,11 +65,11 @@ type Build struct {
 	Builder  builder.Options
 }
 
-// name says what one of several builders builds: "linux/amd64", "linux/amd64,linux/386".
+// name identifies one of several builds by its platforms: "linux/amd64", "linux/amd64,linux/386".
 func (b Build) name() string { return strings.Join(b.Inputs.Platforms, ",") }
 
-// Plan is the plan of all builders together: the scopes that any of them writes, separated by
-// commas, those that any of them reads, and all warnings, each once.
+// Plan combines the plans of all builds: the scopes that they write, separated by commas, all
+// scopes that they read, and all warnings, each once.
 func (r Run) Plan() scope.Plan {
 	all := r.Builds[0].Plan
 	all.Read, all.Warnings = slices.Clone(all.Read), r.planWarnings()
@@ -98,9 +98,9 @@ func (r Run) planWarnings() []string {
 	return all
 }
 
-// addOnce adds what a list does not have yet.
+// addOnce returns a list with the items that it lacks appended.
 func addOnce[T comparable](list []T, items ...T) []T {
-	list = slices.Clip(list) // so that no other list sees the new items
+	list = slices.Clip(list) // appending must not write to an array that another list shares
 	for _, one := range items {
 		if !slices.Contains(list, one) {
 			list = append(list, one)

@@ -13,7 +13,7 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// several are inputs for two builders, with a Dockerfile that begins with a text.
+// several are inputs for two builders, with a Dockerfile that begins with the given text.
 func several(t *testing.T, dockerfile string) inputs.Values {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,8 +44,8 @@ func resolve(t *testing.T, in inputs.Values, facts scope.Facts) Run {
 	return run
 }
 
-// Each of several builders leaves out the caches that an untrusted build must not have, and
-// takes none from the inputs, which all builders share.
+// Each of several builds leaves out the caches that an untrusted build must not have, and the
+// inputs, which all builds share, keep them.
 func TestResolveSharesNothing(t *testing.T) {
 	t.Parallel()
 	in := several(t, "# syntax=evil.example/fe\n")
@@ -73,17 +73,17 @@ func TestResolveSharesNothing(t *testing.T) {
 		}
 	}
 	if again := resolve(t, in, facts); !reflect.DeepEqual(again.Plan(), run.Plan()) {
-		t.Errorf("resolved again, the plan is %v, not %v", again.Plan(), run.Plan())
+		t.Errorf("the second plan is %v, want %v", again.Plan(), run.Plan())
 	}
 }
 
-// One builder is one build, with the inputs as they are; several have a scope each.
+// One builder gives one build; of several builds each writes its own scope.
 func TestResolveBuilds(t *testing.T) {
 	t.Parallel()
 	facts := scope.Facts{Branch: "main", Default: "main", Trusted: true}
 	run := resolve(t, several(t, ""), facts)
 	if got, want := run.Plan().Write, run.Builds[0].Plan.Write+","+run.Builds[1].Plan.Write; got != want || run.Builds[0].Plan.Write == run.Builds[1].Plan.Write {
-		t.Errorf("the builds write %q, not %q", got, want)
+		t.Errorf("the builds write %q, want %q", got, want)
 	}
 	for _, b := range run.Builds {
 		if len(b.Caches) != 2 || len(b.Inputs.CacheFrom) != 2 || len(b.Inputs.CacheTo) != 2 || len(b.Warnings) != 0 {
