@@ -63,8 +63,8 @@ func TestGHAStore(t *testing.T) {
 			if err := store.PutManifest(t.Context(), "b-main", withRecord(t, c.Manifest, "first")); err != nil {
 				t.Fatal(err)
 			}
-			keeper := gha(t, env, "")
-			got, err := keeper.Scopes().Manifest(t.Context(), "b-main")
+			readCache := gha(t, env, "")
+			got, err := readCache.Scopes().Manifest(t.Context(), "b-main")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,7 +76,7 @@ func TestGHAStore(t *testing.T) {
 					t.Errorf("layer %d is not %q", i, content)
 				}
 			}
-			if s := verified(t.Context(), []backends.Backend{keeper}, plan("b-main"), time.Minute)[0]; outcome(s) != loaded {
+			if s := verified(t.Context(), []backends.Backend{readCache}, plan("b-main"), time.Minute)[0]; outcome(s) != loaded {
 				t.Errorf("state %s, error %v", outcome(s), s.Err)
 			}
 			if _, err := store.Open(t.Context(), digest.FromString("nothing"), 0); !errors.Is(err, backends.ErrAbsent) {
@@ -315,8 +315,8 @@ func TestGHALists(t *testing.T) {
 	lookups := func(env map[string]string) (n, lists int) {
 		t.Helper()
 		server.Requests()
-		keeper := gha(t, env, ",ghtoken=any")
-		if s := verified(t.Context(), []backends.Backend{keeper}, plan("b-main"), time.Minute)[0]; outcome(s) != loaded {
+		readCache := gha(t, env, ",ghtoken=any")
+		if s := verified(t.Context(), []backends.Backend{readCache}, plan("b-main"), time.Minute)[0]; outcome(s) != loaded {
 			t.Errorf("state %s, error %v", outcome(s), s.Err)
 		}
 		for _, r := range server.Requests() {

@@ -329,8 +329,8 @@ func TestLayoutFaults(t *testing.T) {
 			if err := test.damage(dir, blobPath(dir, c.Descriptor().Digest)); err != nil {
 				t.Fatal(err)
 			}
-			keeper := backend(t, cachespec.Environment{}, "type=local,dest="+dir)
-			s := verified(t.Context(), []backends.Backend{keeper}, scope.Plan{Read: []scope.Source{{Name: "b-main"}}}, time.Minute)[0]
+			readCache := backend(t, cachespec.Environment{}, "type=local,dest="+dir)
+			s := verified(t.Context(), []backends.Backend{readCache}, scope.Plan{Read: []scope.Source{{Name: "b-main"}}}, time.Minute)[0]
 			if outcome(s) != test.state {
 				t.Errorf("%s: %v", outcome(s), s.Err)
 			}

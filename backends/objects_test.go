@@ -269,9 +269,9 @@ func objectsIsolation(t *testing.T, server testkit.ObjectServer) {
 func TestObjectsDamaged(t *testing.T) { onEachServer(t, objectsDamaged) }
 
 func objectsDamaged(t *testing.T, server testkit.ObjectServer) {
-	keeper := backend(t, cachespec.Environment{}, server.Line(""))
+	readCache := backend(t, cachespec.Environment{}, server.Line(""))
 	state := func() backends.Reading {
-		return verified(t.Context(), []backends.Backend{keeper}, plan("b-main"), time.Minute)[0]
+		return verified(t.Context(), []backends.Backend{readCache}, plan("b-main"), time.Minute)[0]
 	}
 	store, c := objects(t, server.Line("")), newCache(t, imageManifest, "one", "two")
 	c.put(t, store)

@@ -33,9 +33,9 @@ func objectsReadAtOnce(t *testing.T, server testkit.ObjectServer) {
 	}
 	const roundTrip = 200 * time.Millisecond
 	far := testkit.Delay(t, server.Address(), roundTrip)
-	keeper := backend(t, cachespec.Environment{}, server.At(far))
+	readCache := backend(t, cachespec.Environment{}, server.At(far))
 	began := time.Now()
-	for _, s := range verified(t.Context(), []backends.Backend{keeper}, p, time.Minute) {
+	for _, s := range verified(t.Context(), []backends.Backend{readCache}, p, time.Minute) {
 		if outcome(s) != loaded {
 			t.Errorf("%s: %v", s.Name, s.Err)
 		}
@@ -56,8 +56,8 @@ func objectsSilent(t *testing.T, server testkit.ObjectServer) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	keeper := backend(t, cachespec.Environment{}, server.At(l.Addr().String()))
-	s := verified(t.Context(), []backends.Backend{keeper}, plan("b-main"), 50*time.Millisecond)[0]
+	readCache := backend(t, cachespec.Environment{}, server.At(l.Addr().String()))
+	s := verified(t.Context(), []backends.Backend{readCache}, plan("b-main"), 50*time.Millisecond)[0]
 	if outcome(s) != failed || !strings.Contains(s.Err.Error(), "no answer within 50ms") {
 		t.Errorf("state %s, error %v", outcome(s), s.Err)
 	}

@@ -97,9 +97,9 @@ func TestFreshAttributes(t *testing.T) {
 				e.Attrs["canary"] = "tweet"
 			}
 		}
-		if gated, ok := c.(backends.GatewayWritten); ok {
-			gated.Options()["mode"] = "canary"
-			if gated.Options()["mode"] != "max" {
+		if through, ok := c.(backends.GatewayWritten); ok {
+			through.Options()["mode"] = "canary"
+			if through.Options()["mode"] != "max" {
 				t.Errorf("%s: options are shared", line)
 			}
 		}

@@ -17,15 +17,15 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// keeper is a cache that is only read.
-type keeper struct {
+// readCache is a cache that is only read.
+type readCache struct {
 	backends.Backend
 	name   string
 	scopes backends.Scopes
 }
 
-func (k keeper) String() string          { return k.name }
-func (k keeper) Scopes() backends.Scopes { return k.scopes }
+func (k readCache) String() string          { return k.name }
+func (k readCache) Scopes() backends.Scopes { return k.scopes }
 
 // shelf is a store in memory.
 type shelf struct {
@@ -88,7 +88,7 @@ func TestReadOrder(t *testing.T) {
 	c := newCache(t, imageManifest, "one")
 	plan := scope.Plan{Read: []scope.Source{{Name: "b-feature", Why: "own branch"}, readMain.Read[0]}}
 	var got strings.Builder
-	for _, s := range verified(t.Context(), []backends.Backend{keeper{name: "near", scopes: shelved(c)}, keeper{name: "far", scopes: shelf{}}}, plan, time.Minute) {
+	for _, s := range verified(t.Context(), []backends.Backend{readCache{name: "near", scopes: shelved(c)}, readCache{name: "far", scopes: shelf{}}}, plan, time.Minute) {
 		fmt.Fprintf(&got, "%s %s (%s): %s %v, %d layers, %d bytes\n", s.From, s.Name, s.Why, outcome(s), errors.Is(s.Err, backends.ErrAbsent), len(s.Manifest.Layers), len(s.Config))
 	}
 	want := fmt.Sprintf(`near b-feature (own branch): absent true, 0 layers, 0 bytes
@@ -105,9 +105,9 @@ func TestReadTimeout(t *testing.T) {
 	t.Parallel()
 	c := newCache(t, imageManifest, "one")
 	caches := []backends.Backend{
-		keeper{name: "silent", scopes: silent{}},
-		keeper{name: "good", scopes: shelved(c)},
-		keeper{name: "mute", scopes: mute{shelved(c)}},
+		readCache{name: "silent", scopes: silent{}},
+		readCache{name: "good", scopes: shelved(c)},
+		readCache{name: "mute", scopes: mute{shelved(c)}},
 	}
 	sources := verified(t.Context(), caches, readMain, 50*time.Millisecond)
 	for i, want := range []string{failed, loaded, failed} {
@@ -125,7 +125,7 @@ func TestReadCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("stopped by the user")
 	cancel(cause)
-	s := verified(ctx, []backends.Backend{keeper{scopes: silent{}}}, readMain, time.Minute)[0]
+	s := verified(ctx, []backends.Backend{readCache{scopes: silent{}}}, readMain, time.Minute)[0]
 	if outcome(s) != failed || !errors.Is(s.Err, cause) {
 		t.Errorf("%s: %v", outcome(s), s.Err)
 	}
@@ -152,7 +152,7 @@ func TestReadFaults(t *testing.T) {
 			t.Parallel()
 			c := newCache(t, imageManifest, "one", "two")
 			test.damage(&c)
-			s := verified(t.Context(), []backends.Backend{keeper{scopes: shelved(c)}}, readMain, time.Minute)[0]
+			s := verified(t.Context(), []backends.Backend{readCache{scopes: shelved(c)}}, readMain, time.Minute)[0]
 			if outcome(s) != failed || s.Err == nil || errors.Is(s.Err, backends.ErrAbsent) || !strings.Contains(s.Err.Error(), test.want) {
 				t.Errorf("%s: %v", outcome(s), s.Err)
 			}
@@ -165,7 +165,7 @@ func TestReadLargeConfig(t *testing.T) {
 	t.Parallel()
 	c := newCache(t, imageManifest, "one")
 	c.Config = c.add(cacheconfig.CacheConfigMediaTypeV0, bytes.Repeat([]byte(" "), 1<<20))
-	s := verified(t.Context(), []backends.Backend{keeper{scopes: shelved(c)}}, readMain, time.Minute)[0]
+	s := verified(t.Context(), []backends.Backend{readCache{scopes: shelved(c)}}, readMain, time.Minute)[0]
 	if outcome(s) != loaded || len(s.Config) != 1<<20 {
 		t.Errorf("%s: %v, config of %d bytes", outcome(s), s.Err, len(s.Config))
 	}

@@ -21,10 +21,10 @@ func TestS3Touch(t *testing.T) {
 	key := "a b+c/blobs/" + layer.Digest.String()
 	touched := func(line string, write bool) bool {
 		t.Helper()
-		gated := backend(t, cachespec.Environment{}, line).(backends.GatewayWritten)
-		var scopes backends.Scopes = gated.Destination()
+		written := backend(t, cachespec.Environment{}, line).(backends.GatewayWritten)
+		var scopes backends.Scopes = written.Destination()
 		if !write {
-			scopes = gated.Scopes()
+			scopes = written.Scopes()
 		}
 		sizes, err := scopes.Stat(t.Context(), []digest.Digest{layer.Digest})
 		if err != nil || sizes[layer.Digest] != 5 {

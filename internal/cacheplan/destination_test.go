@@ -42,7 +42,7 @@ func names(d cacheplan.Destination) string {
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	const why = "the runner's token may only read"
-	open, limited := newGated("open"), &limited{*newGated("shut"), why}
+	open, limited := newMemoryCache("open"), &limited{*newMemoryCache("shut"), why}
 	for _, g := range []*gateway.Gateway{listen(t), nil} {
 		got := destinations(nil, g, open, limited)
 		slices.SortFunc(got, func(a, b cacheplan.Destination) int { return strings.Compare(a.Caches[0].Name, b.Caches[0].Name) })
@@ -57,7 +57,7 @@ func TestRefused(t *testing.T) {
 
 // limited is a cache that is not to be written.
 type limited struct {
-	gated
+	memoryCache
 	why string
 }
 
@@ -69,11 +69,11 @@ func TestDestinations(t *testing.T) {
 	g := listen(t)
 	zstd, gzip := map[string]string{"compression": "zstd"}, map[string]string{"compression": "gzip"}
 	caches := []backends.Backend{
-		&gated{Store: testkit.NewStore(), name: "one", options: zstd},
+		&memoryCache{Store: testkit.NewStore(), name: "one", options: zstd},
 		real(t, nil, "type=registry,ref=ghcr.io/o/app"),
-		&gated{Store: testkit.NewStore(), name: "two", options: gzip, strict: true},
+		&memoryCache{Store: testkit.NewStore(), name: "two", options: gzip, strict: true},
 		real(t, []string{"ghcr.io/o/image:v1"}, "type=inline,ignore-error=false"),
-		&gated{Store: testkit.NewStore(), name: "three", options: zstd, strict: true},
+		&memoryCache{Store: testkit.NewStore(), name: "three", options: zstd, strict: true},
 	}
 	const registry = "[registry ghcr.io/o/app] [false]: registry compression=zstd image-manifest=true mode=max oci-mediatypes=true ref=ghcr.io/o/app:cache-b-main\n"
 	for _, test := range []struct {
@@ -109,12 +109,12 @@ func TestUnchanged(t *testing.T) {
 	made := cacheplan.Exported{Content: "sha256:00"}
 	now := backends.Record{Time: time.Now(), Result: backends.ResultKey(options, made.Content)}
 	// read is the scope of a cache with the record.
-	read := func(c *gated, n scope.Name, r backends.Record) backends.Reading {
+	read := func(c *memoryCache, n scope.Name, r backends.Record) backends.Reading {
 		found := reading(t, app, c, n)
 		found.Manifest.Record = r
 		return found
 	}
-	near, far := newGated("near"), newGated("far")
+	near, far := newMemoryCache("near"), newMemoryCache("far")
 	old, other := now, now
 	old.Time, other.Result = now.Time.Add(-25*time.Hour), "sha256:01"
 	broken := read(near, "b-main", now)
@@ -166,7 +166,7 @@ func TestUnchangedElsewhere(t *testing.T) {
 func TestCommitThenUnchanged(t *testing.T) {
 	t.Parallel()
 	made := cacheplan.Exported{Content: "sha256:00"}
-	c, g := newGated("shelf"), listen(t)
+	c, g := newMemoryCache("shelf"), listen(t)
 	m, _, _ := app.Cache(t, "me")
 	made.Manifest = m.Descriptor().Digest
 	for _, through := range []*gateway.Gateway{g, nil} {
@@ -217,7 +217,7 @@ func put(t testing.TB, g *gateway.Gateway, path, body string) {
 // The blobs of what was read are asked for once, all together.
 func TestExpectedBlobs(t *testing.T) {
 	t.Parallel()
-	c, g := newGated("shelf"), listen(t)
+	c, g := newMemoryCache("shelf"), listen(t)
 	r := reading(t, app, c, "b-main")
 	for _, l := range r.Manifest.Layers {
 		c.Set(l.Digest, []byte("content"))

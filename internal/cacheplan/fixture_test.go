@@ -21,8 +21,8 @@ var (
 	app       = testkit.NewGraph("base", "app: base")
 )
 
-// gated is a cache that is written through the gateway, into the store that it is read from.
-type gated struct {
+// memoryCache is a cache that is written through the gateway, into the store that it is read from.
+type memoryCache struct {
 	cachespec.S3 // for the answers that are none of those below
 	*testkit.Store
 	name    string
@@ -30,19 +30,19 @@ type gated struct {
 	strict  bool
 }
 
-func (c *gated) String() string              { return c.name }
-func (c *gated) Strict() bool                { return c.strict }
-func (c *gated) Scopes() backends.Scopes     { return c.Store }
-func (c *gated) Destination() backends.Store { return c.Store }
-func (c *gated) InPlace() bool               { return true }
+func (c *memoryCache) String() string              { return c.name }
+func (c *memoryCache) Strict() bool                { return c.strict }
+func (c *memoryCache) Scopes() backends.Scopes     { return c.Store }
+func (c *memoryCache) Destination() backends.Store { return c.Store }
+func (c *memoryCache) InPlace() bool               { return true }
 
-func (c *gated) Options() map[string]string {
+func (c *memoryCache) Options() map[string]string {
 	options := map[string]string{}
 	maps.Copy(options, c.options)
 	return options
 }
 
-func (c *gated) Imports(p scope.Plan) []client.CacheOptionsEntry {
+func (c *memoryCache) Imports(p scope.Plan) []client.CacheOptionsEntry {
 	var entries []client.CacheOptionsEntry
 	for _, s := range p.Read {
 		entries = append(entries, client.CacheOptionsEntry{Type: "shelf", Attrs: map[string]string{"name": string(s.Name)}})
@@ -50,15 +50,15 @@ func (c *gated) Imports(p scope.Plan) []client.CacheOptionsEntry {
 	return entries
 }
 
-func (c *gated) Exports(p scope.Plan) []client.CacheOptionsEntry {
+func (c *memoryCache) Exports(p scope.Plan) []client.CacheOptionsEntry {
 	attrs := c.Options()
 	attrs["name"] = string(p.Write)
 	return []client.CacheOptionsEntry{{Type: "shelf", Attrs: attrs}}
 }
 
-// newGated is a cache with the option mode=max.
-func newGated(name string) *gated {
-	return &gated{Store: testkit.NewStore(), name: name, options: map[string]string{"mode": "max"}}
+// newMemoryCache is a cache with the option mode=max.
+func newMemoryCache(name string) *memoryCache {
+	return &memoryCache{Store: testkit.NewStore(), name: name, options: map[string]string{"mode": "max"}}
 }
 
 // real is the backend of one good cache line.

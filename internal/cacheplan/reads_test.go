@@ -31,7 +31,7 @@ func states(r *cacheplan.Reads) string {
 
 func TestImports(t *testing.T) {
 	t.Parallel()
-	shelf := newGated("shelf")
+	shelf := newMemoryCache("shelf")
 	registry := real(t, nil, "type=registry,ref=ghcr.io/o/app")
 	github := real(t, nil, "type=gha,token=t,url=https://cache.example") // several scopes in one entry
 	onShelf := func(n scope.Name) backends.Reading { return reading(t, app, shelf, n) }
@@ -108,7 +108,7 @@ func TestImports(t *testing.T) {
 // without what failed in it.
 func TestSecondAttempt(t *testing.T) {
 	t.Parallel()
-	shelf := newGated("shelf")
+	shelf := newMemoryCache("shelf")
 	readings := []backends.Reading{reading(t, testkit.NewGraph("base", "x: base"), shelf, "b-feature"), reading(t, app, shelf, "b-main")}
 	own := lines(t, cachespec.From, "ghcr.io/o/other:v1")
 	reads := cacheplan.New(cacheplan.Request{Readings: readings, From: own}).Reads
@@ -157,7 +157,7 @@ func TestImportEnds(t *testing.T) {
 // A source whose config cannot be understood fails alone.
 func TestDamagedConfig(t *testing.T) {
 	t.Parallel()
-	good, bad := reading(t, app, newGated("shelf"), "b-good"), reading(t, testkit.NewGraph("y"), newGated("shelf"), "b-bad")
+	good, bad := reading(t, app, newMemoryCache("shelf"), "b-good"), reading(t, testkit.NewGraph("y"), newMemoryCache("shelf"), "b-bad")
 	bad.Config = []byte("<html>")
 	reads := cacheplan.New(cacheplan.Request{Readings: []backends.Reading{bad, good}, Gateway: listen(t)}).Reads
 	if imports := reads.Imports(t.Context()); len(imports) != 1 {
@@ -196,7 +196,7 @@ func get(t testing.TB, g *gateway.Gateway, path string) string {
 // Where every source is left out BuildKit gets an empty cache, which it reads like any other.
 func TestMergeOfNothing(t *testing.T) {
 	t.Parallel()
-	bad := reading(t, app, newGated("shelf"), "b-main")
+	bad := reading(t, app, newMemoryCache("shelf"), "b-main")
 	bad.Config = []byte("{")
 	g := listen(t)
 	cacheplan.New(cacheplan.Request{Readings: []backends.Reading{bad}, Gateway: g}).Reads.Imports(t.Context())
@@ -210,7 +210,7 @@ func TestMergeOfNothing(t *testing.T) {
 // answer when that is done, with the caches that are complete.
 func TestVerifiedWhileBuilding(t *testing.T) {
 	t.Parallel()
-	far := newGated("far")
+	far := newMemoryCache("far")
 	far.HoldStat = make(chan struct{})
 	var plan scope.Plan
 	for i, g := range []testkit.Graph{testkit.NewGraph("base", "x: base"), testkit.NewGraph("base", "y: base")} {
@@ -260,7 +260,7 @@ func TestMergeTooLarge(t *testing.T) {
 		for n := range 3000 {
 			lines = append(lines, fmt.Sprintf("%d-%d", i, n))
 		}
-		r := reading(t, testkit.NewGraph(lines...), newGated("shelf"), scope.Name(fmt.Sprintf("b-%d", i)))
+		r := reading(t, testkit.NewGraph(lines...), newMemoryCache("shelf"), scope.Name(fmt.Sprintf("b-%d", i)))
 		if len(r.Config) > backends.MaxConfig || 3*len(r.Config) < backends.MaxConfig {
 			t.Fatalf("a config of %d bytes", len(r.Config))
 		}
