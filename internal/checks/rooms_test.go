@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"go/ast"
@@ -16,46 +17,63 @@ import (
 
 const module = "github.com/warmlayer/warmlayer"
 
-// rooms says which other rooms each one may import: data flows one way.
-var rooms = map[string][]string{
-	"internal/syntax":      {},
-	"internal/builderspec": {"internal/syntax"},
-	"internal/cachespec":   {"internal/syntax"},
-	"inputs":               {"internal/syntax", "internal/builderspec", "internal/cachespec"},
-	"scope":                {},
-	"internal/ci":          {"internal/syntax", "scope"},
-	"backends":             {"internal/syntax", "internal/cachespec", "scope"},
-	"internal/login":       {"internal/syntax", "internal/ci"},
-	"internal/cachegraph":  {},
-	"internal/gateway":     {"backends", "scope"}, // a registry; it knows no plan
-	"internal/cacheplan":   {"internal/cachespec", "backends", "scope", "internal/cachegraph", "internal/gateway"},
-	"internal/builder":     {"internal/builderspec"},
-	"internal/solve":       {"internal/syntax", "inputs", "backends", "internal/cacheplan", "internal/builder"},
-	"internal/report":      {"internal/syntax", "inputs", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve"},
-	"internal/step":        {"internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/solve", "internal/report"},
-	"":                     {"internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step"},
+// room is one package of the program, and the other rooms that it may import: data flows one way.
+type room struct {
+	path, knows string
+	imports     []string
+}
 
-	"inputs/generate":            {"internal/syntax", "inputs"},
-	"internal/report/picture":    {},
-	"internal/testkit":           {"internal/syntax", "internal/cachespec", "scope", "backends"}, // for tests alone
-	"internal/testkit/ghaserver": {"internal/testkit"},
+// rooms are all of them, each after those that it imports. ARCHITECTURE.md's picture and table
+// are made of this: go test ./internal/checks -update.
+var rooms = []room{
+	{"internal/syntax", "how a user's text is taken apart: lists, CSV, single values; problems and their hints", nil},
+	{"internal/builderspec", "what may be said about builders: addresses, buildx's builders, certificates, settings of a managed builder", []string{"internal/syntax"}},
+	{"internal/cachespec", "the table of cache types: attributes, defaults, and what follows from a line: label, identity, directories, credentials", []string{"internal/syntax"}},
+	{"inputs", "the table of inputs; flags and environments to typed, validated values", []string{"internal/syntax", "internal/builderspec", "internal/cachespec"}},
+	{"scope", "the facts of a build; who reads and who writes; names of scopes (standard library only)", nil},
+	{"internal/ci", "the table of CIs: what each says of a build, and how its log and pages are written to", []string{"internal/syntax", "scope"}},
+	{"internal/login", "the credentials of each registry", []string{"internal/syntax", "internal/ci"}},
+	{"backends", "the six caches: BuildKit's entries for a plan; the stores; reading scopes", []string{"internal/syntax", "internal/cachespec", "scope"}},
+	{"internal/cachegraph", "the merge of BuildKit's cache configs (computes only)", nil},
+	{"internal/gateway", "a registry on loopback in front of the stores", []string{"backends", "scope"}},
+	{"internal/cacheplan", "what BuildKit imports and exports; the outcome of each cache source", []string{"internal/cachespec", "backends", "scope", "internal/cachegraph", "internal/gateway"}},
+	{"internal/builder", "a BuildKit: connects to a remote one, or starts a managed one as a process or a container", []string{"internal/builderspec"}},
+	{"internal/solve", "everything that BuildKit is asked for", []string{"internal/syntax", "inputs", "backends", "internal/cacheplan", "internal/builder"}},
+	{"internal/report", "what came of a build, in every form; redaction", []string{"internal/syntax", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve"}},
+	{"internal/step", "one run: what the inputs mean together, and the line from the builder to the report", []string{"internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/solve", "internal/report"}},
+	{"main", "the story on one screen; the commands", []string{"internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step"}},
+}
+
+// tools are packages beside the program: they generate files, or serve tests.
+var tools = []room{
+	{"inputs/generate", "writes what is generated from the table of inputs", []string{"internal/syntax", "inputs"}},
+	{"internal/report/picture", "shows a summary as GitHub's page does", nil},
+	{"internal/testkit", "real servers, daemons and runs of the program, for tests", []string{"internal/syntax", "internal/cachespec", "scope", "backends"}},
+	{"internal/testkit/ghaserver", "GitHub's cache service for a shell", []string{"internal/testkit"}},
 }
 
 // goPackage is what the tests use of go list's description of a package.
 type goPackage struct {
-	ImportPath, Dir  string
-	GoFiles, Imports []string
+	ImportPath, Dir           string
+	GoFiles, Imports          []string
+	TestGoFiles, XTestGoFiles []string
 }
 
-// room is the package's folder in the module, "" for the program itself.
+// room is the package's folder in the module; "main" is the module's root.
 func (p goPackage) room() string {
-	return strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+	return cmp.Or(strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/"), "main")
 }
 
-// packages are those of the module, without their tests.
+// packages are those of the module that are more than tests.
 func packages(t *testing.T) []goPackage {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports", "./...").Output()
+	return slices.DeleteFunc(allPackages(t), func(p goPackage) bool { return len(p.GoFiles) == 0 })
+}
+
+// allPackages are those of the module.
+func allPackages(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports,TestGoFiles,XTestGoFiles", "./...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
@@ -63,39 +81,48 @@ func packages(t *testing.T) []goPackage {
 	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
 		var p goPackage
 		if err := d.Decode(&p); errors.Is(err, io.EOF) {
-			break
+			return all
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		if len(p.GoFiles) > 0 {
-			all = append(all, p)
-		}
+		all = append(all, p)
 	}
-	return all
 }
 
+// Each package imports the rooms that its line names, all of them and no others.
 func TestImportLine(t *testing.T) {
 	t.Parallel()
-	found := 0
+	all, seen := slices.Concat(rooms, tools), map[string]bool{}
 	for _, p := range packages(t) {
-		allowed, known := rooms[p.room()]
-		if !known {
-			t.Errorf("%s: no rule says what it may import", p.ImportPath)
+		i := slices.IndexFunc(all, func(r room) bool { return r.path == p.room() })
+		if i < 0 {
+			t.Errorf("%s: no line says what it may import", p.ImportPath)
 			continue
 		}
-		found++
+		seen[p.room()] = true
+		var imported []string
 		for _, path := range p.Imports {
-			room, ours := strings.CutPrefix(path, module+"/")
-			if ours && !slices.Contains(allowed, room) {
-				t.Errorf("%s must not import %s", p.ImportPath, path)
+			if path, ours := strings.CutPrefix(path, module+"/"); ours {
+				imported = append(imported, path)
 			}
 			if first, _, _ := strings.Cut(path, "/"); p.room() == "scope" && strings.Contains(first, ".") {
 				t.Errorf("%s must not import %s, which is not the standard library's", p.ImportPath, path)
 			}
 		}
+		allowed := slices.Sorted(slices.Values(all[i].imports))
+		if slices.Sort(imported); !slices.Equal(imported, allowed) {
+			t.Errorf("%s imports %v; its line says %v", p.ImportPath, imported, allowed)
+		}
+		for _, path := range allowed {
+			if !slices.ContainsFunc(all[:i], func(r room) bool { return r.path == path }) {
+				t.Errorf("the line of %s stands before that of %s, which it imports", p.room(), path)
+			}
+		}
 	}
-	if found != len(rooms) {
-		t.Errorf("%d of %d rooms found", found, len(rooms))
+	for _, r := range all {
+		if !seen[r.path] {
+			t.Errorf("there is no package %s", r.path)
+		}
 	}
 }
 
@@ -143,7 +170,7 @@ func TestOnlyMainTouchesTheProcess(t *testing.T) {
 			})
 		}
 	}
-	if !touching[""] {
+	if !touching["main"] {
 		t.Error("the program itself seems not to: nothing was looked at")
 	}
 }
