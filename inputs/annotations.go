@@ -27,8 +27,8 @@ type annotation struct {
 }
 
 // annotate gives every image among the outputs the annotations, under BuildKit's names
-// (exporter/containerimage/exptypes). Where there is no output at all, as in a workflow
-// that pushes nothing for pull requests, there is nothing to annotate.
+// (exporter/containerimage/exptypes). Without any output, as in a workflow that pushes
+// nothing for pull requests, annotations are ignored.
 func (p *parser) annotate(v Values) {
 	images := slices.Clone(v.Outputs)
 	images = slices.DeleteFunc(images, func(o Output) bool { return o.Type == "local" || o.Type == "tar" })
@@ -61,9 +61,9 @@ func (v Values) cannotAnnotate(o Output, key exptypes.AnnotationKey) *syntax.Pro
 	return nil
 }
 
-// isIndex tells whether an image is going to be an index: of several platforms, or of
-// one beside attestations. Those that are inline only are in images, and in archives
-// where that is asked for (exporter/containerimage/export.go, exporter/oci).
+// isIndex tells whether the image is an index: of several platforms, or of one platform and
+// attestations. Attestations that are inline only are in pushed images, and in archives with
+// attestation-inline (exporter/containerimage/export.go, exporter/oci).
 func (v Values) isIndex(o Output) bool {
 	if len(v.Platforms) > 1 || v.MultiPlatform {
 		return true
@@ -75,7 +75,7 @@ func (v Values) isIndex(o Output) bool {
 	return slices.ContainsFunc(v.Attests, func(a Attestation) bool { return forced || !a.InlineOnly() })
 }
 
-// annotations reads key=value, each with the levels that it is for: index,manifest:key
+// annotations reads key=value, with levels before the key, such as index,manifest:key
 // (util/buildflags/export.go in buildx).
 func (p *parser) annotations(built []string) []annotation {
 	var all []annotation
@@ -104,8 +104,8 @@ func (p *parser) annotations(built []string) []annotation {
 	return all
 }
 
-// parseLevel reads a level such as manifest[linux/amd64], whose platform must be one of
-// those that are built where these are known.
+// parseLevel reads a level such as manifest[linux/amd64]. The platform must be among those
+// built, if these are known.
 func parseLevel(text string, built []string) (string, *platforms.Platform, *syntax.Problem) {
 	groups := annotationLevel.FindStringSubmatch(text)
 	switch {

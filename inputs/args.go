@@ -8,9 +8,9 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// buildArgs reads NAME=value, and NAME alone from the environment as docker build
-// does; but a NAME that is not set there is a problem. As in buildx (commands/build.go)
-// SOURCE_DATE_EPOCH is taken from the environment unless it is given.
+// buildArgs reads NAME=value. As with docker build, a bare NAME takes its value from the
+// environment; here it is a problem if the variable is unset. As in buildx
+// (commands/build.go), SOURCE_DATE_EPOCH comes from the environment unless it is given.
 func (p *parser) buildArgs() []syntax.Pair {
 	var pairs []syntax.Pair
 	for _, it := range p.list("build-args") {
@@ -36,7 +36,7 @@ func (p *parser) buildArgs() []syntax.Pair {
 	return pairs
 }
 
-// Build arguments with a meaning of their own, as in buildx's build/opt.go.
+// Build arguments that BuildKit's client interprets, as in buildx's build/opt.go.
 const (
 	syntaxArg        = "BUILDKIT_SYNTAX"
 	epochArg         = "SOURCE_DATE_EPOCH"

@@ -18,8 +18,7 @@ var compressionAttributes = []Field{
 }
 
 // Attributes of the exporters of BuildKit v0.33.1: exporter/containerimage
-// (opts.go, export.go), exporter/oci and exporter/local (fs.go). They take unknown
-// ones without a word.
+// (opts.go, export.go), exporter/oci and exporter/local (fs.go), which ignore unknown ones.
 var (
 	resultAttributes = []Field{{Name: "dest"}, {Name: "source-date-epoch", Kind: syntax.Int}}
 	layerAttributes  = slices.Concat(resultAttributes, compressionAttributes, []Field{
@@ -73,7 +72,7 @@ func (p *parser) attribute(input string, line int, known []Field, key, value str
 	}
 }
 
-// compression checks what BuildKit refuses only after the whole build, or not at all.
+// compression checks what BuildKit refuses after the whole build, or never.
 func (p *parser) compression(input string, line int, attrs map[string]string) {
 	e := cachespec.Export{Compression: attrs["compression"], CompressionLevel: attrs["compression-level"], OCIMediaTypes: attrs["oci-mediatypes"]}
 	for _, problem := range e.Conflicts() {

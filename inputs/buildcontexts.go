@@ -33,7 +33,7 @@ func (p *parser) buildContexts() []Context {
 	for _, it := range p.list("build-contexts") {
 		name, source, ok := strings.Cut(it.Text, "=")
 		if !ok || name == "" || source == "" {
-			p.report("build-contexts", it.Line, "expected name=place", "write it like docs=../docs or base=docker-image://alpine:3.22")
+			p.report("build-contexts", it.Line, "expected name=source", "write it like docs=../docs or base=docker-image://alpine:3.22")
 			continue
 		}
 		name, problem := contextName(name)
@@ -94,7 +94,7 @@ func (p *parser) namedContext(source string) (Context, *syntax.Problem) {
 }
 
 func (p *parser) namedDirectory(name string) (Context, *syntax.Problem) {
-	name, problem := p.place(name)
+	name, problem := p.translate(name)
 	if problem != nil {
 		return Context{}, problem
 	}
@@ -113,7 +113,7 @@ func (p *parser) namedDirectory(name string) (Context, *syntax.Problem) {
 // layout reads path[:tag][@digest], and looks for the index there.
 func (p *parser) layout(text string) (OCILayout, *syntax.Problem) {
 	l := parseLayout(text)
-	name, problem := p.place(l.Dir)
+	name, problem := p.translate(l.Dir)
 	switch {
 	case problem != nil:
 		return l, problem

@@ -38,7 +38,7 @@ func TestBuildContexts(t *testing.T) {
 			Layout: OCILayout{Dir: dir + "/layout", Tag: "v1", Digest: hex},
 		}},
 
-		{line: "docs", problems: "expected name=place\nhint: write it like docs=../docs or base=docker-image://alpine:3.22"},
+		{line: "docs", problems: "expected name=source\nhint: write it like docs=../docs or base=docker-image://alpine:3.22"},
 		{line: "a b=docs", problems: "\"a b\" is not the name of a context\nhint: write a stage's name, or an image as FROM has it"},
 		{line: "docs=nope", problems: "no directory \"nope\"\nhint: an image is written docker-image://name; relative paths start from the working directory"},
 		{line: "docs=Dockerfile", problems: "\"Dockerfile\" is not a directory\nhint: name the directory that it is in"},

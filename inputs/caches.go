@@ -38,7 +38,7 @@ func (p *parser) readCaches(v *Values) {
 func (p *parser) caches(in cachespec.Input) []cachespec.Cache {
 	var all []cachespec.Cache
 	for _, it := range p.list(in.String()) {
-		c, ok, problems := cachespec.Parse(in, it, p.place)
+		c, ok, problems := cachespec.Parse(in, it, p.translate)
 		p.problems = append(p.problems, problems...)
 		if ok {
 			all = append(all, c)
@@ -66,6 +66,6 @@ func (p *parser) entry(input string, it syntax.Item) (syntax.Entry, bool) {
 	for _, problem := range problems {
 		p.report(input, problem.Line, problem.What, problem.Hint)
 	}
-	p.placed(input, it.Line, e.Type, e.Attrs)
+	p.containDest(input, it.Line, e.Type, e.Attrs)
 	return e, e.Type != ""
 }

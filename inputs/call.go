@@ -10,9 +10,9 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// call reads what to ask of the frontend as buildx's --call does
-// (util/buildflags/callfunc.go): check,format=json,ignorestatus=true. lint is the older
-// name of check.
+// call reads the question for the frontend as buildx's --call does
+// (util/buildflags/callfunc.go): check,format=json,ignorestatus=true. The older name of
+// check is lint.
 func (p *parser) call() (name, format string, ignoreStatus bool) {
 	fields, err := csvvalue.Fields(p.value("call"), nil)
 	if err != nil {

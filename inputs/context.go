@@ -99,7 +99,7 @@ func (p *parser) context() (Context, bool) {
 	source, ok := p.contextSource()
 	remote := isRemote(source)
 	if ok && !remote {
-		source, ok = p.here("context", 0, source)
+		source, ok = p.contained("context", 0, source)
 	}
 	if !ok {
 		return Context{}, false

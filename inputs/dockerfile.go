@@ -71,7 +71,7 @@ func (v Values) CustomFrontend() string {
 
 // dockerfile reads where the Dockerfile of a context is, and looks for it.
 func (p *parser) dockerfile(c Context) Dockerfile {
-	file, mounted := p.here("file", 0, p.value("file"))
+	file, mounted := p.contained("file", 0, p.value("file"))
 	switch {
 	case !mounted:
 	case file == standardInput:

@@ -10,8 +10,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// envBool reads a switch that is a variable of docker's own tools, spelled as
-// strconv.ParseBool has it. An empty one is unset.
+// envBool reads a variable of docker's tools that strconv.ParseBool understands. An empty one
+// is unset.
 func (p *parser) envBool(name string, unset bool) bool {
 	text := p.env[name]
 	if text == "" {
@@ -25,8 +25,8 @@ func (p *parser) envBool(name string, unset bool) bool {
 	return b
 }
 
-// metadataProvenance reads how much provenance the metadata has, as buildx's
-// util/confutil does, but for words that it does not know and takes for min.
+// metadataProvenance reads how much provenance the metadata has, as buildx's util/confutil
+// does. Words that buildx takes for min because it does not know them are problems here.
 func (p *parser) metadataProvenance() string {
 	const name = "BUILDX_METADATA_PROVENANCE"
 	modes := []string{"min", "max", "disabled"}

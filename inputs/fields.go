@@ -20,12 +20,12 @@ type Field struct {
 	Unset   string   // what unset means, in Markdown, where Default cannot say it
 	Choices []string // the only values allowed; nil: any
 	Help    string   // one or two sentences of Markdown for action.yml, docs/reference/inputs.md and --help
-	Secret  bool     // items may hold any character but a newline
-	Action  string   // the value of GitHub's own when unset there: an expression for action.yml
+	Secret  bool     // items may hold every character except a newline
+	Action  string   // default in action.yml: an expression of GitHub's
 }
 
-// Fields is the table of inputs: what is read, documented and generated, in the
-// order in which it is shown. Names and list rules of the first part are those of
+// Fields is the table of inputs, in the order of the documentation. Parsing, documentation and
+// generated files follow it. The first part has the names and the list rules of
 // docker/build-push-action.
 var Fields = []Field{
 	{Name: "context", Unset: "`.`; on GitHub without a checkout, `{{defaultContext}}`", Help: "Build context: a directory, a Git URL or an HTTP URL. On GitHub `{{defaultContext}}` is the repository at the commit of the run."},
@@ -119,7 +119,7 @@ func isOutput(name string) bool {
 	return slices.ContainsFunc(StepOutputs, func(o StepOutput) bool { return o.Name == name })
 }
 
-// position is the place of an input in Fields, or -1.
+// position is the index of an input in Fields, or -1.
 func position(name string) int {
 	return slices.IndexFunc(Fields, func(f Field) bool { return f.Name == name })
 }

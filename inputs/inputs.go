@@ -39,36 +39,36 @@ type Values struct {
 	BuildArgs []syntax.Pair // in order; those without a value in the input have the environment's
 	Labels    []syntax.Pair
 	Tags      []string // full references: docker.io/library/app:latest
-	Push      bool     // as given; Outputs have it worked in
+	Push      bool     // as given; Outputs are resolved with it
 	Outputs   []Output // empty: the result stays in the builder
-	CacheOnly bool     // outputs are empty because the user said type=cacheonly, or push=false
+	CacheOnly bool     // Outputs are empty because the inputs have type=cacheonly, or push=false
 	Platforms []string // normalised, as in linux/arm64; empty: the builder's
 	NoCache   bool
 	Pull      bool
-	Secrets   []Secret // those of secret-envs and secret-files, and github-token's, among them
+	Secrets   []Secret // from all inputs, github-token among them
 
-	// Build arguments with a meaning of their own, of which BuildArgs has the texts too.
-	Syntax        string // of BUILDKIT_SYNTAX, such as "docker.io/docker/dockerfile:1": an image, perhaps with words behind it; "": none
-	MultiPlatform bool   // BUILDKIT_MULTI_PLATFORM: the image is an index, with one platform too
+	// Build arguments that have a meaning for the client. BuildArgs has their texts too.
+	Syntax        string // BUILDKIT_SYNTAX: an image, and after a space anything for that frontend; "": none
+	MultiPlatform bool   // BUILDKIT_MULTI_PLATFORM: an image of one platform is an index too
 	InlineCache   bool   // BUILDKIT_INLINE_CACHE: the image carries its cache
 
 	AddHosts       []syntax.Pair // name and address of hosts, in order
-	Allow          []string      // entitlements, complete: network.host, security.insecure, device=…
-	Attests        Attestations  // with the default one
+	Allow          []string      // all entitlements of the build: network.host, security.insecure, device=…
+	Attests        Attestations  // including the default provenance
 	BuildContexts  []Context
 	CgroupParent   string   // "": BuildKit's
 	GitHubToken    string   // "": none
-	Load           bool     // as given; Outputs have it worked in: one of type docker without a Dest
+	Load           bool     // as given; Outputs then have one of type docker without a Dest
 	Network        string   // of RUN steps: "", default, none or host
-	NoCacheFilters []string // stages whose steps are all to run
+	NoCacheFilters []string // stages whose steps run without the cache
 	ShmSize        int64    // bytes of /dev/shm in RUN steps; 0: BuildKit's
 	SSH            []SSH
 	Ulimits        []string       // as the frontend takes them: "nofile=1024:2048"
 	SourcePolicy   *policy.Policy // of EXPERIMENTAL_BUILDKIT_SOURCE_POLICY; nil: none
 
 	Call             string // "": build; check, outline or targets: ask the frontend that instead, and make no outputs
-	CallFormat       string // of the answer: "", which is text, or json
-	CallIgnoreStatus bool   // what check finds does not fail the step
+	CallFormat       string // format of the answer: "" (text) or json
+	CallIgnoreStatus bool   // findings of check do not fail the step
 
 	Credentials Credentials
 
@@ -110,9 +110,9 @@ func (c Credentials) String() string { return c.Registry }
 // GoString is as String.
 func (c Credentials) GoString() string { return "inputs.Credentials(" + c.Registry + ")" }
 
-// Parse reads the inputs. args are the command line's without the program and the
-// command, environ is as os.Environ gives it, and dir is the working directory: "."
-// outside tests. Where there are problems, values serve only to find more.
+// Parse reads the inputs. args are the arguments after the command, environ is like
+// os.Environ's result, and dir is the working directory: "." outside tests. If there are
+// problems, the values are of use only for finding more of them.
 func Parse(args, environ []string, dir string) (Values, syntax.Problems) {
 	return ParseJob(args, environ, dir, Job{})
 }
@@ -178,7 +178,7 @@ func (p *parser) values() Values {
 		MetadataProvenance: p.metadataProvenance(),
 		MetadataWarnings:   p.envBool("BUILDX_METADATA_WARNINGS", p.repository.Actions),
 	}
-	v.ReportDir, _ = p.here("report-dir", 0, p.value("report-dir"))
+	v.ReportDir, _ = p.contained("report-dir", 0, p.value("report-dir"))
 	p.readBuilders(&v)
 	p.readSources(&v)
 	p.readRun(&v)
@@ -188,7 +188,7 @@ func (p *parser) values() Values {
 	return v
 }
 
-// readSources reads what a build is made from.
+// readSources reads the contexts, the Dockerfile, and what goes into the build besides them.
 func (p *parser) readSources(v *Values) {
 	var known bool
 	if v.Context, known = p.context(); known {
@@ -216,8 +216,8 @@ func (p *parser) readRun(v *Values) {
 	v.Ulimits = p.ulimits()
 }
 
-// readResult reads what is to be made, and what goes into it. Where the frontend is
-// only called nothing is, whatever was asked for.
+// readResult reads what the build makes. A call of the frontend makes nothing, whatever the
+// other inputs say.
 func (p *parser) readResult(v *Values) {
 	tags := p.tags()
 	v.Tags = tagged(tags)

@@ -12,7 +12,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// hookKeys are those of the plugin's configuration that its hook reads.
+// hookKeys are the keys of the plugin's configuration that its hook reads.
 var hookKeys = []string{"image", "privileged", "container-network", "pass", "volumes"}
 
 // readBuildkite reads the plugin's configuration, which Buildkite hands over as one
@@ -146,7 +146,7 @@ func isEmpty(raw []byte) bool {
 	return err == nil && ok && strings.TrimSpace(text) == ""
 }
 
-// shownKey is an unknown key of the configuration as a problem names it.
+// shownKey is how a problem names an unknown key of the configuration.
 func shownKey(key string) string {
 	if syntax.IsName(inputName(key)) {
 		return key

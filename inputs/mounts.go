@@ -7,9 +7,9 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// Mounts are what the container that this process runs in has of its machine's files. A
-// step of a CI names files as the machine has them, and only the container's names of
-// them lead there. The zero value is for a process in no container.
+// Mounts are the files of the machine that are mounted into the container of this process. A
+// CI's step gives the paths that files have on the machine, and the process needs the paths
+// that they have in the container. The zero value is for a process outside of containers.
 type Mounts struct {
 	List      []Mount
 	Ephemeral bool // the container ends with this process, and files outside its mounts are lost
@@ -21,10 +21,10 @@ type Mount struct {
 	Target string // its path in the container
 }
 
-// Here is the path in the container of what is at a path on the machine. A path that leads
-// into a mount already, and a relative one, stay as they are. It reports whether the path
-// leads anywhere that lasts.
-func (m Mounts) Here(name string) (string, bool) {
+// Translate turns a path on the machine into the path in the container. A relative path, and
+// one that is in a mount's target, stay as they are. It reports whether a file at that path
+// outlives the container.
+func (m Mounts) Translate(name string) (string, bool) {
 	if !path.IsAbs(name) {
 		return name, true
 	}
@@ -37,7 +37,8 @@ func (m Mounts) Here(name string) (string, bool) {
 	return name, !m.Ephemeral
 }
 
-// longest finds the mount that a path is in by one of its two paths, and the rest.
+// longest finds the innermost mount that has a path, where by is one of the mount's two paths,
+// and the rest of the path.
 func (m Mounts) longest(name string, by func(Mount) string) (found Mount, rest string, ok bool) {
 	best := -1
 	for _, one := range m.List {
@@ -51,18 +52,18 @@ func (m Mounts) longest(name string, by func(Mount) string) (found Mount, rest s
 	return found, rest, best >= 0
 }
 
-// place is where a file of the user's is, in the container that this process runs in.
-func (p *parser) place(name string) (string, *syntax.Problem) {
-	found, ok := p.mounts.Here(name)
+// translate is the path, in the container of this process, of a file that the user names.
+func (p *parser) translate(name string) (string, *syntax.Problem) {
+	found, ok := p.mounts.Translate(name)
 	if !ok {
 		return name, &syntax.Problem{What: syntax.Quoted(name) + " is not mounted into this container", Hint: hintMounts}
 	}
 	return found, nil
 }
 
-// here is place, and reports a file that is nowhere.
-func (p *parser) here(input string, line int, name string) (string, bool) {
-	found, problem := p.place(name)
+// contained is translate, and reports the problem.
+func (p *parser) contained(input string, line int, name string) (string, bool) {
+	found, problem := p.translate(name)
 	if problem != nil {
 		p.report(input, line, problem.What, problem.Hint)
 	}
@@ -71,12 +72,12 @@ func (p *parser) here(input string, line int, name string) (string, bool) {
 
 const hintMounts = "use a path in the working directory or, on GitHub, in runner.temp, or mount it"
 
-// placed gives the dest of an output that has files the path that it has here.
-func (p *parser) placed(input string, line int, kind string, attrs map[string]string) {
+// containDest translates the dest of an output that writes files.
+func (p *parser) containDest(input string, line int, kind string, attrs map[string]string) {
 	if kind != "local" && kind != "oci" && kind != "docker" && kind != "tar" {
 		return
 	}
 	if name := attrs["dest"]; name != "" {
-		attrs["dest"], _ = p.here(input, line, name)
+		attrs["dest"], _ = p.contained(input, line, name)
 	}
 }

@@ -44,7 +44,7 @@ func TestHere(t *testing.T) {
 		{same, "/etc/passwd", "/host/etc/passwd", true},
 		{Mounts{}, "/tmp/out", "/tmp/out", true},
 	} {
-		if got, lasts := test.mounts.Here(test.name); got != test.want || lasts != test.lasts {
+		if got, lasts := test.mounts.Translate(test.name); got != test.want || lasts != test.lasts {
 			t.Errorf("%s: %s, %v", test.name, got, lasts)
 		}
 	}

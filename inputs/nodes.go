@@ -28,7 +28,7 @@ func (p *parser) readBuilders(v *Values) {
 
 // file is the path, from the process's working directory, of a file that the user names.
 func (p *parser) file(name string) (string, *syntax.Problem) {
-	found, problem := p.place(name)
+	found, problem := p.translate(name)
 	return locate(p.dir, found), problem
 }
 

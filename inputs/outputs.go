@@ -12,8 +12,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// Output is one place where the result goes, resolved as buildx does: type registry
-// is an image that is pushed, a bare path a local directory, tags are names.
+// Output is one destination of the result, resolved as in buildx: type registry becomes an
+// image that is pushed, a bare path becomes a local directory, and tags become names.
 type Output struct {
 	Line  int               // in its input, from 1; 0: from push or load
 	Type  string            // image, local, oci, docker or tar; docker without a Dest is loaded into the engine
@@ -24,8 +24,8 @@ type Output struct {
 // Pushes tells whether the output is an image that is pushed.
 func (o Output) Pushes() bool { return o.Type == "image" && syntax.IsTrue(o.Attrs["push"]) }
 
-// archives reports files of type docker that could not hold the result. Whether an
-// engine takes it that the image is loaded into is known only when it is asked.
+// archives reports files of type docker that cannot hold the result. Whether an engine can
+// load the image is known only when the engine answers.
 func (p *parser) archives(v Values, attested bool) {
 	for _, o := range v.Outputs {
 		switch {
@@ -38,8 +38,8 @@ func (p *parser) archives(v Values, attested bool) {
 	}
 }
 
-// deletions reports local outputs that would delete files elsewhere than below the
-// working directory, unless that is allowed: buildx's rule (build/opt.go).
+// deletions reports local outputs that would delete files outside of the working directory
+// without the entitlement for that: buildx's rule (build/opt.go).
 func (p *parser) deletions(v Values) {
 	for _, o := range v.Outputs {
 		if o.Type != "local" || o.Attrs["mode"] != "delete" || v.deletes {
@@ -51,10 +51,9 @@ func (p *parser) deletions(v Values) {
 	}
 }
 
-// outputs reads the outputs and works push, load and the tags into them as buildx does
-// (commands/build.go, build/opt.go): push makes every image pushed, or adds one; load
-// adds what is loaded; tags are the names of every image, and come before a name of the
-// output's.
+// outputs resolves the outputs with push, load and the tags as buildx does
+// (commands/build.go, build/opt.go): push applies to every image, or adds one; load adds an
+// output for the engine; tags name every image, and replace a name in the output.
 func (p *parser) outputs(v Values, tags []reference.Named) []Output {
 	var all []Output
 	before := len(p.problems)
@@ -81,8 +80,8 @@ func (p *parser) outputs(v Values, tags []reference.Named) []Output {
 	return all
 }
 
-// needNames reports what is pushed and has no name. It is for names without problems
-// of their own, or there would be two for one mistake.
+// needNames reports images that are pushed and have no name. Call it only if no other problem
+// was found with names: one mistake is one problem.
 func (p *parser) needNames(outputs []Output) {
 	for _, o := range outputs {
 		if !o.Pushes() || o.Attrs["name"] != "" {
@@ -118,7 +117,7 @@ func (p *parser) output(it syntax.Item) (Output, bool) {
 		if it.Text == "-" {
 			o.Type = "tar"
 		}
-		o.Dest, _ = p.here("outputs", it.Line, o.Dest)
+		o.Dest, _ = p.contained("outputs", it.Line, o.Dest)
 		return o, p.destination(o)
 	}
 	e, ok := p.entry("outputs", it)

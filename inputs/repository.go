@@ -44,7 +44,7 @@ func (p *parser) expand(input string, line int, text string) (string, bool) {
 
 // gitToken makes github-token a secret where one of the contexts is a repository on the
 // GitHub server. Its name is the one that BuildKit looks for there and sends to no other
-// host (source/git). A token, header or user of the user's own comes before it.
+// host (source/git). A token, header or user that the inputs give replaces it.
 func (p *parser) gitToken(v Values) []Secret {
 	server, err := url.Parse(p.server())
 	if err != nil || v.GitHubToken == "" {

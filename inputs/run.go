@@ -11,8 +11,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// addHosts reads name=address or name:address, with several addresses after commas and
-// those of IPv6 in brackets or not (build/utils.go in buildx).
+// addHosts reads name=address or name:address. Commas separate addresses, and brackets around
+// an IPv6 address are optional (build/utils.go in buildx).
 func (p *parser) addHosts() []syntax.Pair {
 	var pairs []syntax.Pair
 	for _, it := range p.list("add-hosts") {
@@ -42,12 +42,12 @@ func (p *parser) addHosts() []syntax.Pair {
 	return pairs
 }
 
-// localDelete is the entitlement that buildx keeps to itself: it lets an output of type
-// local delete files outside the working directory.
+// localDelete is an entitlement that buildx itself checks: an output of type local may delete
+// files outside of the working directory.
 const localDelete = "buildx.local.delete"
 
 // allow reads the entitlements, and adds the one that network=host needs, as buildx
-// does (build/opt.go). deletes tells whether buildx's own is among them.
+// does (build/opt.go). deletes tells whether localDelete was given, which is not in all.
 func (p *parser) allow(network string) (all []string, deletes bool) {
 	host := entitlements.EntitlementNetworkHost.String()
 	known := []string{host, entitlements.EntitlementSecurityInsecure.String(), entitlements.EntitlementDevice.String(), localDelete}
@@ -69,7 +69,7 @@ func (p *parser) allow(network string) (all []string, deletes bool) {
 	return all, deletes
 }
 
-// limits are the names that docker/go-units knows.
+// limits are the names of docker/go-units.
 var limits = []string{
 	"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile",
 	"nproc", "rss", "rtprio", "rttime", "sigpending", "stack",

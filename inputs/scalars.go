@@ -55,7 +55,7 @@ func (p *parser) duration(name string) time.Duration {
 	return d
 }
 
-// list is the items of a list, or of its default.
+// list is the items of a list, or those of its default.
 func (p *parser) list(name string) []syntax.Item {
 	f := field(name)
 	s, ok := p.settings[name]

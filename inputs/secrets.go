@@ -21,17 +21,17 @@ func (s Secret) String() string { return s.ID }
 // GoString is the secret's ID.
 func (s Secret) GoString() string { return "inputs.Secret(" + s.ID + ")" }
 
-// expectedSecrets is what a line of each input is to be. Nothing of a line that is not
-// understood is shown, nor of one that is: it may be the second line of a key that was
-// not quoted, or a value where the name of its variable belongs.
+// expectedSecrets says what a line of each input must be. A problem shows no part of a line,
+// since any part may be secret: the line may be the second one of a key without quotes, or
+// have a value where the name of a variable belongs.
 var expectedSecrets = map[string]syntax.Problem{
 	"secrets":      {What: "expected id=value", Hint: `put quotes around a secret of several lines: "id=value"`},
 	"secret-envs":  {What: "expected id=NAME", Hint: "NAME is the variable that has the secret"},
 	"secret-files": {What: "expected id=path", Hint: "the path starts from the working directory"},
 }
 
-// secrets reads the three inputs. An id with nothing after it is no secret, as in
-// docker/build-push-action: so look the secrets of a workflow that a fork starts.
+// secrets reads the three inputs. As in docker/build-push-action, an id with an empty value is
+// ignored: secrets are empty in a workflow that a fork starts.
 func (p *parser) secrets() []Secret {
 	var all []Secret
 	for _, input := range []string{"secrets", "secret-envs", "secret-files"} {
@@ -98,8 +98,8 @@ func secretSpec(text string) (map[string]string, bool) {
 	return spec, spec["id"] != "" && len(spec) > 1
 }
 
-// specified reads the secret that a line in buildx's form describes: without a place,
-// the variable of that name or else the file.
+// specified reads the secret that a line in buildx's form describes. With an id alone it is
+// the variable of that name, or else the file.
 func (p *parser) specified(spec map[string]string) (Secret, *syntax.Problem) {
 	id, env, file := spec["id"], spec["env"], spec["src"]
 	if spec["type"] == "env" && env == "" {
@@ -130,8 +130,8 @@ func (p *parser) secretOfEnv(id, name string) (Secret, *syntax.Problem) {
 
 // secretOfFile is a file's content, up to one byte more than BuildKit takes.
 func (p *parser) secretOfFile(id, name string) (Secret, *syntax.Problem) {
-	name, problem := p.place(name)
-	if problem != nil { // which shows no name: a value that went wrong may be in its place
+	name, problem := p.translate(name)
+	if problem != nil { // without the name, which may be a secret by mistake
 		return Secret{}, &syntax.Problem{What: "the file is not mounted into this container", Hint: problem.Hint}
 	}
 	f, err := os.Open(locate(p.dir, name))

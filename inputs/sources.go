@@ -8,8 +8,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// setting is what a source says about one input: text, or a list's items where the
-// source itself tells them apart.
+// setting is the value of one input in a source: text, or the items of a list if the source
+// keeps them apart.
 type setting struct {
 	from  string // flag or variable, for messages
 	text  string
@@ -26,14 +26,14 @@ const (
 	ownPrefix       = "WARMLAYER_" // everywhere
 	buildkiteConfig = "BUILDKITE_PLUGIN_CONFIGURATION"
 
-	argument = "the argument" // the one that is no flag
+	argument = "the argument" // the positional one
 )
 
-// reserved variables have a prefix of ours and are no inputs. GitHub takes args and
-// entrypoint for itself and hands them to the container all the same.
+// reserved variables begin with one of the prefixes and are no inputs. GitHub uses args and
+// entrypoint itself, and passes them to the container too.
 var reserved = []string{"INPUT_ARGS", "INPUT_ENTRYPOINT", "WARMLAYER_REQUIRE"}
 
-// read gathers the settings of all sources, the first source that has an input wins.
+// read gathers the settings of all sources. The first source that has an input wins.
 func (p *parser) read(args, environ []string) {
 	p.readFlags(args)
 	environ = slices.Sorted(slices.Values(environ))
@@ -52,7 +52,7 @@ func (p *parser) merge(source map[string]setting) {
 	}
 }
 
-// add puts a setting into a source, in which it may be spelled twice but not differ.
+// add puts a setting into a source. Two spellings of one input must have the same value.
 func (p *parser) add(source map[string]setting, name string, s setting) {
 	if first, ok := source[name]; ok && !first.same(s) {
 		what := first.from + " and " + s.from + " disagree"
@@ -65,8 +65,8 @@ func (p *parser) add(source map[string]setting, name string, s setting) {
 	source[name] = s
 }
 
-// unknown reports an input that does not exist. shown is how the user spelled it,
-// prefix what a flag begins with.
+// unknown reports an input that does not exist. shown is the user's spelling, and prefix is
+// put before the suggestion: "--" for a flag.
 func (p *parser) unknown(shown, name, prefix string) {
 	pr := syntax.Problem{Input: shown, What: "there is no such input", Hint: "warmlayer --help lists the inputs"}
 	if near := syntax.Nearest(name, names()); near != "" {
@@ -75,7 +75,7 @@ func (p *parser) unknown(shown, name, prefix string) {
 	p.problems = append(p.problems, pr)
 }
 
-// inputName brings a spelling of an input to that of Fields.
+// inputName is the spelling that Fields has for a spelling of an input.
 func inputName(spelling string) string {
 	return strings.ReplaceAll(strings.ToLower(spelling), "_", "-")
 }
@@ -93,7 +93,7 @@ func (p *parser) readVariables(environ []string, prefix string) {
 		name := inputName(rest)
 		at := position(name)
 		if at < 0 && prefix == ownPrefix && isOutput(name) {
-			continue // an earlier job's, which GitLab hands on by the dotenv report
+			continue // an output of an earlier job, from GitLab's dotenv report
 		}
 		if at < 0 {
 			p.unknown(key, name, "")
@@ -108,9 +108,9 @@ func (p *parser) readVariables(environ []string, prefix string) {
 	p.merge(source)
 }
 
-// pluginSetting undoes what Woodpecker and Drone do to a list: one of scalars arrives
-// joined by commas without escaping, any other as JSON. Newlines and semicolons
-// separate too; commas do before "type=" and, as everywhere, in Words.
+// pluginSetting undoes what Woodpecker and Drone do to a list. A list of scalars arrives joined
+// by commas without escaping, any other list as JSON. Newlines and semicolons separate items
+// too. A comma separates entries only before "type=", and words everywhere.
 func (p *parser) pluginSetting(f Field, s setting) setting {
 	switch {
 	case !f.Kind.List():
@@ -156,19 +156,19 @@ func (p *parser) readFlags(args []string) {
 	p.merge(source)
 }
 
-// isFlag tells a flag from a value that begins with a hyphen: --name, or a short one.
+// isFlag tells a flag, such as --name or -t, from a value that begins with a hyphen.
 func isFlag(arg string) bool {
 	spelling, _, _ := strings.Cut(arg, "=")
 	return strings.HasPrefix(arg, "--") || shortFlag(spelling) >= 0
 }
 
-// shortFlag is the place in Fields of the input with a flag such as -t, or -1.
+// shortFlag is the index in Fields of the input with a flag such as -t, or -1.
 func shortFlag(spelling string) int {
 	return slices.IndexFunc(Fields, func(f Field) bool { return f.Short != "" && spelling == "-"+f.Short })
 }
 
-// flag finds the input that a flag sets, from its spelling without the value. It is argument
-// number n.
+// flag finds the input of a flag by the flag's spelling without the value. n is the number of
+// the argument.
 func (p *parser) flag(spelling string, n int) (Field, bool) {
 	if at := shortFlag(spelling); at >= 0 {
 		return Fields[at], true
@@ -185,7 +185,7 @@ func (p *parser) flag(spelling string, n int) (Field, bool) {
 	return Field{}, false
 }
 
-// addFlag sets an input; a list's flag may be repeated, and each adds to it.
+// addFlag sets an input. Every flag of a list adds items to it.
 func (p *parser) addFlag(source map[string]setting, f Field, value string) {
 	if strings.TrimSpace(value) == "" {
 		return
@@ -206,8 +206,8 @@ func (p *parser) addFlag(source map[string]setting, f Field, value string) {
 	source[f.Name] = s
 }
 
-// separate takes apart one element of a list whose elements arrive separately. One
-// of Lines is taken as it is, newlines and quotes included.
+// separate splits one element of a list whose elements arrive separately. An element of Lines
+// is one item, with its newlines and quotes.
 func separate(f Field, value string) ([]string, error) {
 	if f.Kind == syntax.Lines {
 		return []string{value}, nil
@@ -220,7 +220,7 @@ func separate(f Field, value string) ([]string, error) {
 	return texts, err
 }
 
-// readArgument takes an argument that is no flag, number n.
+// readArgument reads argument number n, which is no flag: the context.
 func (p *parser) readArgument(source map[string]setting, arg string, n int) {
 	if first, ok := source["context"]; ok && first.from == argument {
 		p.report("", 0, fmt.Sprintf("argument %d is unexpected", n), "the only argument is the context; everything else is a flag")

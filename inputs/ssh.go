@@ -13,7 +13,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// SSH is an agent, or keys that one is made of, for RUN --mount=type=ssh.
+// SSH is an agent for RUN --mount=type=ssh. One is made of keys if Paths names keys.
 type SSH struct {
 	ID    string   // "default" unless named
 	Paths []string // of one agent's socket, or of keys; none: the agent of SSH_AUTH_SOCK
@@ -23,8 +23,8 @@ const defaultAgent = "default"
 
 var agentID = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
-// ssh reads the agents. As in buildx (commands/build.go) a repository that is read over
-// ssh gets the default one unless others are given.
+// ssh reads the agents. As in buildx (commands/build.go), a context that is read over SSH gets
+// the default agent if no agents are given.
 func (p *parser) ssh(context Context) []SSH {
 	var all []SSH
 	items := p.list("ssh")
@@ -55,8 +55,8 @@ func (p *parser) ssh(context Context) []SSH {
 	return all
 }
 
-// checkSSH finds out beforehand what BuildKit's client would refuse (sshprovider in
-// v0.33.1): one socket, or any number of keys without passphrases.
+// checkSSH applies the rule of BuildKit's client before the build (sshprovider in v0.33.1): an
+// agent is one socket, or any number of keys without passphrases.
 func (p *parser) checkSSH(s SSH) *syntax.Problem {
 	if !agentID.MatchString(s.ID) {
 		return &syntax.Problem{What: "expected default, id or id=path", Hint: `put quotes around several paths: "id=a,b"`}
@@ -66,7 +66,7 @@ func (p *parser) checkSSH(s SSH) *syntax.Problem {
 	}
 	sockets := 0
 	for i, path := range s.Paths {
-		path, problem := p.place(path)
+		path, problem := p.translate(path)
 		s.Paths[i] = path
 		if problem != nil {
 			return problem
@@ -98,7 +98,7 @@ func (p *parser) checkAgent() *syntax.Problem {
 	if socket == "" {
 		return &syntax.Problem{What: "there is no agent: SSH_AUTH_SOCK is not set", Hint: hint}
 	}
-	if _, mounted := p.mounts.Here(socket); !mounted {
+	if _, mounted := p.mounts.Translate(socket); !mounted {
 		return &syntax.Problem{What: "the agent's socket is not mounted into this container", Hint: "name a key instead: default=path"}
 	}
 	if _, err := os.Stat(locate(p.dir, socket)); err != nil {

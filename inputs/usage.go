@@ -23,7 +23,7 @@ func Usage() string {
 	return b.String()
 }
 
-// placeholder stands for a flag's value; dots tell that the flag may be repeated.
+// placeholder stands for a flag's value. Dots tell that the flag may be repeated.
 func placeholder(k syntax.Kind) string {
 	switch k {
 	case syntax.Bool:
@@ -64,12 +64,12 @@ func (f Field) WhenUnset() string {
 	return f.Unset
 }
 
-// Variable is the one of a shell that sets the input: WARMLAYER_CACHE_KEY.
+// Variable is the input's variable outside of CIs: WARMLAYER_CACHE_KEY.
 func (f Field) Variable() string {
 	return ownPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 }
 
-// wrap breaks text into lines of at most width bytes, but never a word.
+// wrap breaks text between words into lines of at most width bytes.
 func wrap(text string, width int) []string {
 	var lines []string
 	line := ""

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// resolved is a path without symbolic links, as far as it exists.
+// resolved is a path with the symbolic links resolved in the part of it that exists.
 func resolved(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
@@ -42,9 +42,9 @@ func pushedNames(outputs []Output) []string {
 	return all
 }
 
-// Sensitive is every value that must not be shown: secrets, credentials among the
-// attributes of caches, those in URLs, passwords and keys. Register them before anything
-// is printed. Those in registry-auth are known to package login.
+// Sensitive are the values to hide: secrets, passwords, keys, and the credentials in URLs and
+// in attributes of caches. Register them for redaction before anything is printed. Package
+// login registers the passwords of registry-auth.
 func (v Values) Sensitive() []string {
 	all := []string{v.GitHubToken, v.Credentials.Password}
 	for _, b := range v.Builders {
@@ -71,8 +71,8 @@ func (v Values) Sensitive() []string {
 	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
 }
 
-// urlCredentials are the password and the signature of a URL and, over HTTP, the
-// user where there is no password: Git hosts take a token there.
+// urlCredentials are the password and the signature in a URL and, over HTTP without a password,
+// the user: Git hosts accept a token there.
 func urlCredentials(text string) []string {
 	u, err := url.Parse(text)
 	if err != nil {

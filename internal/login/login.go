@@ -19,7 +19,7 @@
 //	auth := authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
 //		AuthConfigProvider: registries.AuthConfig, // for BuildKit
 //	})
-//	image, err := remote.Image(tag, remote.WithAuthFromKeychain(registries)) // from here
+//	image, err := remote.Image(tag, remote.WithAuthFromKeychain(registries)) // for requests of this process
 //
 // An untrusted run gets 1 and 2 only. With 3 and 4 the author of its Dockerfile could name a
 // private image in FROM and read it. The inputs and the Docker config are set by the workflow,

@@ -19,17 +19,17 @@ import (
 	"github.com/warmlayer/warmlayer/inputs"
 )
 
-// mounts is where the files come from and go to.
+// mounts are the sources and destinations of a build's files.
 type mounts struct {
 	local   map[string]fsutil.FS     // directories that the daemon may read
-	layouts map[string]content.Store // OCI layouts that it may, by an ID
-	attrs   map[string]string        // the frontend's options that say which
+	layouts map[string]content.Store // OCI layouts that it may read, by an ID
+	attrs   map[string]string        // the frontend's options that name these
 	exports []client.ExportEntry
 }
 
-// mounts opens the context, the Dockerfile's directory, the named contexts and the
-// outputs. The daemon reads .dockerignore, or <Dockerfile>.dockerignore, itself and asks
-// only for what it needs.
+// mounts opens the context, the Dockerfile's directory, the named contexts and the outputs.
+// The daemon reads .dockerignore or <Dockerfile>.dockerignore, and asks for the files that it
+// needs.
 func (b *run) mounts(ctx context.Context) (mounts, error) {
 	m := mounts{local: map[string]fsutil.FS{}, layouts: map[string]content.Store{}, attrs: map[string]string{}}
 	if err := b.addContext(&m); err != nil {
@@ -82,8 +82,8 @@ func (m *mounts) addDockerfile(d inputs.Dockerfile, remoteContext bool) error {
 	return nil
 }
 
-// contextFS is a directory without those of the excluded ones that lie in it: a
-// cache in its own context would change with every build, and never be warm.
+// contextFS is a directory without the excluded ones in it. A cache in its own context would
+// change the context with every build, so that no step would be cached.
 func contextFS(dir string, exclude []string) (fsutil.FS, error) {
 	context, err := fsutil.NewFS(dir)
 	if err != nil {
@@ -107,11 +107,11 @@ func contextFS(dir string, exclude []string) (fsutil.FS, error) {
 	return fsutil.NewFilterFS(context, &fsutil.FilterOpt{ExcludePatterns: patterns})
 }
 
-// literal takes their meaning from the characters of a pattern (moby/patternmatcher).
+// literal escapes the characters that have a meaning in a pattern (moby/patternmatcher).
 var literal = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `!`, `\!`)
 
-// withParents adds the parents that are there, or will be, only for the sake of what
-// is excluded. They would come into the context with the first build.
+// withParents adds the parents that hold, or will hold, excluded directories alone. The first
+// build would add these parents to the context.
 func withParents(dir string, exclude []string) []string {
 	all := slices.Clone(exclude)
 	for i := 0; i < len(all); i++ {
@@ -133,7 +133,7 @@ func resolve(dir, path string) string {
 	}
 	abs, err := filepath.Abs(filepath.Join(dir, path))
 	if err != nil {
-		return filepath.Join(dir, path) // without a working directory nothing else works either
+		return filepath.Join(dir, path) // in a process without a working directory nothing can be found
 	}
 	return abs
 }

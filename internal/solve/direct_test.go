@@ -43,6 +43,7 @@ func request(t *testing.T, daemon, dir string) Request {
 			Progress: "plain", CacheTimeout: time.Minute, MetadataProvenance: "disabled",
 		},
 		Builder:  b,
+		Caches:   cacheplan.New(cacheplan.Request{}),
 		Progress: io.Discard,
 	}
 }

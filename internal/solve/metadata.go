@@ -31,11 +31,11 @@ const (
 // keyCacheManifest is BuildKit's, of the cache that a solve has exported.
 const keyCacheManifest = "cache.manifest"
 
-// lookupTimeout bounds what is asked of the daemon about a build that has ended.
+// lookupTimeout bounds the questions to the daemon about a build that has ended.
 const lookupTimeout = 10 * time.Second
 
-// describe adds buildx's keys to the metadata. What the daemon does not tell is a
-// warning: the build is good.
+// describe adds buildx's keys to the metadata. A key that the daemon cannot tell becomes a
+// warning, since the build itself has succeeded.
 func (b *run) describe(ctx context.Context, ref string, w *watch) {
 	metadata := b.result.Metadata
 	metadata[keyRef] = b.recordName(ref)
@@ -51,8 +51,8 @@ func (b *run) describe(ctx context.Context, ref string, w *watch) {
 	}
 }
 
-// plain are warnings without the definition of how the Dockerfile was sent, which
-// docker buildx leaves out too.
+// plain are the warnings without the definition by which the Dockerfile was sent. Docker buildx
+// leaves it out too.
 func plain(warnings []*client.VertexWarning) []*client.VertexWarning {
 	all := make([]*client.VertexWarning, len(warnings))
 	for i, w := range warnings {
@@ -66,8 +66,8 @@ func plain(warnings []*client.VertexWarning) []*client.VertexWarning {
 	return all
 }
 
-// recordName is the build's name in buildx's form, builder/node/ref, of which the ref is
-// that of the daemon's build history. A daemon of ours is its own node.
+// recordName is the build's name in buildx's form, builder/node/ref, where the ref is that of
+// the daemon's build history. A managed builder's node is called by its address.
 func (b *run) recordName(ref string) string {
 	node := "remote"
 	if b.Builder.Managed {
@@ -76,16 +76,16 @@ func (b *run) recordName(ref string) string {
 	return "warmlayer/" + node + "/" + ref
 }
 
-// encode is JSON in base64, as values of BuildKit's answers are that are no plain text.
+// encode is JSON in base64, as BuildKit's answers have values other than plain text.
 func encode(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {
-		return "" // what came as JSON, or as protocol buffers, encodes
+		return "" // impossible: the values were decoded from JSON or from protocol buffers
 	}
 	return base64.StdEncoding.EncodeToString(text)
 }
 
-// provenance reads what the build's record in the daemon's history holds.
+// provenance reads the provenance in the build's record in the daemon's history.
 func (b *run) provenance(ctx context.Context, ref string) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
@@ -117,8 +117,8 @@ func (b *run) provenance(ctx context.Context, ref string) (map[string]string, er
 	}
 }
 
-// addProvenance keeps the provenance of one result, if it has any, in the form of SLSA
-// 0.2 that buildx gives it, without what is long unless that is wanted.
+// addProvenance adds the provenance of one result, if it has one, in buildx's form: SLSA 0.2,
+// without its long parts except in mode max.
 func (b *run) addProvenance(ctx context.Context, to map[string]string, key string, r *controlapi.BuildResultInfo) error {
 	i := slices.IndexFunc(r.Attestations, func(d *controlapi.Descriptor) bool {
 		return d.MediaType == "application/vnd.in-toto+json" && strings.HasPrefix(predicate(d), slsa)

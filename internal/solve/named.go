@@ -37,7 +37,7 @@ func (b *run) addContexts(m *mounts) error {
 	return nil
 }
 
-// capability demands of the frontend what an old one would ignore.
+// capability demands a feature of the frontend, which an old frontend would ignore otherwise.
 func (m *mounts) capability(name string) {
 	name = "moby.buildkit.frontend." + name
 	all := strings.FieldsFunc(m.attrs["frontend.caps"], func(c rune) bool { return c == ',' })
@@ -91,7 +91,7 @@ func (m *mounts) addLayout(c inputs.Context) error {
 	return nil
 }
 
-// layoutDigest is that of the layout's image with the tag, or of its only one.
+// layoutDigest is the digest of the layout's image with the tag, or of its only image.
 func layoutDigest(dir, tag string) (digest.Digest, error) {
 	index := ociindex.NewStoreIndex(dir)
 	found, err := index.Get(tag)

@@ -14,11 +14,11 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// Warning is one of BuildKit's, such as that of a Dockerfile check.
+// Warning is a warning of BuildKit's, such as one of a Dockerfile check.
 type Warning struct {
 	Text   string // "StageNameCasing: Stage name 'Base' should be lowercase (line 1)"
 	Detail string // what it means; may have several lines
-	URL    string // where more is said; ""
+	URL    string // page that explains it; "": none
 	Place  Place
 }
 
@@ -74,8 +74,8 @@ func (b *run) place(source *pb.SourceInfo, ranges []*pb.Range) Place {
 	return p
 }
 
-// failure is where the build failed, from BuildKit's typed errors; nil where they do not
-// name a place in a source.
+// failure is where the build failed, from BuildKit's typed errors. It is nil if these name no
+// place in a source.
 func (b *run) failure(err error, w *watch) *Failure {
 	for _, source := range slices.Backward(errdefs.Sources(err)) {
 		place := b.place(source.Info, source.Ranges)
