@@ -34,8 +34,16 @@ func directory(t *testing.T, names ...string) string {
 // arrived are the files of a build's result.
 func arrived(t *testing.T, dir string, args ...string) string {
 	t.Helper()
+	return arrivedWith(t, dir, "", args...)
+}
+
+// arrivedWith is arrived with a text on standard input.
+func arrivedWith(t *testing.T, dir, stdin string, args ...string) string {
+	t.Helper()
 	out := filepath.Join(t.TempDir(), "out")
-	build(dir, append(args, "--cache", "none", "--outputs", "type=local,dest="+out)...).Build(t)
+	b := build(dir, append(args, "--cache", "none", "--outputs", "type=local,dest="+out)...)
+	b.Stdin = stdin
+	b.Build(t)
 	var list []string
 	err := filepath.WalkDir(out, func(path string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
@@ -121,6 +129,22 @@ func TestURL(t *testing.T) {
 			t.Parallel()
 			if got := arrived(t, t.TempDir(), test.args...); got != test.want {
 				t.Errorf("arrived %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// TestDockerfileFromInput: a Dockerfile from standard input comes before those in the context.
+func TestDockerfileFromInput(t *testing.T) {
+	t.Parallel()
+	dir := directory(t, "a", "b", "app/c")
+	testkit.Write(t, filepath.Join(dir, "Dockerfile"), listing)
+	testkit.Write(t, filepath.Join(dir, ".dockerignore"), "a\n")
+	for name, context := range map[string]string{"directory": dir, "Git": serveGit(t, dir), "tar": serveArchive(t, dir)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := arrivedWith(t, t.TempDir(), "FROM scratch\nCOPY b /from-input\n", "--file", "-", context); got != "from-input" {
+				t.Errorf("arrived %s", got)
 			}
 		})
 	}

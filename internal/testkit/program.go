@@ -89,6 +89,7 @@ type Invocation struct {
 	Args   []string          // further flags
 	Env    map[string]string // added to the little that a run has
 	Docker string            // directory of a Docker config; "" for an empty one
+	Stdin  string            // what standard input has
 }
 
 // Output is what a run of the program said, wrote and ended with.
@@ -164,7 +165,7 @@ func (r Invocation) Command(t testing.TB) (*exec.Cmd, string) {
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
-	cmd.Dir = r.Dir
+	cmd.Dir, cmd.Stdin = r.Dir, strings.NewReader(r.Stdin)
 	return cmd, reports
 }
 
