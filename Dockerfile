@@ -1,10 +1,11 @@
-# The image that a CI runs a step from, and that a builder in a container runs from:
+# The image in which a CI runs warmlayer. A managed builder in a container uses it too.
 #
-#   docker build .                       the slim one
-#   docker build --target emulation .    with emulators for the programs of other platforms
+#   docker build .                       the slim image
+#   docker build --target emulation .    with emulators for other platforms
 #
-# Go cross-compiles; what Debian packs is installed on each platform. With SOURCE_DATE_EPOCH
-# and rewrite-timestamp=true two builds of one state of Debian are equal to the byte.
+# Go programs are cross-compiled; Debian's packages are installed on each platform. With
+# SOURCE_DATE_EPOCH and rewrite-timestamp=true, builds from the same state of Debian are equal
+# byte for byte.
 ARG GO=docker.io/library/golang:1.26.8-bookworm
 ARG DEBIAN=docker.io/library/debian:bookworm-slim
 
@@ -12,8 +13,8 @@ FROM --platform=$BUILDPLATFORM $GO AS programs
 ARG TARGETOS TARGETARCH
 ENV CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH
 WORKDIR /src
-# BuildKit and RootlessKit change with go.mod alone: their layer, with what is downloaded, is
-# a cached one most of the time.
+# BuildKit and RootlessKit change only with go.mod, so their layer, which downloads all modules,
+# is mostly cached.
 COPY go.mod go.sum ./
 RUN version=$(go list -m -f '{{.Version}}' github.com/moby/buildkit) && \
     go build -o /out/ -trimpath -buildvcs=false -tags seccomp -ldflags "-s -w -X github.com/moby/buildkit/version.Version=$version" \
@@ -23,15 +24,16 @@ ARG VERSION=unreleased
 RUN go build -o /out/ -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$VERSION" .
 
 FROM $DEBIAN AS packages
-# git has perl for commands that nobody uses here; it is a third of what is installed.
+# git depends on perl only for commands that warmlayer does not use. Removing perl makes the
+# packages a third smaller.
 RUN apt-get update -qq && \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates git isal libcap2-bin mount runc uidmap && \
     chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap && \
     setcap cap_setuid+ep /usr/bin/newuidmap && setcap cap_setgid+ep /usr/bin/newgidmap && \
     dpkg --purge --force-depends $(dpkg-query -W -f '${Package}\n' | grep -E '^(perl|perl-modules-.*|libperl5.*|liberror-perl|libgdbm.*|git-man|libcap2-bin)$') && \
     rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /usr/share/doc /usr/share/man
-# A user for builds without root, and the ids that they are mapped to. In a container without
-# CAP_SYS_ADMIN the mappers do their work with capabilities, not with the setuid bit.
+# A user for rootless builds, and the ids that are mapped for them. The mappers have capabilities
+# in place of the setuid bit, so they work in a container without CAP_SYS_ADMIN.
 RUN echo 'warmlayer:x:1000:1000::/home/warmlayer:/bin/sh' >> /etc/passwd && \
     echo 'warmlayer:x:1000:' >> /etc/group && \
     echo 'warmlayer:100000:65536' | tee /etc/subuid > /etc/subgid && \
@@ -45,7 +47,7 @@ RUN apt-get update -qq && \
 
 FROM packages AS image
 COPY --from=programs /out/ /usr/local/bin/
-# GitHub's runner runs an entrypoint of one word when the job ends.
+# GitHub's runner runs post-entrypoint when the job ends. It takes a single word, without arguments.
 COPY --chmod=755 <<EOF /usr/local/bin/warmlayer-post
 #!/bin/sh
 exec warmlayer post

@@ -15,7 +15,7 @@ help: ## Show this list.
 demo: setup ## Build the test app as main, and then as a branch on an empty builder.
 	testdata/demo.sh
 
-test: setup ## Run all tests; a missing part is a failure.
+test: setup ## Run all tests; a missing program or server is a failure.
 	go vet ./...
 	WARMLAYER_REQUIRE=$(REQUIRE) go test -timeout 30m ./...
 
@@ -27,19 +27,19 @@ lint: ## Check Go, workflows and shell scripts.
 	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	shellcheck $$(git ls-files '*.sh') .ci/run .ci/setup hooks/command
 
-bench: setup ## Measure beside BuildKit's own client; ROUNDS=5 pairs each.
+bench: setup ## Compare speed with BuildKit's own client; ROUNDS=5 pairs each.
 	WARMLAYER_REQUIRE=$(REQUIRE) go test ./bench -run '^$$' -bench . -benchtime $(or $(ROUNDS),5)x -timeout 60m
 
-generate: ## Write what is generated from inputs/fields.go.
+generate: ## Write the files that are generated from inputs/fields.go.
 	go generate ./...
 
-pictures: setup ## Make docs/summary.png, with chromium, from a build's own summary.
+pictures: setup ## Make docs/summary.png from the summary of a build, with chromium.
 	internal/report/picture/picture.sh
 
-image: setup ## Build the image into this machine's engine, as warmlayer:dev.
+image: setup ## Build the image and load it into this machine's engine, as warmlayer:dev.
 	warmlayer build --builder embedded --cache none --provenance=false --load --tags warmlayer:dev .
 
-setup: tools ## Install and build all that demo, test and bench need.
+setup: tools ## Install and build everything that demo, test and bench need.
 	.ci/setup
 
 tools: $(SERVERS)/node_modules/.package-lock.json $(GITLAB)/node_modules/.package-lock.json
@@ -49,10 +49,10 @@ tools: $(SERVERS)/node_modules/.package-lock.json $(GITLAB)/node_modules/.packag
 	go build -C testdata/buildx -o $(BIN)/ -ldflags '-s -w' tool
 	ln -sf ../$(SERVERS)/node_modules/.bin/azurite-blob $(BIN)/
 
-# What comes from npm, by the digests of the lock files; no script of theirs runs.
+# Packages of npm, verified by the digests in the lock files. Their install scripts do not run.
 %/node_modules/.package-lock.json: %/package-lock.json
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund
 	touch $@
 
-clean: ## Remove bin/, what npm installed, and the base images of the image's test.
+clean: ## Remove bin/, the packages of npm, and the base images of the image's test.
 	rm -rf $(BIN) $(SERVERS)/node_modules $(GITLAB)/node_modules /dev/shm/warmlayer-bases

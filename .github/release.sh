@@ -1,12 +1,12 @@
 #!/bin/sh
-# The steps of a release that are more than a line; .github/workflows/release.yml runs them.
+# Steps of a release, for .github/workflows/release.yml.
 #
-#   release.sh check v1.2.3            whether this may be the next release
-#   release.sh notes v1.2.3            its part of CHANGELOG.md
-#   release.sh tags v1.2.3 [SUFFIX]    the image's tags that it moves: 1.2, 1, latest
-#   release.sh programs v1.2.3 DIR     static programs, and their checksums
-#   release.sh pin v1.2.3 DIGEST       names the image by digest in the packages for CIs
-#   release.sh tag v1.2.3              commits that, on no branch, and pushes v1.2.3 and v1
+#   release.sh check v1.2.3            fails unless this can be the next release
+#   release.sh notes v1.2.3            prints its section of CHANGELOG.md
+#   release.sh tags v1.2.3 [SUFFIX]    prints the tags of the image that move to it: 1.2, 1, latest
+#   release.sh programs v1.2.3 DIR     builds static programs, and their checksums
+#   release.sh pin v1.2.3 DIGEST       writes the image's digest into the packages for CIs
+#   release.sh tag v1.2.3              commits that, on a detached HEAD, and pushes the tags v1.2.3 and v1
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -17,20 +17,20 @@ die() {
 	exit 1
 }
 
-# is TEXT PATTERN: whether all of a text is the extended expression.
+# is TEXT PATTERN tells whether the whole text matches an extended regular expression.
 is() {
 	printf '%s' "$1" | tr '\n' ' ' | grep -qxE -- "$2"
 }
 
-# replace FILE BEFORE AFTER: once, or not at all.
+# replace FILE BEFORE AFTER replaces the only occurrence of a text in a file.
 replace() {
-	[ "$(grep -cF -- "$2" "$1")" = 1 ] || die "$1 does not say \"$2\" on one line"
+	[ "$(grep -cF -- "$2" "$1")" = 1 ] || die "$1 must have \"$2\" on exactly one line"
 	sed -i "s|$2|$3|" "$1"
 }
 
 command=${1:-} version=${2:-}
 number='(0|[1-9][0-9]*)'
-is "$version" "v$number\.$number\.$number" || die "\"$version\" is no version such as v1.2.3"
+is "$version" "v$number\.$number\.$number" || die "\"$version\" is not a version such as v1.2.3"
 minor=${version%.*}
 major=${minor%.*}
 
@@ -58,7 +58,7 @@ programs)
 	;;
 pin)
 	digest=${3:-}
-	is "$digest" 'sha256:[0-9a-f]{64}' || die "\"$digest\" is no digest"
+	is "$digest" 'sha256:[0-9a-f]{64}' || die "\"$digest\" is not a digest"
 	replace action.yml "  image: Dockerfile" "  image: docker://$image@$digest"
 	replace hooks/command "image:-$image:latest" "image:-$image:${version#v}@$digest"
 	replace templates/build.yml "default: $image:latest" "default: $image:${version#v}@$digest"
@@ -71,6 +71,6 @@ tag)
 	git push --quiet --atomic origin "refs/tags/$version" "+refs/tags/$major"
 	;;
 *)
-	die "there is no command \"$command\""
+	die "unknown command \"$command\""
 	;;
 esac

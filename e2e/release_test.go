@@ -62,22 +62,22 @@ func TestRelease(t *testing.T) {
 		args, said string
 		fails      bool
 	}{
-		{args: "check 1.10.0", said: `release: "1.10.0" is no version such as v1.2.3`, fails: true},
-		{args: "check v1.10", said: `release: "v1.10" is no version such as v1.2.3`, fails: true},
-		{args: "check v1.10.0-rc.1", said: `release: "v1.10.0-rc.1" is no version such as v1.2.3`, fails: true},
+		{args: "check 1.10.0", said: `release: "1.10.0" is not a version such as v1.2.3`, fails: true},
+		{args: "check v1.10", said: `release: "v1.10" is not a version such as v1.2.3`, fails: true},
+		{args: "check v1.10.0-rc.1", said: `release: "v1.10.0-rc.1" is not a version such as v1.2.3`, fails: true},
 		{args: "check v1.11.0", said: `release: CHANGELOG.md has no "## v1.11.0"`, fails: true},
 		{args: "check v1.10.0"},
 		{args: "notes v1.10.0", said: "The tenth.\n\n- New."},
 		{args: "tags v1.10.0", said: "1.10\n1\nlatest"},
 		{args: "tags v1.10.0 -emulation", said: "1.10-emulation\n1-emulation\nlatest-emulation"},
-		{args: "pin v1.10.0", said: `release: "" is no digest`, fails: true},
-		{args: "pin v1.10.0 " + digest[:70], said: `release: "` + digest[:70] + `" is no digest`, fails: true},
+		{args: "pin v1.10.0", said: `release: "" is not a digest`, fails: true},
+		{args: "pin v1.10.0 " + digest[:70], said: `release: "` + digest[:70] + `" is not a digest`, fails: true},
 		{args: "pin v1.10.0 " + digest},
 		{args: "tag v1.10.0"},
-		{args: "pin v1.10.0 " + digest, said: `release: action.yml does not say "  image: Dockerfile" on one line`, fails: true},
+		{args: "pin v1.10.0 " + digest, said: `release: action.yml must have "  image: Dockerfile" on exactly one line`, fails: true},
 		{args: "check v1.10.0", said: "release: v1.10.0 is released already", fails: true},
 		{args: "check v1.9.2", said: "release: v1.9.2 is older than v1.10.0", fails: true},
-		{args: "publish v1.10.0", said: `release: there is no command "publish"`, fails: true},
+		{args: "publish v1.10.0", said: `release: unknown command "publish"`, fails: true},
 	} {
 		said, ok := p.release(strings.Fields(step.args)...)
 		if ok == step.fails || strings.TrimSpace(said) != step.said {

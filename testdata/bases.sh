@@ -1,13 +1,17 @@
 #!/bin/sh
-# Writes what stands in for the base images of the Dockerfile, as tar files: Debian, from its
-# packages, and this machine's Go with the modules and the compiled packages that the image's
-# programs are made of: bases.sh DIR. What is there already is kept, Go as long as go.sum is the same.
+# Writes replacements of the base images of the Dockerfile as tar files, for tests:
+#
+#   bases.sh DIR
+#
+# debian.tar is made from Debian's packages. golang.tar has this machine's Go, and the modules and
+# compiled packages of the image's programs. Existing files are kept; golang.tar is made again when
+# go.sum has changed.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$1" && cd "$1"
 
 if [ ! -e debian.tar ]; then
-	# As the slim image leaves out what nobody reads there.
+	# Like the slim image, without documentation and translations.
 	mmdebstrap --quiet --format=tar --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
@@ -23,7 +27,7 @@ if ! cmp -s go.sum "$root/go.sum"; then
 	modules=$(go env GOMODCACHE)
 	# shellcheck disable=SC2086 # a list of packages
 	go list -deps -tags seccomp -f '{{with .Module}}{{.Dir}}{{end}}' $programs | sort -u | sed -n "s|^$modules/||p" > "$1/modules"
-	# What go.mod's graph is read from, and what the modules are checked by.
+	# The files from which Go reads the module graph, and those that it verifies modules with.
 	go list -m -f '{{.GoMod}}' all | sed -n "s|^$modules/\(cache/.*\)\.mod$|\1|p" | while read -r module; do
 		for kind in mod info ziphash; do
 			[ ! -e "$modules/$module.$kind" ] || echo "$module.$kind"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The main job: the test app is built as branch main with a cache in a directory,
-# and then as a feature branch on a builder that knows nothing.
+# Shows what warmlayer is for: the test app is built as branch main with a cache in a directory, and
+# then as a feature branch on an empty builder.
 set -eu
 cd "$(dirname "$0")"
 dir=$(mktemp -d)
@@ -27,7 +27,7 @@ build feature/search second
 report=$dir/second/warmlayer.json
 for want in '"ratio": 1' '"state": "absent"' '"state": "loaded"'; do
 	grep -q "$want" "$report" || {
-		echo "demo: the second build was to have $want:" >&2
+		echo "demo: the second build must report $want:" >&2
 		cat "$report" >&2
 		exit 1
 	}

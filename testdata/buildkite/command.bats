@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The plugin's hook, with a docker that only notes its arguments, one a line. The
-# environment is what the agent gives a command hook: buildkite.com/docs/plugins/writing.
+# Tests of the plugin's hook, with a program docker that records its arguments, one on each line.
+# The environment is that of a command hook: buildkite.com/docs/plugins/writing.
 
 bats_require_minimum_version 1.5.0
 
@@ -17,12 +17,12 @@ teardown() {
 	rm -rf "$dir"
 }
 
-# hook runs the hook with these variables and no others.
+# hook runs the hook with only these variables.
 hook() {
 	env -i PATH="$dir/bin:/usr/bin:/bin" HOME="$dir/home" BUILDKITE=true "$@" "$hook"
 }
 
-# given tells whether docker was given these arguments, one after the other.
+# given tells whether docker got these arguments, one after the other.
 given() {
 	printf '%s\n' "$@" > "$dir/wanted"
 	awk 'NR == FNR { want[++n] = $0; next } { got[++m] = $0 }
@@ -30,12 +30,13 @@ given() {
 		"$dir/wanted" "$dir/arguments"
 }
 
+# program puts a warmlayer on PATH that prints its arguments and exits with 3.
 program() {
 	printf '#!/bin/sh\necho "$# arguments, $BUILDKITE_PLUGIN_CONFIGURATION"; exit 3\n' > "$dir/bin/warmlayer"
 	chmod +x "$dir/bin/warmlayer"
 }
 
-@test "the program is run where it is on PATH, and its exit code is the hook's" {
+@test "the program on PATH is run, and the hook exits with its code" {
 	program
 	run hook BUILDKITE_PLUGIN_CONFIGURATION='{"push": true}'
 	[ "$status" -eq 3 ]
@@ -51,19 +52,19 @@ program() {
 	[ "$(tail -n 1 "$dir/arguments")" = ghcr.io/warmlayer/warmlayer:latest ]
 }
 
-@test "an image that is named is run even beside the program" {
+@test "an image that is set is run, even with the program on PATH" {
 	program
 	run hook BUILDKITE_PLUGIN_WARMLAYER_IMAGE=registry.example/warmlayer:1
 	[ "$status" -eq 0 ]
 	[ "$(tail -n 1 "$dir/arguments")" = registry.example/warmlayer:1 ]
 }
 
-@test "image none needs the program" {
+@test "image none requires the program on PATH" {
 	run -127 hook BUILDKITE_PLUGIN_WARMLAYER_IMAGE=none
 	[ ! -e "$dir/arguments" ]
 }
 
-@test "the container is privileged, unless it is to use the engine" {
+@test "the container is privileged, or gets the engine's socket" {
 	run hook
 	given --privileged
 	run ! grep -q docker.sock "$dir/arguments"
@@ -77,7 +78,7 @@ program() {
 	given --volume /run/user/7/docker.sock:/var/run/docker.sock
 }
 
-@test "an engine of a context is found" {
+@test "the engine of docker's current context is used" {
 	printf '#!/bin/sh\n[ "$1" != context ] || { echo unix:///home/me/docker.sock; exit; }\nprintf "%%s\\n" "$@" > "%s/arguments"\n' \
 		"$dir" > "$dir/bin/docker"
 	run hook BUILDKITE_PLUGIN_WARMLAYER_PRIVILEGED=false
@@ -85,21 +86,21 @@ program() {
 	given --volume /home/me/docker.sock:/var/run/docker.sock
 }
 
-@test "an engine without a socket here is refused" {
+@test "an engine without a local socket is refused" {
 	run hook BUILDKITE_PLUGIN_WARMLAYER_PRIVILEGED=false DOCKER_HOST=tcp://docker:2376
 	[ "$status" -eq 2 ]
 	[[ "$output" = *"docker's is at tcp://docker:2376"* ]]
 	[ ! -e "$dir/arguments" ]
 }
 
-@test "the container's network is the one that is named" {
+@test "the container's network can be set" {
 	run hook
 	run ! grep -qx -- --network "$dir/arguments"
 	run hook BUILDKITE_PLUGIN_WARMLAYER_CONTAINER_NETWORK=host
 	given --network host
 }
 
-@test "the job's variables are handed on by name, whatever their values" {
+@test "the job's variables are passed by name, with any value" {
 	run hook BUILDKITE_PLUGIN_CONFIGURATION='{"tags": ["a"]}' WARMLAYER_CACHE_KEY=web CI=true OTHER=x \
 		BUILDKITE_MESSAGE="two
 lines"
@@ -127,7 +128,7 @@ lines"
 	[ ! -e pwned ]
 }
 
-@test "docker's credentials are there, and not to be changed" {
+@test "docker's credentials are mounted read-only" {
 	run hook
 	run ! given --env DOCKER_CONFIG=/docker-config
 	mkdir "$dir/home/.docker"
@@ -137,7 +138,7 @@ lines"
 	given --volume "$dir/home/.docker:/docker-config:ro" --env DOCKER_CONFIG=/docker-config
 }
 
-@test "the agent is there for annotations, where it is on PATH" {
+@test "the agent on PATH is mounted, for annotations" {
 	run hook
 	run ! grep -q buildkite-agent "$dir/arguments"
 	ln -s /bin/true "$dir/bin/buildkite-agent"

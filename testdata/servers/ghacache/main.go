@@ -1,10 +1,10 @@
-// Command ghacache serves the GitHub Actions cache, version 1, as act does: with the
-// server that act, Gitea's runner and Forgejo's have in them.
+// Command ghacache serves version 1 of the GitHub Actions cache, with the server that act and
+// the runners of Gitea and Forgejo contain.
 //
 //	ghacache 127.0.0.1:8080 /tmp/cache
 //
-// It prints the URL that a runner passes on as ACTIONS_CACHE_URL, and runs until it is
-// killed. It asks for no token, and knows no branches.
+// It prints the URL that a runner sets as ACTIONS_CACHE_URL, and runs until it is killed. It
+// requires no token, and does not separate branches.
 package main
 
 import (
