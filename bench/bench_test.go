@@ -1,9 +1,9 @@
-// Package bench measures warmlayer beside BuildKit's own client: paired runs, in
-// turns, of the same build on the same machine. Run it with
+// Package bench compares the speed of warmlayer with that of BuildKit's own client: paired,
+// alternating runs of the same build on the same machine. Run it with
 //
 //	make bench
 //
-// Each benchmark reports medians over its rounds, and of the ratios of the pairs.
+// Each benchmark reports the medians of its rounds, and the median of the ratios of its pairs.
 package bench
 
 import (
@@ -22,10 +22,10 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// pairs are the seconds of two ways of doing the same, round by round.
+// pairs are the times of two ways to do the same, in seconds, round by round.
 type pairs struct{ theirs, ours []float64 }
 
-// round times both, the one first in even rounds and the other in odd ones.
+// round measures both; the first one runs first in even rounds, the second one in odd rounds.
 func (p *pairs) round(theirs, ours func()) {
 	first, second := theirs, ours
 	if len(p.ours)%2 == 1 {
@@ -44,14 +44,14 @@ func seconds(run func()) float64 {
 	return time.Since(began).Seconds()
 }
 
-// report gives the medians, that of the ratios, and that of what is left above ratio 1.1.
+// report reports the medians, the median of the ratios, and that of the time above ratio 1.1.
 func (p *pairs) report(b *testing.B) {
 	ratios, rest := make([]float64, len(p.ours)), make([]float64, len(p.ours))
 	for i := range p.ours {
 		ratios[i] = p.ours[i] / p.theirs[i]
 		rest[i] = p.ours[i] - 1.1*p.theirs[i]
 	}
-	b.ReportMetric(0, "ns/op") // a round's own time says nothing
+	b.ReportMetric(0, "ns/op") // the time of a whole round, which is of no interest
 	b.ReportMetric(1000*median(p.theirs), "theirs-ms")
 	b.ReportMetric(1000*median(p.ours), "ours-ms")
 	b.ReportMetric(median(ratios), "ratio")
@@ -63,8 +63,8 @@ func median(v []float64) float64 {
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
 
-// BenchmarkOverhead runs both clients on one daemon that stays up, with the same
-// entries. Every build is of new content, so that neither gains by the other.
+// BenchmarkOverhead runs both clients on one running daemon, with the same cache entries. Each
+// build has new content, so neither benefits from the other.
 func BenchmarkOverhead(b *testing.B) {
 	for _, c := range []struct {
 		name   string
@@ -106,8 +106,8 @@ func BenchmarkOverhead(b *testing.B) {
 	}
 }
 
-// BenchmarkUnchangedLocal builds what has not changed on an empty builder, from a
-// directory and from a registry on loopback.
+// BenchmarkUnchangedLocal builds unchanged code on an empty builder, with a cache in a directory
+// and in a registry on loopback.
 func BenchmarkUnchangedLocal(b *testing.B) {
 	app, image := testkit.App(b), testkit.StartRegistry(b).Host+"/app"
 	testkit.Write(b, filepath.Join(app, "Dockerfile"), bigDockerfile)
@@ -144,7 +144,7 @@ func phase(r testkit.Report, name string) float64 {
 	return 0
 }
 
-// fill writes a file that does not compress.
+// fill writes a file of random bytes, which do not compress.
 func fill(b *testing.B, path string, size int64) {
 	b.Helper()
 	f, err := os.Create(path)
@@ -159,9 +159,8 @@ func fill(b *testing.B, path string, size int64) {
 	}
 }
 
-// BenchmarkMemory sends a context of 1 GiB, and a layer of 1 GiB through the gateway
-// into a store and out of it again, and reports the largest resident set of the program
-// itself.
+// BenchmarkMemory sends a context of 1 GiB, and then writes and reads a layer of 1 GiB through the
+// gateway. It reports the largest resident set of warmlayer, without the builder.
 func BenchmarkMemory(b *testing.B) {
 	app := filepath.Join(testkit.Temp(b), "app")
 	if err := os.CopyFS(app, os.DirFS(testkit.App(b))); err != nil {
@@ -190,7 +189,8 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// peak runs the program and polls its high-water mark, which ends with it.
+// peak runs the program and polls its high-water mark of memory, which is gone when the process
+// ends.
 func peak(b *testing.B, run testkit.Invocation) float64 {
 	b.Helper()
 	cmd, _ := run.Command(b)
@@ -217,7 +217,7 @@ func peak(b *testing.B, run testkit.Invocation) float64 {
 	}
 }
 
-// highWater is VmHWM of a process in MB, 0 when it has ended.
+// highWater is VmHWM of a process in MB; 0 when it has ended.
 func highWater(cmd *exec.Cmd) float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
 	if err != nil {

@@ -9,11 +9,11 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// far is a round trip to a store in another part of the world.
+// far is the round trip time to a store on another continent.
 const far = 100 * time.Millisecond
 
-// BenchmarkScopes reads six scopes, each of another cache, while the builder starts, and
-// reports how long both take and by how much the reading delays what BuildKit is sent first.
+// BenchmarkScopes reads six scopes, each from another cache, while the builder starts. It reports
+// how long both take, and how much the reading delays the first request to BuildKit.
 func BenchmarkScopes(b *testing.B) {
 	for _, store := range objectStores {
 		b.Run(store.name, func(b *testing.B) {

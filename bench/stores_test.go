@@ -13,14 +13,14 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// roundTrip is that to a store of objects in the same region, seen from a CI's machine.
+// roundTrip is the round trip time between a CI's machine and an object store in the same region.
 const roundTrip = 40 * time.Millisecond
 
-// lines writes an input: the cache as a run of a branch has it, which may read others' as well.
+// lines writes a cache line for a run of a branch, which may read the scopes of other branches too.
 type lines func(branch string, others ...string) string
 
-// objectStores are the caches for which BuildKit has a backend of its own that a
-// daemon of ours does not use. Each is an empty one behind a proxy that delays.
+// objectStores are the caches for which BuildKit has its own backend, which a managed builder does
+// not use. Each is an empty store behind a proxy that adds the round trip time.
 var objectStores = []struct {
 	name string
 	open func(b *testing.B, roundTrip time.Duration) lines
@@ -53,9 +53,9 @@ func delayed(b *testing.B, url string, roundTrip time.Duration) string {
 	return strings.TrimSuffix("http://"+testkit.Delay(b, address, roundTrip)+"/"+path, "/")
 }
 
-// BenchmarkStores is a build on an empty builder, through the gateway with its
-// defaults and through BuildKit's own backend with its: the same steps, all of them
-// cached (mode=max). Both times begin before the builder is started.
+// BenchmarkStores is a build on an empty builder, through the gateway with its defaults and through
+// BuildKit's own backend with its defaults. All steps are cached (mode=max). Both times include the
+// start of the builder.
 func BenchmarkStores(b *testing.B) {
 	for _, store := range objectStores {
 		for _, build := range []struct {
@@ -80,18 +80,18 @@ func BenchmarkStores(b *testing.B) {
 	}
 }
 
-// sides are two ways of building one app, each with a scope of its own in one store.
+// sides are two ways to build one app, each with its own scope in one store.
 type sides struct {
 	b          *testing.B
 	app, image string
-	line       string // of the cache, without a name
+	line       string // cache line, without a name
 	scope      string // part of its name
 	pairs      pairs
 }
 
-// newSides has the layers that most compiled applications have: a base image of 60 MB
-// (a part of Go's own source, and its command), dependencies, and code. What the
-// compiler leaves behind is in the cache, and only its result in the image.
+// newSides makes the layers of a typical compiled application: a base image of 60 MB (a part of
+// Go's source, and its command), dependencies, and code. The compiler's output is in the cache, and
+// only the result is in the image.
 func newSides(b *testing.B, line string) *sides {
 	b.Helper()
 	s := &sides{b: b, image: testkit.StartRegistry(b).Host + "/app", line: line, scope: "x"}
@@ -151,7 +151,7 @@ func (s *sides) warmlayer() {
 	}}.Build(s.b)
 }
 
-// named is the attribute that keeps the two sides, and the rounds, apart.
+// named is the attribute that separates the two sides, and the rounds.
 func (s *sides) named(side string) string {
 	if strings.HasPrefix(s.line, "type=gha") {
 		return "scope=" + side + "-" + s.scope

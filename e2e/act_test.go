@@ -12,8 +12,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// twice has the action as users name it, twice in a job, and steps that read what it has
-// given. REGISTRY and CACHE are filled in.
+// twice is a workflow that uses the action twice in a job, with steps that read its outputs.
+// REGISTRY and CACHE are replaced.
 const twice = `
 name: image
 on:
@@ -51,11 +51,11 @@ const requested = `{
   }
 }`
 
-// runner is act, which runs a workflow's jobs as GitHub's runner does, on an engine.
+// runner is act, which runs the jobs of a workflow as GitHub's runner does, on a container engine.
 type runner struct {
 	program string
 	host    string // the engine's address
-	job     string // image of the jobs
+	job     string // image that the jobs run in
 	action  string // directory of the action, which names an image that the engine has
 	cache   string // directory of its cache server
 }
@@ -78,7 +78,7 @@ func newRunner(t *testing.T, host, job, image string) runner {
 	return r
 }
 
-// event runs what a project's workflow does on an event, and returns the log.
+// event runs the project's workflow for an event, and returns the log.
 func (r runner) event(t *testing.T, p project, name, payload string) string {
 	t.Helper()
 	event := filepath.Join(t.TempDir(), "event.json")
@@ -86,7 +86,8 @@ func (r runner) event(t *testing.T, p project, name, payload string) string {
 	cmd := exec.Command(r.program, name, "--eventpath", event, "--rm", "--defaultbranch", "main",
 		"--platform", "ubuntu-24.04="+r.job, "--pull=false", "--local-repository", "warmlayer/warmlayer@v1="+r.action,
 		"--container-daemon-socket", r.host, "--cache-server-addr", "127.0.0.1", "--cache-server-path", r.cache,
-		// A job has a token, for the cache too, only beside a server of artifacts. Nobody asks it.
+		// act sets a token, for the cache too, only where a server for artifacts is set. It is
+		// never called.
 		"--artifact-server-path", t.TempDir(), "--artifact-server-addr", "127.0.0.1", "--artifact-server-port", "0")
 	cmd.Dir = p.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.home, "DOCKER_HOST=" + r.host}
@@ -96,13 +97,13 @@ func (r runner) event(t *testing.T, p project, name, payload string) string {
 	}
 	containers, err := testkit.Engine(t, r.host).ContainerList(t.Context(), client.ContainerListOptions{All: true})
 	if err != nil || len(containers.Items) > 0 {
-		t.Errorf("act %s: containers are left: %v, %v", name, containers.Items, err)
+		t.Errorf("act %s: containers remain: %v, %v", name, containers.Items, err)
 	}
 	return string(log)
 }
 
-// runWorkflows runs the action by act, from an image that the engine has: a push to main,
-// then pull requests, which find everything in main's cache, each on a builder of its own.
+// runWorkflows runs the action with act, from an image that the engine has: a push to main, then
+// pull requests, each on a new builder, which find all steps in main's cache.
 func runWorkflows(t *testing.T, registry string, r runner) {
 	for name, cache := range map[string]string{"registry": "type=registry,ref=" + registry + "/app", "gha": "type=gha"} {
 		t.Run(name, func(t *testing.T) {

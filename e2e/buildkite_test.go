@@ -23,8 +23,7 @@ func TestBuildkiteHook(t *testing.T) {
 	}
 }
 
-// What an agent makes of a plugin's configuration reaches the build: text, lists and
-// objects, in the plugin's own JSON.
+// The agent encodes a plugin's configuration as JSON. Its texts, lists and objects reach the build.
 func TestBuildkitePlugin(t *testing.T) {
 	t.Parallel()
 	_, err := exec.LookPath("buildkitd")
@@ -55,8 +54,8 @@ func TestBuildkitePlugin(t *testing.T) {
 	}
 }
 
-// The hook with a real docker: its image runs in a container without privileges, and builds
-// in another one, from the checkout of the agent's machine.
+// The hook with a real docker: the image runs in a container without privileges, and builds the
+// agent's checkout in another container.
 func TestBuildkiteDocker(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -100,15 +99,15 @@ func TestBuildkiteDocker(t *testing.T) {
 			}
 		}
 		if calls, err := os.ReadFile(filepath.Join(cmd.Dir, "agent.log")); !strings.Contains(string(calls), "annotate --style success --context warmlayer-018f-4c2e\n### ") {
-			t.Errorf("the agent was asked %q, %v", calls, err)
+			t.Errorf("the agent's calls are %q, %v", calls, err)
 		}
 		if left := testkit.Containers(t, host); len(left) != 0 {
-			t.Errorf("containers are left: %v", left)
+			t.Errorf("containers remain: %v", left)
 		}
 	}
 }
 
-// The plugin's schema knows every input, and refuses what is none.
+// The plugin's schema has every input, and refuses other properties.
 func TestBuildkiteSchema(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile("plugin.yml")

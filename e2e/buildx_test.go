@@ -9,8 +9,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// TestBuildxContainer builds on a builder of buildx's by its name: as its store has it and,
-// as in a step that does not see the store, as the engine has it.
+// TestBuildxContainer builds on a buildx builder by its name. The name is found in buildx's store
+// or, in a step without access to the store, among the engine's containers.
 func TestBuildxContainer(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -58,8 +58,8 @@ func TestBuildxContainer(t *testing.T) {
 	}
 }
 
-// TestBuildxNodes builds on the nodes of one builder, each of which builds for a platform,
-// and on the first alone where no platform is asked for.
+// TestBuildxNodes builds on the nodes of one builder, each for its own platforms. A build without
+// platforms uses the first node only.
 func TestBuildxNodes(t *testing.T) {
 	t.Parallel()
 	registry, app := testkit.StartRegistry(t).Host, testkit.App(t)

@@ -15,16 +15,16 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// action is the program run as GitHub's runner runs a container action: in a container
-// without rights, with the engine's socket and a few directories of the machine's.
+// action runs the program as GitHub's runner runs a container action: in a container without
+// privileges, with the engine's socket and some directories of the machine.
 type action struct {
 	engine *client.Client
 	image  string
-	work   string // of the machine: the directory of the runner's jobs
+	work   string // directory of the runner's jobs, on the machine
 	host   string
 }
 
-// newAction is the action of an image that the engine has, on the test app.
+// newAction is an action from an image that the engine has, with the test app as its workspace.
 func newAction(t *testing.T, host, image string) action {
 	t.Helper()
 	a := action{engine: testkit.Engine(t, host), image: image, work: testkit.Temp(t), host: host}
@@ -37,7 +37,7 @@ func newAction(t *testing.T, host, image string) action {
 	return a
 }
 
-// step runs a step of a job, and returns its exit code, what it said and its report.
+// step runs a step of a job, and returns its exit code, its output and its report.
 func (a action) step(t *testing.T, run string, command []string, inputs ...string) (int, string, testkit.Report) {
 	t.Helper()
 	temp := filepath.Join(a.work, "_temp")
@@ -61,7 +61,7 @@ func (a action) step(t *testing.T, run string, command []string, inputs ...strin
 	return code, said, report
 }
 
-// runContainer runs a container until it ends, and returns its exit code and what it said.
+// runContainer runs a container until it ends, and returns its exit code and its output.
 func runContainer(t *testing.T, engine *client.Client, config *container.Config, host *container.HostConfig) (code int, said string) {
 	t.Helper()
 	created, err := engine.ContainerCreate(t.Context(), client.ContainerCreateOptions{Config: config, HostConfig: host})
@@ -95,9 +95,8 @@ func runContainer(t *testing.T, engine *client.Client, config *container.Config,
 	return code, text.String()
 }
 
-// TestAction runs the steps of two jobs: builds on a builder in a sibling container, from
-// the image that the step itself runs from, with files named as the machine has them; and
-// what is run at a job's end.
+// TestAction runs the steps of two jobs. They build in another container, made from the image of
+// the step itself, with paths of the machine; after each job runs the post step.
 func TestAction(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -124,13 +123,13 @@ func TestAction(t *testing.T) {
 			t.Errorf("the output: %v", err)
 		}
 		if left := testkit.Containers(t, host); len(left) != 1 {
-			t.Errorf("run %s: %d containers are left for later steps", run, len(left))
+			t.Errorf("run %s: %d containers remain for later steps", run, len(left))
 		}
 		if code, said, _ := a.step(t, run, []string{"post"}); code != 0 || said != "" {
 			t.Errorf("post: exit code %d:\n%s", code, said)
 		}
 		if left := testkit.Containers(t, host); len(left) != 0 {
-			t.Errorf("run %s: containers are left: %v", run, left)
+			t.Errorf("run %s: containers remain: %v", run, left)
 		}
 	}
 	code, said, _ := a.step(t, "3", nil, "INPUT_OUTPUTS=type=local,dest=/tmp/out")

@@ -12,13 +12,13 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// example is an app in examples/, and how its base image's stand-in is made of what this
-// machine has: none can be pulled here.
+// example is an app in examples/. Its base image is replaced by one that is made from this
+// machine's toolchain, since tests pull no images.
 type example struct {
-	name, part string                                          // its directory, and what WARMLAYER_REQUIRE calls its toolchain
-	base       func(*testing.T) (file string, places []string) // Dockerfile of the stand-in, and its build contexts
-	args       []string                                        // the base images: PROGRAM stands for the stand-in, BUSYBOX for a bare one
-	print      string                                          // a RUN instruction's arguments that print the greeting
+	name, part string                                          // its directory, and its toolchain's name in WARMLAYER_REQUIRE
+	base       func(*testing.T) (file string, places []string) // Dockerfile of the replacement, and its build contexts
+	args       []string                                        // build arguments with the base images: PROGRAM is the replacement, BUSYBOX an image with only busybox
+	print      string                                          // arguments of a RUN instruction that print the greeting
 }
 
 var exampleApps = []example{
@@ -29,7 +29,7 @@ var exampleApps = []example{
 
 const busyboxFile = "FROM scratch\nADD rootfs.tar /\nRUN mkdir -p /tmp && chmod 1777 /tmp\n"
 
-// The images of examples/ build, warm on a branch whose builder knows nothing, and run.
+// The images of examples/ build, are warm for a branch on an empty builder, and run.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	for _, e := range exampleApps {
@@ -59,7 +59,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// standIn builds a base image and pushes it. Places are build contexts of its Dockerfile.
+// standIn builds a replacement of a base image and pushes it. Places are build contexts of its
+// Dockerfile.
 func standIn(t *testing.T, ref, file string, places ...string) string {
 	t.Helper()
 	app := testkit.App(t)
@@ -110,14 +111,14 @@ func pythonBase(t *testing.T) (string, []string) {
 
 var libraryPath = regexp.MustCompile(`/\S+`)
 
-// withLibraries is a directory with a program and the libraries that it loads, each at its
-// own path.
+// withLibraries is a directory with a program and the libraries that it loads, each at its original
+// path.
 func withLibraries(t *testing.T, program string) string {
 	t.Helper()
 	dir := t.TempDir()
 	loaded, err := exec.Command("ldd", program).Output()
 	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) { // it fails for a program without any
+	if err != nil && !errors.As(err, &exit) { // ldd fails for a program without libraries
 		t.Fatal(err)
 	}
 	for _, path := range append(libraryPath.FindAllString(string(loaded), -1), program) {

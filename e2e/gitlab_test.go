@@ -16,8 +16,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// pipeline includes the component as a project does: from its own files, since no GitLab is
-// at hand to publish it.
+// pipeline includes the component from the project's own files. A real project includes it from
+// GitLab.
 const pipeline = `
 stages: [images]
 include:
@@ -35,7 +35,7 @@ include:
       progress: plain
 `
 
-// newGitLabProject is one with the pipeline.
+// newGitLabProject is a project with the pipeline.
 func newGitLabProject(t *testing.T, pipeline string) project {
 	t.Helper()
 	component, err := os.ReadFile("templates/build.yml")
@@ -47,7 +47,7 @@ func newGitLabProject(t *testing.T, pipeline string) project {
 	})
 }
 
-// shell is the executor of jobs whose image is not at hand: they run on the machine itself.
+// shell is the executor for jobs whose image cannot be pulled: they run on the machine itself.
 var shell = []string{"--force-shell-executor"}
 
 // job runs the component's job on an executor, with more variables, and returns its log.
@@ -57,7 +57,7 @@ func (p project) job(t *testing.T, runner string, executor []string, variables .
 	for _, v := range append(variables, "GITLAB_CI=true") {
 		args = append(args, "--variable", v)
 	}
-	stdout, stderr := p.run(t, runner, args...) // sections are in the first, the job's errors in the second
+	stdout, stderr := p.run(t, runner, args...) // stdout has the sections, stderr the job's errors
 	return stdout + stderr
 }
 
@@ -72,8 +72,8 @@ func gitlabRunner(t *testing.T) string {
 	return runner
 }
 
-// buildsWarm runs the component's job for main, and then for a merge request, which on an
-// empty builder finds everything in main's cache.
+// buildsWarm runs the component's job for main, and then for a merge request, which finds all steps
+// in main's cache on an empty builder.
 func (p project) buildsWarm(t *testing.T, runner string, executor []string, registry string) {
 	t.Helper()
 	log := p.job(t, runner, executor, "REGISTRY="+registry)
@@ -106,7 +106,8 @@ func TestGitLabComponent(t *testing.T) {
 	}
 }
 
-// securityOpt stands in for docker: it adds what a runner's config.toml says of containers.
+// securityOpt replaces docker: it adds the settings for containers that a runner has in its
+// config.toml.
 const securityOpt = `#!/bin/sh
 export DOCKER_HOST=%s
 if [ "$1" = create ]; then
@@ -116,8 +117,8 @@ fi
 exec /usr/bin/docker "$@"
 `
 
-// rootlessJob runs the job as the component has it by default: as a user, in a container
-// without privileges, of the image itself. Helper is one with a shell, for the runner.
+// rootlessJob runs the job with the component's defaults: as a user, in a container without
+// privileges, from warmlayer's own image. Helper is an image with a shell, for the runner.
 func rootlessJob(t *testing.T, host, image, helper, registry string) {
 	t.Helper()
 	runner := gitlabRunner(t)
@@ -131,7 +132,7 @@ func rootlessJob(t *testing.T, host, image, helper, registry string) {
 	p.buildsWarm(t, runner, executor, registry)
 }
 
-// The job as GitLab understands it: rootless unless asked, with every input handed on.
+// GitLab parses the job: rootless by default, with all inputs passed on.
 func TestGitLabJob(t *testing.T) {
 	t.Parallel()
 	runner := gitlabRunner(t)
@@ -182,6 +183,6 @@ func TestGitLabJob(t *testing.T) {
 	}
 	if _, problems := inputs.Parse(nil, environ, p.dir); len(problems) > 0 {
 		text, _ := json.Marshal(problems)
-		t.Errorf("the component's defaults are no inputs: %s", text)
+		t.Errorf("the component's defaults must not be inputs: %s", text)
 	}
 }

@@ -21,11 +21,11 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// bases is where stand-ins for the base images are kept between runs: making them takes
-// a minute or two.
+// bases is the directory of the replacements of base images, kept between runs: making them takes
+// one or two minutes.
 const bases = "/dev/shm/warmlayer-bases"
 
-// pushBases puts stand-ins for the Dockerfile's base images into a registry.
+// pushBases pushes replacements of the Dockerfile's base images to a registry.
 func pushBases(t *testing.T, registry string) (golang, debian string) {
 	t.Helper()
 	_, err := exec.LookPath("mmdebstrap")
@@ -61,11 +61,11 @@ func pushBases(t *testing.T, registry string) (golang, debian string) {
 		push(registry+"/debian:1", []string{path}, "debian.tar")
 }
 
-// TestImage builds the image with the program itself, and then runs from it steps with their
-// builders, a job of GitLab's, and the action in workflows.
+// TestImage builds the image with the program itself, and then uses the image: for steps with their
+// builders, for a job of GitLab, and for the action in workflows.
 func TestImage(t *testing.T) {
 	if testing.Short() || os.Geteuid() != 0 {
-		t.Skip("it takes minutes, and root")
+		t.Skip("it takes minutes, and needs root")
 	}
 	registry := testkit.StartRegistry(t)
 	golang, debian := pushBases(t, registry.Host)
@@ -73,7 +73,7 @@ func TestImage(t *testing.T) {
 	made := buildImage(t, golang, debian, image)
 	t.Run("again", func(t *testing.T) {
 		if again := buildImage(t, golang, debian, registry.Host+"/warmlayer:again"); again != made {
-			t.Errorf("another build is %s, the first was %s", again, made)
+			t.Errorf("the second build is %s, the first is %s", again, made)
 		}
 	})
 
@@ -98,8 +98,8 @@ func TestImage(t *testing.T) {
 	t.Run("act", func(t *testing.T) { runWorkflows(t, registry.Host, newRunner(t, host, debian, image)) })
 }
 
-// buildImage builds and pushes the image as it is released, and returns the digest of what
-// this machine's platform runs. It is attested how it was made.
+// buildImage builds and pushes the image as a release does, and returns the digest of the image for
+// this machine's platform. Its provenance is checked.
 func buildImage(t *testing.T, golang, debian, ref string) v1.Hash {
 	t.Helper()
 	root, err := os.Getwd()
@@ -130,7 +130,7 @@ func buildImage(t *testing.T, golang, debian, ref string) v1.Hash {
 	return of
 }
 
-// runRootless runs a step as a user other than root, in a container without any rights.
+// runRootless runs a step as a user other than root, in a container without privileges.
 func runRootless(t *testing.T, engine *client.Client, image string) {
 	app := testkit.App(t)
 	if err := os.Chmod(app, 0o777); err != nil {
@@ -148,7 +148,7 @@ func runRootless(t *testing.T, engine *client.Client, image string) {
 	}
 }
 
-// runSteps runs the step of a job from the image, and what is run at the job's end.
+// runSteps runs the step of a job from the image, and then the post step.
 func runSteps(t *testing.T, host, image string) {
 	a := newAction(t, host, image)
 	if code, said, _ := a.step(t, "1", []string{"version"}); code != 0 || said != "v9.9.9\n" {
@@ -159,7 +159,7 @@ func runSteps(t *testing.T, host, image string) {
 		t.Errorf("a build: exit code %d:\n%s", code, said)
 	}
 	if left := testkit.Containers(t, host); len(left) != 1 {
-		t.Errorf("%d containers are left for later steps", len(left))
+		t.Errorf("%d containers remain for later steps", len(left))
 	}
 	if code, said, _ := a.step(t, "1", []string{"post"}); code != 0 || strings.TrimSpace(said) != "" {
 		t.Errorf("post: exit code %d:\n%s", code, said)

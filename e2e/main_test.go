@@ -12,11 +12,10 @@ import (
 
 var update = flag.Bool("update", false, "write what the program says into testdata/script")
 
-// bin is a directory with the program and nothing else.
+// bin is a directory that has only the program.
 var bin string
 
-// TestMain compiles the program, and runs the tests in the module's root, whose files they
-// are about.
+// TestMain compiles the program, and runs the tests in the module's root, whose files they test.
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }

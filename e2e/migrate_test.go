@@ -14,7 +14,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// job is a block of docs/migrate.md: the steps of a job, and its matrix if it has one.
+// job is a block of docs/migrate.md: the steps of a job, with its matrix if there is one.
 type job struct {
 	heading  string
 	Strategy struct {
@@ -26,8 +26,8 @@ type job struct {
 	} `yaml:"steps"`
 }
 
-// TestMigrationGuide runs every step of docs/migrate.md that uses warmlayer, as a push
-// to main and as one to a branch, which must find everything in main's cache.
+// TestMigrationGuide runs every step of docs/migrate.md that uses warmlayer, first as a push to
+// main and then as a push to a branch, which must find all steps in main's cache.
 func TestMigrationGuide(t *testing.T) {
 	t.Parallel()
 	jobs := migrationGuide(t)
@@ -55,7 +55,7 @@ func TestMigrationGuide(t *testing.T) {
 
 var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 
-// migrationGuide are the blocks in which warmlayer is used.
+// migrationGuide are the blocks that use warmlayer.
 func migrationGuide(t *testing.T) []job {
 	t.Helper()
 	text, err := os.ReadFile("docs/migrate.md")
@@ -80,7 +80,7 @@ func migrationGuide(t *testing.T) []job {
 	return jobs
 }
 
-// combinations are those of a matrix; one without values where there is none.
+// combinations are those of a matrix; without a matrix, one without values.
 func combinations(matrix map[string][]string) []map[string]string {
 	all := []map[string]string{{}}
 	for key, values := range matrix {
@@ -97,14 +97,14 @@ func combinations(matrix map[string][]string) []map[string]string {
 	return all
 }
 
-// checkout is a repository on a runner, with a registry in the place of ghcr.io.
+// checkout is a repository on a runner, with a local registry instead of ghcr.io.
 type checkout struct {
 	dir     string
 	replace *strings.Replacer
 }
 
-// The Dockerfiles of the guide's repository. Where several platforms are built none runs
-// a step: emulators and builders of other architectures have tests of their own.
+// The Dockerfiles of the guide's repository. Those for several platforms have no RUN steps: other
+// tests cover emulators and builders of other architectures.
 const (
 	plainFile    = "FROM scratch AS base\nADD rootfs.tar /\nFROM base AS api\nRUN echo api > /api\nFROM base AS worker\nRUN echo worker > /worker\n"
 	portableFile = "FROM scratch\nARG TARGETPLATFORM\nCOPY render.sh /\nLABEL platform=$TARGETPLATFORM\n"
@@ -149,7 +149,7 @@ func newCheckout(t *testing.T, heading string) checkout {
 	return c
 }
 
-// run is a push to a branch on GitHub.
+// run pushes to a branch on GitHub.
 func (c checkout) run(t *testing.T, branch string, with, matrix map[string]string) testkit.Report {
 	t.Helper()
 	temp, outputs := t.TempDir(), filepath.Join(t.TempDir(), "outputs")
@@ -171,7 +171,7 @@ func (c checkout) run(t *testing.T, branch string, with, matrix map[string]strin
 	if out.Code != 0 || strings.Contains(out.Text+out.Files, "${{") {
 		t.Fatalf("exit code %d:\n%s", out.Code, out.Text)
 	}
-	shown := regexp.MustCompile(`(?m)^::add-mask::.*$`).ReplaceAllString(out.Text, "") // GitHub's runner takes them out
+	shown := regexp.MustCompile(`(?m)^::add-mask::.*$`).ReplaceAllString(out.Text, "") // GitHub's runner removes these lines
 	if strings.Contains(shown+out.Files, "canary") {
 		t.Errorf("a secret is in the output:\n%s", out.Text)
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// Two builders, one for each platform, make the image that one makes of both, and each
-// keeps its own cache.
+// Two builders, one for each platform, make the same image as one builder for both. Each keeps its
+// own cache.
 func TestSeveralBuilders(t *testing.T) {
 	t.Parallel()
 	registry, app := testkit.StartRegistry(t).Host, testkit.App(t)

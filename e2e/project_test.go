@@ -13,7 +13,7 @@ import (
 // project is the test app, checked out on branch main.
 type project struct{ dir, home string }
 
-// newProject is one of a remote repository, with more files.
+// newProject is a project with a remote repository and more files.
 func newProject(t *testing.T, remote string, files map[string]string) project {
 	t.Helper()
 	p := project{testkit.App(t), t.TempDir()}
@@ -40,7 +40,7 @@ func (p project) git(t *testing.T, args ...string) {
 	p.run(t, "git", args...)
 }
 
-// run runs a program in the project, and returns what it said.
+// run runs a program in the project, and returns its output.
 func (p project) run(t *testing.T, program string, args ...string) (stdout, stderr string) {
 	t.Helper()
 	var out, say bytes.Buffer

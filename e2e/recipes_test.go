@@ -16,11 +16,11 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// cacheLine is a cache in a table of the README.
+// cacheLine matches a cache in a table of the README.
 var cacheLine = regexp.MustCompile("(?m)^\\|.*`(type=[^`…]+)`")
 
-// recipes are the inputs that a page shows by themselves: its blocks of YAML in which every
-// value is text, and the caches in its tables.
+// recipes are the inputs that a page shows: its YAML blocks in which every value is text, and the
+// caches in its tables.
 func recipes(t *testing.T, page string) []map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(page)
@@ -30,7 +30,7 @@ func recipes(t *testing.T, page string) []map[string]string {
 	var all []map[string]string
 	for _, block := range yamlBlock.FindAllStringSubmatch(string(text), -1) {
 		var inputs map[string]string
-		if yaml.Unmarshal([]byte(block[1]), &inputs) == nil { // else it is a workflow
+		if yaml.Unmarshal([]byte(block[1]), &inputs) == nil { // any other block is a workflow
 			all = append(all, inputs)
 		}
 	}
@@ -40,15 +40,15 @@ func recipes(t *testing.T, page string) []map[string]string {
 	return all
 }
 
-// recipeValues puts values in the place of a CI's variables and secrets.
+// recipeValues replaces a CI's variables and secrets by values.
 func recipeValues(text string) string {
 	text = strings.NewReplacer("${{ secrets.REGISTRY_AUTH }}", "[{username: user, password: secret}]",
 		"$CI_REGISTRY_IMAGE", "registry.gitlab.com/acme/shop").Replace(text)
 	return regexp.MustCompile(`\${{[^}]*}}`).ReplaceAllString(text, "secret")
 }
 
-// TestRecipes plans a build with the inputs of each recipe, in a job that has GitHub's
-// cache: all of them are valid.
+// TestRecipes plans a build with the inputs of each recipe, in a job that has GitHub's cache. All
+// recipes are valid.
 func TestRecipes(t *testing.T) {
 	t.Parallel()
 	claims := fmt.Sprintf(`{"exp":%d,"ac":"[{\"Scope\":\"refs/heads/main\",\"Permission\":3}]"}`, int64(1)<<40)

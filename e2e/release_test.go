@@ -10,8 +10,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// repository is a clone with what a release reads and changes, and releases; its origin is on
-// this machine.
+// repository is a clone with the files that a release reads and changes, and with earlier releases.
+// Its origin is on this machine.
 func repository(t *testing.T) project {
 	t.Helper()
 	p := project{t.TempDir(), t.TempDir()}
@@ -44,7 +44,7 @@ func repository(t *testing.T) project {
 	return p
 }
 
-// release runs a step of a release, and tells whether it went well.
+// release runs a step of a release, and tells whether it succeeded.
 func (p project) release(args ...string) (said string, ok bool) {
 	cmd := exec.Command(filepath.Join(p.dir, ".github", "release.sh"), args...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.home, "GIT_CONFIG_NOSYSTEM=1"}
@@ -52,8 +52,8 @@ func (p project) release(args ...string) (said string, ok bool) {
 	return string(out), err == nil
 }
 
-// A release is a commit on no branch, in which each package for a CI names one image by its
-// digest; the tag that users follow moves to it.
+// A release is a commit on a detached HEAD, in which each package for a CI names one image by its
+// digest. The tag that users follow moves to it.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	p := repository(t)
@@ -90,7 +90,7 @@ func TestRelease(t *testing.T) {
 	p.checkReleased(t, "1.10.0@"+digest, digest)
 }
 
-// checkReleased checks what the origin has, and what the packages at its tags run.
+// checkReleased checks the tags of the origin, and the images that the packages at these tags run.
 func (p project) checkReleased(t *testing.T, tagged, digest string) {
 	t.Helper()
 	refs, _ := p.run(t, "git", "ls-remote", "--refs", "origin")

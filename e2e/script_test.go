@@ -22,19 +22,19 @@ import (
 )
 
 // TestScripts runs testdata/script: each file is one behaviour of the program, with its
-// environment, its files and what it prints. A script sees none of this process's
-// variables but PATH, has $WORK to itself, and its HOME does not exist yet. In $BIN
-// there is the program alone. Beside testscript's own commands there are
+// environment, its files and its output. Of this process's variables a script sees only PATH. It
+// has its own $WORK, its HOME does not exist yet, and $BIN has only the program. In addition to
+// testscript's own commands there are
 //
 //	exits CODE PROGRAM [ARG...]  run a program, which must end with this exit code
 //	says LINE...                 check that it printed this on stderr, and nothing on stdout
-//	needs PROGRAM...             skip the script where one is missing: testkit.Need
+//	needs PROGRAM...             skip the script when one is missing: testkit.Need
 //	registry                     start a registry; its host and port are in $REGISTRY
-//	app DIR                      make a copy of the test app, with its base image's files
+//	app DIR                      copy the test app, with the files of its base image
 //	load FILE                    set the variables in a file of NAME=value lines, and
-//	                             empty those of the file before
+//	                             empty those of the previous file
 //	set NAME FILE                set one variable to the content of a file
-//	outputs FILE                 print what a step left in GITHUB_OUTPUT, as name=value
+//	outputs FILE                 print the outputs in GITHUB_OUTPUT, as name=value
 //	tags REPOSITORY              print the tags that a registry has of a repository
 //	untouched                    check that no file was made, changed or removed in $WORK
 func TestScripts(t *testing.T) {
@@ -59,10 +59,10 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// What setup leaves to the commands.
+// Keys of the values that setup stores for the commands.
 type (
 	testKey   struct{} // the script's testing.TB
-	filesKey  struct{} // the files of $WORK as they were
+	filesKey  struct{} // the files of $WORK at the beginning
 	loadedKey struct{} // the names of the variables that load has set
 )
 
@@ -75,11 +75,11 @@ func setup(env *testscript.Env) error {
 	return err
 }
 
-// command is one that takes at least so many arguments, and that "!" makes no sense of.
+// command wraps a command that takes at least so many arguments, and refuses "!".
 func command(atLeast int, run func(*testscript.TestScript, []string)) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) < atLeast {
-			ts.Fatalf("this command takes at least %d arguments, and no !", atLeast)
+			ts.Fatalf("this command takes at least %d arguments, without !", atLeast)
 		}
 		run(ts, args)
 	}
@@ -115,7 +115,7 @@ func needs(ts *testscript.TestScript, programs []string) {
 	for _, program := range programs {
 		_, err := exec.LookPath(program)
 		if program == "runc" {
-			program = "buildkitd" // whose part it is
+			program = "buildkitd" // which needs it
 		}
 		testkit.Need(test(ts), program, err)
 	}
@@ -149,8 +149,8 @@ func set(ts *testscript.TestScript, args []string) {
 	ts.Setenv(args[0], os.Expand(ts.ReadFile(args[1]), ts.Getenv))
 }
 
-// outputs reads GitHub's file as the runner does: name<<delimiter, the value's lines,
-// and the delimiter on a line of its own.
+// outputs parses GitHub's file by the rules of the runner: name<<delimiter, the lines of the value,
+// and the delimiter on its own line.
 func outputs(ts *testscript.TestScript, args []string) {
 	rest := ts.ReadFile(args[0])
 	for rest != "" {
@@ -179,11 +179,11 @@ func untouched(ts *testscript.TestScript, _ []string) {
 	after, err := filesOf(ts.Getenv("WORK"))
 	ts.Check(err)
 	if !maps.EqualFunc(before, after, bytes.Equal) {
-		ts.Fatalf("files were %q and are %q", slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))
+		ts.Fatalf("the files changed from %q to %q", slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))
 	}
 }
 
-// filesOf are the paths below a directory with the files' content, nil for a directory.
+// filesOf are the paths below a directory, with the content of files and nil for directories.
 func filesOf(dir string) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	return files, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {

@@ -1,6 +1,6 @@
-// Package compare runs docker buildx and warmlayer on one BuildKit, input by input of
-// docker/build-push-action, and compares what comes out: images, attestations, metadata,
-// files, answers.
+// Package compare runs docker buildx and warmlayer on one BuildKit, for each input of
+// docker/build-push-action, and compares the results: images, attestations, metadata, files,
+// answers.
 package compare
 
 import (
@@ -19,39 +19,39 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// A row is one input, said to both. In flags and files REGISTRY, IMAGE, DIR and OUT
-// stand for the registry's host, a name to push to, a directory with the row's files
-// (which is the context too) and a path that differs between the two.
+// A row is one input, given to both programs. In flags and files REGISTRY is the registry's host,
+// IMAGE a name to push to, DIR the directory with the row's files, which is the context too, and
+// OUT a path that differs between the two.
 type row struct {
-	name       string // the input, and what of it
+	name       string // the input, and the case
 	dockerfile string // "": simple
 	context    string // "": DIR
 	files      map[string]string
-	env        map[string]string // of both
+	env        map[string]string // for both programs
 	theirs     []string
-	ours       []string                   // nil: as theirs
-	stays      bool                       // it is not pushed as IMAGE
+	ours       []string                   // nil: the same as theirs
+	stays      bool                       // nothing is pushed as IMAGE
 	compare    func(*testing.T, run, run) // nil: sameImages
-	differs    string                     // why what is left differs
+	differs    string                     // why the results differ in a known way
 }
 
-// run is what came of one side.
+// run is the result of one program.
 type run struct {
-	image    string // what it pushed, "" for nothing
-	out      string // the path that OUT was
+	image    string // name that it pushed; "": nothing
+	out      string // path that replaced OUT
 	code     int
 	stdout   string
 	text     string // stderr
 	metadata map[string]any
-	pushed   *artifact // what image leads to, nil for nothing
+	pushed   *artifact // what image refers to; nil: nothing
 }
 
 const simple = "FROM scratch AS base\nADD rootfs.tar /\nRUN echo hello > /hello\n"
 
-// both are the daemon and the registry that the two share.
+// both are the daemon and the registry that the programs share.
 type both struct {
 	daemon, registry string
-	config           string // buildx's
+	config           string // of buildx
 	layout, agent    string // an OCI layout, and the socket of an SSH agent
 	git, engine      string // a repository of Git's own protocol, and the address of a container engine
 }
@@ -117,7 +117,7 @@ func (b both) env(t *testing.T, more map[string]string) []string {
 	return all
 }
 
-// placed are a row's flags with the places filled in.
+// placed are a row's flags with the placeholders replaced.
 func (b both) placed(flags []string, image, dir, out string) []string {
 	replace := strings.NewReplacer("REGISTRY", b.registry, "IMAGE", image, "DIR", dir, "OUT", out,
 		"LAYOUT", b.layout, "AGENT", b.agent, "GIT", b.git)
@@ -208,7 +208,7 @@ func (r *run) decode(t *testing.T, content []byte) {
 	}
 }
 
-// prepare pushes the images that rows are built from.
+// prepare pushes the images that rows build from.
 func (b *both) prepare(t *testing.T) {
 	t.Helper()
 	app := testkit.App(t)
@@ -225,8 +225,8 @@ func (b *both) prepare(t *testing.T) {
 	b.layout, b.agent, b.git, b.engine = layout, testkit.StartSSHAgent(t, sshagent.NewKeyring()), gitServer(t, app), testkit.StartDockerd(t)
 }
 
-// scanner speaks BuildKit's SBOM protocol (docs/attestations/sbom-protocol.md), and
-// finds nothing.
+// scanner speaks BuildKit's SBOM protocol (docs/attestations/sbom-protocol.md), with an empty
+// result.
 const scanner = `#!/bin/sh
 echo '{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://spdx.dev/Document","predicate":{"name":"sbom"}}' > "$BUILDKIT_SCAN_DESTINATION/sbom.spdx.json"
 `

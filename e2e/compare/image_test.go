@@ -15,15 +15,15 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// An artifact is what a name in a registry leads to.
+// An artifact is what a name in a registry refers to.
 type artifact struct {
 	digest       v1.Hash
 	images       map[string]v1.Hash       // by platform
 	attestations map[string][]attestation // by platform
-	annotations  map[string]string        // of the index, nil for a lone image
+	annotations  map[string]string        // of the index; nil for an image without one
 }
 
-// attestation is an in-toto statement, and what of it does not change from run to run.
+// attestation is an in-toto statement, and the part of it that is the same in every run.
 type attestation struct {
 	Type      string `json:"predicateType"`
 	Predicate struct {
@@ -42,7 +42,7 @@ type attestation struct {
 	} `json:"predicate"`
 }
 
-// fetch reads an artifact of a registry; it is nil where there is none.
+// fetch reads an artifact of a registry; nil when it does not exist.
 func fetch(t *testing.T, image string) *artifact {
 	t.Helper()
 	ref, err := name.ParseReference(image)
@@ -105,8 +105,8 @@ func statements(t *testing.T, index v1.ImageIndex, digest v1.Hash) []attestation
 	return all
 }
 
-// sameImages wants equal images, platform by platform, the same annotations and the
-// same metadata. Attestations must be of the same types: what they say of a run differs.
+// sameImages requires equal images for each platform, the same annotations and the same metadata.
+// Attestations must have the same types: their content differs between runs.
 func sameImages(t *testing.T, theirs, ours run) {
 	t.Helper()
 	a, b := theirs.pushed, ours.pushed
@@ -139,11 +139,11 @@ func types(list []attestation) []string {
 	return all
 }
 
-// differing are the keys of metadata whose values are of one run: an image with
-// attestations has another digest each time.
+// differing are the keys of metadata that differ between runs: an image with attestations has a new
+// digest each time.
 var differing = []string{"buildx.build.ref"}
 
-// sameMetadata wants the same keys, and the same values where the image is the same.
+// sameMetadata requires the same keys, and the same values where the image is the same.
 func sameMetadata(t *testing.T, theirs, ours run) {
 	t.Helper()
 	a, b := slices.Sorted(maps.Keys(theirs.metadata)), slices.Sorted(maps.Keys(ours.metadata))
@@ -173,7 +173,7 @@ func encoded(t *testing.T, v any) string {
 	return string(raw)
 }
 
-// inOrder encodes a list whose order is any: buildx has warnings as they come.
+// inOrder encodes a list in a fixed order: buildx lists warnings in the order of their arrival.
 func inOrder(t *testing.T, list any) string {
 	t.Helper()
 	var all []string
@@ -184,7 +184,7 @@ func inOrder(t *testing.T, list any) string {
 	return strings.Join(all, "\n")
 }
 
-// sameFiles wants the same files in OUT, a directory or an archive.
+// sameFiles requires the same files in OUT, a directory or an archive.
 func sameFiles(t *testing.T, theirs, ours run) {
 	t.Helper()
 	a, b := testkit.Files(t, theirs.out), testkit.Files(t, ours.out)
@@ -194,7 +194,7 @@ func sameFiles(t *testing.T, theirs, ours run) {
 	sameMetadata(t, theirs, ours)
 }
 
-// sameAnswer wants the same words on standard output, but for the session's name.
+// sameAnswer requires the same text on standard output, apart from the session's name.
 func sameAnswer(t *testing.T, theirs, ours run) {
 	t.Helper()
 	a, b := sourceOf.ReplaceAllString(theirs.stdout, ""), sourceOf.ReplaceAllString(ours.stdout, "")
@@ -203,11 +203,11 @@ func sameAnswer(t *testing.T, theirs, ours run) {
 	}
 }
 
-// sourceOf is what differs in answers, warnings and descriptors: how the session sent the
-// Dockerfile, buildx's way of calling it by its whole path, and the second of an export.
+// sourceOf matches what may differ in answers, warnings and descriptors: how the session sent the
+// Dockerfile, its path, which buildx shows in full, and the time of an export.
 var sourceOf = regexp.MustCompile(`(?s)"definition": ?\{.*?\}\s*\}\s*\}\s*\}|"org.opencontainers.image.created":"[^"]*"|"vertex":"sha256:[0-9a-f]*"|/\S*/app/`)
 
-// sameFailure wants both to refuse or fail.
+// sameFailure requires that both refuse or fail.
 func sameFailure(t *testing.T, theirs, ours run) {
 	t.Helper()
 	if theirs.code == 0 || ours.code == 0 {
@@ -215,7 +215,7 @@ func sameFailure(t *testing.T, theirs, ours run) {
 	}
 }
 
-// sameProvenance wants, beside the images, statements of provenance with the same fields.
+// sameProvenance requires the same images, and provenance with the same fields.
 func sameProvenance(t *testing.T, theirs, ours run) {
 	t.Helper()
 	sameImages(t, theirs, ours)
@@ -229,7 +229,7 @@ func sameProvenance(t *testing.T, theirs, ours run) {
 	}
 }
 
-// shape is what one build's provenance has in common with the next one's.
+// shape is the part of a provenance that is the same in the next build.
 func shape(a attestation) string {
 	d := a.Predicate.BuildDefinition
 	keys := func(m map[string]any) string { return strings.Join(slices.Sorted(maps.Keys(m)), " ") }

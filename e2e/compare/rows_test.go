@@ -5,13 +5,13 @@ import (
 	"testing"
 )
 
-// noProvenance leaves the default attestation out, so that images are equal to the byte.
+// noProvenance disables the default attestation, so that images are equal byte for byte.
 var noProvenance = []string{"--provenance=false"}
 
-// both sides take these flags under one name.
+// both are flags that have the same name in both programs.
 func flags(f ...string) []string { return f }
 
-// imageRows are inputs that show in the image.
+// imageRows are inputs that change the image.
 var imageRows = []row{
 	{name: "defaults"},
 	{name: "tags", theirs: flags("--tag", "IMAGE-other"), ours: flags("--tags", "IMAGE-other")},
@@ -80,7 +80,7 @@ var imageRows = []row{
 	{name: "pull", dockerfile: "FROM REGISTRY/base:v1\nRUN echo pulled > /pulled\n", theirs: flags("--pull")},
 }
 
-// contextRows are inputs that say what is built from what.
+// contextRows are inputs about what is built, and from which files.
 var contextRows = []row{
 	{name: "context by Git", context: "GIT#main"},
 	{name: "context in a directory of a repository", context: "GIT#main:site", theirs: flags("--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"), ours: flags("--build-args", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"), compare: sameFailure},
@@ -119,7 +119,7 @@ var contextRows = []row{
 	{name: "BUILDKIT_SYNTAX that is not there", theirs: flags("--build-arg", "BUILDKIT_SYNTAX=REGISTRY/no-frontend"), ours: flags("--build-args", "BUILDKIT_SYNTAX=REGISTRY/no-frontend"), compare: sameFailure},
 }
 
-// resultRows are inputs that say what becomes of the result.
+// resultRows are inputs about the outputs of a build.
 var resultRows = []row{
 	{name: "outputs local", stays: true, theirs: flags("--output", "type=local,dest=OUT"), compare: sameFiles},
 	{name: "outputs as a path", stays: true, theirs: flags("--output", "OUT"), compare: sameFiles},
@@ -148,7 +148,7 @@ var resultRows = []row{
 
 var epoch = map[string]string{"SOURCE_DATE_EPOCH": "1"}
 
-// unclean is a Dockerfile that BuildKit's checks find fault with.
+// unclean is a Dockerfile for which BuildKit's checks report warnings.
 const unclean = `ARG VERSION=1 # of the app
 FROM scratch as base
 ADD rootfs.tar /
@@ -158,7 +158,7 @@ LABEL key value
 RUN echo $VERSION > /version
 `
 
-// noCanary wants, beside the same image, a secret in no output.
+// noCanary requires, in addition to the same image, that the output does not contain the secret.
 func noCanary(t *testing.T, theirs, ours run) {
 	t.Helper()
 	sameImages(t, theirs, ours)
