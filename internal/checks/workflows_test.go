@@ -89,3 +89,43 @@ func (w workflow) check(t *testing.T, file string) {
 		}
 	}
 }
+
+// What a release signs comes from no cache: neither from one that another workflow could have
+// written, nor from the runner's.
+func TestReleaseUsesNoCache(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(".github/workflows/release.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w workflow
+	if err := yaml.Unmarshal(content, &w); err != nil {
+		t.Fatal(err)
+	}
+	builds := 0
+	for name, job := range w.Jobs {
+		for _, step := range job.Steps {
+			if strings.HasPrefix(step.Uses, "actions/cache") {
+				t.Errorf("job %s restores a cache", name)
+			}
+			if strings.HasPrefix(step.Uses, "actions/setup-go@") && step.With["cache"] != false {
+				t.Errorf("job %s compiles with a cache of modules and objects", name)
+			}
+			if step.Uses != "./" {
+				continue
+			}
+			builds++
+			for _, input := range []string{"cache-from", "cache-to"} {
+				if step.With[input] != nil {
+					t.Errorf("job %s sets %s", name, input)
+				}
+			}
+			if step.With["cache"] != "none" {
+				t.Errorf("job %s builds with cache: %v, want none", name, step.With["cache"])
+			}
+		}
+	}
+	if builds != 2 {
+		t.Errorf("the release builds %d images, want 2", builds)
+	}
+}
