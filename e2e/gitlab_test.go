@@ -183,6 +183,6 @@ func TestGitLabJob(t *testing.T) {
 	}
 	if _, problems := inputs.Parse(nil, environ, p.dir); len(problems) > 0 {
 		text, _ := json.Marshal(problems)
-		t.Errorf("the component's defaults must not be inputs: %s", text)
+		t.Errorf("the component's defaults are not valid inputs: %s", text)
 	}
 }

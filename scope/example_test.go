@@ -6,7 +6,7 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// Pull request 7, of an image with a key of its own.
+// Pull request 7, for an image with its own key.
 func Example() {
 	facts := scope.Facts{
 		Event: "pull_request", PR: 7, Branch: "fix", Base: "release/1.4", Default: "main", Trusted: true,

@@ -18,8 +18,8 @@ var (
 	pullGrammar = regexp.MustCompile(`^pr-[1-9][0-9]*(\.|$)`)
 )
 
-// checkName holds a name to what every store accepts. The grammar has no slash, which an object
-// store would take for a folder, and no semicolon, at which BuildKit splits the names of s3.
+// checkName checks a name against the rules of every store. The grammar has no slash, which object
+// stores treat as a folder, and no semicolon, at which BuildKit splits the names of s3.
 func checkName(t *testing.T, n Name) {
 	t.Helper()
 	if !nameGrammar.MatchString(string(n)) {
@@ -47,7 +47,7 @@ func FuzzName(f *testing.F) {
 		for _, n := range []Name{branchName(ref, key), tagName(ref, key), pullRequestName(max(number, 1), key)} {
 			checkName(t, n)
 			if strings.Count(string(n), ".") != dots {
-				t.Errorf("%q: the dot must stand between ref and key alone", n)
+				t.Errorf("%q: the only dot must be between ref and key", n)
 			}
 		}
 		if again := branchName(strings.Clone(ref), strings.Clone(key)); again != branchName(ref, key) {
@@ -89,7 +89,7 @@ func FuzzKey(f *testing.F) {
 	f.Add("", "", `a\`, "n", "", "", "", "a\\\nn", "", "")
 	f.Add("Dockerfile", "web", "", "", "", "web/Dockerfile", "web/", "", "", "")
 	f.Fuzz(func(t *testing.T, file1, dir1, target1, a1, b1, file2, dir2, target2, a2, b2 string) {
-		// The parts of a key, by another road than Key's: what is default is left out.
+		// The parts of a key, computed in another way than in Key: defaults are left out.
 		parts := func(file, dir, target string, platforms ...string) string {
 			dir = path.Clean(dir)
 			if file == "" || path.Clean(file) == path.Join(dir, "Dockerfile") {
@@ -114,12 +114,12 @@ func FuzzKey(f *testing.F) {
 	})
 }
 
-// checkPlan holds a plan to the rules that no facts and no options may break.
+// checkPlan checks a plan against the rules that hold for all facts and all options.
 func checkPlan(t *testing.T, f Facts, o Options) {
 	t.Helper()
 	p := New(f, o)
 	if again := New(f, o); !reflect.DeepEqual(p, again) {
-		t.Errorf("two plans: %+v and %+v", p, again)
+		t.Errorf("the same facts give two plans: %+v and %+v", p, again)
 	}
 	e := p.Facts
 	vouched := e.Trusted && !e.Unlisted
@@ -152,7 +152,7 @@ func checkPlan(t *testing.T, f Facts, o Options) {
 		}
 		seen[s.Name] = true
 		if strings.HasPrefix(string(s.Name), "pr-") && (e.Protected || e.PR <= 0 || s.Name != pullRequestName(e.PR, o.Key)) {
-			t.Errorf("reads %q, which is not its own or not for a protected branch", s.Name)
+			t.Errorf("reads %q, which is another branch's, or not a protected one's", s.Name)
 		}
 		if !vouched && s.Name != p.Write && !slices.Contains(branches, s.Name) {
 			t.Errorf("an untrusted build reads %q", s.Name)

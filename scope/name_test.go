@@ -18,8 +18,8 @@ const goldenHeader = `# Names of scopes: kind, ref and key as Go strings, and th
 
 var goldenRefs = []string{
 	"main", "master", "develop", "_", "0", "v1", "release_1", "pr_7", "33e6d73fee",
-	"abcdefghij_abcdefghij_abcdefghij_1234567",  // 40 characters stand
-	"abcdefghij_abcdefghij_abcdefghij_12345678", // 41 do not
+	"abcdefghij_abcdefghij_abcdefghij_1234567",  // 40 characters are kept
+	"abcdefghij_abcdefghij_abcdefghij_12345678", // 41 are cut
 	"feature/a", "feature-a", "Feature/A", "feature//a", "feature/a/", "-feature-a-", "feature.a", "FEATURE_A", "feature a",
 	"feature/ä", "ä", "Ä", "🎉", "🎉🎉", "ветка", "分支", "\u212a", "e\u0301", "\u00e9",
 	"release/1.4", "v1.4.0", "v1.4.0-rc.1+build.5", "1.4", "pr-7", "b-main", "t-v1", "main.web", "gh-readonly-queue/main/pr-7-9f2c1a7b",
@@ -29,7 +29,7 @@ var goldenRefs = []string{
 	strings.Repeat("x", 300), strings.Repeat("ä", 150), strings.Repeat("/", 300), strings.Repeat("x", 39) + "/y",
 }
 
-// TestNames holds the mapping to testdata/names.golden.
+// TestNames compares the mapping with testdata/names.golden.
 var update = flag.Bool("update", false, "write what the code gives into testdata")
 
 func TestNames(t *testing.T) {
@@ -70,7 +70,7 @@ func TestNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got.Bytes(), want) {
-		t.Errorf("the mapping differs from %s, which orphans caches:\n%s", golden, got.Bytes())
+		t.Errorf("the mapping differs from %s, so no build would find the existing caches:\n%s", golden, got.Bytes())
 	}
 }
 
@@ -88,7 +88,7 @@ func TestNamesAreDistinct(t *testing.T) {
 		for _, ref := range goldenRefs {
 			add(fmt.Sprintf("branch %q key %q", ref, key), branchName(ref, key))
 			add(fmt.Sprintf("tag %q key %q", ref, key), tagName(ref, key))
-			// A branch may be called what the naming rule makes of another.
+			// A branch may have the name that the naming rule makes from another branch.
 			if s := Slug(ref); s != ref {
 				add(fmt.Sprintf("branch %q key %q", s, key), branchName(s, key))
 			}
@@ -99,7 +99,7 @@ func TestNamesAreDistinct(t *testing.T) {
 	}
 }
 
-// TestRefName: a full ref has the name that a build of it has.
+// TestRefName: the name of a full ref is that of a build of this ref.
 func TestRefName(t *testing.T) {
 	t.Parallel()
 	for ref, want := range map[string]Name{

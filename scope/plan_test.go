@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The builds that the options are tried on.
+// The builds that all options are tried with.
 var (
 	pushMain    = Facts{CI: "github", Event: "push", Branch: "main", Default: "main", Trusted: true, Protected: true}
 	pushFix     = Facts{CI: "github", Event: "push", Branch: "fix", Default: "main", Trusted: true}
@@ -51,7 +51,7 @@ func TestNew(t *testing.T) {
 		{"shell", shell, Options{Fallbacks: more}, "b-fix", "b-fix b-dev b-next b-main", "branch fix"},
 		{"nowhere", nowhere, Options{}, "", "", "no branch, tag or pull request is known: set branch"},
 		{"no facts", Facts{}, Options{}, "", "", "not known to be trusted"},
-		{"unlisted, said to be trusted all the same", Facts{Branch: "main", Default: "main", Trusted: true, Unlisted: true}, Options{}, "", "b-main", "not known to be trusted"},
+		{"unlisted, but declared as trusted", Facts{Branch: "main", Default: "main", Trusted: true, Unlisted: true}, Options{}, "", "b-main", "not known to be trusted"},
 
 		{"always: branch", pushFix, Options{Write: "always"}, "b-fix", "b-fix b-main", "push to fix"},
 		{"always: pull request", pullRequest, Options{Write: "always"}, "pr-7", "pr-7 b-fix b-dev b-main", "pull request 7"},

@@ -20,7 +20,7 @@ type graph struct{ testkit.Graph }
 
 func newGraph(lines ...string) graph { return graph{testkit.NewGraph(lines...)} }
 
-// cache is a cache of the graph's steps, whose layers the maker has made.
+// cache is a cache of the graph's steps, with layers that the maker has built.
 func (g graph) cache(t testing.TB, maker string) cachegraph.Cache {
 	t.Helper()
 	m, config, _ := g.Cache(t, maker)
@@ -31,7 +31,7 @@ func (g graph) cache(t testing.TB, maker string) cachegraph.Cache {
 	return c
 }
 
-// storage is a cache as BuildKit's importer keeps it.
+// storage is a cache in the form in which BuildKit's importer keeps it.
 func storage(t testing.TB, c cachegraph.Cache) solver.CacheKeyStorage {
 	t.Helper()
 	layers := cacheimport.DescriptorProvider{}
@@ -49,8 +49,8 @@ func storage(t testing.TB, c cachegraph.Cache) solver.CacheKeyStorage {
 	return keys
 }
 
-// find looks a step of a build up, as BuildKit's solver does: a step's keys are those
-// that all of its inputs lead to.
+// find looks up a step of a build as BuildKit's solver does: the keys of a step are those that all
+// of its inputs lead to.
 func (g graph) find(t testing.TB, keys solver.CacheKeyStorage, name string) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
@@ -92,13 +92,13 @@ func (g graph) hit(t testing.TB, keys solver.CacheKeyStorage, name string) bool 
 	return hit
 }
 
-// Builds whose caches are merged. Where a step has alternatives, BuildKit knows its input
-// by a fast key and by the content's key.
+// merges are builds whose caches are merged. A step with alternatives is an input that BuildKit
+// knows by a fast key and by the key of its content.
 var merges = []struct {
 	name   string
 	graphs []graph
-	misses []graph // builds of which no cache has step x
-	hits   []graph // builds that only the merge of all caches knows
+	misses []graph // builds whose step x is in no cache
+	hits   []graph // builds whose step x is only in the merge of all caches
 }{
 	{"one", []graph{newGraph("base", "x: base")}, nil, nil},
 	{"the same twice", []graph{newGraph("base", "x: base", "y: x"), newGraph("base", "x: base", "y: x")}, nil, nil},
@@ -128,7 +128,7 @@ func TestMerge(t *testing.T) {
 	for _, test := range merges {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			// BuildKit walks Go's maps, in another order each time.
+			// BuildKit iterates over Go's maps, in another order each time.
 			for range 20 {
 				var caches []cachegraph.Cache
 				blobs := map[digest.Digest]bool{}
@@ -163,7 +163,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// Records that match become one: side by side, BuildKit tells them apart by chance.
+// Records that match are merged into one: of two records, BuildKit would pick one by chance.
 func TestMergeMakesOne(t *testing.T) {
 	t.Parallel()
 	for _, test := range merges {
@@ -181,7 +181,7 @@ func TestMergeMakesOne(t *testing.T) {
 	}
 }
 
-// BuildKit would refuse these configs.
+// BuildKit refuses these configs too.
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]string{
@@ -197,8 +197,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// A result with a layer that has no descriptor does not count, and what the config says
-// beyond that layer is not followed: BuildKit does not look at it either.
+// A result with a layer without a descriptor is ignored, and the config beyond that layer is not
+// read, as in BuildKit.
 func TestMergeUnnamedLayer(t *testing.T) {
 	t.Parallel()
 	g := newGraph("base", "x: base")
@@ -244,7 +244,7 @@ func TestMergeUnnamedLayer(t *testing.T) {
 	}
 }
 
-// What is too large is made of fewer caches, the first ones.
+// A config that would be too large is made of fewer caches, the first ones.
 func TestMergeWithin(t *testing.T) {
 	t.Parallel()
 	var caches []cachegraph.Cache
@@ -269,8 +269,8 @@ func TestMergeWithin(t *testing.T) {
 	}
 }
 
-// randomGraph is a build whose steps depend on earlier steps, each known by one key or by
-// two. Builds of one seed have all their steps in common, but not all their keys.
+// randomGraph is a build whose steps depend on earlier steps, each known by one key or by two.
+// Builds of one seed have the same steps, but not all of the same keys.
 func randomGraph(r *rand.Rand, steps int) graph {
 	g := graph{testkit.Graph{}}
 	name := func(i int) string { return fmt.Sprintf("s%02d", i) }
@@ -288,7 +288,7 @@ func randomGraph(r *rand.Rand, steps int) graph {
 	return g
 }
 
-// Whatever caches are merged, each build finds what its own cache held.
+// In the merge of any caches, each build finds everything that its own cache has.
 func TestMergeRandom(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(300) {

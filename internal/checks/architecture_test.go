@@ -17,7 +17,7 @@ const (
 	roomsEnd   = "<!-- rooms:end -->\n"
 )
 
-// ARCHITECTURE.md shows the rooms as they are.
+// ARCHITECTURE.md shows the rooms of this package's table.
 func TestArchitecture(t *testing.T) {
 	t.Parallel()
 	const file = "ARCHITECTURE.md"
@@ -28,14 +28,14 @@ func TestArchitecture(t *testing.T) {
 	before, rest, found := strings.Cut(string(content), roomsStart)
 	_, after, closed := strings.Cut(rest, roomsEnd)
 	if !found || !closed {
-		t.Fatalf("%s has no place between %q and %q", file, roomsStart, roomsEnd)
+		t.Fatalf("%s needs the lines %q and %q", file, roomsStart, roomsEnd)
 	}
 	want := before + roomsStart + picture() + table() + roomsEnd + after
 	if want == string(content) {
 		return
 	}
 	if !*update {
-		t.Errorf("%s does not show the rooms of rooms_test.go: go test ./internal/checks -update", file)
+		t.Errorf("%s differs from the rooms in rooms_test.go: run go test ./internal/checks -update", file)
 	} else if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestArchitecture(t *testing.T) {
 
 var filePath = regexp.MustCompile("`([a-zA-Z0-9_.-]+(?:/[a-zA-Z0-9_.-]*)+|[a-z_]+\\.go)`")
 
-// The files that the documents for developers name are there.
+// The files that the documents for developers name exist.
 func TestNamedFiles(t *testing.T) {
 	t.Parallel()
 	found := 0
@@ -60,12 +60,12 @@ func TestNamedFiles(t *testing.T) {
 		}
 	}
 	if found < 20 {
-		t.Errorf("%d files are named", found)
+		t.Errorf("only %d files are named", found)
 	}
 }
 
-// picture is the rooms with their imports as Mermaid draws them, without the arrows that follow
-// from others.
+// picture draws the rooms with their imports as a Mermaid diagram. It omits an import of a room
+// that another import leads to.
 func picture() string {
 	var b strings.Builder
 	b.WriteString("```mermaid\nflowchart BT\n")
@@ -80,7 +80,7 @@ func picture() string {
 	return b.String()
 }
 
-// reaches tells whether a room imports another one, itself or through others.
+// reaches tells whether a room imports another one, directly or through others.
 func reaches(from, to string) bool {
 	i := slices.IndexFunc(rooms, func(r room) bool { return r.path == from })
 	return slices.ContainsFunc(rooms[i].imports, func(path string) bool { return path == to || reaches(path, to) })
@@ -102,5 +102,5 @@ func table() string {
 	return b.String()
 }
 
-// name is what a room is called by: the last word of its path.
+// name is the short name of a room: the last word of its path.
 func name(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

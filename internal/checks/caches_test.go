@@ -11,8 +11,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 )
 
-// Every type of cache has what CONTRIBUTING.md promises: a file with its config, a file with
-// its backend, and a harness for each way to reach it.
+// Every type of cache has what CONTRIBUTING.md promises: a file with its config, a file with its
+// backend, and a harness for each way to write it.
 func TestCacheHasItsFiles(t *testing.T) {
 	t.Parallel()
 	const root = "." // where the checks run

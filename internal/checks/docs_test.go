@@ -16,15 +16,14 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// known are the names that a snippet may give the program: inputs, and what each package
-// adds to them.
+// known are the names that a snippet may use: inputs, and what each package adds to them.
 type known struct {
 	inputs, component, plugin, variables map[string]bool
 }
 
 func knownNames(t *testing.T) known {
 	t.Helper()
-	k := known{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{"WARMLAYER_REQUIRE": true}} // the tests'
+	k := known{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{"WARMLAYER_REQUIRE": true}} // of the tests
 	for _, f := range inputs.Fields {
 		k.inputs[f.Name] = true
 		k.variables["WARMLAYER_"+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))] = true
@@ -41,8 +40,8 @@ func knownNames(t *testing.T) known {
 	return k
 }
 
-// check looks through a document for the places in which the program is given names, and
-// returns how many it found.
+// check finds the names in a document that are passed to the program, and returns how many there
+// are.
 func (k known) check(t *testing.T, node any) int {
 	t.Helper()
 	found := 0
@@ -104,8 +103,7 @@ func TestPagesOfCIs(t *testing.T) {
 	}
 }
 
-// checkSnippets looks through the snippets of a page, and returns how often they use the
-// program.
+// checkSnippets checks the snippets of a page, and returns how often they use the program.
 func (k known) checkSnippets(t *testing.T, page string) int {
 	t.Helper()
 	found := 0
@@ -121,14 +119,14 @@ func (k known) checkSnippets(t *testing.T, page string) int {
 	}
 	for _, name := range ownVariable.FindAllString(page, -1) {
 		if !k.variables[name] {
-			t.Errorf("there is no variable %s", name)
+			t.Errorf("unknown variable %s", name)
 		}
 		found++
 	}
 	for _, line := range commandLine.FindAllStringSubmatch(page, -1) {
 		for _, flag := range longFlag.FindAllStringSubmatch(line[1], -1) {
 			if !k.inputs[flag[1]] && flag[1] != "json" {
-				t.Errorf("there is no flag --%s", flag[1])
+				t.Errorf("unknown flag --%s", flag[1])
 			}
 			found++
 		}
@@ -139,17 +137,17 @@ func (k known) checkSnippets(t *testing.T, page string) int {
 func (k known) checkPage(t *testing.T, page string) {
 	t.Helper()
 	if k.checkSnippets(t, page) == 0 {
-		t.Error("the page shows no use of the program")
+		t.Error("the page does not show how to use the program")
 	}
 	for _, part := range []string{"**Secrets.**", "**Caches.**", "**Who writes.**", "**In a container.**", "**Privileges.**"} {
 		if !strings.Contains(page, part) {
-			t.Errorf("the page says nothing about %s", part)
+			t.Errorf("the page does not describe %s", part)
 		}
 	}
 }
 
 // TestPages parses the snippets of all other pages, and follows every link from one page to
-// another: the file is there, and has the heading.
+// another: the file exists, and has the heading.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	k, links := knownNames(t), 0
@@ -181,7 +179,7 @@ func checkLinks(t *testing.T, page, text string) int {
 			file = filepath.Join(filepath.Dir(page), link[1])
 		}
 		if info, err := os.Stat(file); err != nil {
-			t.Errorf("there is no %s", link[1])
+			t.Errorf("%s does not exist", link[1])
 		} else if link[2] != "" && (info.IsDir() || !slices.Contains(headings(readText(t, file)), link[2])) {
 			t.Errorf("%s has no heading for #%s", file, link[2])
 		}
@@ -189,7 +187,7 @@ func checkLinks(t *testing.T, page, text string) int {
 	return len(links)
 }
 
-// pageLink is one to a file of the repository, or a heading.
+// pageLink is a link to a file of the repository, or to a heading.
 var pageLink = regexp.MustCompile(`\]\(([^)\s:#]*)#?([^)\s:]*)\)`)
 
 func readText(t *testing.T, file string) string {
@@ -203,8 +201,8 @@ func readText(t *testing.T, file string) string {
 
 var dockerRun = regexp.MustCompile(`(?m)^ *docker run .*\\\n(?:.*\\\n)*.*warmlayer/warmlayer:latest$`)
 
-// The way in which the pages hand variables on to a container gives docker the names of all
-// that begin with the CI's prefix, and no value.
+// The commands in the pages that pass variables to a container give docker the names of all
+// variables with the CI's prefix, without their values.
 func TestVariablesIntoContainers(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob("docs/ci/*.md")
@@ -235,11 +233,11 @@ func TestVariablesIntoContainers(t *testing.T) {
 		}
 	}
 	if found < 4 {
-		t.Errorf("%d commands run the image", found)
+		t.Errorf("only %d commands run the image", found)
 	}
 }
 
-// headings are the anchors that GitHub makes of a page's headings.
+// headings are the anchors that GitHub makes from a page's headings.
 func headings(page string) []string {
 	var all []string
 	for line := range strings.Lines(codeBlock.ReplaceAllString(page, "")) {

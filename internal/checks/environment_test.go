@@ -14,12 +14,12 @@ import (
 	"testing"
 )
 
-// environmentPrefixes are those with which the source makes names from two parts: GitLab
-// has one set of variables under two prefixes.
+// environmentPrefixes are the prefixes with which the source builds names from two parts: GitLab
+// has one set of variables with two prefixes.
 var environmentPrefixes = []string{"CI_MERGE_REQUEST_", "CI_EXTERNAL_PULL_REQUEST_"}
 
-// notVariables are words of the source in capitals that are no variables: the error codes
-// of the distribution specification, and the rest of names that are put together.
+// notVariables are words in capitals that are not variables: the error codes of the distribution
+// specification, and the second parts of names that are built from two.
 var notVariables = strings.Fields(`
 	BLOB_UNKNOWN BLOB_UPLOAD_INVALID DENIED DIGEST_INVALID MANIFEST_INVALID MANIFEST_UNKNOWN NAME_UNKNOWN NOT_FOUND
 	SIZE_INVALID UNAUTHORIZED UNKNOWN DENY TRUE FALSE HEAD GIT_AUTH_TOKEN GIT_AUTH_HEADER
@@ -28,8 +28,8 @@ var notVariables = strings.Fields(`
 
 var variableName = regexp.MustCompile(`^([A-Z][A-Z0-9]*(_[A-Z0-9]+)*|[a-z]+_proxy)$`)
 
-// TestEnvironment holds docs/environment.md to the source: every variable that it reads is
-// there, in its CI's section if it is a CI's, and every one that is there is read.
+// TestEnvironment compares docs/environment.md with the source: every variable that the source
+// reads is documented, a CI's variable in the CI's section, and every documented variable is read.
 func TestEnvironment(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("docs/environment.md")
@@ -75,12 +75,12 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// endsAName tells whether a word is the end of a name that begins with a prefix.
+// endsAName tells whether a word is the rest of a name that begins with a prefix.
 func endsAName(word string, documented map[string]bool) bool {
 	return slices.ContainsFunc(environmentPrefixes, func(p string) bool { return documented[p+word] })
 }
 
-// madeOf tells whether a name is a prefix and a word of the source.
+// madeOf tells whether a name consists of a prefix and a word of the source.
 func madeOf(name string, read map[string]bool) bool {
 	return slices.ContainsFunc(environmentPrefixes, func(p string) bool {
 		rest, ok := strings.CutPrefix(name, p)
@@ -88,7 +88,7 @@ func madeOf(name string, read map[string]bool) bool {
 	})
 }
 
-// capitals are the strings in a Go file that could be names of variables.
+// capitals are the strings in a Go file that may be names of variables.
 func capitals(t *testing.T, file string) []string {
 	t.Helper()
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)

@@ -11,7 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// The files of the examples' CIs are valid, and give the program what it takes.
+// The files for CIs in the examples are valid, and use inputs that exist.
 func TestFilesOfExamples(t *testing.T) {
 	t.Parallel()
 	k := knownNames(t)

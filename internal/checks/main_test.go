@@ -1,5 +1,5 @@
-// Package checks holds the repository's own files to the rules that it has set itself: who
-// imports whom, what the documents say of the source, what workflows may do.
+// Package checks checks the repository's own files against its rules: which room imports which,
+// what the documents say about the source, and what workflows may do.
 package checks
 
 import (
@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestMain runs the tests in the module's root, whose files they are about.
+// TestMain runs the tests in the module's root, whose files they check.
 func TestMain(m *testing.M) {
 	if err := os.Chdir("../.."); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -13,8 +13,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/ci"
 )
 
-// tables are the names that only the rooms with their table may compare with: every other room
-// asks the table's entry, so that adding an entry changes no other room.
+// tables are the names that only the rooms with their table may compare with. Every other room asks
+// the table's entry, so adding an entry changes no other room.
 var tables = []struct {
 	what  string
 	names []string
@@ -22,16 +22,17 @@ var tables = []struct {
 }{
 	{"CI", ci.Names(), []string{"internal/ci"}},
 	{"cache", caches(false), cacheRooms},
-	// These two are also types of outputs (inputs), a table of TOML (builderspec), an input (login), a
-	// platform (syntax), and for BuildKit itself a registry's imports have names of their own (solve).
+	// These two have other meanings too: types of outputs (inputs), a table of TOML (builderspec),
+	// an input (login), a platform (syntax), and a type of imports in BuildKit (solve).
 	{"cache", caches(true), append([]string{"inputs", "internal/builderspec", "internal/login", "internal/syntax", "internal/solve"}, cacheRooms...)},
 }
 
-// cacheRooms have the tables of caches: their attributes, what opens them, and the servers that
-// tests use.
+// cacheRooms have the tables of caches: their attributes, the functions that open them, and the
+// servers for tests.
 var cacheRooms = []string{"internal/cachespec", "backends", "internal/testkit"}
 
-// caches are the types of caches whose names mean other things too, or all the others.
+// caches are the types of caches whose names have other meanings too or, unless ambiguous, all the
+// others.
 func caches(ambiguous bool) []string {
 	return slices.DeleteFunc(cachespec.Types(cachespec.To), func(name string) bool {
 		return (name == "registry" || name == "local") != ambiguous
@@ -58,8 +59,8 @@ func TestNamesOfTables(t *testing.T) {
 	}
 }
 
-// compared are the string literals in a file that values are compared with: in a case, in a
-// comparison, as a key, or in what is searched.
+// compared are the string literals that a file compares values with: in a case, in a comparison, as
+// a key, or in what is searched.
 func compared(file *ast.File) []*ast.BasicLit {
 	var all []*ast.BasicLit
 	add := func(expressions ...ast.Expr) {
@@ -122,7 +123,7 @@ func text(literal *ast.BasicLit) string {
 	return value
 }
 
-// The test finds every form of a comparison, and nothing else.
+// The test finds every form of a comparison, and only these.
 func TestCompared(t *testing.T) {
 	t.Parallel()
 	file, err := parser.ParseFile(token.NewFileSet(), "x.go", `package x

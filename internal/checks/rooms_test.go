@@ -17,60 +17,61 @@ import (
 
 const module = "github.com/warmlayer/warmlayer"
 
-// room is one package of the program, and the other rooms that it may import: data flows one way.
+// room is one package of the program, with the other rooms that it may import: data flows in one
+// direction.
 type room struct {
 	path, knows string
 	imports     []string
 }
 
-// rooms are all of them, each after those that it imports. ARCHITECTURE.md's picture and table
-// are made of this: go test ./internal/checks -update.
+// rooms are all rooms, each after those that it imports. ARCHITECTURE.md's picture and table are
+// generated from this: go test ./internal/checks -update.
 var rooms = []room{
-	{"internal/syntax", "how a user's text is taken apart: lists, CSV, single values; problems and their hints", nil},
-	{"internal/builderspec", "what may be said about builders: addresses, buildx's builders, certificates, settings of a managed builder", []string{"internal/syntax"}},
+	{"internal/syntax", "parsing of a user's text: lists, CSV, single values; problems with their hints", nil},
+	{"internal/builderspec", "the settings of builders: addresses, buildx's builders, certificates, options of a managed builder", []string{"internal/syntax"}},
 	{"internal/cachespec", "the table of cache types: attributes, defaults, and what follows from a line: label, identity, directories, credentials", []string{"internal/syntax"}},
-	{"inputs", "the table of inputs; flags and environments to typed, validated values", []string{"internal/syntax", "internal/builderspec", "internal/cachespec"}},
-	{"scope", "the facts of a build; who reads and who writes; names of scopes (standard library only)", nil},
-	{"internal/ci", "the table of CIs: what each says of a build, and how its log and pages are written to", []string{"internal/syntax", "scope"}},
+	{"inputs", "the table of inputs; typed, validated values from flags and environments", []string{"internal/syntax", "internal/builderspec", "internal/cachespec"}},
+	{"scope", "the facts of a build; which scopes it reads and writes; their names (standard library only)", nil},
+	{"internal/ci", "the table of CIs: the facts that each states, and how to write to its log and pages", []string{"internal/syntax", "scope"}},
 	{"internal/login", "the credentials of each registry", []string{"internal/syntax", "internal/ci"}},
 	{"backends", "the six caches: BuildKit's entries for a plan; the stores; reading scopes", []string{"internal/syntax", "internal/cachespec", "scope"}},
 	{"internal/cachegraph", "the merge of BuildKit's cache configs (computes only)", nil},
 	{"internal/gateway", "a registry on loopback in front of the stores", []string{"backends", "scope"}},
 	{"internal/cacheplan", "what BuildKit imports and exports; the outcome of each cache source", []string{"internal/cachespec", "backends", "scope", "internal/cachegraph", "internal/gateway"}},
-	{"internal/builder", "a BuildKit: connects to a remote one, or starts a managed one as a process or a container", []string{"internal/builderspec"}},
-	{"internal/solve", "everything that BuildKit is asked for", []string{"internal/syntax", "inputs", "backends", "internal/cacheplan", "internal/builder"}},
-	{"internal/report", "what came of a build, in every form; redaction", []string{"internal/syntax", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve"}},
-	{"internal/step", "one run: what the inputs mean together, and the line from the builder to the report", []string{"internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/solve", "internal/report"}},
-	{"main", "the story on one screen; the commands", []string{"internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step"}},
+	{"internal/builder", "builders: connects to a remote one, or starts a managed one in a process or a container", []string{"internal/builderspec"}},
+	{"internal/solve", "every request to BuildKit, and its result", []string{"internal/syntax", "inputs", "backends", "internal/cacheplan", "internal/builder"}},
+	{"internal/report", "the report of a build, in every format; redaction", []string{"internal/syntax", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve"}},
+	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/solve", "internal/report"}},
+	{"main", "the whole program on one screen; the commands", []string{"internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step"}},
 }
 
-// tools are packages beside the program: they generate files, or serve tests.
+// tools are packages beside the program: they generate files or serve tests.
 var tools = []room{
-	{"inputs/generate", "writes what is generated from the table of inputs", []string{"internal/syntax", "inputs"}},
-	{"internal/report/picture", "shows a summary as GitHub's page does", nil},
+	{"inputs/generate", "generates files from the table of inputs", []string{"internal/syntax", "inputs"}},
+	{"internal/report/picture", "renders a summary like GitHub's page", nil},
 	{"internal/testkit", "real servers, daemons and runs of the program, for tests", []string{"internal/syntax", "internal/cachespec", "scope", "backends"}},
-	{"internal/testkit/ghaserver", "GitHub's cache service for a shell", []string{"internal/testkit"}},
+	{"internal/testkit/ghaserver", "a command that runs GitHub's cache service", []string{"internal/testkit"}},
 }
 
-// goPackage is what the tests use of go list's description of a package.
+// goPackage is the part of go list's description of a package that the tests use.
 type goPackage struct {
 	ImportPath, Dir           string
 	GoFiles, Imports          []string
 	TestGoFiles, XTestGoFiles []string
 }
 
-// room is the package's folder in the module; "main" is the module's root.
+// room is the folder of a package in the module; "main" is the module's root.
 func (p goPackage) room() string {
 	return cmp.Or(strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/"), "main")
 }
 
-// packages are those of the module that are more than tests.
+// packages are the packages of the module that have code besides tests.
 func packages(t *testing.T) []goPackage {
 	t.Helper()
 	return slices.DeleteFunc(allPackages(t), func(p goPackage) bool { return len(p.GoFiles) == 0 })
 }
 
-// allPackages are those of the module.
+// allPackages are all packages of the module.
 func allPackages(t *testing.T) []goPackage {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports,TestGoFiles,XTestGoFiles", "./...").Output()
@@ -89,14 +90,14 @@ func allPackages(t *testing.T) []goPackage {
 	}
 }
 
-// Each package imports the rooms that its line names, all of them and no others.
+// Each package imports exactly the rooms that its entry lists.
 func TestImportLine(t *testing.T) {
 	t.Parallel()
 	all, seen := slices.Concat(rooms, tools), map[string]bool{}
 	for _, p := range packages(t) {
 		i := slices.IndexFunc(all, func(r room) bool { return r.path == p.room() })
 		if i < 0 {
-			t.Errorf("%s: no line says what it may import", p.ImportPath)
+			t.Errorf("%s: it has no entry", p.ImportPath)
 			continue
 		}
 		seen[p.room()] = true
@@ -106,16 +107,16 @@ func TestImportLine(t *testing.T) {
 				imported = append(imported, path)
 			}
 			if first, _, _ := strings.Cut(path, "/"); p.room() == "scope" && strings.Contains(first, ".") {
-				t.Errorf("%s must not import %s, which is not the standard library's", p.ImportPath, path)
+				t.Errorf("%s must not import %s, which is not in the standard library", p.ImportPath, path)
 			}
 		}
 		allowed := slices.Sorted(slices.Values(all[i].imports))
 		if slices.Sort(imported); !slices.Equal(imported, allowed) {
-			t.Errorf("%s imports %v; its line says %v", p.ImportPath, imported, allowed)
+			t.Errorf("%s imports %v; its entry lists %v", p.ImportPath, imported, allowed)
 		}
 		for _, path := range allowed {
 			if !slices.ContainsFunc(all[:i], func(r room) bool { return r.path == path }) {
-				t.Errorf("the line of %s stands before that of %s, which it imports", p.room(), path)
+				t.Errorf("the entry of %s must follow that of %s, which it imports", p.room(), path)
 			}
 		}
 	}
@@ -126,7 +127,7 @@ func TestImportLine(t *testing.T) {
 	}
 }
 
-// pure are the rooms that compute and do nothing else: no I/O, and no waiting.
+// pure are the rooms that only compute: they do no I/O, and never wait.
 var pure = []string{"internal/cachegraph"}
 
 func TestPureRooms(t *testing.T) {
@@ -140,10 +141,10 @@ func TestPureRooms(t *testing.T) {
 	}
 }
 
-// process are the names of package os that reach around what a function was handed.
+// process are the names of package os that read or change the process instead of a parameter.
 var process = []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Args", "Stdin", "Stdout", "Stderr", "Exit"}
 
-// Only a main package touches its process; all others use what they are handed.
+// Only a main package uses its process. Every other package uses its parameters.
 func TestOnlyMainTouchesTheProcess(t *testing.T) {
 	t.Parallel()
 	files := token.NewFileSet()
@@ -171,6 +172,6 @@ func TestOnlyMainTouchesTheProcess(t *testing.T) {
 		}
 	}
 	if !touching["main"] {
-		t.Error("the program itself seems not to: nothing was looked at")
+		t.Error("package main does not use os: no file was checked")
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A function fits a screen, a file has one subject, and a room is read in a day. A test's table
-// may be longer than a function, not than a file.
+// A function fits on a screen, a file has one subject, and a room can be read in a day. The table
+// of a test may be longer than a function, but not longer than a file.
 const (
 	longestFunction = 60   // lines, without tests
 	longestFile     = 400  // lines
@@ -52,6 +52,6 @@ func TestSizes(t *testing.T) {
 		}
 	}
 	if functions == 0 {
-		t.Error("no function was looked at")
+		t.Error("no function was checked")
 	}
 }

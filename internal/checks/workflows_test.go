@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// workflow is what a workflow of GitHub's says about rights, time and actions.
+// workflow is the part of a GitHub workflow about permissions, timeouts and actions.
 type workflow struct {
 	Permissions map[string]string
 	Jobs        map[string]struct {
@@ -28,8 +28,8 @@ var (
 	pinned   = regexp.MustCompile(`^([\w-]+/[\w-]+)[\w/-]*@([0-9a-f]{40} # v\d+\.\d+\.\d+)$`)
 )
 
-// Our workflows grant nothing that a job does not ask for, run no action that can change under
-// them, and no text from outside as a script. What else is wrong with them actionlint finds.
+// The workflows grant only the permissions that a job requests, pin every action by a commit, and
+// run no text from outside as a script. actionlint finds other mistakes.
 func TestWorkflows(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(".github/workflows/*.yml")
@@ -73,7 +73,7 @@ func TestWorkflows(t *testing.T) {
 func (w workflow) check(t *testing.T, file string) {
 	t.Helper()
 	if w.Permissions == nil || len(w.Permissions) > 0 {
-		t.Errorf("%s: permissions are %v, and not {}", file, w.Permissions)
+		t.Errorf("%s: permissions are %v, want {}", file, w.Permissions)
 	}
 	for name, job := range w.Jobs {
 		if job.Timeout == 0 && job.Uses == "" {

@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// The tests that run a program are not parallel: one that is being written while another test forks
-// cannot be run.
+// Tests that run a program are not parallel: a program cannot be run while a fork of another test
+// holds it open for writing.
 
-// fakeAgent stands for buildkite-agent, which does nothing outside a job of a real agent. It
+// fakeAgent replaces buildkite-agent, which does nothing outside a job of a real agent. It
 // records its arguments and its standard input, in the order in which it is called, and
-// fails when FAIL is set. What it is called with is documented for agent v3:
+// fails when FAIL is set. The expected arguments are those of agent v3:
 // buildkite.com/docs/agent/v3/cli-redactor and cli-annotate.
 const fakeAgent = `#!/bin/sh
 echo "$*" >> "$CALLS" && cat >> "$CALLS" && echo >> "$CALLS"
@@ -73,7 +73,7 @@ func TestAgentFails(t *testing.T) {
 	}
 }
 
-// Outside a job of an agent's, and on all other CIs, no program is called.
+// Outside a job of an agent, and on all other CIs, no program is called.
 func TestNoAgent(t *testing.T) {
 	t.Parallel()
 	for _, name := range Names() {

@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write what the code gives into testdata
 
 // TestDetect runs the archives of testdata/<ci>: env is the environment, event.json the payload
 // at GITHUB_EVENT_PATH, a file with an absolute name is part of the machine, with PWD as the
-// working directory. want.json is the plan that follows without any options.
+// working directory. want.json is the plan without options.
 func TestDetect(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*/*.txtar")
@@ -57,8 +57,8 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// Of the environment of a fork's pull request any one variable may be missing, as in a container
-// that was given only some: the build never writes a branch's cache.
+// When any one variable of a fork's pull request is missing, as in a container that gets only some
+// of them, the build still writes no branch's cache.
 func TestDetectWithoutOneVariable(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*/pull-request*fork*.txtar")
@@ -83,8 +83,8 @@ func TestDetectWithoutOneVariable(t *testing.T) {
 	}
 }
 
-// Of every captured environment: its CI is recognised, the build is trusted or there is a reason
-// why not, and no input lets a pull request write a branch's cache.
+// For every captured environment the CI is recognised, the build is trusted or has a reason why
+// not, and no input lets a pull request write a branch's cache.
 func TestDetectAll(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*/*.txtar")
@@ -99,7 +99,7 @@ func TestDetectAll(t *testing.T) {
 		m := newMachine(archive)
 		facts := m.facts()
 		if ci := filepath.Base(filepath.Dir(file)); ci != "git" && facts.CI != ci {
-			t.Errorf("%s is taken for %q", file, facts.CI)
+			t.Errorf("%s is detected as %q", file, facts.CI)
 		}
 		if facts.Trusted == (facts.Untrusted != "") {
 			t.Errorf("%s: trusted %v, reason %q", file, facts.Trusted, facts.Untrusted)
@@ -113,7 +113,7 @@ func TestDetectAll(t *testing.T) {
 	}
 }
 
-// section returns the archive's file of that name, added where it is missing.
+// section returns the file of that name in the archive. A missing one is added.
 func section(archive *txtar.Archive, name string) *txtar.File {
 	for i := range archive.Files {
 		if archive.Files[i].Name == name {

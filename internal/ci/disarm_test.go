@@ -20,7 +20,7 @@ func TestDisarmed(t *testing.T) {
 		"\xc2":                                         "\xc2",
 		"":                                             "",
 	} {
-		for size := 1; size <= max(1, len(text)); size++ { // in pieces of every size
+		for size := 1; size <= max(1, len(text)); size++ { // split into pieces of every size
 			var b bytes.Buffer
 			d := Disarmed{To: &b}
 			for rest := []byte(text); len(rest) > 0; rest = rest[min(size, len(rest)):] {
@@ -35,7 +35,7 @@ func TestDisarmed(t *testing.T) {
 	}
 }
 
-// Progress stays live: what can be no command any more is not held back.
+// Progress appears at once: text that can no longer begin a command is passed on.
 func TestDisarmedHoldsLittle(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
@@ -45,7 +45,7 @@ func TestDisarmedHoldsLittle(t *testing.T) {
 	}
 }
 
-// A megabyte of what could begin a command takes milliseconds: work that grows with the square
+// A megabyte of text that may begin a command takes milliseconds. Work that grows with the square
 // of the text would take minutes.
 func TestDisarmedIsLinear(t *testing.T) {
 	t.Parallel()

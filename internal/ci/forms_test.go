@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// dialect is a CI of the table, on a machine with these variables; "" is no CI.
+// dialect is a CI of the table, on a machine with these variables; "" is a shell without a CI.
 func dialect(t testing.TB, name string, environ ...string) Dialect {
 	t.Helper()
 	i := slices.IndexFunc(dialects, func(d Dialect) bool { return d.Name == name })
@@ -29,7 +29,7 @@ func TestTable(t *testing.T) {
 	names := Names()
 	for i, d := range dialects {
 		if d.Name == "" || d.here == nil || d.facts == nil || slices.Contains(names[:i], d.Name) {
-			t.Errorf("entry %d, %q: no name of its own, or nothing that recognises it", i, d.Name)
+			t.Errorf("entry %d, %q: its name is missing or used twice, or its detection is missing", i, d.Name)
 		}
 		cases, err := filepath.Glob("testdata/" + d.Name + "/*.txtar")
 		if d.Name == "unknown" {
@@ -66,8 +66,8 @@ func TestSection(t *testing.T) {
 	}
 }
 
-// Only a runner that takes the commands out of the log is ever told a secret there, and that is
-// one that obeys them.
+// Secrets are printed to the log only for a runner that removes the commands from it. Such a runner
+// also executes commands in the log.
 func TestMasks(t *testing.T) {
 	t.Parallel()
 	lines := []string{"100%;]", "first line"}
@@ -106,8 +106,8 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// The files that variables of GitHub's name are written on every CI, and grow; a summary that is
-// not wanted is not in them.
+// The files in GitHub's variables are appended to on every CI, without the summary when it is
+// disabled.
 func TestPublish(t *testing.T) {
 	t.Parallel()
 	page := Page{Markdown: "# summary\n", Summary: true, Outputs: []Output{{"digest", "sha256:abc"}, {"first-miss", "a\nb"}}}
@@ -163,7 +163,8 @@ func TestReportDir(t *testing.T) {
 	}
 }
 
-// A job is known by all of its numbers, and only where something runs after its last step.
+// The id of a job has all of its numbers. It is empty where the CI runs nothing after the last
+// step.
 func TestJob(t *testing.T) {
 	t.Parallel()
 	environ := []string{
@@ -180,13 +181,13 @@ func TestJob(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 		if id, _ := dialect(t, name).Job(); id != "" {
-			t.Errorf("%s without a run: %q", name, id)
+			t.Errorf("%s without a run has the id %q", name, id)
 		}
 	}
 }
 
-// What a CI hands out is for its own jobs: variables of the same names elsewhere are not used.
-// The input github-token holds on every CI, but for another server than github.com.
+// A CI's credentials are used in its own jobs: variables of the same names on other CIs are
+// ignored. The input github-token is used on every CI, for github.com only.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	environ := []string{
@@ -210,7 +211,7 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 	if got := dialect(t, "gitlab", environ[:2]...).Credentials(""); got != nil {
-		t.Errorf("half of a credential: %v", got)
+		t.Errorf("an incomplete credential: %v", got)
 	}
 }
 
@@ -263,7 +264,7 @@ func TestRepository(t *testing.T) {
 	}
 }
 
-// parseGitHub reads the file as GitHub's runner does (actions/runner,
+// parseGitHub parses the file by the rules of GitHub's runner (actions/runner,
 // src/Runner.Worker/FileCommandManager.cs, EnvFileKeyValuePairs).
 func parseGitHub(text string) ([]Output, error) {
 	var all []Output
@@ -299,6 +300,6 @@ func TestGitHubDelimitersDiffer(t *testing.T) {
 	t.Parallel()
 	lines := strings.Split(githubOutputs([]Output{{"a", "1"}, {"b", "2"}}), "\n")
 	if lines[2] == lines[5] || len(lines[2]) < 30 {
-		t.Errorf("delimiters %q and %q can be guessed", lines[2], lines[5])
+		t.Errorf("the delimiters %q and %q are predictable", lines[2], lines[5])
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// checkPlan holds the plan of detected facts to the rules that keep caches apart. The tests of
-// scope hold the plans of all possible facts to these and more.
+// checkPlan checks the plan of detected facts against the rules that keep caches apart. The tests
+// of scope check the plans of all possible facts against these rules and more.
 func checkPlan(t *testing.T, f scope.Facts, o scope.Options) {
 	t.Helper()
 	p := scope.New(f, o)
@@ -33,7 +33,7 @@ func checkPlan(t *testing.T, f scope.Facts, o scope.Options) {
 	}
 	for _, s := range p.Read {
 		if strings.HasPrefix(string(s.Name), "pr-") && (e.Protected || e.PR <= 0 || s.Name != own) {
-			t.Errorf("reads %q, which is not its own or not for a protected branch", s.Name)
+			t.Errorf("reads %q, which is another branch's, or not a protected one's", s.Name)
 		}
 		if (!e.Trusted || e.Unlisted) && !slices.Contains(allowed, s.Name) {
 			t.Errorf("an untrusted build reads %q", s.Name)
@@ -44,8 +44,8 @@ func checkPlan(t *testing.T, f scope.Facts, o scope.Options) {
 func yes() *bool { b := true; return &b }
 func no() *bool  { return new(bool) }
 
-// FuzzGitHub: whatever the payload says, only a head repository of this very name is trusted, and
-// no option lets a pull request write a branch's scope.
+// FuzzGitHub: with any payload, only a head repository of this very name is trusted, and no option
+// lets a pull request write a branch's scope.
 func FuzzGitHub(f *testing.F) {
 	for _, name := range []string{"pull-request", "pull-request-fork", "pull-request-deleted-fork", "pull-request-target", "push-default", "push-tag", "merge-group", "issue-comment-pull-request"} {
 		archive, err := txtar.ParseFile("testdata/github/" + name + ".txtar")
@@ -71,10 +71,10 @@ func FuzzGitHub(f *testing.F) {
 		case "push", "schedule", "workflow_dispatch", "release":
 		case "pull_request":
 			if facts.PR == 0 {
-				t.Error("a pull request passes for none")
+				t.Error("a pull request is not detected")
 			}
 			if facts.Trusted && !strings.Contains(string(text), "acme") && !strings.Contains(string(text), `\u`) {
-				t.Errorf("trusted by %q", text)
+				t.Errorf("trusted with the payload %q", text)
 			}
 		default:
 			if facts.Trusted {
@@ -89,7 +89,8 @@ func FuzzGitHub(f *testing.F) {
 	})
 }
 
-// FuzzCheckout: files of any content give facts, and a branch that HEAD names.
+// FuzzCheckout: for files of any content detection succeeds, and finds only a branch that HEAD
+// names.
 func FuzzCheckout(f *testing.F) {
 	f.Add("ref: refs/heads/main\n", "# pack-refs\n", "[init]\ndefaultBranch = main\n", "")
 	f.Add(strings.Repeat("a", 40), strings.Repeat("b", 40)+" refs/tags/v1\n^"+strings.Repeat("a", 40)+"\n", "[init", "../..")

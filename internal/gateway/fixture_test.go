@@ -18,7 +18,7 @@ import (
 
 var app = testkit.NewGraph("base", "app: base")
 
-// offered is the app's cache, and its blobs in the store.
+// offered is the cache of the app, with its blobs in the store.
 func offered(t testing.TB, s *testkit.Store) gateway.Cache {
 	t.Helper()
 	m, config, blobs := app.Cache(t, "b-main")
@@ -37,8 +37,8 @@ func complete(c gateway.Cache) gateway.Offered {
 	return func(context.Context) (gateway.Cache, error) { return c, nil }
 }
 
-// serve is a gateway over one store that holds the app's cache, and is written to: the
-// repositories s0 and d0.
+// serve is a gateway over one store that holds the app's cache. The repositories s0 and d0 can be
+// written.
 func serve(t testing.TB, s *testkit.Store) (*gateway.Gateway, gateway.Cache, *gateway.Fanout) {
 	t.Helper()
 	g, c := listen(t), offered(t, s)
@@ -64,7 +64,7 @@ func listen(t testing.TB) *gateway.Gateway {
 	return g
 }
 
-// answer is what the gateway says to one request.
+// answer is the gateway's response to a request.
 type answer struct {
 	status int
 	header http.Header
@@ -83,7 +83,7 @@ func ask(t testing.TB, g *gateway.Gateway, method, path string, body io.Reader, 
 	return send(t, r)
 }
 
-// request is one with the gateway's password.
+// request is a request with the gateway's password.
 func request(t testing.TB, g *gateway.Gateway, method, path string, body io.Reader) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+g.Host+path, body)
@@ -105,7 +105,7 @@ func send(t testing.TB, r *http.Request) answer {
 	return answer{response.StatusCode, response.Header, string(content), err}
 }
 
-// upload sends a blob as a client does: a POST, and one PUT to where it says.
+// upload sends a blob as a client does: a POST, and one PUT to the location in its response.
 func upload(t testing.TB, g *gateway.Gateway, repo string, d digest.Digest, content io.Reader) answer {
 	t.Helper()
 	begun := ask(t, g, "POST", "/v2/"+repo+"/blobs/uploads/", nil)

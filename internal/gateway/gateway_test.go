@@ -144,7 +144,7 @@ func TestPull(t *testing.T) {
 	}
 }
 
-// TestContainerd pulls and pushes with the client that BuildKit does.
+// TestContainerd pulls and pushes with the same client as BuildKit.
 func TestContainerd(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewStore()
@@ -203,14 +203,14 @@ func TestContainerd(t *testing.T) {
 		t.Error(errs)
 	}
 	if present != 2 || !s.Has("more by b-main") || !s.Has(string(config)) {
-		t.Errorf("%d blobs were there", present)
+		t.Errorf("%d blobs were present before the push", present)
 	}
 	if got, err := s.Manifest(t.Context(), "b-main"); err != nil || got.Record.Result != "sha256:00" || got.Config.Digest != m.Config.Digest {
 		t.Errorf("committed %+v, %v", got, err)
 	}
 }
 
-// A damaged copy never arrives complete, neither at once nor in parts.
+// A damaged copy is never delivered as complete, neither at once nor in ranges.
 func TestDamagedBlob(t *testing.T) {
 	t.Parallel()
 	good := digest.FromString("app by b-main")
@@ -240,12 +240,12 @@ func TestDamagedBlob(t *testing.T) {
 			}
 			for _, wanted := range []string{"bytes=0-", "bytes=12-"} {
 				if a := ask(t, g, "GET", blobURL("s0", good), nil, "Range: "+wanted); a.status != 404 {
-					t.Errorf("the second time, %s: %+v", wanted, a)
+					t.Errorf("the second request, %s: %+v", wanted, a)
 				}
 			}
 			// The store may answer that it has the blob; an export must send it nevertheless.
 			if a := ask(t, g, "HEAD", blobURL("d0", good), nil); a.status != 404 {
-				t.Errorf("in the export's eyes: %+v", a)
+				t.Errorf("for an export: %+v", a)
 			}
 			if a := ask(t, g, "POST", "/v2/d0/blobs/uploads/?from=s0&mount="+good.String(), nil); a.status != 202 {
 				t.Errorf("mounted: %+v", a)
@@ -257,7 +257,7 @@ func TestDamagedBlob(t *testing.T) {
 	}
 }
 
-// When a client leaves, the blob does not count as lost.
+// When a client disconnects, the blob does not count as lost.
 func TestClientLeaves(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewStore()
@@ -282,7 +282,7 @@ func TestClientLeaves(t *testing.T) {
 	}
 }
 
-// blocking is a blob that comes so slowly that the client leaves.
+// blocking is a blob that is so slow that the client disconnects.
 type blocking struct {
 	served context.Context
 	leave  context.CancelFunc
@@ -304,8 +304,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// TestMemory streams a blob that is larger than the memory that the transfer may take. It
-// must not run beside other tests, whose memory would count.
+// TestMemory streams a blob that is larger than the memory that a transfer may use. It is not
+// parallel, since the memory of other tests would count.
 func TestMemory(t *testing.T) {
 	const size, bound = 256 << 20, 32 << 20
 	hash := digest.Canonical.Digester()
@@ -353,7 +353,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// zeros never end.
+// zeros is an endless stream.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {
@@ -361,7 +361,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// sink is a store that only counts what it is given.
+// sink is a store that only counts the bytes that it gets.
 type sink struct {
 	*testkit.Store
 	received atomic.Int64
@@ -373,7 +373,7 @@ func (s *sink) Put(_ context.Context, _ ocispecs.Descriptor, r io.Reader) error 
 	return err
 }
 
-// BuildKit's request waits until the cache is complete, and gets the error where it never is.
+// BuildKit's request waits until the cache is complete, and fails when it never is.
 func TestOfferIncomplete(t *testing.T) {
 	t.Parallel()
 	g, done := listen(t), make(chan error)

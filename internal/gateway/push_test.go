@@ -18,7 +18,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// shared is a gateway over stores that take one export, d0.
+// shared is a gateway over stores that one export, d0, is written to.
 func shared(t testing.TB, stores ...backends.Store) (*gateway.Gateway, *gateway.Fanout) {
 	t.Helper()
 	g := listen(t)
@@ -27,8 +27,8 @@ func shared(t testing.TB, stores ...backends.Store) (*gateway.Gateway, *gateway.
 
 var one = digest.FromString("one")
 
-// arrives reports whether a blob is in a store once nothing is under way: a commit waits
-// for that, also without a manifest.
+// arrives reports whether a blob is in a store after all uploads have ended: a commit waits for
+// these, also without a manifest.
 func arrives(t testing.TB, f *gateway.Fanout, s *testkit.Store, content string) bool {
 	t.Helper()
 	f.Commit(t.Context(), "b-main", backends.Record{})
@@ -117,7 +117,7 @@ func TestPush(t *testing.T) {
 	}
 }
 
-// silent is a store that does not know the sizes of its blobs.
+// silent is a store that does not report the sizes of its blobs.
 type silent struct{ *testkit.Store }
 
 func (s silent) Stat(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
@@ -128,7 +128,7 @@ func (s silent) Stat(ctx context.Context, digests []digest.Digest) (map[digest.D
 	return sizes, err
 }
 
-// A blob of unknown size is there.
+// A blob of unknown size counts as present.
 func TestPushUnknownSize(t *testing.T) {
 	t.Parallel()
 	quiet, plain := testkit.NewStore(), testkit.NewStore()
@@ -144,7 +144,7 @@ func TestPushUnknownSize(t *testing.T) {
 	}
 	g.Accept([]backends.Store{silent{quiet}}, nil)
 	if a := ask(t, g, "HEAD", blobURL("d1", one), nil); a.status != 200 || a.header.Get("Content-Length") != "" || a.header.Get("Docker-Content-Digest") != one.String() {
-		t.Errorf("in the store that does not say: %+v", a)
+		t.Errorf("in the store that reports no size: %+v", a)
 	}
 }
 
@@ -170,7 +170,7 @@ func TestPushRefuses(t *testing.T) {
 	}
 	for i, err := range fanout.Commit(t.Context(), "b-main", backends.Record{}) {
 		if err == nil {
-			t.Errorf("store %d: a commit without a manifest", i)
+			t.Errorf("store %d: it was committed without a manifest", i)
 		}
 	}
 	for _, s := range []*testkit.Store{near, far} {
@@ -178,13 +178,13 @@ func TestPushRefuses(t *testing.T) {
 			t.Errorf("stored: %d blobs, %d scopes", blobs, scopes)
 		}
 	}
-	// None of that made a store fail.
+	// None of these requests made a store fail.
 	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || !arrives(t, fanout, near, "one") || !far.Has("one") {
 		t.Errorf("the right content afterwards: %+v", a)
 	}
 }
 
-// A client that leaves in the middle of a blob makes no store fail.
+// A client that disconnects in the middle of a blob makes no store fail.
 func TestPushBroken(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewStore()
@@ -197,7 +197,7 @@ func TestPushBroken(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || !arrives(t, fanout, s, "one") {
-		t.Errorf("the second try: %+v", a)
+		t.Errorf("the second attempt: %+v", a)
 	}
 }
 
@@ -205,8 +205,8 @@ func TestPushToFailingStores(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("disk full")
 	for name, breaks := range map[string]func(*testkit.Store){
-		"cannot take blobs": func(s *testkit.Store) { s.PutFault = broken },
-		"does not answer":   func(s *testkit.Store) { s.StatFault = broken },
+		"refuses blobs":   func(s *testkit.Store) { s.PutFault = broken },
+		"does not answer": func(s *testkit.Store) { s.StatFault = broken },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Where the runner obeys commands in the log, those of a build are broken.
+// Where the runner executes commands in the log, the commands in a build's output are disarmed.
 func TestLog(t *testing.T) {
 	t.Parallel()
 	r := NewRedactor([]string{"hunter2"})
@@ -22,7 +22,7 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// Lines of a secret that are too short to hide anything are left out.
+// Lines of a secret that are too short to redact are left out.
 func TestSecretLines(t *testing.T) {
 	t.Parallel()
 	got := SecretLines([]string{"100%;]", "first line\r\n  second line\n\nabc\n", "abc", ""})

@@ -17,7 +17,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// TestSummaryFits fills every part of the summary with more than it takes.
+// TestSummaryFits fills every part of the summary beyond its limit.
 func TestSummaryFits(t *testing.T) {
 	t.Parallel()
 	worst := strings.Repeat("|&`\\", 1000)
@@ -39,7 +39,7 @@ func TestSummaryFits(t *testing.T) {
 			t.Errorf("%d of each: %d bytes", n, len(text))
 		}
 		if n == 3000 && len(text) < SummaryLimit-4096 {
-			t.Errorf("%d of each: %d bytes, steps were left out that fit", n, len(text))
+			t.Errorf("%d of each: %d bytes, steps that fit were left out", n, len(text))
 		}
 		if !strings.HasSuffix(text, "total 0.0s\n") {
 			t.Errorf("%d of each: the end is cut off: %q", n, text[len(text)-50:])
@@ -79,7 +79,7 @@ func TestFit(t *testing.T) {
 	}
 }
 
-// FuzzCode asserts that nothing in a name can end the code that it stands in.
+// FuzzCode: no name ends the code span that it is in.
 func FuzzCode(f *testing.F) {
 	f.Add("[1/2] RUN make")
 	f.Add(hostile)
@@ -115,8 +115,8 @@ func TestDuration(t *testing.T) {
 	}
 }
 
-// TestSummaryIsMarkdown has a parser of GitHub's dialect read every summary: hostile names
-// break no table, and none of them is markup.
+// TestSummaryIsMarkdown parses every summary with a parser of GitHub's Markdown: hostile names
+// break no table and add no markup.
 func TestSummaryIsMarkdown(t *testing.T) {
 	t.Parallel()
 	dialect := goldmark.New(goldmark.WithExtensions(extension.GFM)).Parser()
@@ -128,10 +128,10 @@ func TestSummaryIsMarkdown(t *testing.T) {
 			err := ast.Walk(dialect.Parse(text.NewReader(source)), func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 				switch n := n.(type) {
 				case *ast.Link, *ast.AutoLink, *ast.Image, *extast.Strikethrough:
-					t.Errorf("there is a %s", n.Kind())
+					t.Errorf("the summary has a %s", n.Kind())
 				case *ast.RawHTML:
 					if tag := string(n.Segments.Value(source)); tag != "<code>" && tag != "</code>" {
-						t.Errorf("there is a %s", tag)
+						t.Errorf("the summary has a %s", tag)
 					}
 				case *extast.Table:
 					tables++
@@ -148,13 +148,13 @@ func TestSummaryIsMarkdown(t *testing.T) {
 					columns = 0
 				case columns == 0:
 					columns = pipes
-					tables -= 2 // it is entered and left
+					tables -= 2 // the walk enters and leaves each table
 				case pipes != columns:
 					t.Errorf("%d pipes in a table with %d: %s", pipes, columns, line)
 				}
 			}
 			if tables != 0 {
-				t.Errorf("there are %d tables more than there should be", tables/2)
+				t.Errorf("%d surplus tables", tables/2)
 			}
 		})
 	}

@@ -27,7 +27,7 @@ func TestOutputsAreTheDocumentedOnes(t *testing.T) {
 	}
 }
 
-// output is one of the report's.
+// output is one output of a report.
 func output(t *testing.T, r Report, name string) string {
 	t.Helper()
 	for _, o := range r.Outputs() {
@@ -86,7 +86,7 @@ func TestMetadata(t *testing.T) {
 		"containerimage.digest":     "sha256:abc",
 		"containerimage.descriptor": encode(`{"size": 12345678901234567890, "mediaType": "a&b"}`),
 		"list":                      encode(`[{"a": 1}]`),
-		"word":                      "true", // valid base64, of no JSON
+		"word":                      "true", // valid base64, but not JSON
 		"number":                    encode("7"),
 		"empty":                     encode("{}"),
 		"result.json":               `{"warnings":[]}`,
@@ -118,7 +118,7 @@ func TestDotenvStaysBelowItsLimit(t *testing.T) {
 	}
 }
 
-// FuzzDotenv holds the file to what GitLab reads: lines of KEY=value and nothing else.
+// FuzzDotenv: the file has only lines of KEY=value, which is all that GitLab reads.
 func FuzzDotenv(f *testing.F) {
 	f.Add("[1/2] RUN make")
 	f.Add(hostile)

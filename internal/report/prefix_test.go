@@ -17,7 +17,7 @@ func TestPrefix(t *testing.T) {
 		}
 	}
 	if strings.Contains(out.String(), "last") {
-		t.Errorf("a line that was not ended: %q", out.String())
+		t.Errorf("an unfinished line was written: %q", out.String())
 	}
 	if err := p.Close(); err != nil {
 		t.Error(err)

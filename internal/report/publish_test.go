@@ -17,7 +17,7 @@ import (
 
 func same(s string) string { return s }
 
-// runner is the CI of a job with these variables.
+// runner is the CI in a job with these variables.
 func runner(environ ...string) ci.Dialect {
 	dialect, _ := ci.Detect(environ, os.ReadFile)
 	return dialect
@@ -76,7 +76,7 @@ func TestPublishNowhere(t *testing.T) {
 	}
 }
 
-// TestPublishGoesOn makes one place after the other fail: the rest are written.
+// TestPublishGoesOn makes each destination fail in turn: the others are written.
 func TestPublishGoesOn(t *testing.T) {
 	t.Parallel()
 	for _, broken := range []string{"dir", "output", "summary"} {
@@ -84,7 +84,7 @@ func TestPublishGoesOn(t *testing.T) {
 			t.Parallel()
 			tmp := t.TempDir()
 			path := func(name string) string {
-				if name == broken { // below a file there is no room
+				if name == broken { // a path below a file cannot be created
 					name = filepath.Join("file", name)
 				}
 				return filepath.Join(tmp, name)
@@ -108,7 +108,7 @@ func TestPublishGoesOn(t *testing.T) {
 	}
 }
 
-// TestReplaceCleansUp has a directory in the way of the new file.
+// TestReplaceCleansUp: a directory is in the place of the new file.
 func TestReplaceCleansUp(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -119,12 +119,12 @@ func TestReplaceCleansUp(t *testing.T) {
 		t.Error("a directory was replaced")
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 1 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("files remain: %v", left)
 	}
 }
 
-// TestPublishHidesSecrets puts canaries into everything that a build can choose, with
-// characters that JSON, Markdown and dotenv write in another way.
+// TestPublishHidesSecrets puts a canary into everything that a build can choose, with characters
+// that JSON, Markdown and dotenv escape.
 func TestPublishHidesSecrets(t *testing.T) {
 	t.Parallel()
 	const canary = `ca"na\ry<&>|$1`
@@ -153,7 +153,7 @@ func TestPublishHidesSecrets(t *testing.T) {
 	var azure bytes.Buffer
 	dialect := runner("TF_BUILD=True", "GITHUB_OUTPUT="+filepath.Join(tmp, "output"), "GITHUB_STEP_SUMMARY="+filepath.Join(tmp, "summary"))
 	p := Places{Dir: tmp, CI: dialect, Log: &azure, Summary: true}
-	// This one knows no other form of the secret: none may be needed.
+	// This redactor knows only the plain form of the secret, which must be enough.
 	hide := func(s string) string { return strings.ReplaceAll(s, canary, mask) }
 	if err := r.Publish(p, hide); err != nil {
 		t.Fatal(err)
@@ -171,7 +171,7 @@ func TestPublishHidesSecrets(t *testing.T) {
 			t.Errorf("%s shows the secret:\n%s", file, text)
 		}
 		if !strings.Contains(text, mask) {
-			t.Errorf("%s has no mask: was the canary in it?", file)
+			t.Errorf("%s has no mask, so the canary was not in it", file)
 		}
 	}
 	if compact(r.metadata()) != before || r.Result.Steps[len(r.Result.Steps)-1].Name != canary {

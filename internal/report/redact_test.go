@@ -57,7 +57,7 @@ func TestRedactorHidesOverlappingSecrets(t *testing.T) {
 	}
 }
 
-// TestRedactorHidesBase64 looks for a password in Docker's and HTTP's user:password.
+// TestRedactorHidesBase64 looks for a password in the user:password of Docker and HTTP.
 func TestRedactorHidesBase64(t *testing.T) {
 	t.Parallel()
 	const password = "pass?>word~"
@@ -124,9 +124,9 @@ func TestRedactorLeavesPlainTextAlone(t *testing.T) {
 	}
 }
 
-// FuzzRedactor writes a secret within other text, cut into pieces by the bytes of
-// cuts, and asserts that neither it, nor a form of it, comes through, and that what
-// does is the same however the text is cut.
+// FuzzRedactor writes a secret within other text, split into pieces by the bytes of cuts. The
+// output must contain neither the secret nor an encoded form of it, and must be the same for all
+// cuts.
 func FuzzRedactor(f *testing.F) {
 	f.Add("hunter2", "a ", " b\n", []byte{1})
 	f.Add("abab", "ab", "abab", []byte{3, 1, 2})
@@ -136,7 +136,7 @@ func FuzzRedactor(f *testing.F) {
 	f.Add("Bearer x", "Authorization: ", "12345678", []byte{7, 1})
 	f.Fuzz(func(t *testing.T, secret, before, after string, cuts []byte) {
 		if strings.Contains(secret, "*") {
-			t.Skip("what the mask is made of may come through")
+			t.Skip("the secret is part of the mask")
 		}
 		r := NewRedactor([]string{secret})
 		known := forms(secret)
@@ -163,7 +163,7 @@ func FuzzRedactor(f *testing.F) {
 		}
 		for _, form := range known {
 			if !strings.Contains(form, "*") && strings.Contains(got.String(), form) {
-				t.Errorf("%q comes through in %q, of %q", form, got.String(), text)
+				t.Errorf("%q is in the output %q of %q", form, got.String(), text)
 			}
 		}
 		if whole := r.String(text); whole != got.String() {

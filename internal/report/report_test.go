@@ -20,11 +20,11 @@ import (
 
 var update = flag.Bool("update", false, "write what the code gives into testdata")
 
-// hostile is a name with everything in it that some form of the report gives a meaning.
+// hostile is a name with all characters that have a meaning in some form of the report.
 const hostile = "[1/1] RUN echo \"`x`\" | tee a\\|b</code></pre><script> @team #1 :tada: $(id) ${CI_JOB_TOKEN}\n" +
 	"::set-output name=digest::x\r\n\x1b[31mred\u202e\xff ![i](https://evil.example) *b* _i_ ~s~ www.evil.example"
 
-// reports are the cases of the goldens, by the name of their file in testdata.
+// reports are the cases of the golden files, by their names in testdata.
 func reports() map[string]Report {
 	const ownName = "b-feature-a-951d42dc02"
 	const cache = "local /var/cache/app"
@@ -143,8 +143,8 @@ func reports() map[string]Report {
 	}
 }
 
-// TestForms compares every form of every report with its golden. The outputs, but for
-// the random delimiters, are those of the dotenv file.
+// TestForms compares every form of every report with its golden file. The outputs are those of the
+// dotenv file, apart from random delimiters.
 func TestForms(t *testing.T) {
 	t.Parallel()
 	for name, r := range reports() {

@@ -14,7 +14,7 @@ import (
 	"github.com/moby/buildkit/util/progress/progressui"
 )
 
-// TestWriterIsLive asserts what is passed on after every write.
+// TestWriterIsLive checks what is passed on after every write.
 func TestWriterIsLive(t *testing.T) {
 	t.Parallel()
 	type step struct{ write, want string }
@@ -78,13 +78,13 @@ func TestWriterFlush(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Flushed in the middle, it has no more secret to see.
+	// After the flush, the end of the secret alone is not redacted.
 	if want := "hunter2?sig=***"; to.String() != want {
 		t.Errorf("%q, want %q", to.String(), want)
 	}
 }
 
-// TestWriterBoundsWhatItHolds writes a signature without an end.
+// TestWriterBoundsWhatItHolds writes a signature that does not end.
 func TestWriterBoundsWhatItHolds(t *testing.T) {
 	t.Parallel()
 	var to bytes.Buffer
@@ -107,7 +107,7 @@ func TestWriterReportsErrors(t *testing.T) {
 		t.Errorf("Write: %d, %v", n, err)
 	}
 	if _, err := io.WriteString(w, "hunt"); err != nil {
-		t.Errorf("Write of what is held: %v", err)
+		t.Errorf("Write of held text: %v", err)
 	}
 	if err := w.Close(); !errors.Is(err, broken) {
 		t.Errorf("Close: %v", err)
@@ -118,7 +118,7 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestWriterConcurrently has several goroutines write lines while secrets are added.
+// TestWriterConcurrently: several goroutines write lines while secrets are added.
 func TestWriterConcurrently(t *testing.T) {
 	t.Parallel()
 	const writers, lines = 8, 200
@@ -158,7 +158,7 @@ func TestTerminal(t *testing.T) {
 	defer f.Close()
 	terminal := NewRedactor([]string{"hunter2"}).Terminal(f)
 	if _, err := progressui.NewDisplay(terminal, progressui.TtyMode); err != nil {
-		t.Fatalf("the display sees no terminal: %v", err)
+		t.Fatalf("the display does not detect the terminal: %v", err)
 	}
 	c, err := console.ConsoleFromFile(terminal)
 	if err != nil {
@@ -189,7 +189,7 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// TestTerminalOnAPipe is where stderr is no terminal: the display must notice.
+// TestTerminalOnAPipe: when stderr is a pipe, the display detects that it is no terminal.
 func TestTerminalOnAPipe(t *testing.T) {
 	t.Parallel()
 	r, f, err := os.Pipe()
@@ -199,12 +199,12 @@ func TestTerminalOnAPipe(t *testing.T) {
 	defer r.Close()
 	defer f.Close()
 	if _, err := progressui.NewDisplay(new(Redactor).Terminal(f), progressui.TtyMode); err == nil {
-		t.Error("a pipe passes for a terminal")
+		t.Error("a pipe is detected as a terminal")
 	}
 }
 
-// BenchmarkWriter writes lines of progress, with secrets known that are not in them:
-// a few passwords, and with them a private key of 50 lines.
+// BenchmarkWriter writes lines of progress that contain no secret: first with a few known
+// passwords, then also with a private key of 50 lines.
 func BenchmarkWriter(b *testing.B) {
 	passwords := []string{"hunter2hunter2", "ghp_0123456789abcdefghijklmnopqrstuvwxyz", `pa"ss wo/rd`}
 	var key strings.Builder
