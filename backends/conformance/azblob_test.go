@@ -8,17 +8,19 @@ import (
 
 func TestAzblob(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openAzblob, object: true})
+	conform(t, harness{open: containers(t), object: true})
 }
 
 func TestAzblobRemote(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openAzblob, object: true, gzip: true, remote: true})
+	conform(t, harness{open: containers(t), object: true, gzip: true, remote: true})
 }
 
-// openAzblob has a prefix that BuildKit, which joins paths, writes as team/app.
-func openAzblob(t *testing.T) store {
+// containers have a prefix that BuildKit, which joins paths, writes as team/app.
+func containers(t *testing.T) func(*testing.T) store {
 	t.Helper()
-	server := testkit.StartAzblob(t)
-	return openObjects(t, server, server.Secret, "team//app/")
+	server, registry := testkit.StartAzblob(t), testkit.StartRegistry(t)
+	return func(t *testing.T) store {
+		return objectStore(server.New(t), registry, server.Secret, "team//app/")
+	}
 }

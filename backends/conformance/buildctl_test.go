@@ -12,20 +12,21 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// interoperates: what one writes natively the other reads, every step cached.
+// interoperates: what one writes natively the other one reads, every step cached.
 func (s suite) interoperates(t *testing.T) {
-	app := testkit.App(t)
 	plan := scope.Plan{Write: "b-main", Read: []scope.Source{{Name: "b-main"}}}
-	t.Run("buildctl reads ours", func(t *testing.T) {
-		c := s.h.open(t)
+	t.Run("buildctl reads", func(t *testing.T) {
+		t.Parallel()
+		c, app := s.h.open(t), testkit.App(t)
 		s.run(t, c, app, "main").Build(t)
 		said := testkit.Buildctl(t, testkit.StartBuildkitd(t), app, entries("--import-cache", c.cache().Backend(t).Imports(plan))...)
 		if ran := executed(said); len(ran) > 0 {
 			t.Errorf("buildctl ran %v:\n%s", ran, said)
 		}
 	})
-	t.Run("we read buildctl's", func(t *testing.T) {
-		c := s.h.open(t)
+	t.Run("the program reads", func(t *testing.T) {
+		t.Parallel()
+		c, app := s.h.open(t), testkit.App(t)
 		args := entries("--export-cache", c.cache().Backend(t).Exports(plan))
 		if s.h.inline {
 			args = append(args, "--output", "type=image,push=true,name="+c.image+":cache-b-main")

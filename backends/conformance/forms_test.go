@@ -24,10 +24,11 @@ var compressions = []struct{ name, mediaType, magic, footer string }{
 func (s suite) compressions(t *testing.T) {
 	for _, form := range compressions {
 		t.Run(form.name, func(t *testing.T) {
-			c, app, _ := s.warm(t, "--compression", form.name, "--force-compression")
+			t.Parallel()
+			app, flags := twoStages(t), []string{"--compression", form.name, "--force-compression"}
+			c, _ := s.warm(t, app, flags...)
 			scopes := c.scopes(t)
-			m := c.manifest(t, "b-main")
-			for _, layer := range m.Layers {
+			for _, layer := range c.manifest(t, "b-main").Layers {
 				if layer.MediaType != form.mediaType {
 					t.Errorf("media type %s", layer.MediaType)
 				}
@@ -39,7 +40,7 @@ func (s suite) compressions(t *testing.T) {
 					t.Errorf("layer ends with %q", tail)
 				}
 			}
-			allCached(t, s.run(t, c, app, "main", "--compression", form.name, "--force-compression").Build(t))
+			allCached(t, s.run(t, c, app, "main", flags...).Build(t))
 		})
 	}
 }
@@ -51,7 +52,9 @@ func (s suite) mediaTypes(t *testing.T) {
 		{"false", "false", "application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.docker.image.rootfs.diff.tar.gzip"},
 	} {
 		t.Run(fmt.Sprintf("oci=%s image=%s", form.oci, form.image), func(t *testing.T) {
-			c, app, _ := s.warm(t, "--oci-mediatypes="+form.oci, "--image-manifest="+form.image, "--compression", "gzip")
+			t.Parallel()
+			app := twoStages(t)
+			c, _ := s.warm(t, app, "--oci-mediatypes="+form.oci, "--image-manifest="+form.image, "--compression", "gzip")
 			m := c.manifest(t, "b-main")
 			if (m.MediaType != form.want && !s.h.object) || m.Layers[0].MediaType != form.layer {
 				t.Errorf("manifest %s, layer %s", m.MediaType, m.Layers[0].MediaType)

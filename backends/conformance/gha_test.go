@@ -8,54 +8,60 @@ import (
 
 func TestGHA(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openGHA, object: true})
+	conform(t, harness{open: services(t), object: true})
 }
 
 func TestGHARemote(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openGHA, object: true, gzip: true, remote: true})
+	conform(t, harness{open: services(t), object: true, gzip: true, remote: true})
 }
 
 func TestGHA1(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openGHA1, object: true})
+	conform(t, harness{open: runners(t), object: true})
 }
 
 func TestGHA1Remote(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openGHA1, object: true, gzip: true, remote: true})
+	conform(t, harness{open: runners(t), object: true, gzip: true, remote: true})
 }
 
-// openGHA is version 2 of the service, as github.com has it. The token of a branch's build
-// writes the branch, and reads it and main.
-func openGHA(t *testing.T) store {
+// services are version 2, as github.com has it. The token of a branch's build writes the
+// branch, and reads it and main.
+func services(t *testing.T) func(*testing.T) store {
 	t.Helper()
-	server := testkit.StartGHA(t)
-	refs := []string{"refs/heads/main"}
-	tokens := map[string]string{"main": server.Token(refs[0])}
-	env := func(branch string) map[string]string {
-		if branch == "" {
-			return server.Env(server.Token(refs[0], refs[1:]...))
+	storage, registry := testkit.StartAzblob(t), testkit.StartRegistry(t)
+	return func(t *testing.T) store {
+		server := testkit.StartGHAOn(t, storage.New(t))
+		refs := []string{"refs/heads/main"}
+		tokens := map[string]string{"main": server.Token(refs[0])}
+		env := func(branch string) map[string]string {
+			if branch == "" {
+				return server.Env(server.Token(refs[0], refs[1:]...))
+			}
+			if tokens[branch] == "" {
+				refs = append(refs, "refs/heads/"+branch)
+				tokens[branch] = server.Token("refs/heads/"+branch, refs[0])
+			}
+			return server.Env(tokens[branch])
 		}
-		if tokens[branch] == "" {
-			refs = append(refs, "refs/heads/"+branch)
-			tokens[branch] = server.Token("refs/heads/"+branch, refs[0])
+		return store{
+			line: "type=gha", image: registry.Repository(), key: tokens["main"], env: env,
+			names: func(testing.TB) []string { return server.Entries("") },
 		}
-		return server.Env(tokens[branch])
-	}
-	return store{
-		line: "type=gha", image: testkit.StartRegistry(t).Host + "/app", key: tokens["main"], env: env,
-		names: func(testing.TB) []string { return server.Entries("") },
 	}
 }
 
-// openGHA1 is version 1, a runner's own cache, which knows no branches.
-func openGHA1(t *testing.T) store {
+// runners are version 1, each a runner's own cache, which knows no branches.
+func runners(t *testing.T) func(*testing.T) store {
 	t.Helper()
-	server := testkit.StartGHA1(t)
-	return store{
-		line: "type=gha,scope=team", image: testkit.StartRegistry(t).Host + "/app", key: server.Token(),
-		env:   func(string) map[string]string { return server.Env() },
-		names: server.Files,
+	registry := testkit.StartRegistry(t)
+	return func(t *testing.T) store {
+		server := testkit.StartGHA1(t)
+		return store{
+			line: "type=gha,scope=team", image: registry.Repository(), key: server.Token(),
+			env:   func(string) map[string]string { return server.Env() },
+			names: server.Files,
+		}
 	}
 }

@@ -46,20 +46,40 @@ func push(branch string) map[string]string {
 	return map[string]string{"GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/heads/" + branch, "GITHUB_REF_NAME": branch, "GITHUB_REF_TYPE": "branch"}
 }
 
-// newJob is a push to main, with its own token, on a new server.
-func newJob(t *testing.T) job {
+// servers are what the services of all tests here have in common.
+type servers struct {
+	storage  testkit.Azblob
+	registry testkit.Registry
+}
+
+// newJob is a push to main, with its own token, on a new service.
+func (s servers) newJob(t *testing.T) job {
 	t.Helper()
-	server := testkit.StartGHA(t)
+	server := testkit.StartGHAOn(t, s.storage.New(t))
 	return job{
-		server: server, app: testkit.App(t), image: testkit.StartRegistry(t).Host + "/app",
+		server: server, app: twoStages(t), image: s.registry.Repository(),
 		token: server.Token("refs/heads/main"), env: push("main"),
 	}
 }
 
-// What goes wrong with the service costs a warning, and never an image.
-func TestGHAFaults(t *testing.T) {
+// TestGHAJobs is what happens to jobs on github.com.
+func TestGHAJobs(t *testing.T) {
 	t.Parallel()
-	j, other := newJob(t), testkit.StartGHA(t)
+	s := servers{testkit.StartAzblob(t), testkit.StartRegistry(t)}
+	for name, test := range map[string]func(*testing.T){
+		"faults": s.faults, "blob gone": s.blobGone, "content lost": s.contentLost, "forbidden": s.forbidden, "events": s.events,
+		"busy": s.busy, "beside others": s.besideOthers, "verbatim": s.verbatim,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
+	}
+}
+
+// What goes wrong with the service costs a warning, and never an image.
+func (s servers) faults(t *testing.T) {
+	j, other := s.newJob(t), testkit.StartGHAOn(t, s.storage.New(t))
 	down := maps.Clone(j.env)
 	down["ACTIONS_RESULTS_URL"] = "http://127.0.0.1:1/"
 	tests := []struct {
@@ -96,8 +116,7 @@ func TestGHAFaults(t *testing.T) {
 }
 
 // A cache with a blob that is gone is not imported, and is whole again afterwards.
-func TestGHABlobGone(t *testing.T) {
-	t.Parallel()
+func (s servers) blobGone(t *testing.T) {
 	for _, builder := range []string{"embedded", "remote"} {
 		t.Run(builder, func(t *testing.T) {
 			t.Parallel()
@@ -107,7 +126,7 @@ func TestGHABlobGone(t *testing.T) {
 				}
 				return j.start(t).Report
 			}
-			j := newJob(t)
+			j := s.newJob(t)
 			cold := build(j)
 			_, key, _ := strings.Cut(j.server.Entries("buildkit-blob-")[0], " ")
 			if j.server.Remove(key) != 1 {
@@ -125,9 +144,8 @@ func TestGHABlobGone(t *testing.T) {
 }
 
 // A content that turns out to be lost when it is wanted costs a second try.
-func TestGHAContentLost(t *testing.T) {
-	t.Parallel()
-	j := newJob(t)
+func (s servers) contentLost(t *testing.T) {
+	j := s.newJob(t)
 	j.start(t)
 	j.server.Lose(t, "buildkit-blob-")
 	testkit.Write(t, filepath.Join(j.app, "site", "index.txt"), "Changed\n")
@@ -138,9 +156,8 @@ func TestGHAContentLost(t *testing.T) {
 
 // Where the token or the runner's mode does not allow it nothing is tried, and the report
 // says why.
-func TestGHAForbidden(t *testing.T) {
-	t.Parallel()
-	j := newJob(t)
+func (s servers) forbidden(t *testing.T) {
+	j := s.newJob(t)
 	if j.start(t).Report.Outcome(t) != "written" {
 		t.Fatal("the first build wrote nothing")
 	}
@@ -215,9 +232,8 @@ func pullRequest(t *testing.T, from string) map[string]string {
 }
 
 // Branches and pull requests start from main's cache, and write what is theirs.
-func TestGHAEvents(t *testing.T) {
-	t.Parallel()
-	j := newJob(t)
+func (s servers) events(t *testing.T) {
+	j := s.newJob(t)
 	cold := j.start(t).Report
 	before := j.server.Entries("index-")
 	tests := []struct {
@@ -260,9 +276,8 @@ func TestGHAEvents(t *testing.T) {
 }
 
 // A service that asks to wait delays a build, and spoils nothing.
-func TestGHABusy(t *testing.T) {
-	t.Parallel()
-	j := newJob(t)
+func (s servers) busy(t *testing.T) {
+	j := s.newJob(t)
 	j.server.Busy(3, time.Second)
 	if r := j.start(t).Report; r.Outcome(t) != "written" || r.Source("b-main") != "absent" {
 		t.Errorf("sources %v, exports %v", r.Sources, r.Exports)
@@ -274,9 +289,8 @@ func TestGHABusy(t *testing.T) {
 }
 
 // Several caches are written at once, and the one that must not be is left out alone.
-func TestGHABesideOthers(t *testing.T) {
-	t.Parallel()
-	j, bucket := newJob(t), testkit.StartS3(t)
+func (s servers) besideOthers(t *testing.T) {
+	j, bucket := s.newJob(t), testkit.StartS3(t)
 	j.args = []string{"--cache", "type=registry,ref=" + j.image, "--cache", bucket.Line(""), "--cache", "type=gha,scope=second"}
 	outcomes := func(r testkit.Report) string {
 		var all []string
@@ -298,9 +312,8 @@ func TestGHABesideOthers(t *testing.T) {
 }
 
 // Entries of the user's own work with what the runner passes on, as with buildx.
-func TestGHAVerbatim(t *testing.T) {
-	t.Parallel()
-	j := newJob(t)
+func (s servers) verbatim(t *testing.T) {
+	j := s.newJob(t)
 	j.verbatim, j.args = true, []string{"--cache-from", "type=gha,scope=mine", "--cache-to", "type=gha,scope=mine,mode=max"}
 	if r := j.start(t).Report; r.Outcome(t) != "written" {
 		t.Errorf("exports %v", r.Exports)

@@ -3,6 +3,7 @@ package conformance
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -12,27 +13,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// layers are those of an image that was pushed.
-func layers(t testing.TB, ref string) []v1.Descriptor {
-	t.Helper()
-	tag, err := name.ParseReference(ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	image, err := remote.Image(tag)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := image.Manifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m.Layers
-}
-
 // settings of a cache, none of which may show in the image.
 var settings = [][]string{
-	{"--cache", "none"},
 	{},
 	{"--compression", "gzip"},
 	{"--compression", "estargz"},
@@ -42,86 +24,123 @@ var settings = [][]string{
 	{"--oci-mediatypes=false"},
 }
 
-// sameImage builds with every setting, cold and then warm. Times are fixed, so that
-// equal images have equal digests; without that, cold images still have the same
-// media types, and warm ones the digest of the cold one.
+// fixed are flags with which equal images have equal digests.
+var fixed = []string{"--build-args", "SOURCE_DATE_EPOCH=1", "--outputs", "type=image,push=true,rewrite-timestamp=true"}
+
+// sameImage builds with every setting, cold and then warm. With fixed times all images
+// have the digest of the one that was built without a cache; without that, cold images still
+// have the same media types, and warm ones the digest of the cold one.
 func (s suite) sameImage(t *testing.T) {
-	fixed := []string{"--build-args", "SOURCE_DATE_EPOCH=1", "--outputs", "type=image,push=true,rewrite-timestamp=true"}
-	if s.h.inline {
-		// The cache is in the config, so that only its own settings compare.
-		s.sameInline(t)
-		return
-	}
-	app := testkit.App(t)
-	var digest string
 	for _, set := range settings {
 		if s.h.gzip && slices.ContainsFunc(set, isCompression) {
 			continue
 		}
-		t.Run(strings.Join(append(set, "default")[:max(1, len(set))], " "), func(t *testing.T) {
-			c := s.h.open(t)
+		flags := strings.Join(set, " ")
+		t.Run("fixed times/"+flags, func(t *testing.T) {
+			t.Parallel()
+			c, app, want := s.h.open(t), twoStages(t), uncached(t)
 			for _, what := range []string{"cold", "warm"} {
-				r := s.run(t, c, app, "main", slices.Concat(fixed, set)...).Build(t)
-				if digest == "" {
-					digest = r.Digest
-				}
-				if r.Digest != digest {
-					t.Errorf("%s: image %s, without a cache %s", what, r.Digest, digest)
+				if r := s.run(t, c, app, "main", slices.Concat(fixed, set)...).Build(t); r.Digest != want {
+					t.Errorf("%s: image %s, without a cache %s", what, r.Digest, want)
 				}
 			}
 		})
-		t.Run("layers/"+strings.Join(set, " "), func(t *testing.T) { s.sameLayers(t, app, set) })
-	}
-	t.Run("filled by a build that pushes nothing", func(t *testing.T) {
-		c := s.h.open(t)
-		r := s.run(t, c, app, "main")
-		r.Args = slices.DeleteFunc(r.Args, func(a string) bool { return a == "--push" || a == "--tags" || a == c.image+":v1" })
-		if first := r.Build(t); first.Digest != "" {
-			t.Errorf("no image was asked for, and one is reported: %s", first.Digest)
+		if len(set) == 0 || set[0] == "--cache-mode" {
+			continue // successive and modes do it for these
 		}
-		allCached(t, s.run(t, c, app, "main").Build(t))
-		gzipped(t, c)
-	})
+		t.Run("layers/"+flags, func(t *testing.T) {
+			t.Parallel()
+			s.sameLayers(t, set...)
+		})
+	}
 }
 
 func isCompression(flag string) bool {
 	return strings.Contains(flag, "compression") || strings.Contains(flag, "mediatypes")
 }
 
-func (s suite) sameLayers(t *testing.T, app string, set []string) {
-	c := s.h.open(t)
-	cold := s.run(t, c, app, "main", set...).Build(t)
-	before := gzipped(t, c)
-	if slices.Contains(set, "none") {
-		return
+// withoutCache is the app's image at fixed times, built twice without a cache. It is the same
+// for all backends, and built for the first that asks.
+var withoutCache struct {
+	sync.Once
+	digests []string
+}
+
+func uncached(t *testing.T) string {
+	t.Helper()
+	withoutCache.Do(func() {
+		image, app := testkit.StartRegistry(t).Repository(), twoStages(t)
+		build := testkit.Invocation{Dir: app, Branch: "main", Args: []string{"--cache", "none", "--tags", image + ":v1", "--push"}}
+		build.Build(t)
+		gzipped(t, image)
+		build.Args = append(build.Args, fixed...)
+		for range 2 {
+			withoutCache.digests = append(withoutCache.digests, build.Build(t).Digest)
+		}
+	})
+	if d := withoutCache.digests; len(d) != 2 || d[0] != d[1] || d[0] == "" {
+		t.Fatalf("images that were built without a cache: %q", d)
 	}
+	return withoutCache.digests[0]
+}
+
+// sameLayers returns the store that it has filled.
+func (s suite) sameLayers(t *testing.T, set ...string) store {
+	t.Helper()
+	app := twoStages(t)
+	c, cold := s.warm(t, app, set...)
+	before := gzipped(t, c.image)
 	warm := s.run(t, c, app, "main", set...).Build(t)
-	if after := gzipped(t, c); !slices.EqualFunc(before, after, func(a, b v1.Descriptor) bool { return a.Digest == b.Digest }) {
+	if after := gzipped(t, c.image); !slices.EqualFunc(before, after, func(a, b v1.Descriptor) bool { return a.Digest == b.Digest }) {
 		t.Errorf("warm layers %v, cold ones %v", after, before)
 	}
 	// BuildKit forgets when layers were made that it has compressed again.
 	if warm.Digest != cold.Digest && !slices.Contains(set, "--force-compression") {
 		t.Errorf("warm image %s, cold one %s", warm.Digest, cold.Digest)
 	}
+	return c
 }
 
-// gzipped are the layers of the pushed image, which must have its own compression.
-func gzipped(t *testing.T, c store) []v1.Descriptor {
+func (s suite) modes(t *testing.T) {
+	least := s.sameLayers(t, "--cache-mode", "min")
+	most, _ := s.warm(t, twoStages(t), "--cache-mode", "max")
+	count := []int{len(least.manifest(t, "b-main").Layers), len(most.manifest(t, "b-main").Layers)}
+	if count[0] == 0 || count[0] >= count[1] {
+		t.Errorf("layers by mode, min and max: %v", count)
+	}
+}
+
+// gzipped are the layers of an image that was pushed, which must have its own compression.
+func gzipped(t *testing.T, image string) []v1.Descriptor {
 	t.Helper()
-	all := layers(t, c.image+":v1")
-	for _, l := range all {
+	tag, err := name.ParseReference(image + ":v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pushed, err := remote.Image(tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := pushed.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range m.Layers {
 		if l.MediaType != "application/vnd.oci.image.layer.v1.tar+gzip" {
 			t.Errorf("the image has a layer of %s", l.MediaType)
 		}
 	}
-	return all
+	return m.Layers
 }
 
-func (s suite) sameInline(t *testing.T) {
-	c, app, cold := s.warm(t)
-	warm := s.run(t, c, app, "main").Build(t)
-	if warm.Digest != cold.Digest {
-		t.Errorf("warm image %s, cold one %s", warm.Digest, cold.Digest)
+// noImage fills the cache by a build that pushes nothing; the next one pushes an image.
+func (s suite) noImage(t *testing.T) {
+	c, app := s.h.open(t), twoStages(t)
+	r := s.run(t, c, app, "main")
+	r.Args = slices.DeleteFunc(r.Args, func(a string) bool { return a == "--push" || a == "--tags" || a == c.image+":v1" })
+	if first := r.Build(t); first.Digest != "" {
+		t.Errorf("no image was asked for, and one is reported: %s", first.Digest)
 	}
-	gzipped(t, c)
+	allCached(t, s.run(t, c, app, "main").Build(t))
+	gzipped(t, c.image)
 }

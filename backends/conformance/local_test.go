@@ -10,26 +10,29 @@ import (
 
 func TestLocal(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openLocal})
+	conform(t, harness{open: directories(t)})
 }
 
 func TestLocalRemote(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openLocal, remote: true, eager: true})
+	conform(t, harness{open: directories(t), remote: true, eager: true})
 }
 
-// openLocal is a new directory, and a repository for the images.
-func openLocal(t *testing.T) store {
+// directories have a repository each for the images.
+func directories(t *testing.T) func(*testing.T) store {
 	t.Helper()
-	dir := filepath.Join(testkit.Temp(t), "cache")
-	return store{
-		line: "type=local,dest=" + dir, image: testkit.StartRegistry(t).Host + "/app",
-		names: func(t testing.TB) []string {
-			index, err := os.ReadFile(filepath.Join(dir, "index.json"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return []string{string(index)}
-		},
+	registry := testkit.StartRegistry(t)
+	return func(t *testing.T) store {
+		dir := filepath.Join(testkit.Temp(t), "cache")
+		return store{
+			line: "type=local,dest=" + dir, image: registry.Repository(),
+			names: func(t testing.TB) []string {
+				index, err := os.ReadFile(filepath.Join(dir, "index.json"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return []string{string(index)}
+			},
+		}
 	}
 }

@@ -8,12 +8,10 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// openObjects is a prefix of a new server's bucket or container, and a repository for the
-// images.
-func openObjects(t *testing.T, server testkit.ObjectServer, key, prefix string) store {
-	t.Helper()
+// objectStore is a prefix of a bucket or container, and a repository for the images.
+func objectStore(server testkit.ObjectServer, registry testkit.Registry, key, prefix string) store {
 	return store{
-		line: server.Line(",prefix=" + prefix + ",name=web"), image: testkit.StartRegistry(t).Host + "/app", key: key,
+		line: server.Line(",prefix=" + prefix + ",name=web"), image: registry.Repository(), key: key,
 		names: func(t testing.TB) []string { return server.Objects(t, "team/app/") },
 	}
 }
@@ -32,7 +30,7 @@ func onEachServer(t *testing.T, test func(t *testing.T, server testkit.ObjectSer
 	for kind, start := range testkit.ObjectServers {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			test(t, start(t), testkit.App(t), testkit.StartRegistry(t).Host+"/app")
+			test(t, start(t), twoStages(t), testkit.StartRegistry(t).Host+"/app")
 		})
 	}
 }
@@ -136,7 +134,7 @@ func objectBlobGone(t *testing.T, server testkit.ObjectServer, app, image string
 // Several caches are read and written at once, and the one that fails fails alone.
 func TestObjectsBesideOthers(t *testing.T) {
 	t.Parallel()
-	app, image := testkit.App(t), testkit.StartRegistry(t).Host+"/app"
+	app, image := twoStages(t), testkit.StartRegistry(t).Host+"/app"
 	s3, azblob := testkit.StartS3(t), testkit.StartAzblob(t)
 	caches := []string{
 		"type=registry,ref=" + image, s3.Line(""), s3.Line(",prefix=second"), azblob.Line(",prefix=second"), s3.Denied() + ",prefix=third",
@@ -175,7 +173,7 @@ func TestObjectDefaultChains(t *testing.T) {
 		{s3.Place(), map[string]string{"AWS_ACCESS_KEY_ID": s3.Key, "AWS_SECRET_ACCESS_KEY": s3.Secret}},
 		{azblob.Place(), identity},
 	} {
-		app, image := testkit.App(t), testkit.StartRegistry(t).Host+"/app"
+		app, image := twoStages(t), testkit.StartRegistry(t).Host+"/app"
 		build := objectBuild(app, image, c.line)
 		build.Env = c.env
 		if r := build.Build(t); r.Outcome(t) != "written" {

@@ -11,44 +11,43 @@ import (
 
 func TestRegistry(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openRegistry})
+	conform(t, harness{open: repositories(t, "registry")})
 }
 
 func TestRegistryRemote(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openRegistry, remote: true})
+	conform(t, harness{open: repositories(t, "registry"), remote: true})
 }
 
 func TestInline(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openInline, inline: true})
+	conform(t, harness{open: repositories(t, "inline"), inline: true})
 }
 
 func TestInlineRemote(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openInline, inline: true, remote: true})
+	conform(t, harness{open: repositories(t, "inline"), inline: true, remote: true})
 }
 
-func openRegistry(t *testing.T) store { return openRepository(t, "registry") }
-
-func openInline(t *testing.T) store { return openRepository(t, "inline") }
-
-// openRepository is a new repository, for the cache and for the images.
-func openRepository(t *testing.T, kind string) store {
+// repositories are those of a registry, each for a cache and for the images.
+func repositories(t *testing.T, kind string) func(*testing.T) store {
 	t.Helper()
-	image := testkit.StartRegistry(t).Host + "/app"
-	return store{
-		line: "type=" + kind + ",ref=" + image, image: image,
-		names: func(t testing.TB) []string {
-			repository, err := name.NewRepository(image)
-			if err != nil {
-				t.Fatal(err)
-			}
-			tags, err := remote.List(repository)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return tags
-		},
+	registry := testkit.StartRegistry(t)
+	return func(*testing.T) store {
+		image := registry.Repository()
+		return store{line: "type=" + kind + ",ref=" + image, image: image, names: func(t testing.TB) []string { return tags(t, image) }}
 	}
+}
+
+func tags(t testing.TB, image string) []string {
+	t.Helper()
+	repository, err := name.NewRepository(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := remote.List(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }

@@ -8,16 +8,18 @@ import (
 
 func TestS3(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openS3, object: true})
+	conform(t, harness{open: buckets(t), object: true})
 }
 
 func TestS3Remote(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: openS3, object: true, gzip: true, remote: true})
+	conform(t, harness{open: buckets(t), object: true, gzip: true, remote: true})
 }
 
-func openS3(t *testing.T) store {
+func buckets(t *testing.T) func(*testing.T) store {
 	t.Helper()
-	server := testkit.StartS3(t)
-	return openObjects(t, server, server.Secret, "team/app")
+	server, registry := testkit.StartS3(t), testkit.StartRegistry(t)
+	return func(t *testing.T) store {
+		return objectStore(server.New(t), registry, server.Secret, "team/app")
+	}
 }

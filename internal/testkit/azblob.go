@@ -13,7 +13,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 )
 
-// Azblob is Azurite, Microsoft's own emulator of Azure Blob Storage, with one container.
+// Azblob is a container in Azurite, Microsoft's own emulator of Azure Blob Storage.
 type Azblob struct {
 	Service   string // the account's address: "http://127.0.0.1:10000/account"
 	Account   string
@@ -54,9 +54,22 @@ func startAzblob(t testing.TB, scheme string, client *http.Client, flags ...stri
 	if a.Client, err = azblob.NewClientWithSharedKeyCredential(a.Service, credential, options); err != nil {
 		t.Fatal(err)
 	}
+	a.create(t)
+	return a
+}
+
+func (a Azblob) create(t testing.TB) {
+	t.Helper()
 	if _, err := a.Client.CreateContainer(t.Context(), a.Container, nil); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// New is a new container of the same server, which takes a second to start.
+func (a Azblob) New(t testing.TB) Azblob {
+	t.Helper()
+	a.Container = unique("cache")
+	a.create(t)
 	return a
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/moby/buildkit/client"
 )
 
 // StartBuildkitd starts a daemon that knows nothing yet, and returns its address.
@@ -44,7 +46,19 @@ func startBuildkitd(t testing.TB, dir, address string, args ...string) {
 	// In a mount namespace of its own, so that no mount is left behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	cmd = inNamespace(cmd)
-	start(t, cmd, func() bool { return exec.Command("buildctl", "--addr", address, "debug", "workers").Run() == nil })
+	start(t, cmd, func() bool { return hasWorkers(t, address) })
+}
+
+// hasWorkers tells whether a daemon answers already. Each try has a client of its own, since a
+// client waits for a second after a connection that fails.
+func hasWorkers(t testing.TB, address string) bool {
+	c, err := client.New(t.Context(), address)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_, err = c.ListWorkers(t.Context())
+	return err == nil
 }
 
 // inNamespace gives the daemon a /proc of its own namespace, which runc needs.

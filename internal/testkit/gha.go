@@ -24,14 +24,24 @@ type GHA struct {
 // StartGHA starts a server and stops it at the test's end.
 func StartGHA(t testing.TB) GHA {
 	t.Helper()
-	return StartGHABehind(t, func(url string) string { return url })
+	return StartGHAOn(t, StartAzblob(t))
+}
+
+// StartGHAOn starts a server whose contents lie in a container that runs already.
+func StartGHAOn(t testing.TB, storage Azblob) GHA {
+	t.Helper()
+	return startGHA(t, storage, func(url string) string { return url })
 }
 
 // StartGHABehind starts a server whose clients reach it, and its storage, by other
 // addresses than its own: those of a proxy.
 func StartGHABehind(t testing.TB, proxy func(url string) string) GHA {
 	t.Helper()
-	storage := StartAzblob(t)
+	return startGHA(t, StartAzblob(t), proxy)
+}
+
+func startGHA(t testing.TB, storage Azblob, proxy func(url string) string) GHA {
+	t.Helper()
 	credential, err := container.NewSharedKeyCredential(storage.Account, storage.Secret)
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// S3 is Versity's S3 server on a directory, with one bucket.
+// S3 is a bucket of Versity's S3 server, which keeps it in a directory.
 type S3 struct {
 	Endpoint string // "http://127.0.0.1:7070"
 	Bucket   string
@@ -35,9 +35,22 @@ func StartS3(t testing.TB) S3 {
 		Credentials:                credentials.NewStaticCredentialsProvider(s.Key, s.Secret, ""),
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 	})
+	s.create(t)
+	return s
+}
+
+func (s S3) create(t testing.TB) {
+	t.Helper()
 	if _, err := s.Client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &s.Bucket}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// New is a new bucket of the same server.
+func (s S3) New(t testing.TB) S3 {
+	t.Helper()
+	s.Bucket = unique("cache")
+	s.create(t)
 	return s
 }
 

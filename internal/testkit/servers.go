@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,6 +62,14 @@ type Registry struct {
 	Host string // "127.0.0.1:5001"
 	Root string // where it keeps its files
 }
+
+// Repository is the name of a new repository: "127.0.0.1:5001/app-1".
+func (r Registry) Repository() string { return r.Host + "/" + unique("app") }
+
+var count atomic.Int64
+
+// unique is a name that this process has not used: "app-1".
+func unique(name string) string { return fmt.Sprintf("%s-%d", name, count.Add(1)) }
 
 // StartRegistry starts a registry and stops it at the test's end.
 func StartRegistry(t testing.TB) Registry { return startRegistry(t, "") }
