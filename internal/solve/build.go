@@ -62,7 +62,7 @@ func Run(ctx context.Context, req Request) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("show progress: %w", err)
 	}
-	b := &run{Request: req, display: make(chan *client.SolveStatus), key: identity.NewID()}
+	b := &run{Request: req, display: make(chan *client.SolveStatus), key: identity.NewID(), seed: newSeed()}
 	shown := make(chan error, 1)
 	go func() {
 		_, err := display.UpdateFrom(context.WithoutCancel(ctx), b.display)
@@ -84,6 +84,7 @@ func Run(ctx context.Context, req Request) (Result, error) {
 type run struct {
 	Request
 	key     string // what the sessions of this build share, so that solves join
+	seed    []byte // of the keys by which these sessions share registries' tokens
 	display chan *client.SolveStatus
 	indexes bool           // the image goes into an engine that calls it by its digest
 	loads   sync.WaitGroup // images on their way into engines

@@ -100,12 +100,39 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
+// TestKilled: the build after one that was killed removes what that has left.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	app, temp := testkit.App(t), testkit.Temp(t)
+	r := build(app, "--cache", "type=local,dest="+filepath.Join(testkit.Temp(t), "cache"))
+	r.Env = map[string]string{"TMPDIR": temp}
+	dockerfile, err := os.ReadFile(filepath.Join(app, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nADD rootfs.tar /\nRUN echo the step runs && sleep 1000\n")
+	signalled(t, r, "the step runs", syscall.SIGKILL)
+	testkit.Write(t, filepath.Join(app, "Dockerfile"), string(dockerfile))
+	r.Build(t)
+	nothingLeft(t, temp)
+}
+
 // cancelled runs a build, signals it when it shows something, and checks its end.
 func cancelled(t *testing.T, r testkit.Invocation, when string, signal os.Signal) {
 	t.Helper()
 	temp := testkit.Temp(t)
 	r.Env = map[string]string{"TMPDIR": temp}
-	cmd, _ := r.Command(t)
+	cmd, out := signalled(t, r, when, signal)
+	if code := cmd.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+	nothingLeft(t, temp)
+}
+
+// signalled runs a build, signals it when it shows something, and waits for its end.
+func signalled(t *testing.T, r testkit.Invocation, when string, signal os.Signal) (cmd *exec.Cmd, text string) {
+	t.Helper()
+	cmd, _ = r.Command(t)
 	var out watched
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -129,10 +156,7 @@ func cancelled(t *testing.T, r testkit.Invocation, when string, signal os.Signal
 	case <-time.After(5 * time.Second):
 		t.Fatalf("it goes on after five seconds:\n%s", out.String())
 	}
-	if code := cmd.ProcessState.ExitCode(); code != 130 {
-		t.Errorf("exit code %d:\n%s", code, out.String())
-	}
-	nothingLeft(t, temp)
+	return cmd, out.String()
 }
 
 // nothingLeft checks that no file, process or mount remains of a daemon that had its

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/moby/buildkit/session"
-	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
 )
@@ -16,7 +15,7 @@ func (b *run) attachables() ([]session.Attachable, error) {
 		secrets[s.ID] = []byte(s.Value)
 	}
 	all := []session.Attachable{
-		authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: b.Auth}),
+		newTokenAuthority(b.seed, b.Auth),
 		secretsprovider.FromMap(secrets),
 	}
 	var agents []sshprovider.AgentConfig

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
-
-	"github.com/docker/cli/cli/config"
 
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/ci"
@@ -31,7 +28,7 @@ func (r Run) Build(ctx context.Context) int {
 	unmasked := r.mask(ctx)
 	section := ci.Section{Title: "Build", Began: began}
 	fmt.Fprint(r.host.Stderr, r.host.CI.Begin(section))
-	made := r.privately(func() outcome { return r.solve(ctx) })
+	made := r.solve(ctx)
 	fmt.Fprint(r.host.Stderr, r.host.CI.End(section, time.Now(), made.err != nil))
 	rep := report.Report{
 		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, Result: made.result, Err: made.err,
@@ -71,20 +68,6 @@ func (r Run) warnings() []string {
 
 // asks tells whether the run only asks the frontend about the Dockerfile, with the input call.
 func (r Run) asks() bool { return r.Inputs.Call != "" }
-
-// privately runs a build while BuildKit's auth provider keeps its token seeds in a private
-// directory. The provider writes one for each registry that it has credentials for (v0.33.1,
-// session/auth/authprovider), by default into the directory of the user's Docker config.
-func (r Run) privately(run func() outcome) outcome {
-	dir, err := os.MkdirTemp(r.host.Environ.Get("TMPDIR"), "warmlayer-tokens-")
-	if err != nil {
-		return outcome{err: fmt.Errorf("make a private directory: %w", err)}
-	}
-	config.SetDir(dir)
-	made := run()
-	made.err = errors.Join(made.err, os.RemoveAll(dir))
-	return made
-}
 
 // exitCode is the exit code of the run: a cancelled build comes before a failed one, and that
 // before a cache that failed in strict mode.
