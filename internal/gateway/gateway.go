@@ -27,7 +27,6 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/docker/cli/cli/config/types"
 	"github.com/moby/buildkit/session/auth/authprovider"
@@ -83,8 +82,11 @@ func Serve(listener net.Listener) *Gateway {
 		offered:  map[string]Offered{},
 		accepted: map[string]*Fanout{},
 	}
-	g.server = &http.Server{Handler: g.handler(), ReadHeaderTimeout: 10 * time.Second}
-	go func() { g.served <- g.server.Serve(listener) }()
+	g.server = &http.Server{
+		Handler: g.handler(), ConnContext: withConnection,
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+	}
+	go func() { g.served <- g.server.Serve(&bounded{Listener: listener}) }()
 	return g
 }
 
@@ -159,7 +161,8 @@ func (g *Gateway) Accept(stores []backends.Store, expected []digest.Digest) *Fan
 	return f
 }
 
-// handler routes the requests that carry the password.
+// handler routes the requests that carry the password. The answer to any other one ends its
+// connection.
 func (g *Gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v2/{$}", func(http.ResponseWriter, *http.Request) {})
@@ -172,9 +175,11 @@ func (g *Gateway) handler() http.Handler {
 		user, password, _ := r.BasicAuth()
 		if user != username || subtle.ConstantTimeCompare([]byte(password), []byte(g.password)) != 1 {
 			w.Header().Set("WWW-Authenticate", `Basic realm="warmlayer"`)
+			w.Header().Set("Connection", "close")
 			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "this registry serves one build")
 			return
 		}
+		connectionOf(r.Context()).authenticate()
 		mux.ServeHTTP(w, r)
 	})
 }
