@@ -51,13 +51,13 @@ func TestAddress(t *testing.T) {
 		})
 	}
 	if _, err := owner.Client.ListWorkers(t.Context()); err != nil {
-		t.Errorf("closing a connection hurt the daemon: %v", err)
+		t.Errorf("closing a connection damaged the daemon: %v", err)
 	}
 	closeTimely(t, owner)
 }
 
-// Each kind of address has something that connects to it: BuildKit's client, one of its
-// connection helpers, or this package.
+// Each kind of address has code that connects to it: BuildKit's client, one of its connection
+// helpers, or this package.
 func TestEverySchemeIsKnown(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range builderspec.Schemes() {
@@ -92,7 +92,7 @@ func TestNoAnswer(t *testing.T) {
 	}
 }
 
-// TestSilentAddress connects to something that accepts and never answers.
+// TestSilentAddress connects to a listener that accepts connections and never answers.
 func TestSilentAddress(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(tempDir(t), "s")

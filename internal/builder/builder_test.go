@@ -36,13 +36,13 @@ func TestEmbeddedBuildsAndLeavesNothing(t *testing.T) {
 	if own := platforms.DefaultSpec(); len(b.Platforms) == 0 || !platforms.Only(own).Match(b.Platforms[0]) {
 		t.Errorf("Platforms = %v, want %s first", b.Platforms, platforms.Format(own))
 	}
-	// Files of another user are what makes a rootless state hard to remove.
+	// The state of a rootless daemon is hard to remove because it has files of other users.
 	files, err := run(t.Context(), b, "echo hello > /greeting; mkdir /theirs; echo x > /theirs/file; chown -R 7:7 /theirs")
 	if err != nil {
 		t.Fatalf("solve: %v\n%s", err, b.Log())
 	}
 	if got := files["greeting"]; got != "hello\n" {
-		t.Errorf("the built file holds %q", got)
+		t.Errorf("the built file contains %q", got)
 	}
 	if !strings.Contains(b.Log(), "running server") {
 		t.Errorf("the log lacks the daemon's start: %q", b.Log())
@@ -57,7 +57,7 @@ func TestEmbeddedBuildsAndLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestSharesLoopback has a daemon fetch what only this process serves.
+// TestSharesLoopback: a daemon fetches a file that this process serves on loopback.
 func TestSharesLoopback(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Bool
@@ -83,7 +83,7 @@ func TestCloseWhileAStepRuns(t *testing.T) {
 	b := open(t, in(dir, builder.Options{Address: embedded}))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	const mark = "86399.25" // no other process sleeps that long
+	const mark = "86399.25" // the duration identifies the process
 	done := make(chan error, 1)
 	go func() {
 		_, err := run(ctx, b, "sleep "+mark)
@@ -93,11 +93,11 @@ func TestCloseWhileAStepRuns(t *testing.T) {
 	cancel()
 	closeTimely(t, b)
 	if err := <-done; err == nil {
-		t.Error("a solve that was cancelled succeeded")
+		t.Error("the cancelled solve succeeded")
 	}
 	nothingLeft(t, dir)
 	if left := processes(t, mark); len(left) > 0 {
-		t.Errorf("the step outlived the daemon: %v", left)
+		t.Errorf("processes of the step remain after the daemon's end: %v", left)
 	}
 }
 
@@ -138,8 +138,8 @@ func TestCloseAfterTheDaemonDied(t *testing.T) {
 	nothingLeft(t, dir)
 }
 
-// TestCloseWhileTheDaemonHangs has a daemon that must be killed, and a step that
-// only the builder ends.
+// TestCloseWhileTheDaemonHangs: the daemon must be killed, and the step ends only when the builder
+// ends it.
 func TestCloseWhileTheDaemonHangs(t *testing.T) {
 	t.Parallel()
 	dir := tempDir(t)
@@ -158,7 +158,7 @@ func TestCloseWhileTheDaemonHangs(t *testing.T) {
 	}
 	nothingLeft(t, dir)
 	if left := processes(t, mark); len(left) > 0 {
-		t.Errorf("the step outlived the daemon: %v", left)
+		t.Errorf("processes of the step remain after the daemon's end: %v", left)
 	}
 }
 
@@ -181,7 +181,7 @@ func TestCancelledStartLeavesNothing(t *testing.T) {
 	}
 	nothingLeft(t, dir)
 	if left := processes(t, mark); len(left) > 0 {
-		t.Errorf("the daemon outlived the start: %v", left)
+		t.Errorf("processes of the daemon remain: %v", left)
 	}
 
 	if _, err := builder.Open(ctx, in(dir, builder.Options{Address: embedded, Environ: environ(bin)})); !errors.Is(err, context.Canceled) {
@@ -198,13 +198,13 @@ func TestStartHasADeadline(t *testing.T) {
 	defer cancel()
 	_, err := builder.Open(ctx, in(dir, builder.Options{Address: embedded, Environ: environ(bin)}))
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "still looking") {
-		t.Errorf("open: %v, want a deadline and the daemon's words", err)
+		t.Errorf("open: %v, want a deadline and the daemon's output", err)
 	}
 	nothingLeft(t, dir)
 }
 
-// TestKilledOwner kills a process that has started a daemon, as the kernel does when
-// memory runs out: the daemon dies with it, and the next start clears its directory.
+// TestKilledOwner kills a process that has started a daemon, as the kernel does when memory runs
+// out. The daemon dies with it, and the next start removes its directory.
 func TestKilledOwner(t *testing.T) {
 	t.Parallel()
 	dir := tempDir(t)
@@ -221,16 +221,16 @@ func TestKilledOwner(t *testing.T) {
 
 	b := open(t, in(dir, builder.Options{Address: embedded}))
 	if got := entries(t, dir); len(got) != 1 || got[0] == stale[0] {
-		t.Errorf("after the next start there is %v, want only a new directory", got)
+		t.Errorf("after the next start the directories are %v, want only a new one", got)
 	}
-	// A second one must not take the first for stale.
+	// The start of a second builder must keep the directory of the first.
 	other := open(t, in(dir, builder.Options{Address: embedded}))
 	if got := entries(t, dir); len(got) != 2 {
 		t.Errorf("two builders have %v", got)
 	}
 	closeTimely(t, other)
 	if _, err := b.Client.ListWorkers(t.Context()); err != nil {
-		t.Errorf("the first builder suffered from the second: %v", err)
+		t.Errorf("the second builder broke the first: %v", err)
 	}
 	closeTimely(t, b)
 	nothingLeft(t, dir)
@@ -253,7 +253,7 @@ func TestSweepKeepsWhatIsNotStale(t *testing.T) {
 	}
 	closeTimely(t, open(t, in(dir, builder.Options{Address: embedded})))
 	if got := strings.Join(entries(t, dir), " "); got != "other warmlayer-link warmlayer-unlocked" {
-		t.Errorf("the sweep left %s", got)
+		t.Errorf("the sweep kept %s", got)
 	}
 	if _, err := os.Stat(filepath.Join(outside, "lock")); err != nil {
 		t.Errorf("the sweep followed a link: %v", err)

@@ -19,7 +19,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// inContainer are options for a builder that a fresh engine is to run.
+// inContainer are the options of a builder that runs in a fresh engine.
 func inContainer(t *testing.T) builder.Options {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -32,15 +32,15 @@ func inContainer(t *testing.T) builder.Options {
 	}
 }
 
-// nothingInEngine checks that neither containers nor volumes are left in it.
+// nothingInEngine checks that the engine has no containers and no volumes.
 func nothingInEngine(t *testing.T, host string) {
 	t.Helper()
 	if left := testkit.Containers(t, host); len(left) > 0 {
-		t.Errorf("containers are left: %v", left)
+		t.Errorf("containers remain: %v", left)
 	}
 	volumes, err := testkit.Engine(t, host).VolumeList(t.Context(), engine.VolumeListOptions{})
 	if err != nil || len(volumes.Items) > 0 {
-		t.Errorf("volumes are left: %v, %v", volumes.Items, err)
+		t.Errorf("volumes remain: %v, %v", volumes.Items, err)
 	}
 }
 
@@ -74,8 +74,8 @@ func TestContainer(t *testing.T) {
 	}
 }
 
-// fetching serves a file on the builder's loopback interface, of this process, and returns
-// what has the daemon fetch it.
+// fetching serves files from this process on the builder's loopback interface, and returns a
+// function that makes the daemon fetch one.
 func fetching(t *testing.T, b *builder.Builder) func(name string) {
 	t.Helper()
 	listener, err := b.Listen(t.Context())
@@ -83,7 +83,7 @@ func fetching(t *testing.T, b *builder.Builder) func(name string) {
 		t.Fatal(err)
 	}
 	var asked atomic.Value
-	content := strings.Repeat("0123456789abcdef", 1<<16) // more than any buffer on the way
+	content := strings.Repeat("0123456789abcdef", 1<<16) // larger than all buffers in between
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Store(r.URL.Path)
 		fmt.Fprint(w, content)
@@ -136,7 +136,7 @@ func TestContainerIsSharedByAJob(t *testing.T) {
 		return err == nil && found.Container.State.Running && len(found.Container.ExecIDs) == 0
 	})
 	if err := builder.RemoveJob(t.Context(), o.Engine, "run 2"); err != nil || len(testkit.Containers(t, o.Engine.Host)) != 1 {
-		t.Errorf("another job's end took the builder: %v", err)
+		t.Errorf("the end of another job removed the builder: %v", err)
 	}
 	if err := builder.RemoveJob(t.Context(), o.Engine, "run 1"); err != nil {
 		t.Error(err)

@@ -12,8 +12,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// TestDockerContainer builds in a container that was made elsewhere: one that does not
-// run yet, and one that runs, in the engine that the address names.
+// TestDockerContainer builds in a container that another program made: first one that is not
+// running, then one that runs, in the engine that the address names.
 func TestDockerContainer(t *testing.T) {
 	t.Parallel()
 	o := inContainer(t)
@@ -40,7 +40,7 @@ func TestDockerContainer(t *testing.T) {
 		}
 	}
 	if results[0] == "" || results[0] != results[1] {
-		t.Errorf("not one daemon: %q", results)
+		t.Errorf("the builds ran in different daemons: %q", results)
 	}
 	c := testkit.Engine(t, o.Engine.Host)
 	testkit.Until(t, "programs in the container to end, but for the daemon", func() bool {

@@ -17,9 +17,9 @@ func TestRunsOnTarget(t *testing.T) {
 		"a step":                   {dockerfile: "FROM debian\nRUN true\n", runs: true},
 		"no step":                  {dockerfile: "FROM debian\nCOPY . /\n"},
 		"cross-compiled":           {dockerfile: cross},
-		"and then a step":          {dockerfile: cross + "RUN true\n", runs: true},
+		"with a step":              {dockerfile: cross + "RUN true\n", runs: true},
 		"continues a native stage": {dockerfile: "FROM --platform=${BUILDPLATFORM} debian AS a\nFROM a\nRUN true\n"},
-		"said to be the target's":  {dockerfile: "FROM --platform=$TARGETPLATFORM debian\nRUN true\n", runs: true},
+		"of the target by name":    {dockerfile: "FROM --platform=$TARGETPLATFORM debian\nRUN true\n", runs: true},
 		"spelled out":              {dockerfile: "FROM --platform=linux/amd64 debian\nRUN true\n"},
 		"a stage that is not used": {dockerfile: "FROM debian AS test\nRUN true\nFROM scratch\nCOPY . /\n"},
 		"up to it":                 {dockerfile: "FROM debian AS test\nRUN true\nFROM scratch\nCOPY . /\n", target: "Test", runs: true},
@@ -28,11 +28,11 @@ func TestRunsOnTarget(t *testing.T) {
 			dockerfile: "FROM debian AS tool\nRUN true\nFROM --platform=$BUILDPLATFORM debian AS b\nRUN --mount=from=tool,target=/t true\nFROM scratch\nCOPY --from=b / /\n",
 			runs:       true,
 		},
-		"a context instead":  {dockerfile: "FROM debian AS a\nRUN true\nFROM scratch\nCOPY --from=a / /\n", contexts: []string{"a"}},
-		"of the same name":   {dockerfile: "FROM debian AS debian\nRUN true\nFROM debian\n", runs: true},
-		"no such target":     {dockerfile: "FROM debian\nRUN true\n", target: "x", unknown: true},
-		"another language":   {dockerfile: "# syntax=example/other\nmake: all\n", unknown: true},
-		"nothing to be read": {unknown: true},
+		"a context instead": {dockerfile: "FROM debian AS a\nRUN true\nFROM scratch\nCOPY --from=a / /\n", contexts: []string{"a"}},
+		"of the same name":  {dockerfile: "FROM debian AS debian\nRUN true\nFROM debian\n", runs: true},
+		"no such target":    {dockerfile: "FROM debian\nRUN true\n", target: "x", unknown: true},
+		"another language":  {dockerfile: "# syntax=example/other\nmake: all\n", unknown: true},
+		"no Dockerfile":     {unknown: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -15,7 +15,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// foreign is a platform that this machine does not run by itself.
+// foreign is a platform that this machine runs only with an emulator.
 func foreign() (platform, qemu string) {
 	if runtime.GOARCH == "arm64" {
 		return "linux/amd64", "qemu-x86_64-static"
@@ -31,7 +31,7 @@ func needQemu(t *testing.T) (platform string) {
 	return platform
 }
 
-// mountHandlers shows the emulators that the machine has, until the test ends.
+// mountHandlers makes the machine's registered emulators visible until the test ends.
 func mountHandlers(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -46,8 +46,8 @@ func mountHandlers(t *testing.T) string {
 	return dir
 }
 
-// handlersOf are the emulators of the daemons that had these private directories. Tests
-// of other packages may have some at the same time.
+// handlersOf are the emulators that the daemons with these private directories have registered.
+// Tests of other packages may have registered others.
 func handlersOf(t *testing.T, mounted string, daemons []string) []string {
 	t.Helper()
 	return slices.DeleteFunc(entries(t, mounted), func(name string) bool {
@@ -55,8 +55,8 @@ func handlersOf(t *testing.T, mounted string, daemons []string) []string {
 	})
 }
 
-// TestEmulation: a managed builder runs programs of another platform where QEMU is, also
-// after a restart.
+// TestEmulation: with QEMU a managed builder runs programs of another platform, also after a
+// restart.
 func TestEmulation(t *testing.T) {
 	t.Parallel()
 	platform := needQemu(t)
@@ -72,15 +72,15 @@ func TestEmulation(t *testing.T) {
 	closeTimely(t, b)
 	nothingLeft(t, dir)
 	if os.Geteuid() != 0 {
-		return // its emulators were in a user namespace, which is gone
+		return // its emulators ended with its user namespace
 	}
 	if left := handlersOf(t, mountHandlers(t), daemons); len(left) > 0 {
 		t.Errorf("the kernel still has %v", left)
 	}
 }
 
-// TestEmulationShared: where the machine has binfmt_misc mounted the kernel keeps what is
-// registered, so that each daemon has to take its own back.
+// TestEmulationShared: when the machine has binfmt_misc mounted, registrations outlive the daemon,
+// so each daemon must remove its own.
 func TestEmulationShared(t *testing.T) {
 	t.Parallel()
 	platform := needQemu(t)
@@ -91,7 +91,7 @@ func TestEmulationShared(t *testing.T) {
 	if others := slices.DeleteFunc(entries(t, mounted), func(name string) bool {
 		return name == "register" || name == "status" || strings.HasPrefix(name, "warmlayer-")
 	}); len(others) > 0 {
-		t.Skipf("this machine has emulators, which serve: %v", others)
+		t.Skipf("this machine has its own emulators: %v", others)
 	}
 	first := open(t, in(dir, builder.Options{Platforms: []string{platform}}))
 	second := open(t, in(dir, builder.Options{Platforms: []string{platform}}))
@@ -104,14 +104,14 @@ func TestEmulationShared(t *testing.T) {
 			closeTimely(t, test.closes)
 		}
 		if got := handlersOf(t, mounted, daemons); len(got) != test.left {
-			t.Errorf("registered are %v, want %d", got, test.left)
+			t.Errorf("the registered emulators are %v, want %d", got, test.left)
 		}
 	}
 	nothingLeft(t, dir)
 }
 
-// TestEmulationAfterCrash: what a process that was killed has registered, the next one
-// takes back.
+// TestEmulationAfterCrash: the next process removes the emulators that a killed process has
+// registered.
 func TestEmulationAfterCrash(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -130,12 +130,12 @@ func TestEmulationAfterCrash(t *testing.T) {
 	}
 	b := open(t, in(dir, builder.Options{Platforms: []string{platform}}))
 	if left := handlersOf(t, mounted, []string{"warmlayer-stale"}); len(left) > 0 {
-		t.Errorf("registered are %v", left)
+		t.Errorf("the registered emulators are %v", left)
 	}
 	closeTimely(t, b)
 }
 
-// TestNoEmulator: a platform that nothing runs is named with what to do.
+// TestNoEmulator: the error for a platform without an emulator names it, and has a hint.
 func TestNoEmulator(t *testing.T) {
 	t.Parallel()
 	dir := tempDir(t)
@@ -152,8 +152,8 @@ func TestNoEmulator(t *testing.T) {
 	}
 }
 
-// shell is a /bin/sh that writes down which platform it runs on, and that a child of its
-// own does too.
+// shell is a /bin/sh that writes the platform on which it runs, and the platform of a child
+// process.
 const shell = `package main
 
 import (
@@ -212,7 +212,7 @@ func TestPlatformsByEmulation(t *testing.T) {
 	}
 	t.Run("without QEMU", func(t *testing.T) {
 		build.Env = map[string]string{"PATH": programs(t)}
-		build.Args[1] += ",linux/s390x" // for which there is no emulator
+		build.Args[1] += ",linux/s390x" // which has no emulator
 		failed := build.Start(t)
 		if failed.Code != 1 || len(failed.Report.Steps) > 0 || !strings.Contains(failed.Report.Error, "the builder has no emulator to run steps on "+platform+" and linux/s390x") ||
 			!strings.Contains(failed.Text, "hint: install emulators") {

@@ -41,7 +41,7 @@ func TestMissingPrograms(t *testing.T) {
 	for _, test := range tests {
 		t.Run(strings.Join(test.missing, " "), func(t *testing.T) {
 			if test.rootless && os.Geteuid() == 0 {
-				t.Skip("root needs none of them; see TestAsAnotherUser")
+				t.Skip("root does not need them; see TestAsAnotherUser")
 			}
 			dir, bin := tempDir(t), programs(t)
 			for _, name := range test.missing {
@@ -58,7 +58,7 @@ func TestMissingPrograms(t *testing.T) {
 	}
 }
 
-// TestDaemonDies has a daemon say last words that real ones have been seen to say.
+// TestDaemonDies: a daemon prints an error of real daemons and exits.
 func TestDaemonDies(t *testing.T) {
 	t.Parallel()
 	for words, hint := range map[string]string{

@@ -26,11 +26,11 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// tools is a static busybox: all that a step needs, with no image to pull.
+// tools is a static busybox: everything that a step needs, without pulling an image.
 const tools = "/bin/busybox"
 
-// tempDir returns a short path to an empty directory, in memory where there is
-// enough that programs may run from: container engines give 64 MiB, without exec.
+// tempDir returns a short path to an empty directory. It is in memory where that is large enough
+// and allows running programs: container engines give 64 MiB, without exec.
 func tempDir(t *testing.T) string {
 	t.Helper()
 	parent := "/dev/shm"
@@ -88,7 +88,7 @@ func open(t *testing.T, o builder.Options) *builder.Builder {
 	return b
 }
 
-// needProgram returns the path of a program that the test cannot do without.
+// needProgram returns the path of a program that the test needs.
 func needProgram(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -99,7 +99,7 @@ func needProgram(t *testing.T, name string) string {
 	return path
 }
 
-// closeTimely closes a builder, for which a CI system gives little time.
+// closeTimely closes a builder within the short time that a CI gives.
 func closeTimely(t *testing.T, b *builder.Builder) {
 	t.Helper()
 	start := time.Now()
@@ -111,15 +111,15 @@ func closeTimely(t *testing.T, b *builder.Builder) {
 	}
 }
 
-// nothingLeft checks that neither files nor processes nor mounts remain of the
-// daemons that had their directories in dir.
+// nothingLeft checks that no file, process or mount remains of the daemons that had their
+// directories in dir.
 func nothingLeft(t *testing.T, dir string) {
 	t.Helper()
 	if left := entries(t, dir); len(left) > 0 {
-		t.Errorf("files are left: %v", left)
+		t.Errorf("files remain: %v", left)
 	}
 	if left := processes(t, dir); len(left) > 0 {
-		t.Errorf("processes are left: %v", left)
+		t.Errorf("processes remain: %v", left)
 	}
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -127,7 +127,7 @@ func nothingLeft(t *testing.T, dir string) {
 	}
 	for line := range strings.Lines(string(mounts)) {
 		if strings.Contains(line, dir) || strings.HasPrefix(line, "runc ") {
-			t.Errorf("a mount is left: %s", line)
+			t.Errorf("a mount remains: %s", line)
 		}
 	}
 }
@@ -146,7 +146,7 @@ func entries(t *testing.T, dir string) []string {
 	return names
 }
 
-// processes returns the ids of the processes whose command line holds mark.
+// processes returns the ids of the processes whose command line contains mark.
 func processes(t *testing.T, mark string) []string {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -183,7 +183,7 @@ func signalDaemon(t *testing.T, dir string, s syscall.Signal) {
 	t.Fatal("no buildkitd to signal")
 }
 
-// poll waits until what it waits for holds.
+// poll waits until a condition holds.
 func poll(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -198,8 +198,8 @@ func poll(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// run runs a shell script as a build step, and returns the small files that are in
-// the step's root file system afterwards.
+// run runs a shell script as a build step, and returns the small files in the root file system
+// after the step.
 func run(ctx context.Context, b *builder.Builder, script string) (map[string]string, error) {
 	source, err := fsutil.NewFS(filepath.Dir(tools))
 	if err != nil {
@@ -253,7 +253,7 @@ func smallFiles(r io.Reader) (map[string]string, error) {
 	}
 }
 
-// programs returns a directory with all that a daemon needs, to be used as PATH.
+// programs returns a directory with all programs that a daemon needs, for use as PATH.
 func programs(t *testing.T) string {
 	t.Helper()
 	dir := tempDir(t)
@@ -269,7 +269,7 @@ func programs(t *testing.T) string {
 	return dir
 }
 
-// replace puts a shell script in the place of a program.
+// replace replaces a program by a shell script.
 func replace(t *testing.T, dir, name, script string) {
 	t.Helper()
 	path := filepath.Join(dir, name)
@@ -281,7 +281,7 @@ func replace(t *testing.T, dir, name, script string) {
 	}
 }
 
-// environ returns an environment with nothing else on its PATH.
+// environ returns an environment with only this directory on its PATH.
 func environ(path string) []string {
 	return []string{"PATH=" + path, "HOME=" + os.Getenv("HOME")}
 }

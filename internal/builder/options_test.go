@@ -26,7 +26,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// TestEntitlements: a managed builder allows builds what it was started with, and nothing else.
+// TestEntitlements: a managed builder allows exactly the entitlements that it was started with.
 func TestEntitlements(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -49,7 +49,7 @@ func TestEntitlements(t *testing.T) {
 			_, err = b.Client.Solve(t.Context(), definition, client.SolveOpt{
 				AllowedEntitlements: []string{entitlements.EntitlementNetworkHost.String()},
 			}, nil)
-			// An allowed step fails too, since there is no such program.
+			// An allowed step fails too, because its program does not exist.
 			if err == nil || strings.Contains(err.Error(), "network.host is not allowed") == test.ok {
 				t.Errorf("a step on the host's network: %v", err)
 			}
@@ -58,8 +58,8 @@ func TestEntitlements(t *testing.T) {
 	}
 }
 
-// TestDaemonSettings: flags, variables and the configuration reach the daemon, and it
-// still lives and listens where it should.
+// TestDaemonSettings: flags, variables and the configuration reach the daemon, and they do not
+// change where its state and its socket are.
 func TestDaemonSettings(t *testing.T) {
 	t.Parallel()
 	dir, elsewhere := tempDir(t), filepath.Join(t.TempDir(), "state")
@@ -91,7 +91,7 @@ func TestDaemonSettings(t *testing.T) {
 	nothingLeft(t, dir)
 }
 
-// authority makes certificates.
+// authority issues certificates.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -126,7 +126,7 @@ func (a authority) sign(t *testing.T, cert *x509.Certificate) ([]byte, *ecdsa.Pr
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), key
 }
 
-// pair is a certificate for 127.0.0.1 and builder.example, of servers and of clients, and
+// pair is a certificate for 127.0.0.1 and builder.example, valid for servers and for clients, and
 // its key.
 func (a authority) pair(t *testing.T) (cert, key []byte) {
 	t.Helper()
@@ -142,7 +142,7 @@ func (a authority) pair(t *testing.T) (cert, key []byte) {
 	return cert, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
 }
 
-// client are the certificates of a client of the authority's.
+// client are the settings of a client with a certificate of the authority.
 func (a authority) client(t *testing.T, withPair bool) builderspec.TLS {
 	t.Helper()
 	c := builderspec.TLS{CA: string(a.pem)}
@@ -153,7 +153,7 @@ func (a authority) client(t *testing.T, withPair bool) builderspec.TLS {
 	return c
 }
 
-// TestProgramOverTLS: the program takes certificates from its inputs, and from buildx's store.
+// TestProgramOverTLS: the program takes certificates from its inputs, or from buildx's store.
 func TestProgramOverTLS(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -194,8 +194,8 @@ func TestProgramOverTLS(t *testing.T) {
 	})
 }
 
-// TestTLS: a daemon at tcp:// that wants certificates gets them, and a wrong one is told
-// from no answer.
+// TestTLS: a daemon at tcp:// that requires certificates gets them. The error for a wrong
+// certificate differs from that for a daemon that does not answer.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -206,7 +206,7 @@ func TestTLS(t *testing.T) {
 	secured := testkit.StartBuildkitdTLS(t, known.pem, cert, key)
 	named, misnamed := known.client(t, true), known.client(t, true)
 	named.ServerName, misnamed.ServerName = "builder.example", "other.example"
-	// The host is known, the client is not.
+	// The host is verified, and the client is not.
 	otherClient := unknown.client(t, true)
 	otherClient.CA = string(known.pem)
 	for name, test := range map[string]struct {

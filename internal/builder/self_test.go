@@ -62,10 +62,10 @@ func TestMatches(t *testing.T) {
 		want bool
 	}{
 		{"its own layer", running("/x/diff"), true},
-		{"another's layer", running("/y/diff", "/work"), false},
-		{"no layer that is known, its mounts", running("", "/work"), true},
-		{"no layer that is known, other mounts", running("", "/data"), false},
-		{"one that has ended", container.InspectResponse{State: &container.State{}}, false},
+		{"the layer of another container", running("/y/diff", "/work"), false},
+		{"unknown layer, its own mounts", running("", "/work"), true},
+		{"unknown layer, other mounts", running("", "/data"), false},
+		{"a container that has ended", container.InspectResponse{State: &container.State{}}, false},
 	} {
 		if got := p.matches(test.c); got != test.want {
 			t.Errorf("%s: %v", test.name, got)
@@ -86,16 +86,16 @@ func TestIsLeftover(t *testing.T) {
 		programs    []string
 		want        bool
 	}{
-		{"its maker is gone", "", "", time.Hour, true, nil, true},
-		{"its maker uses it", "", "", time.Hour, true, []string{"x"}, false},
-		{"its maker has not connected yet", "", "", time.Second, true, nil, false},
-		{"made a moment ago, not started", "", "", time.Second, false, nil, false},
-		{"made and never started", "", "", time.Hour, false, nil, true},
+		{"its creator has ended", "", "", time.Hour, true, nil, true},
+		{"its creator uses it", "", "", time.Hour, true, []string{"x"}, false},
+		{"its creator has not connected yet", "", "", time.Second, true, nil, false},
+		{"just created, not started", "", "", time.Second, false, nil, false},
+		{"created and never started", "", "", time.Hour, false, nil, true},
 		{"this job's", "run 2", "r", time.Hour, true, nil, false},
-		{"an earlier job's of this runner", "run 1", "r", time.Hour, true, nil, true},
-		{"another runner's", "run 1", "other", time.Hour, true, nil, false},
-		{"another runner's, for longer than a job may last", "run 1", "other", 6 * 24 * time.Hour, true, nil, true},
-		{"a job's that lasts that long, and works", "run 1", "other", 6 * 24 * time.Hour, true, []string{"x"}, false},
+		{"of an earlier job of this runner", "run 1", "r", time.Hour, true, nil, true},
+		{"of another runner", "run 1", "other", time.Hour, true, nil, false},
+		{"of another runner, older than a job can be", "run 1", "other", 6 * 24 * time.Hour, true, nil, true},
+		{"of a job that old, in use", "run 1", "other", 6 * 24 * time.Hour, true, []string{"x"}, false},
 	} {
 		c := container.InspectResponse{
 			Created: ago(test.started), ExecIDs: test.programs, State: &container.State{Running: test.running},

@@ -17,8 +17,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// ownerVariable makes the test binary an owner of a daemon in the directory that it
-// names: it builds something, says so, and waits for the end of its input.
+// ownerVariable names a directory. With it the test binary becomes the owner of a daemon in that
+// directory: it builds something, prints a line, and waits for the end of its input.
 const ownerVariable = "WARMLAYER_TEST_OWNER"
 
 func TestMain(m *testing.M) {
@@ -59,7 +59,7 @@ func owner(t *testing.T, dir string, prefix ...string) *exec.Cmd {
 	return cmd
 }
 
-// startOwner starts an owner process, which has built something when it returns.
+// startOwner starts an owner process, and returns after its first build.
 func startOwner(t *testing.T, dir string) *exec.Cmd {
 	t.Helper()
 	needProgram(t, "buildkitd")
@@ -76,7 +76,7 @@ func startOwner(t *testing.T, dir string) *exec.Cmd {
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if line != "built\n" {
-		t.Fatalf("the owner of a daemon said %q, %v", line, err)
+		t.Fatalf("the owner of a daemon printed %q, %v", line, err)
 	}
 	return cmd
 }
@@ -85,11 +85,10 @@ func startOwner(t *testing.T, dir string) *exec.Cmd {
 // useradd -m warmlayer-test.
 const testUser = "warmlayer-test"
 
-// TestAsAnotherUser runs all tests again as a user other than root: embedded is
-// rootless then.
+// TestAsAnotherUser runs all tests again as a user other than root, for whom embedded is rootless.
 func TestAsAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("this is another user already")
+		t.Skip("this is already another user")
 	}
 	u, err := user.Lookup(testUser)
 	testkit.Need(t, "rootless", err)
@@ -106,10 +105,10 @@ func TestAsAnotherUser(t *testing.T) {
 	}
 }
 
-// TestPermissions opens builders with rights that are too few, or just enough.
+// TestPermissions opens builders with too few permissions, or just enough.
 func TestPermissions(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can give rights up")
+		t.Skip("only root can drop permissions")
 	}
 	u, err := user.Lookup(testUser)
 	testkit.Need(t, "rootless", err)
@@ -137,7 +136,7 @@ func TestPermissions(t *testing.T) {
 			want:   "give this user id a name in /etc/passwd",
 		},
 		{
-			// As in a container that has no rights, with Debian's newuidmap.
+			// As in a container without privileges, with Debian's newuidmap.
 			name:   "a user in a container",
 			prefix: append([]string{"setpriv", "--bounding-set=-sys_admin"}, asUser...),
 			want:   "setcap cap_setuid+ep newuidmap",
@@ -155,7 +154,7 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
-// opensWith opens a builder in a process that a command starts, and checks what it says.
+// opensWith opens a builder in a process that a command starts, and checks its output.
 func opensWith(t *testing.T, command []string, want string) {
 	t.Helper()
 	public := publicDir(t)
@@ -176,8 +175,8 @@ func opensWith(t *testing.T, command []string, want string) {
 	nothingLeft(t, dir)
 }
 
-// publicDir returns a directory with this test binary and the programs that it
-// needs, readable for everybody, wherever the checkout is.
+// publicDir returns a directory with this test binary and the programs that it needs, readable for
+// all users, independent of the checkout's location.
 func publicDir(t *testing.T) string {
 	t.Helper()
 	dir := tempDir(t)

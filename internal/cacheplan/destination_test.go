@@ -21,14 +21,14 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// destinations are those of a plan that writes b-main.
+// destinations are the destinations of a plan that writes b-main.
 func destinations(readings []backends.Reading, g *gateway.Gateway, caches ...backends.Backend) []cacheplan.Destination {
 	return cacheplan.New(cacheplan.Request{Caches: caches, Readings: readings, Scopes: writeMain, Record: record, Gateway: g}).Destinations
 }
 
 var record = backends.Record{Branch: "main", Commit: "33e6d73fee", Version: "v1"}
 
-// names are a destination's caches: "[one three] [false true]".
+// names are the caches of a destination: "[one three] [false true]".
 func names(d cacheplan.Destination) string {
 	var names []string
 	var strict []bool
@@ -38,7 +38,7 @@ func names(d cacheplan.Destination) string {
 	return fmt.Sprint(names, " ", strict)
 }
 
-// A cache that must not be written has a destination that says why.
+// A cache that must not be written has a destination with the reason.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	const why = "the runner's token may only read"
@@ -50,12 +50,12 @@ func TestRefused(t *testing.T) {
 			t.Errorf("destinations %+v", got)
 		}
 		if nothing := cacheplan.New(cacheplan.Request{Caches: []backends.Backend{limited}, Gateway: g}).Destinations; len(nothing) != 0 {
-			t.Errorf("of a plan that writes nothing: %+v", nothing)
+			t.Errorf("a plan that writes nothing has the destinations %+v", nothing)
 		}
 	}
 }
 
-// limited is a cache that is not to be written.
+// limited is a cache that must not be written.
 type limited struct {
 	memoryCache
 	why string
@@ -63,7 +63,7 @@ type limited struct {
 
 func (l *limited) Refuses(scope.Plan) string { return l.why }
 
-// Caches that take the same export take it together.
+// Caches that accept the same export share it.
 func TestDestinations(t *testing.T) {
 	t.Parallel()
 	g := listen(t)
@@ -128,15 +128,15 @@ func TestUnchanged(t *testing.T) {
 	}{
 		{"the same", []backends.Backend{near}, []backends.Reading{read(near, "b-main", now)}, made, true},
 		{"another result", []backends.Backend{near}, []backends.Reading{read(near, "b-main", other)}, made, false},
-		{"nothing known of the result", []backends.Backend{near}, []backends.Reading{read(near, "b-main", now)}, cacheplan.Exported{}, false},
+		{"the result is unknown", []backends.Backend{near}, []backends.Reading{read(near, "b-main", now)}, cacheplan.Exported{}, false},
 		{"a day old", []backends.Backend{near}, []backends.Reading{read(near, "b-main", old)}, made, false},
 		{"no record", []backends.Backend{near}, []backends.Reading{read(near, "b-main", backends.Record{})}, made, false},
 		{"broken", []backends.Backend{near}, []backends.Reading{broken}, made, false},
 		{"not read", []backends.Backend{near}, nil, made, false},
 		{"another scope", []backends.Backend{near}, []backends.Reading{read(near, "b-feature", now)}, made, false},
-		{"both the same", []backends.Backend{near, far}, []backends.Reading{read(near, "b-main", now), read(far, "b-main", now)}, made, true},
+		{"both unchanged", []backends.Backend{near, far}, []backends.Reading{read(near, "b-main", now), read(far, "b-main", now)}, made, true},
 		{"one of two", []backends.Backend{near, far}, []backends.Reading{read(near, "b-main", now), read(far, "b-main", other)}, made, false},
-		{"another cache's", []backends.Backend{near}, []backends.Reading{read(far, "b-main", now)}, made, false},
+		{"that of another cache", []backends.Backend{near}, []backends.Reading{read(far, "b-main", now)}, made, false},
 	} {
 		d := destinations(test.readings, listen(t), test.caches...)[0]
 		if got := d.Unchanged(test.made); got != test.want {
@@ -145,7 +145,7 @@ func TestUnchanged(t *testing.T) {
 	}
 }
 
-// What was read from one directory says nothing of another one that is written.
+// A reading of one directory does not apply to another one that is written.
 func TestUnchangedElsewhere(t *testing.T) {
 	t.Parallel()
 	made := cacheplan.Exported{Content: "sha256:00"}
@@ -162,7 +162,7 @@ func TestUnchangedElsewhere(t *testing.T) {
 	}
 }
 
-// An export that is committed is unchanged the next time, whichever way it went.
+// An export that is committed is unchanged in the next build, written in either way.
 func TestCommitThenUnchanged(t *testing.T) {
 	t.Parallel()
 	made := cacheplan.Exported{Content: "sha256:00"}
@@ -171,7 +171,7 @@ func TestCommitThenUnchanged(t *testing.T) {
 	made.Manifest = m.Descriptor().Digest
 	for _, through := range []*gateway.Gateway{g, nil} {
 		d := destinations(nil, through, c)[0]
-		if through == nil { // BuildKit has written it
+		if through == nil { // as if BuildKit had written it
 			if err := c.PutManifest(t.Context(), "b-main", m); err != nil {
 				t.Fatal(err)
 			}
@@ -214,7 +214,7 @@ func put(t testing.TB, g *gateway.Gateway, path, body string) {
 	}
 }
 
-// The blobs of what was read are asked for once, all together.
+// The blobs of a reading are asked for once, all together.
 func TestExpectedBlobs(t *testing.T) {
 	t.Parallel()
 	c, g := newMemoryCache("shelf"), listen(t)
@@ -238,8 +238,7 @@ func TestExpectedBlobs(t *testing.T) {
 	}
 }
 
-// Lines of cache-from and cache-to are passed on as they are; a cache in the image is no
-// destination.
+// Lines of cache-from and cache-to are passed on as they are. An inline cache has no destination.
 func TestVerbatim(t *testing.T) {
 	t.Parallel()
 	plan := cacheplan.New(cacheplan.Request{
@@ -247,7 +246,7 @@ func TestVerbatim(t *testing.T) {
 		To:   lines(t, cachespec.To, "type=s3,bucket=b,secret_access_key=canary,ignore-error=false", "type=inline", "type=local,dest=/c,ignore-error=true"),
 	})
 	if !plan.Inline {
-		t.Error("the cache in the image is not seen")
+		t.Error("the inline cache is not detected")
 	}
 	var got strings.Builder
 	for _, e := range plan.Reads.Imports(t.Context()) {
@@ -271,7 +270,7 @@ gha x absent
 	}
 }
 
-// The export of a line of cache-to is all that is to be done.
+// A line of cache-to needs only its export: no commit follows.
 func TestVerbatimExport(t *testing.T) {
 	t.Parallel()
 	d := cacheplan.New(cacheplan.Request{To: lines(t, cachespec.To, "type=s3,bucket=b,ignore-error=false")}).Destinations[0]
@@ -283,7 +282,7 @@ func TestVerbatimExport(t *testing.T) {
 	}
 }
 
-// The record goes onto the manifest that BuildKit pushed, and onto no other.
+// The record is added to the manifest that BuildKit pushed, and to no other.
 func TestCommitToRegistry(t *testing.T) {
 	t.Parallel()
 	host := testkit.StartRegistry(t).Host
@@ -296,7 +295,7 @@ func TestCommitToRegistry(t *testing.T) {
 	}{
 		{digest.FromString("another build's"), ""},
 		{pushed, "main"},
-		{pushed, "main"}, // by now another manifest is there
+		{pushed, "main"}, // the tag has moved to another manifest
 	} {
 		if errs := d.Commit(t.Context(), cacheplan.Exported{Content: "sha256:00", Manifest: test.manifest}); errs[0] != nil {
 			t.Error(errs)
@@ -307,11 +306,11 @@ func TestCommitToRegistry(t *testing.T) {
 	}
 	gone := cacheplan.New(cacheplan.Request{Caches: []backends.Backend{c}, Scopes: scope.Plan{Write: "b-gone"}}).Destinations[0]
 	if errs := gone.Commit(t.Context(), cacheplan.Exported{}); errs[0] == nil || !strings.Contains(errs[0].Error(), "attach the scope's record: ") {
-		t.Errorf("of a scope that is gone: %v", errs)
+		t.Errorf("for a scope that is gone: %v", errs)
 	}
 }
 
-// pushImage pushes some image, and returns its manifest.
+// pushImage pushes an image, and returns its manifest.
 func pushImage(t testing.TB, ref string) backends.Manifest {
 	t.Helper()
 	tag, err := name.NewTag(ref)
@@ -360,6 +359,6 @@ func TestCommitInline(t *testing.T) {
 	own := backends.Reading{Source: scope.Source{Name: "b-main"}, From: c, Manifest: image}
 	d = destinations([]backends.Reading{own}, nil, c)[0]
 	if !d.Unchanged(made) || d.Unchanged(cacheplan.Exported{Image: digest.FromString("other")}) {
-		t.Error("the image's digest does not decide what is unchanged")
+		t.Error("the digest of the image must decide whether it is unchanged")
 	}
 }

@@ -19,7 +19,7 @@ import (
 
 var blobA, blobB, blobC = digest.FromString("a"), digest.FromString("b"), digest.FromString("c")
 
-// TestBlobsIn: texts of BuildKit v0.33.1, as they came from faulty registries.
+// TestBlobsIn: the texts are errors of BuildKit v0.33.1 with faulty registries.
 func TestBlobsIn(t *testing.T) {
 	t.Parallel()
 	partial := []digest.Digest{blobB}
@@ -66,16 +66,16 @@ func TestFaults(t *testing.T) {
 		{name: "a blob that no source names", attempt: Attempt{Err: errors.New(digest.FromString("d").String())}, want: "verbatim"},
 		{name: "a blob of one of two that BuildKit reads together", attempt: Attempt{Err: errors.New(blobB.String())}, allOrNothing: true, want: "main own"},
 		{name: "a blob of neither", attempt: Attempt{Err: errors.New(blobC.String())}, allOrNothing: true, want: "other"},
-		{name: "the gateway's loss", attempt: Attempt{Err: errors.New("unexpected EOF"), Lost: []digest.Digest{blobB}}, want: "main"},
-		{name: "a transfer that broke off", attempt: Attempt{Err: errors.New("unexpected EOF"), Partial: []digest.Digest{blobB}}, want: "main"},
+		{name: "a blob that the gateway lost", attempt: Attempt{Err: errors.New("unexpected EOF"), Lost: []digest.Digest{blobB}}, want: "main"},
+		{name: "a transfer that was interrupted", attempt: Attempt{Err: errors.New("unexpected EOF"), Partial: []digest.Digest{blobB}}, want: "main"},
 		{name: "a stall", attempt: Attempt{Err: ErrStalled, Partial: []digest.Digest{blobC}}, want: "other"},
 		{name: "an import that hangs", attempt: Attempt{Err: ErrImportHangs}, open: []int{1}, want: "other"},
-		{name: "an import that hung until now", attempt: Attempt{Err: ErrImportHangs}, want: "own main other verbatim"},
+		{name: "an import that hung and ended", attempt: Attempt{Err: ErrImportHangs}, want: "own main other verbatim"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			// Three imports: two scopes as one, another scope, and an entry of the user's own.
+			// Three imports: two scopes in one, another scope, and an entry of cache-from.
 			all := []imports{
 				{sources: []*source{holding("own", blobA), holding("main", blobA, blobB)}, allOrNothing: test.allOrNothing},
 				{sources: []*source{holding("other", blobC)}},
@@ -88,7 +88,7 @@ func TestFaults(t *testing.T) {
 			for _, f := range faults(test.attempt, all) {
 				got = append(got, strings.TrimSpace(string(f.source.reading.Name)+" "+f.source.entry.Type))
 				if !errors.Is(f.Err, test.attempt.Err) {
-					t.Errorf("at fault for %v", f.Err)
+					t.Errorf("they are at fault for %v", f.Err)
 				}
 			}
 			if strings.Join(got, " ") != test.want {
@@ -98,7 +98,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// holding is a source that was loaded and names blobs.
+// holding is a source that was loaded and contains blobs.
 func holding(name string, blobs ...digest.Digest) *source {
 	s := &source{state: Loaded, reading: backends.Reading{Source: scope.Source{Name: scope.Name(name)}, Manifest: backends.Manifest{Raw: []byte("{}")}}}
 	for _, d := range blobs {

@@ -21,9 +21,9 @@ var (
 	app       = testkit.NewGraph("base", "app: base")
 )
 
-// memoryCache is a cache that is written through the gateway, into the store that it is read from.
+// memoryCache is a cache in memory. The gateway writes it to the store that scopes are read from.
 type memoryCache struct {
-	cachespec.S3 // for the answers that are none of those below
+	cachespec.S3 // for the methods that are not defined below
 	*testkit.Store
 	name    string
 	options map[string]string
@@ -61,13 +61,13 @@ func newMemoryCache(name string) *memoryCache {
 	return &memoryCache{Store: testkit.NewStore(), name: name, options: map[string]string{"mode": "max"}}
 }
 
-// real is the backend of one good cache line.
+// real is the backend of one valid cache line.
 func real(t testing.TB, images []string, line string) backends.Backend {
 	t.Helper()
 	return testkit.Backend(t, cachespec.Environment{Images: images}, line)
 }
 
-// lines are good lines of an input.
+// lines are valid lines of an input.
 func lines(t testing.TB, in cachespec.Input, texts ...string) []cachespec.Cache {
 	t.Helper()
 	all, problems := testkit.Lines(in, texts...)
@@ -77,7 +77,7 @@ func lines(t testing.TB, in cachespec.Input, texts ...string) []cachespec.Cache 
 	return all
 }
 
-// reading is that of a cache that holds the graph's steps under a scope's name.
+// reading is the reading of a cache that has the graph's steps under a scope's name.
 func reading(t testing.TB, g testkit.Graph, from backends.Backend, n scope.Name) backends.Reading {
 	t.Helper()
 	m, config, _ := g.Cache(t, string(n))
@@ -100,7 +100,7 @@ func listen(t testing.TB) *gateway.Gateway {
 	return g
 }
 
-// entryText is an entry in a steady order.
+// entryText is an entry with its attributes in a fixed order.
 func entryText(e client.CacheOptionsEntry) string {
 	text := e.Type
 	for _, k := range slices.Sorted(maps.Keys(e.Attrs)) {

@@ -104,8 +104,8 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// The second attempt does without the sources that are at fault for the first one, and
-// without what failed in it.
+// The second attempt leaves out the sources that are at fault for the first one, and those that
+// failed in it.
 func TestSecondAttempt(t *testing.T) {
 	t.Parallel()
 	shelf := newMemoryCache("shelf")
@@ -130,7 +130,7 @@ func TestSecondAttempt(t *testing.T) {
 	}
 }
 
-// What the end of an import says about its source.
+// How the end of an import changes the outcome of its source.
 func TestImportEnds(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -141,7 +141,7 @@ func TestImportEnds(t *testing.T) {
 		{cacheplan.ImportEnd{Began: true, Ended: true}, cacheplan.Loaded, ""},
 		{cacheplan.ImportEnd{Began: true, Ended: true, Error: "failed to configure registry cache importer: example.org/a:b: not found"}, cacheplan.Absent, "not found"},
 		{cacheplan.ImportEnd{Began: true, Ended: true, Error: "unexpected status from HEAD request: 500"}, cacheplan.Failed, "500"},
-		{cacheplan.ImportEnd{Began: true}, cacheplan.Absent, ""}, // as it was
+		{cacheplan.ImportEnd{Began: true}, cacheplan.Absent, ""}, // unchanged
 		{cacheplan.ImportEnd{}, cacheplan.Absent, ""},
 	} {
 		reads := cacheplan.New(cacheplan.Request{From: lines(t, cachespec.From, "example.org/a:b")}).Reads
@@ -154,7 +154,7 @@ func TestImportEnds(t *testing.T) {
 	}
 }
 
-// A source whose config cannot be understood fails alone.
+// A source whose config cannot be parsed fails without the others.
 func TestDamagedConfig(t *testing.T) {
 	t.Parallel()
 	good, bad := reading(t, app, newMemoryCache("shelf"), "b-good"), reading(t, testkit.NewGraph("y"), newMemoryCache("shelf"), "b-bad")
@@ -193,7 +193,7 @@ func get(t testing.TB, g *gateway.Gateway, path string) string {
 	return string(body)
 }
 
-// Where every source is left out BuildKit gets an empty cache, which it reads like any other.
+// When every source is left out BuildKit gets an empty cache, in the form of any other.
 func TestMergeOfNothing(t *testing.T) {
 	t.Parallel()
 	bad := reading(t, app, newMemoryCache("shelf"), "b-main")
@@ -206,8 +206,8 @@ func TestMergeOfNothing(t *testing.T) {
 	}
 }
 
-// The build begins while the blobs of the caches are still being checked. BuildKit gets the
-// answer when that is done, with the caches that are complete.
+// The build begins while the blobs of the caches are still being verified. BuildKit's request waits
+// for the end of that, and gets the caches that are complete.
 func TestVerifiedWhileBuilding(t *testing.T) {
 	t.Parallel()
 	far := newMemoryCache("far")
@@ -237,7 +237,7 @@ func TestVerifiedWhileBuilding(t *testing.T) {
 	go func() { asked <- get(t, g, "/v2/s0/manifests/scopes") }()
 	select {
 	case a := <-asked:
-		t.Fatalf("before anything is known: %s", a)
+		t.Fatalf("before the end of the verification: %s", a)
 	case far.HoldStat <- struct{}{}: // the first is checked
 	}
 	close(far.HoldStat)
@@ -251,7 +251,7 @@ func TestVerifiedWhileBuilding(t *testing.T) {
 	}
 }
 
-// What BuildKit would refuse for its size is made of fewer sources, the nearest ones.
+// A config that is too large for BuildKit is made of fewer sources, the nearest ones.
 func TestMergeTooLarge(t *testing.T) {
 	t.Parallel()
 	var readings []backends.Reading

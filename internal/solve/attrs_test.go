@@ -19,14 +19,14 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// facts is what a step sees of its surroundings.
+// facts prints what a step can see of its environment.
 const facts = `RUN { cat /etc/hosts; echo "nofile $(ulimit -Sn):$(ulimit -Hn)"; echo "shm $(df -k /dev/shm | awk 'NR==2 {print $2}')"; \
   echo "interfaces $(awk -F: 'NR>2 {print $1}' /proc/net/dev | tr -d ' ' | sort | tr '\n' ' ')"; env; } > /facts
 FROM scratch
 COPY --from=base /facts /
 `
 
-// TestWhatStepsSee sets one option after the other.
+// TestWhatStepsSee sets one option at a time.
 func TestWhatStepsSee(t *testing.T) {
 	t.Parallel()
 	daemon := testkit.StartBuildkitd(t, "--allow-insecure-entitlement=network.host")
@@ -59,7 +59,7 @@ func TestWhatStepsSee(t *testing.T) {
 	}
 }
 
-// TestProxies: one that the user gives, in whatever case, takes the place of the config's.
+// TestProxies: a proxy of the user, in upper or lower case, replaces that of the config.
 func TestProxies(t *testing.T) {
 	t.Parallel()
 	b := run{Request: Request{
@@ -74,7 +74,7 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// interfaces are those of this machine, as the test's image lists them.
+// interfaces are the network interfaces of this machine, as the test's image lists them.
 func interfaces(t *testing.T) string {
 	t.Helper()
 	all, err := net.Interfaces()
@@ -89,7 +89,7 @@ func interfaces(t *testing.T) string {
 	return strings.Join(names, " ") + " "
 }
 
-// TestCgroupParent: a step cannot see its cgroup's path, but while it runs we can.
+// TestCgroupParent: a step cannot see the path of its cgroup, but the machine can while it runs.
 func TestCgroupParent(t *testing.T) {
 	t.Parallel()
 	const parent = "warmlayer-test-parent"
@@ -105,11 +105,11 @@ func TestCgroupParent(t *testing.T) {
 	r.Inputs.CgroupParent = parent
 	r.must(t)
 	if len(seen) == 0 {
-		t.Errorf("no cgroup in %s while the step ran", parent)
+		t.Errorf("%s had no cgroup while the step ran", parent)
 	}
 }
 
-// TestRefused: what a daemon or a policy does not allow fails, with their words.
+// TestRefused: a build that the daemon or a policy forbids fails, and the error has their text.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	daemon := testkit.StartBuildkitd(t)
@@ -132,13 +132,13 @@ func TestRefused(t *testing.T) {
 		{"frontend of BUILDKIT_SYNTAX", func(r *Request) {
 			r.Inputs.Syntax = "127.0.0.1:1/frontend:v1 more words"
 		}, []string{"127.0.0.1:1/frontend:v1"}},
-		{"ssh agent that is not there", func(r *Request) {
+		{"missing ssh agent", func(r *Request) {
 			r.Inputs.SSH = []inputs.SSH{{ID: "default", Paths: []string{"/nowhere/agent"}}}
 		}, []string{"hand in ssh: ", "/nowhere/agent"}},
-		{"build context that is not there", func(r *Request) {
+		{"missing build context", func(r *Request) {
 			r.Inputs.BuildContexts = []inputs.Context{{Name: "docs", Dir: "/nowhere"}}
 		}, []string{"open build context docs: ", "nowhere"}},
-		{"layout that is not there", func(r *Request) {
+		{"missing layout", func(r *Request) {
 			r.Inputs.BuildContexts = []inputs.Context{{Name: "base", Kind: inputs.Layout, Layout: inputs.OCILayout{Dir: "/nowhere", Tag: "latest"}}}
 		}, []string{"open build context base: "}},
 	}
@@ -152,7 +152,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestNoCacheFilters: the steps of the stages that are named run again, no others.
+// TestNoCacheFilters: the steps of the named stages run again, and no others.
 func TestNoCacheFilters(t *testing.T) {
 	t.Parallel()
 	r := request(t, testkit.StartBuildkitd(t), app(t, `FROM base AS first
@@ -170,7 +170,7 @@ RUN echo second > /second
 	}
 }
 
-// TestBuildArgsWithMeaning: two that are more than the Dockerfile's.
+// TestBuildArgsWithMeaning: two build arguments that BuildKit reads too.
 func TestBuildArgsWithMeaning(t *testing.T) {
 	t.Parallel()
 	r := request(t, testkit.StartBuildkitd(t), app(t, "FROM base\nRUN true\n"))
@@ -178,7 +178,7 @@ func TestBuildArgsWithMeaning(t *testing.T) {
 	r.pushes(image + ":plain")
 	r.must(t)
 	if config := imageConfig(t, image+":plain"); strings.Contains(config, "moby.buildkit.cache.v0") {
-		t.Error("an inline cache that was not asked for")
+		t.Error("an inline cache that was not requested")
 	}
 	r.Inputs.Outputs = nil
 	r.pushes(image + ":inline")
@@ -196,7 +196,7 @@ func TestBuildArgsWithMeaning(t *testing.T) {
 	}
 }
 
-// imageConfig is that of an image that was pushed.
+// imageConfig is the config of an image that was pushed.
 func imageConfig(t *testing.T, image string) string {
 	t.Helper()
 	ref, err := name.ParseReference(image)

@@ -15,7 +15,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// TestFailingStep: the user's own failure is reported, and not tried again.
+// TestFailingStep: a failure of the user's code is reported, and the build is not repeated.
 func TestFailingStep(t *testing.T) {
 	t.Parallel()
 	p, app := newProxy(t), testkit.App(t)
@@ -38,11 +38,11 @@ func TestFailingStep(t *testing.T) {
 		t.Errorf("the report does not name the step:\n%s", out.Text)
 	}
 	if after := manifest(t, p.cache("one"), "b-main"); !bytes.Equal(before.Raw, after.Raw) {
-		t.Error("a failed build wrote its cache")
+		t.Error("a failed build wrote the cache")
 	}
 }
 
-// watched is the output of a program under way.
+// watched is the output of a running program.
 type watched struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -60,18 +60,18 @@ func (w *watched) String() string {
 	return w.text.String()
 }
 
-// TestCancelled: whatever the build is at, a signal ends it in five seconds, and
-// nothing is left of it.
+// TestCancelled: at any stage of a build a signal ends it within five seconds. No file, process or
+// mount remains, and the cache is unchanged.
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name   string
 		signal os.Signal
-		when   string // what is shown when the signal is sent
+		when   string // output that triggers the signal
 		fault  func(*proxy)
 	}{
 		{"a step", syscall.SIGTERM, "the step runs", nil},
-		{"a step, by the keyboard", os.Interrupt, "the step runs", nil},
+		{"a step, by Ctrl-C", os.Interrupt, "the step runs", nil},
 		{"an import that hangs", syscall.SIGTERM, "importing cache manifest", func(p *proxy) {
 			p.misbehave(hang, path("/manifests/"), byBuildKit)
 		}},
@@ -94,13 +94,13 @@ func TestCancelled(t *testing.T) {
 			}
 			cancelled(t, r, test.when, test.signal)
 			if after := tree(t, dir); after != before {
-				t.Errorf("the cache was\n%s, and is\n%s", before, after)
+				t.Errorf("the cache changed from\n%s to\n%s", before, after)
 			}
 		})
 	}
 }
 
-// TestKilled: the build after one that was killed removes what that has left.
+// TestKilled: the next build removes everything that a killed build has left behind.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	app, temp := testkit.App(t), testkit.Temp(t)
@@ -117,7 +117,7 @@ func TestKilled(t *testing.T) {
 	nothingLeft(t, temp)
 }
 
-// cancelled runs a build, signals it when it shows something, and checks its end.
+// cancelled runs a build, signals it when its output contains a text, and checks how it ends.
 func cancelled(t *testing.T, r testkit.Invocation, when string, signal os.Signal) {
 	t.Helper()
 	temp := testkit.Temp(t)
@@ -141,7 +141,7 @@ func signalled(t *testing.T, r testkit.Invocation, when string, signal os.Signal
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = cmd.Wait() // its exit code is looked at below
+		_ = cmd.Wait() // its exit code is checked below
 	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // it may have ended
@@ -154,17 +154,16 @@ func signalled(t *testing.T, r testkit.Invocation, when string, signal os.Signal
 	select {
 	case <-ended:
 	case <-time.After(5 * time.Second):
-		t.Fatalf("it goes on after five seconds:\n%s", out.String())
+		t.Fatalf("it still runs after five seconds:\n%s", out.String())
 	}
 	return cmd, out.String()
 }
 
-// nothingLeft checks that no file, process or mount remains of a daemon that had its
-// files in dir.
+// nothingLeft checks that no file, process or mount remains of a daemon whose files were in dir.
 func nothingLeft(t *testing.T, dir string) {
 	t.Helper()
 	if left := tree(t, dir); left != "" {
-		t.Errorf("files are left:\n%s", left)
+		t.Errorf("files remain:\n%s", left)
 	}
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {

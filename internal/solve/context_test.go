@@ -14,10 +14,10 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// listing is a Dockerfile that shows what of the context arrives.
+// listing is a Dockerfile that lists the files of the context that it gets.
 const listing = "FROM scratch\nCOPY . /\n"
 
-// directory makes files with their own names as content, in a directory of their own.
+// directory makes a directory of files whose content is their name.
 func directory(t *testing.T, names ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -31,13 +31,13 @@ func directory(t *testing.T, names ...string) string {
 	return dir
 }
 
-// arrived are the files of a build's result.
+// arrived are the files in the result of a build.
 func arrived(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	return arrivedWith(t, dir, "", args...)
 }
 
-// arrivedWith is arrived with a text on standard input.
+// arrivedWith is arrived, with a text on standard input.
 func arrivedWith(t *testing.T, dir, stdin string, args ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out")
@@ -57,7 +57,7 @@ func arrivedWith(t *testing.T, dir, stdin string, args ...string) string {
 	return strings.Join(list, " ")
 }
 
-// TestDirectory: what of a directory arrives, and which Dockerfile builds it.
+// TestDirectory: which files of a directory the build gets, and which Dockerfile it uses.
 func TestDirectory(t *testing.T) {
 	t.Parallel()
 	other := filepath.Join(t.TempDir(), "elsewhere")
@@ -78,14 +78,14 @@ func TestDirectory(t *testing.T) {
 			".dockerignore Dockerfile b sub/c",
 		},
 		{
-			"ignored by the Dockerfile's own list",
+			"ignored by the Dockerfile's ignore file",
 			map[string]string{"Dockerfile": listing, ".dockerignore": "a", "Dockerfile.dockerignore": "b"}, nil,
 			".dockerignore Dockerfile Dockerfile.dockerignore a sub/c",
 		},
 		{"another name", map[string]string{"solve.Dockerfile": listing}, []string{"--file", "solve.Dockerfile"}, "a b solve.Dockerfile sub/c"},
 		{"Dockerfile elsewhere", nil, []string{"--file", filepath.Join(other, "Other")}, "b sub/c"},
 		{"a subdirectory", map[string]string{"Dockerfile": listing}, []string{"--file", "Dockerfile", "sub"}, "c"},
-		{"a subdirectory with its own", map[string]string{"sub/Dockerfile": listing}, []string{"sub"}, "Dockerfile c"},
+		{"a subdirectory with its own Dockerfile", map[string]string{"sub/Dockerfile": listing}, []string{"sub"}, "Dockerfile c"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -95,13 +95,13 @@ func TestDirectory(t *testing.T) {
 				testkit.Write(t, filepath.Join(dir, name), content)
 			}
 			if got := arrived(t, dir, test.args...); got != test.want {
-				t.Errorf("arrived %s, want %s", got, test.want)
+				t.Errorf("the build got %s, want %s", got, test.want)
 			}
 		})
 	}
 }
 
-// TestURL: contexts that the daemon fetches itself.
+// TestURL: contexts that the daemon fetches.
 func TestURL(t *testing.T) {
 	t.Parallel()
 	dir := directory(t, "a", "app/b")
@@ -128,13 +128,14 @@ func TestURL(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			if got := arrived(t, t.TempDir(), test.args...); got != test.want {
-				t.Errorf("arrived %s, want %s", got, test.want)
+				t.Errorf("the build got %s, want %s", got, test.want)
 			}
 		})
 	}
 }
 
-// TestDockerfileFromInput: a Dockerfile from standard input comes before those in the context.
+// TestDockerfileFromInput: a Dockerfile from standard input is used instead of those in the
+// context.
 func TestDockerfileFromInput(t *testing.T) {
 	t.Parallel()
 	dir := directory(t, "a", "b", "app/c")
@@ -144,14 +145,13 @@ func TestDockerfileFromInput(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if got := arrivedWith(t, t.TempDir(), "FROM scratch\nCOPY b /from-input\n", "--file", "-", context); got != "from-input" {
-				t.Errorf("arrived %s", got)
+				t.Errorf("the build got %s", got)
 			}
 		})
 	}
 }
 
-// serveGit makes a repository of a directory, with branches main and side, and
-// returns its URL.
+// serveGit makes a repository from a directory, with branches main and side, and returns its URL.
 func serveGit(t *testing.T, dir string) string {
 	t.Helper()
 	git := func(args ...string) string {
@@ -195,7 +195,7 @@ func serveArchive(t *testing.T, dir string) string {
 	return server.URL + "/context.tar.gz"
 }
 
-// TestCacheInContext: neither the cache nor the reports change the context they lie in.
+// TestCacheInContext: a cache and reports in the context's directory do not change the context.
 func TestCacheInContext(t *testing.T) {
 	t.Parallel()
 	app := testkit.App(t)
@@ -205,7 +205,7 @@ func TestCacheInContext(t *testing.T) {
 		cmd.Args[slices.Index(cmd.Args, reports)] = "reports"
 		out, err := cmd.CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "  write  "+outcome+"  ") {
-			t.Fatalf("not %s: %v\n%s", outcome, err, out)
+			t.Fatalf("the export is not %s: %v\n%s", outcome, err, out)
 		}
 	}
 	for _, file := range []string{"!cache/[b]*/warm/index.json", "reports/warmlayer.json"} {
@@ -215,7 +215,7 @@ func TestCacheInContext(t *testing.T) {
 	}
 }
 
-// TestPlatforms: an image for two platforms is an index, and is warm the second time.
+// TestPlatforms: an image for two platforms is an index, and the second build is warm.
 func TestPlatforms(t *testing.T) {
 	t.Parallel()
 	p, app := newProxy(t), testkit.App(t)
@@ -227,7 +227,7 @@ func TestPlatforms(t *testing.T) {
 		cold, warm := run(), run()
 		allCached(t, warm)
 		if cold.Cached() != 0 || warm.Digest != cold.Digest || warm.Outcome(t) != "unchanged" {
-			t.Errorf("%s: %d steps cached at first; image %s, was %s; exports %v", line, cold.Cached(), warm.Digest, cold.Digest, warm.Exports)
+			t.Errorf("%s: %d steps cached in the first build; image %s, before %s; exports %v", line, cold.Cached(), warm.Digest, cold.Digest, warm.Exports)
 		}
 		if index := p.get(t, "/v2/image/manifests/v1"); !strings.Contains(index, `"architecture": "arm64"`) {
 			t.Errorf("the image is %s", index)

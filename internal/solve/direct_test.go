@@ -24,8 +24,7 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// request is a build of a directory on a daemon, without outputs and caches, for a test
-// to change.
+// request is a build of a directory on a daemon, without outputs and caches. Tests change it.
 func request(t *testing.T, daemon, dir string) Request {
 	t.Helper()
 	address, problem := builderspec.ParseAddress(daemon)
@@ -48,7 +47,7 @@ func request(t *testing.T, daemon, dir string) Request {
 	}
 }
 
-// must builds, which must succeed.
+// must builds, and fails the test when the build fails.
 func (r Request) must(t *testing.T) Result {
 	t.Helper()
 	result, err := Run(t.Context(), r)
@@ -58,7 +57,7 @@ func (r Request) must(t *testing.T) Result {
 	return result
 }
 
-// fails builds, which must fail with an error that has these words.
+// fails builds, and fails the test unless the build fails with an error that contains the words.
 func (r Request) fails(t *testing.T, words ...string) Result {
 	t.Helper()
 	result, err := Run(t.Context(), r)
@@ -83,7 +82,7 @@ func (r Request) file(t *testing.T, name string) string {
 	return string(content)
 }
 
-// pushes makes the build push an image, with further attributes.
+// pushes makes the build push an image, with more attributes.
 func (r *Request) pushes(image string, attrs ...string) {
 	o := inputs.Output{Type: "image", Attrs: map[string]string{"name": image, "push": "true"}}
 	for i := 0; i < len(attrs); i += 2 {
@@ -103,7 +102,7 @@ func (r *Request) caches(t *testing.T, repository string) {
 	})
 }
 
-// outcome is what became of the only export.
+// outcome is the outcome of the only export.
 func (r Result) outcome(t *testing.T) Outcome {
 	t.Helper()
 	if len(r.Exports) != 1 {
@@ -115,8 +114,8 @@ func (r Result) outcome(t *testing.T) Outcome {
 	return r.Exports[0].Outcome
 }
 
-// app is a directory with a base image's files as rootfs.tar and this Dockerfile, which
-// comes after "FROM scratch AS base" and "ADD rootfs.tar /".
+// app is a directory with the files of a base image as rootfs.tar and a Dockerfile: the given text
+// after "FROM scratch AS base" and "ADD rootfs.tar /".
 func app(t *testing.T, dockerfile string) string {
 	t.Helper()
 	dir := testkit.App(t)
@@ -124,7 +123,7 @@ func app(t *testing.T, dockerfile string) string {
 	return dir
 }
 
-// index is an image index that was pushed.
+// index is an image index in a registry.
 func index(t *testing.T, image string) *v1.IndexManifest {
 	t.Helper()
 	ref, err := name.ParseReference(image)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestWithParents: a parent is left out with what is in it only if nothing else is.
+// TestWithParents: a directory is left out together with a parent that has no other content.
 func TestWithParents(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -19,11 +19,11 @@ func TestWithParents(t *testing.T) {
 	}{
 		{"in the context itself", []string{"cache/x"}, "cache", "cache"},
 		{"alone", []string{"a/b/cache/x"}, "a/b/cache", "a/b/cache a/b a"},
-		{"not there yet", nil, "a/b/cache", "a/b/cache a/b a"},
-		{"beside a file", []string{"a/mine", "a/b/cache/x"}, "a/b/cache", "a/b/cache a/b"},
-		{"beside a file from the first build on", []string{"a/mine"}, "a/b/cache", "a/b/cache a/b"},
+		{"before it exists", nil, "a/b/cache", "a/b/cache a/b a"},
+		{"next to a file", []string{"a/mine", "a/b/cache/x"}, "a/b/cache", "a/b/cache a/b"},
+		{"next to a file, before it exists", []string{"a/mine"}, "a/b/cache", "a/b/cache a/b"},
 		{"two", []string{"a/one/x", "a/two/x"}, "a/one a/two", "a/one a/two a"},
-		{"two, one beside a file", []string{"a/one/x", "a/b/two/x", "a/b/mine"}, "a/one a/b/two", "a/one a/b/two"},
+		{"two, one of them next to a file", []string{"a/one/x", "a/b/two/x", "a/b/mine"}, "a/one a/b/two", "a/one a/b/two"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -14,13 +14,12 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// pushing builds and pushes an app, and bounds its export.
+// pushing builds and pushes an app, with a timeout for its export.
 func pushing(p *proxy, app string, args ...string) testkit.Invocation {
 	return build(app, slices.Concat([]string{"--tags", p.Host + "/image:v1", "--push", "--cache-timeout", "5s"}, args)...)
 }
 
-// TestExportFails: the image is pushed nevertheless, and the step succeeds unless the cache
-// is strict.
+// TestExportFails: the image is pushed, and the step succeeds unless the cache is strict.
 func TestExportFails(t *testing.T) {
 	t.Parallel()
 	repo := path("/v2/one/")
@@ -58,14 +57,14 @@ func TestExportFails(t *testing.T) {
 					t.Errorf("exports %+v", e)
 				}
 				if pushed := p.get(t, "/v2/image/manifests/v1"); digest.FromString(pushed).String() != out.Report.Digest {
-					t.Errorf("pushed %s, reported %s", digest.FromString(pushed), out.Report.Digest)
+					t.Errorf("the image is %s, the report has %s", digest.FromString(pushed), out.Report.Digest)
 				}
 			})
 		}
 	}
 }
 
-// TestStoresFailAlone: one of several caches cannot be written, and the others are.
+// TestStoresFailAlone: one of several caches cannot be written, and the others are written.
 func TestStoresFailAlone(t *testing.T) {
 	t.Parallel()
 	p, app := newProxy(t), testkit.App(t)
@@ -100,8 +99,8 @@ func TestStoresFailAlone(t *testing.T) {
 	}
 }
 
-// TestPushFails: the image's registry refuses it. No cache is at fault, and what was built is
-// cached for the next run.
+// TestPushFails: the registry refuses the image. No cache is left out, and the result is cached for
+// the next run.
 func TestPushFails(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -111,7 +110,7 @@ func TestPushFails(t *testing.T) {
 		{"every request", nil},
 		{"uploads", []func(*http.Request) bool{method("POST", "PUT")}},
 		{"the manifest", []func(*http.Request) bool{path("/manifests/"), method("PUT")}},
-		{"the look whether a layer of the cache is there", []func(*http.Request) bool{method("HEAD")}},
+		{"the check whether a layer of the cache exists", []func(*http.Request) bool{method("HEAD")}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -139,7 +138,7 @@ func TestPushFails(t *testing.T) {
 	}
 }
 
-// TestEmptyCache: a build without a layer leaves a good cache alone.
+// TestEmptyCache: a build without layers keeps the cache of an earlier build.
 func TestEmptyCache(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"registry", "local"} {
@@ -162,8 +161,8 @@ func TestEmptyCache(t *testing.T) {
 	}
 }
 
-// TestTwoWriters: two builds export one scope at once. The scope then is the cache of one of
-// them, and complete.
+// TestTwoWriters: two builds export one scope at the same time. Afterwards the scope is the
+// complete cache of one of them.
 func TestTwoWriters(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"registry", "local"} {
@@ -196,14 +195,14 @@ func TestTwoWriters(t *testing.T) {
 				}
 			}
 			if warm == 0 {
-				t.Error("the cache is neither build's")
+				t.Error("the cache is that of neither build")
 			}
 		})
 	}
 }
 
-// TestInputsChange: an output is written into the context that is built. The next build
-// finds in the cache only what belongs to its own inputs.
+// TestInputsChange: the build writes an output into its own context. The next build uses only
+// cached results of its own inputs.
 func TestInputsChange(t *testing.T) {
 	t.Parallel()
 	app := testkit.App(t)
@@ -215,8 +214,8 @@ FROM scratch
 COPY --from=all /list /list
 `)
 	cache := "type=local,dest=" + filepath.Join(testkit.Temp(t), "cache")
-	// The first build writes the list, the second writes itself into it, and the third
-	// changes nothing.
+	// The first build writes the list, the second adds the list to itself, and the third changes
+	// nothing.
 	for i, outcome := range []string{"skipped", "skipped", "written", "unchanged"} {
 		r := build(app, "--cache", cache, "--outputs", "type=local,dest=out").Build(t)
 		list, err := os.ReadFile(filepath.Join(app, "out", "list"))
@@ -224,7 +223,7 @@ COPY --from=all /list /list
 			t.Fatal(err)
 		}
 		if listed := strings.Contains(string(list), "/all/out/list"); listed != (i > 0) {
-			t.Errorf("build %d: the result is not of its context:\n%s", i, list)
+			t.Errorf("build %d: the result does not match its context:\n%s", i, list)
 		}
 		if r.Outcome(t) != outcome {
 			t.Errorf("build %d: exports %+v", i, r.Exports)

@@ -23,22 +23,22 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// fixed makes equal images have equal digests, whoever ran their steps and when. Layers
-// are written anew for it, so that what a cache handed out is in the digest.
+// fixed makes the digests of equal images equal, independent of who ran their steps and when. It
+// rewrites layers, so the digest depends on the content that a cache delivered.
 var fixed = []string{"--build-args", "SOURCE_DATE_EPOCH=1", "--outputs", "type=oci,dest=../image.tar,rewrite-timestamp=true"}
 
-// build is one build of an app as branch main, on a builder that knows nothing.
+// build is one build of an app as branch main, on an empty builder.
 func build(app string, args ...string) testkit.Invocation {
 	return testkit.Invocation{Dir: app, Branch: "main", Args: args}
 }
 
-// change makes steps run, on layers that a cache has.
+// change makes the build run steps that need layers of a cache.
 func change(t *testing.T, app string) {
 	t.Helper()
 	testkit.Write(t, filepath.Join(app, "site", "index.txt"), "Changed\n\nThis page is another one.\n")
 }
 
-// rightDigest is the image of the changed app, built without a cache.
+// rightDigest is the image of the changed app, from a build without a cache.
 var rightDigest = func() func(*testing.T) string {
 	var once sync.Once
 	var right string
@@ -50,7 +50,7 @@ var rightDigest = func() func(*testing.T) string {
 			right = build(app, append(fixed, "--cache", "none")...).Build(t).Digest
 		})
 		if right == "" {
-			t.Fatal("the build without a cache made no image")
+			t.Fatal("the build without a cache has no image")
 		}
 		return right
 	}
@@ -63,7 +63,7 @@ func allCached(t *testing.T, r testkit.Report) {
 	}
 }
 
-// proxy stands in front of a registry, and misbehaves as it is told.
+// proxy is a registry behind a proxy that answers some requests itself, as tests tell it.
 type proxy struct {
 	Host string // "127.0.0.1:40001"
 
@@ -71,13 +71,13 @@ type proxy struct {
 	fault func(*http.Request) http.HandlerFunc
 }
 
-// newProxy is a registry with a proxy in front of it that does no harm yet.
+// newProxy is a registry behind a proxy that forwards all requests.
 func newProxy(t *testing.T) *proxy {
 	t.Helper()
 	registry := &url.URL{Scheme: "http", Host: testkit.StartRegistry(t).Host}
 	through := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(registry)
-		r.Out.Host = r.In.Host // uploads are to go on through the proxy
+		r.Out.Host = r.In.Host // so that the URLs of uploads lead to the proxy
 	}}
 	p := &proxy{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -100,7 +100,7 @@ func newProxy(t *testing.T) *proxy {
 	return p
 }
 
-// misbehave gives the requests that match an answer of its own, from now on.
+// misbehave sets the answer for the requests that match, from now on.
 func (p *proxy) misbehave(answer http.HandlerFunc, match ...func(*http.Request) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,10 +128,10 @@ func path(part string) func(*http.Request) bool {
 	return func(r *http.Request) bool { return strings.Contains(r.URL.Path, part) }
 }
 
-// byBuildKit tells the daemon's requests from ours.
+// byBuildKit tells the requests of the daemon from those of warmlayer.
 func byBuildKit(r *http.Request) bool { return strings.HasPrefix(r.UserAgent(), "buildkit/") }
 
-// blob matches requests for one of the blobs.
+// blob matches the requests for one of the blobs.
 func blob(digests ...digest.Digest) func(*http.Request) bool {
 	return func(r *http.Request) bool {
 		return strings.Contains(r.URL.Path, "/blobs/") && slices.Contains(digests, digest.Digest(filepath.Base(r.URL.Path)))
@@ -147,13 +147,13 @@ func status(code int, name string) http.HandlerFunc {
 	}
 }
 
-// hang takes a request and never answers.
+// hang reads a request and never answers.
 func hang(_ http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	<-r.Context().Done()
 }
 
-// sending answers with all of a body's bytes, or with fewer than were announced.
+// sending answers with a body, complete or shorter than announced.
 func sending(body string, announced int64) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/octet-stream")
@@ -165,7 +165,7 @@ func sending(body string, announced int64) http.HandlerFunc {
 	}
 }
 
-// get is the body of what stands at a path.
+// get returns the body at a path.
 func (p *proxy) get(t *testing.T, path string) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.Host+path, nil)
@@ -188,12 +188,12 @@ func (p *proxy) get(t *testing.T, path string) string {
 	return string(body)
 }
 
-// cache is one in a repository.
+// cache is a cache line for a repository.
 func (p *proxy) cache(repo string) testkit.Cache {
 	return testkit.Cache{Line: "type=registry,ref=" + p.Host + "/" + repo, Image: p.Host + "/" + repo}
 }
 
-// manifest is what a cache has under a scope's name.
+// manifest is the manifest of a scope in a cache.
 func manifest(t *testing.T, c testkit.Cache, name string) backends.Manifest {
 	t.Helper()
 	m, err := c.Scopes(t).Manifest(t.Context(), scope.Name(name))
@@ -203,12 +203,12 @@ func manifest(t *testing.T, c testkit.Cache, name string) backends.Manifest {
 	return m
 }
 
-// damage changes a file's last byte.
+// damage changes the last byte of a file.
 func damage(t *testing.T, file string) {
 	t.Helper()
 	content, err := os.ReadFile(file)
 	if err == nil && len(content) == 0 {
-		err = errors.New("nothing to damage")
+		err = errors.New("the file is empty")
 	}
 	if err != nil {
 		t.Fatal(err)

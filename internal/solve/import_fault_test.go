@@ -15,7 +15,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// faults are how a store may fail to deliver a blob that it had when it was asked.
+// faults are ways in which a store fails to deliver a blob that it reported as present.
 var faults = []struct {
 	name   string
 	answer func(content string) http.HandlerFunc
@@ -47,8 +47,8 @@ var ways = []struct {
 	}},
 }
 
-// TestBlobLost: a blob was there when a source was read, and is lost when its layer is
-// needed. The build goes on without the source, and its export repairs the cache.
+// TestBlobLost: a blob exists when a source is read, and is gone when its layer is needed. The
+// build continues without the source, and its export repairs the cache.
 func TestBlobLost(t *testing.T) {
 	t.Parallel()
 	for _, way := range ways {
@@ -73,16 +73,16 @@ func TestBlobLost(t *testing.T) {
 	}
 }
 
-// base is the layer that all steps stand on: the largest one.
+// base is the layer that all steps depend on: the largest one.
 func base(m backends.Manifest) digest.Digest {
 	return slices.MaxFunc(m.Layers, func(a, b ocispecs.Descriptor) int { return cmp.Compare(a.Size, b.Size) }).Digest
 }
 
-// survives checks that a build of the changed app succeeded without its cache.
+// survives checks that a build of the changed app succeeds without its cache.
 func survives(t *testing.T, out testkit.Output, retried bool) {
 	t.Helper()
 	if out.Code != 0 || out.Report.Digest != rightDigest(t) {
-		t.Fatalf("exit code %d, image %s instead of %s:\n%s", out.Code, out.Report.Digest, rightDigest(t), out.Text)
+		t.Fatalf("exit code %d, image %s, want %s:\n%s", out.Code, out.Report.Digest, rightDigest(t), out.Text)
 	}
 	if (out.Report.Retried != "") != retried {
 		t.Errorf("retried: %q", out.Report.Retried)
@@ -97,11 +97,11 @@ func survives(t *testing.T, out testkit.Output, retried bool) {
 	}
 }
 
-// short is the beginning of a reason, which the report may cut.
+// short is the beginning of a reason, which the report may shorten.
 func short(s string) string { return s[:min(len(s), 60)] }
 
-// TestUnreadable: a source that cannot be read before the build is left out, and the build
-// runs once.
+// TestUnreadable: a source that cannot be read before the build is left out, and the build runs
+// once.
 func TestUnreadable(t *testing.T) {
 	t.Parallel()
 	tag := path("/manifests/cache-b-main")
@@ -119,8 +119,8 @@ func TestUnreadable(t *testing.T) {
 		{"manifest hangs", hang, nil, "no answer within 2s (probe-timeout)"},
 		{"manifest 500", status(500, "UNKNOWN"), nil, ""},
 		{"manifest 401", status(401, "UNAUTHORIZED"), nil, "UNAUTHORIZED"},
-		{"manifest is no JSON", sending("<html>", 6), nil, "parse manifest"},
-		{"manifest is another's 404", status(404, "WHAT"), nil, "WHAT"},
+		{"manifest is not JSON", sending("<html>", 6), nil, "parse manifest"},
+		{"manifest is a 404 of another kind", status(404, "WHAT"), nil, "WHAT"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -140,20 +140,20 @@ func TestUnreadable(t *testing.T) {
 				t.Errorf("the reason is %q", reason)
 			}
 			if strings.Contains(out.Text, "importing cache manifest") {
-				t.Errorf("it was imported all the same:\n%s", out.Text)
+				t.Errorf("it was imported nevertheless:\n%s", out.Text)
 			}
 		})
 	}
 }
 
-// TestImportHangs: BuildKit's own request hangs although the one of warmlayer was answered.
-// A managed builder is restarted. A remote builder is blocked, for all of its users, and the
-// build fails with the reason.
+// TestImportHangs: BuildKit's own request hangs although that of warmlayer was answered. A managed
+// builder is restarted. A remote builder stays blocked for all of its users, and the build fails
+// with the reason.
 func TestImportHangs(t *testing.T) {
 	t.Parallel()
 	for _, way := range ways {
 		if way.name == "two through the gateway" {
-			continue // BuildKit imports it from memory
+			continue // BuildKit has the merge in memory
 		}
 		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
@@ -181,7 +181,7 @@ func TestLocalDamaged(t *testing.T) {
 	tests := []struct {
 		name    string
 		args    func(t *testing.T, dir string) []string
-		repairs bool // BuildKit's own export does not send a blob that is there
+		repairs bool // BuildKit's own export skips blobs that exist
 	}{
 		{"through the gateway", func(_ *testing.T, dir string) []string {
 			return []string{"--cache", "type=local,dest=" + dir}
@@ -213,8 +213,8 @@ func TestLocalDamaged(t *testing.T) {
 	}
 }
 
-// TestLostWhilePushing: no step needs the lost layer, but the push to a new registry does.
-// By then the export of the cache has begun.
+// TestLostWhilePushing: no step needs the lost layer, but the push to a new registry does. The
+// export of the cache runs at the same time.
 func TestLostWhilePushing(t *testing.T) {
 	t.Parallel()
 	for _, way := range ways {

@@ -13,7 +13,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// TestImportID: a daemon shows every import under the name that we expect.
+// TestImportID: a daemon shows every import under the expected name.
 func TestImportID(t *testing.T) {
 	t.Parallel()
 	c, err := client.New(t.Context(), testkit.StartBuildkitd(t))

@@ -14,7 +14,7 @@ import (
 
 const portable = "FROM scratch\nARG TARGETPLATFORM\nCOPY render.sh /\nLABEL platform=$TARGETPLATFORM\n"
 
-// Two builders' images, joined, are what one builder makes of both platforms.
+// The joined images of two builders are the image that one builder makes for both platforms.
 func TestJoin(t *testing.T) {
 	t.Parallel()
 	registry, app := testkit.StartRegistry(t).Host, testkit.App(t)
@@ -36,10 +36,10 @@ func TestJoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	if desc.Digest != whole {
-		t.Errorf("joined %s, one builder made %s", desc.Digest, whole)
+		t.Errorf("the joined image is %s, that of one builder %s", desc.Digest, whole)
 	}
 	j.Parts = append(j.Parts, digest.FromString("absent"))
 	if _, err := j.Push(t.Context()); err == nil || !strings.Contains(err.Error(), digest.FromString("absent").String()) {
-		t.Errorf("a part that is not there: %v", err)
+		t.Errorf("a missing part: %v", err)
 	}
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// loadRequest is a build that is loaded into an engine under two names.
+// loadRequest is a build that loads an image into an engine under two names.
 func loadRequest(t *testing.T, e builder.Engine) Request {
 	t.Helper()
 	r := request(t, testkit.StartBuildkitd(t), app(t, "FROM base\nRUN echo built > /built\nLABEL a=b\n"))
@@ -32,7 +32,7 @@ func loadRequest(t *testing.T, e builder.Engine) Request {
 	return r
 }
 
-// TestLoad: the engine has the image under all of its names, and calls it what we do.
+// TestLoad: the engine has the image under all of its names, with the ID in the result.
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	address := testkit.StartDockerd(t)
@@ -47,7 +47,7 @@ func TestLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		if image.ID != result.ImageID.String() || image.Config.Labels["a"] != "b" || len(image.RootFS.Layers) != 2 {
-			t.Errorf("%s is %s, ours is %s: %v", name, image.ID, result.ImageID, image.RootFS)
+			t.Errorf("%s is %s, want %s: %v", name, image.ID, result.ImageID, image.RootFS)
 		}
 	}
 	for _, words := range []string{"importing to docker", "loading layer "} {
@@ -60,7 +60,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestLoadByContext finds the engine as the docker program does.
+// TestLoadByContext: the engine is found by the rules of the docker program.
 func TestLoadByContext(t *testing.T) {
 	t.Parallel()
 	address, dir := testkit.StartDockerd(t), t.TempDir()
@@ -78,13 +78,13 @@ func TestLoadByContext(t *testing.T) {
 	if image, err := testkit.Engine(t, address).ImageInspect(t.Context(), "shop"); err != nil || image.ID != id {
 		t.Errorf("image %s, want %s: %v", image.ID, id, err)
 	}
-	// An output may name its own.
+	// An output may name another engine.
 	r.Engine.Context = ""
 	r.Inputs.Outputs[0].Attrs["context"] = "away"
 	r.must(t)
 }
 
-// TestCannotLoad: found before the build starts, with what to do about it.
+// TestCannotLoad: the problem is found before the build starts, and has a hint.
 func TestCannotLoad(t *testing.T) {
 	t.Parallel()
 	nowhere := "unix://" + filepath.Join(t.TempDir(), "docker.sock")
@@ -102,7 +102,7 @@ func TestCannotLoad(t *testing.T) {
 			t.Parallel()
 			r := loadRequest(t, test.engine)
 			if steps := r.fails(t, test.words...).Steps; len(steps) > 0 {
-				t.Errorf("steps ran first: %v", steps)
+				t.Errorf("steps ran: %v", steps)
 			}
 		})
 	}
@@ -114,7 +114,7 @@ func TestCannotLoad(t *testing.T) {
 	})
 }
 
-// TestLoadFails: the engine refuses the image, at once or in the middle of it.
+// TestLoadFails: the engine refuses the image, at once or while it is sent.
 func TestLoadFails(t *testing.T) {
 	t.Parallel()
 	address := testkit.StartDockerd(t)
@@ -124,7 +124,7 @@ func TestLoadFails(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 			_, _ = io.WriteString(w, `{"message":"no space left on device"}`)
 		},
-		"in the middle": func(w http.ResponseWriter, r *http.Request) {
+		"while it is sent": func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.CopyN(io.Discard, r.Body, 1000)
 			_, _ = io.WriteString(w, `{"status":"Loading layer","id":"abc","progressDetail":{"current":5,"total":9}}`+
 				`{"errorDetail":{"message":"no space left on device"},"error":"no space left on device"}`)
@@ -138,7 +138,7 @@ func TestLoadFails(t *testing.T) {
 	}
 }
 
-// TestLoadHangs: an engine that does not go on is given up with the build.
+// TestLoadHangs: loading into an engine that hangs ends with the build.
 func TestLoadHangs(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -150,13 +150,13 @@ func TestLoadHangs(t *testing.T) {
 		},
 	})
 	if _, err := Run(ctx, loadRequest(t, e)); err == nil {
-		t.Error("the build went well")
+		t.Error("the build succeeded")
 	}
 }
 
-// TestLoadIndex: an engine whose images are in containerd's store gets an OCI layout, which
-// may hold an index, and calls the image by its digest. Debian's engine has no such store,
-// so that part of it is played.
+// TestLoadIndex: an engine whose images are in containerd's store gets an OCI layout, which may
+// contain an index, and uses its digest as the ID. Debian's engine has no such store, so the test
+// answers for it.
 func TestLoadIndex(t *testing.T) {
 	t.Parallel()
 	var files []string
@@ -176,7 +176,7 @@ func TestLoadIndex(t *testing.T) {
 	r.Inputs.Attests = inputs.Attestations{{Type: "provenance", Attrs: []syntax.Pair{{Key: "mode", Value: "max"}}}}
 	result := r.must(t)
 	if !slices.Contains(files, "index.json") || slices.Contains(files, "manifest.json") {
-		t.Errorf("loaded are %v", files)
+		t.Errorf("the loaded files are %v", files)
 	}
 	if result.ImageID != result.Digest || result.Digest == "" {
 		t.Errorf("image %s, its ID %s", result.Digest, result.ImageID)
@@ -187,7 +187,7 @@ func TestLoadIndex(t *testing.T) {
 	}
 }
 
-// inFront stands in front of an engine, and gives answers of its own to some requests.
+// inFront is a proxy for an engine that answers some requests itself.
 func inFront(t *testing.T, address string, answers map[string]http.HandlerFunc) builder.Engine {
 	t.Helper()
 	through := &httputil.ReverseProxy{

@@ -18,7 +18,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// TestMetadata: the keys that docker buildx writes for an image, with what they hold.
+// TestMetadata: the keys that docker buildx writes for an image, with their values.
 func TestMetadata(t *testing.T) {
 	t.Parallel()
 	daemon, image := testkit.StartBuildkitd(t), testkit.StartRegistry(t).Host+"/app:v1"
@@ -56,18 +56,19 @@ func TestMetadata(t *testing.T) {
 		t.Errorf("small provenance %v", p)
 	}
 	if result.Metadata[keyWarnings] != "" {
-		t.Error("warnings that were not asked for")
+		t.Error("warnings that were not requested")
 	}
 
 	r.Inputs.MetadataProvenance = "disabled"
 	r.Inputs.Outputs = nil
 	result = r.must(t)
 	if keys := slices.Collect(maps.Keys(result.Metadata)); !slices.Equal(keys, []string{keyRef}) || result.ImageID != "" {
-		t.Errorf("no image, but %v and the image ID %s", keys, result.ImageID)
+		t.Errorf("without an image: keys %v, image ID %s", keys, result.ImageID)
 	}
 }
 
-// TestMetadataOfPlatforms: each has a provenance; the image is an index, and so is its ID.
+// TestMetadataOfPlatforms: each platform has a provenance, and the image ID is the digest of the
+// index.
 func TestMetadataOfPlatforms(t *testing.T) {
 	t.Parallel()
 	dir := app(t, "")
@@ -84,7 +85,7 @@ func TestMetadataOfPlatforms(t *testing.T) {
 	}
 }
 
-// scanner is an image that finds nothing (BuildKit, docs/attestations/sbom-protocol.md).
+// scanner is an image that writes an empty SBOM (BuildKit, docs/attestations/sbom-protocol.md).
 const scanner = `FROM base
 RUN printf '%s\n' '#!/bin/sh' \
   'echo "{\"_type\":\"https://in-toto.io/Statement/v0.1\",\"predicateType\":\"https://spdx.dev/Document\",\"subject\":[],\"predicate\":{\"name\":\"found\"}}" > $BUILDKIT_SCAN_DESTINATION/found.spdx.json' \
@@ -92,8 +93,8 @@ RUN printf '%s\n' '#!/bin/sh' \
 ENTRYPOINT ["/scan"]
 `
 
-// TestAttestations: what is attested and annotated is in the index that is pushed, the
-// cache is exported beside it, and a build without a change exports nothing.
+// TestAttestations: attestations and annotations are in the pushed index, the cache is exported
+// too, and a build without a change exports nothing.
 func TestAttestations(t *testing.T) {
 	t.Parallel()
 	daemon, registry := testkit.StartBuildkitd(t), testkit.StartRegistry(t).Host
@@ -138,11 +139,11 @@ func TestAttestations(t *testing.T) {
 	}
 	slices.Sort(kinds)
 	if got := strings.Join(kinds, " "); !strings.HasPrefix(got, "https://slsa.dev/provenance/") || !strings.HasSuffix(got, " https://spdx.dev/Document") {
-		t.Errorf("attested are %s", got)
+		t.Errorf("the attestations are %s", got)
 	}
 	second := run()
 	if second.Digest == first.Digest {
-		t.Error("the second index is the first: the test does not test that times differ")
+		t.Error("both indexes are equal, so their times do not differ as the test requires")
 	}
 	if got := second.outcome(t); got != Unchanged {
 		t.Errorf("the second build's export: %s", got)
@@ -153,8 +154,8 @@ func TestAttestations(t *testing.T) {
 	}
 }
 
-// TestExportHasTheOptions: the cache of a build with many options is exported, and warms
-// a daemon that knows nothing.
+// TestExportHasTheOptions: the cache of a build with many options is exported, and is found by the
+// same build on an empty daemon.
 func TestExportHasTheOptions(t *testing.T) {
 	t.Parallel()
 	registry := testkit.StartRegistry(t).Host
@@ -188,7 +189,7 @@ RUN --mount=type=secret,id=token test "$(cat /run/secrets/token)" = abc && cat /
 	if got := warm.outcome(t); got != Unchanged {
 		t.Errorf("export without a change: %s", got)
 	}
-	// What had to run again is exported, and does not run for that.
+	// Steps that had to run again are exported without running once more.
 	if got := run("last").outcome(t); got != Written {
 		t.Errorf("export with no-cache-filters: %s", got)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// named are the contexts that a line of build-contexts gives.
+// named are the named contexts of a line of build-contexts.
 func named(t *testing.T, line string) []inputs.Context {
 	t.Helper()
 	values, problems := inputs.Parse([]string{"--build-contexts", line, "https://example.com/context.tar"}, nil, t.TempDir())
@@ -57,7 +57,7 @@ func TestNamedContexts(t *testing.T) {
 			for _, as := range []string{"more", "context"} {
 				from := "/file"
 				if strings.HasPrefix(source, "http") {
-					from = "/context" // what a named context calls the one file of a URL
+					from = "/context" // the name of a URL's only file in a named context
 				}
 				dockerfile := "FROM scratch\nCOPY --from=" + as + " " + from + " /copy\n"
 				r := request(t, daemon, app(t, dockerfile))
@@ -71,7 +71,7 @@ func TestNamedContexts(t *testing.T) {
 	}
 }
 
-// TestNamedContextExcludes: a cache in a named context is left out, as in the build's own.
+// TestNamedContextExcludes: a cache in a named context is left out, as in the build context.
 func TestNamedContextExcludes(t *testing.T) {
 	t.Parallel()
 	dir := app(t, "FROM base\nCOPY --from=more . /more\nRUN ls /more > /facts\n")

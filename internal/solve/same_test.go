@@ -11,7 +11,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// withSecrets needs two secrets, and does not keep them.
+// withSecrets needs two secrets, and stores none of them.
 const withSecrets = `FROM scratch AS base
 ADD rootfs.tar /
 FROM base AS first
@@ -21,15 +21,15 @@ COPY --from=first /length /length
 RUN --mount=type=secret,id=other test "$(cat /run/secrets/other)" = "of, two" && echo yes > /right
 `
 
-// TestSameAsBuildctl: one daemon makes the same image for us, with a cache, and for
+// TestSameAsBuildctl: one daemon makes the same image for warmlayer, with a cache, and for
 // BuildKit's own client.
 func TestSameAsBuildctl(t *testing.T) {
 	t.Parallel()
 	epoch := func(args ...string) []string { return append(args, "--opt", "build-arg:SOURCE_DATE_EPOCH=1") }
 	tests := []struct {
 		name   string
-		file   string   // the Dockerfile; "" for the app's own
-		ours   []string // besides --tags and --push
+		file   string   // the Dockerfile; "": that of the app
+		ours   []string // in addition to --tags and --push
 		theirs []string
 		output string // attributes of the image
 	}{
@@ -78,13 +78,13 @@ func TestSameAsBuildctl(t *testing.T) {
 			})...).Build(t)
 			theirs := buildctl(t, daemon, app, append(test.theirs, "--output", "type=image,push=true,name="+registry+"/theirs:v1"+test.output)...)
 			if ours.Outcome(t) != "written" || ours.Digest == "" || ours.Digest != theirs {
-				t.Errorf("export %s, our image %s, buildctl's %s", ours.Outcome(t), ours.Digest, theirs)
+				t.Errorf("export %s, image %s, buildctl's image %s", ours.Outcome(t), ours.Digest, theirs)
 			}
 		})
 	}
 }
 
-// buildctl builds with BuildKit's own client, and returns the image's digest.
+// buildctl builds with BuildKit's own client, and returns the digest of the image.
 func buildctl(t *testing.T, daemon, app string, args ...string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "metadata.json")
@@ -101,11 +101,11 @@ func buildctl(t *testing.T, daemon, app string, args ...string) string {
 	return digest
 }
 
-// TestSameFiles: outputs that are files hold the same as buildctl's.
+// TestSameFiles: outputs that are files have the same content as buildctl's.
 func TestSameFiles(t *testing.T) {
 	t.Parallel()
 	daemon, app := testkit.StartBuildkitd(t), testkit.App(t)
-	// Archives say when they were made.
+	// Archives contain the time of their creation.
 	ours := []string{"--builder", daemon, "--cache", "type=local,dest=" + filepath.Join(testkit.Temp(t), "cache"), "--build-args", "SOURCE_DATE_EPOCH=1"}
 	theirs := []string{"--opt", "build-arg:SOURCE_DATE_EPOCH=1"}
 	for _, kind := range []string{"local", "tar", "oci", "docker"} {

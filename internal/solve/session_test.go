@@ -16,8 +16,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// listKeys is a program that prints what the agent answers to a request for its keys
-// (draft-miller-ssh-agent, SSH_AGENTC_REQUEST_IDENTITIES), without the length before it.
+// listKeys is a program that prints the agent's answer to a request for its keys
+// (draft-miller-ssh-agent, SSH_AGENTC_REQUEST_IDENTITIES), without the length at its beginning.
 const listKeys = `package main
 
 import (
@@ -38,7 +38,7 @@ func main() {
 }
 `
 
-// TestSSH: a step lists the keys of an agent of ours, and of one that is made of a key.
+// TestSSH: a step lists the keys of the user's agent, and of an agent that is made from a key file.
 func TestSSH(t *testing.T) {
 	t.Parallel()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
@@ -83,7 +83,7 @@ func containsKey(answer string, key ssh.PublicKey) bool {
 	return len(answer) > 9+len(blob) && answer[0] == identities && answer[9:9+len(blob)] == blob
 }
 
-// serveAgent is the socket of an agent that has one key.
+// serveAgent is the socket of an agent with one key.
 func serveAgent(t *testing.T, key ed25519.PrivateKey) string {
 	t.Helper()
 	keys := agent.NewKeyring()

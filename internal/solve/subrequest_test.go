@@ -8,7 +8,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// TestCall: what the frontend answers about a Dockerfile.
+// TestCall: the frontend's answers to the input call.
 func TestCall(t *testing.T) {
 	t.Parallel()
 	daemon := testkit.StartBuildkitd(t)

@@ -14,7 +14,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// TestWarnings: a build's warnings have their lines in the repository, as a check's have.
+// TestWarnings: the warnings of a build have their lines in the repository, like those of a check.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	daemon, dir := testkit.StartBuildkitd(t), app(t, "")
@@ -39,7 +39,7 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// Warnings come in any order, and are known in that of their lines.
+// Warnings arrive in any order, and are returned in the order of their lines.
 func TestWarningsInOrder(t *testing.T) {
 	t.Parallel()
 	w := testWatch(t)
@@ -55,7 +55,7 @@ func TestWarningsInOrder(t *testing.T) {
 	}
 }
 
-// TestFailure: a step that fails is known by its lines and by the end of its log.
+// TestFailure: a step that fails is reported with its lines and the end of its log.
 func TestFailure(t *testing.T) {
 	t.Parallel()
 	daemon := testkit.StartBuildkitd(t)
@@ -69,9 +69,9 @@ func TestFailure(t *testing.T) {
 	}
 	r = request(t, daemon, app(t, "FROM base\nRUNN\n"))
 	if got := r.fails(t, "unknown instruction").Failure; got == nil || *got != (Failure{Place: Place{"Dockerfile", 4, 4}}) {
-		t.Errorf("failure of what is no Dockerfile: %+v", got)
+		t.Errorf("failure of a file that is not a Dockerfile: %+v", got)
 	}
-	// Nothing of a Dockerfile is to blame.
+	// A failure without a line of a Dockerfile.
 	r = request(t, daemon, app(t, "FROM base\n"))
 	r.Inputs.Target = "nowhere"
 	if got := r.fails(t, "nowhere").Failure; got != nil {

@@ -22,14 +22,14 @@ func at(seconds float64) *time.Time {
 	return &t
 }
 
-// A stream is told in events: a vertex begins, ends, ends cached, or ends with an error.
+// An event of a stream: a vertex begins, ends, ends cached, or ends with an error.
 type event struct {
 	name   string
 	what   string // begin, end, cached, or an error's text
 	second float64
 }
 
-// source begins the names of vertices without inputs, as exports have them too.
+// source is the beginning of the names of vertices without inputs, which exports have too.
 const source = "[internal]"
 
 func stream(t *testing.T, w *watch, events ...event) {
@@ -78,8 +78,8 @@ func TestSteps(t *testing.T) {
 			{"[1]", "begin", 1}, {"[1]", "end", 2}, {"[1]", "end", 2},
 		}, []string{"[1] false 1 "}},
 		{"never began", []event{{"[1]", "known", 0}, {"[2]", "begin", 1}, {"[2]", "end", 1}}, []string{"[2] false 0 "}},
-		{"sources are no steps", []event{{source, "begin", 1}, {source, "end", 2}}, nil},
-		{"in the order of their begins", []event{
+		{"sources are not steps", []event{{source, "begin", 1}, {source, "end", 2}}, nil},
+		{"in the order in which they began", []event{
 			{"[2]", "known", 0}, {"[1]", "begin", 1}, {"[2]", "begin", 2}, {"[2]", "cached", 2}, {"[1]", "end", 4},
 		}, []string{"[1] false 3 ", "[2] true 0 "}},
 		{"failed", []event{{"[1]", "begin", 1}, {"[1]", "exit code: 1", 2}}, []string{"[1] false 1 exit code: 1"}},
@@ -162,15 +162,15 @@ func TestLayersExist(t *testing.T) {
 	if exist() || w.pushed() {
 		t.Error("layers exist before the push")
 	}
-	for _, second := range []float64{3, 4} { // a second push closes nothing twice
+	for _, second := range []float64{3, 4} { // a second push must not close the channel again
 		exporter("begin", second)
 		if !exist() || !w.pushed() {
-			t.Error("no layers although they are pushed")
+			t.Error("the layers do not exist although they are pushed")
 		}
 	}
 }
 
-// TestRan: what an export solve runs that the build did not.
+// TestRan: the steps that ran for an export and not for the build.
 func TestRan(t *testing.T) {
 	t.Parallel()
 	built := []event{{"[1]", "begin", 1}, {"[1]", "end", 2}, {"[2]", "begin", 3}}
@@ -182,8 +182,8 @@ func TestRan(t *testing.T) {
 		{"joined", []event{{"[1]", "begin", 1}, {"[1]", "end", 2}, {"[2]", "begin", 3}}, ""},
 		{"found cached", []event{{"[1]", "begin", 4}, {"[1]", "cached", 4}}, ""},
 		{"ran again", []event{{"[1]", "begin", 4}}, "[1]"},
-		{"ran what the build did not", []event{{"[3]", "begin", 2}}, "[3]"},
-		{"only loaded again", []event{{source, "begin", 4}}, ""},
+		{"a step that the build did not run", []event{{"[3]", "begin", 2}}, "[3]"},
+		{"only a source was loaded again", []event{{source, "begin", 4}}, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -198,8 +198,8 @@ func TestRan(t *testing.T) {
 	}
 }
 
-// TestImportTooLong: an import that lasts too long cancels the solve, and one that ends stops
-// its timer.
+// TestImportTooLong: an import that takes too long cancels the solve, and the end of an import
+// stops its timer.
 func TestImportTooLong(t *testing.T) {
 	t.Parallel()
 	for _, hangs := range []bool{true, false} {
@@ -227,7 +227,7 @@ func TestImportTooLong(t *testing.T) {
 	}
 }
 
-// TestStall: layers under way, of which none gets any further.
+// TestStall: layers are in transfer, and none of them makes progress.
 func TestStall(t *testing.T) {
 	t.Parallel()
 	one, two := digest.FromString("one"), digest.FromString("two")
@@ -247,8 +247,8 @@ func TestStall(t *testing.T) {
 		{"gets on", "[1]", []status{{one, 0, 1}, {one, 50, 10}, {one, 60, 19}}, false, []digest.Digest{one}},
 		{"stalls", "[1]", []status{{one, 50, 1}, {one, 50, 5}, {one, 50, 11}}, true, []digest.Digest{one}},
 		{"ended", "[1]", []status{{one, 50, 1}, {one, whole, 2}, {one, whole, 20}}, false, nil},
-		{"waits for another", "[1]", []status{{one, 0, 1}, {two, 0, 1}, {two, 9, 10}, {one, 0, 12}}, false, []digest.Digest{one, two}},
-		{"a base image's", source, []status{{one, 0, 1}, {one, 0, 100}}, false, nil},
+		{"a layer that waits for another one", "[1]", []status{{one, 0, 1}, {two, 0, 1}, {two, 9, 10}, {one, 0, 12}}, false, []digest.Digest{one, two}},
+		{"a layer of a base image", source, []status{{one, 0, 1}, {one, 0, 100}}, false, nil},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
