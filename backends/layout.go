@@ -73,7 +73,8 @@ func (l *Layout) named(n scope.Name) func(ocispecs.Descriptor) bool {
 	return func(d ocispecs.Descriptor) bool { return d.Annotations[ocispecs.AnnotationRefName] == l.tag(n) }
 }
 
-// readIndex returns an empty index when the file does not exist yet.
+// readIndex returns an empty index when the file does not exist yet. With a [damagedIndex] it
+// returns what can be kept.
 func (l *Layout) readIndex() (ocispecs.Index, error) {
 	index := ocispecs.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageIndex}
 	raw, err := os.ReadFile(l.index())
@@ -83,10 +84,7 @@ func (l *Layout) readIndex() (ocispecs.Index, error) {
 	if err != nil {
 		return index, err
 	}
-	if err := json.Unmarshal(raw, &index); err != nil {
-		return index, fmt.Errorf("parse: %w", err)
-	}
-	return index, nil
+	return parseIndex(raw, index)
 }
 
 // Stat implements [Scopes]. In a directory that is written, it sets the time of each blob
@@ -187,7 +185,8 @@ func (l *Layout) PutManifest(ctx context.Context, n scope.Name, m Manifest) erro
 		return fmt.Errorf("write %s in %s: %w", l.tag(n), l.dir, err)
 	}
 	index, err := l.readIndex()
-	if err != nil {
+	var damaged *damagedIndex
+	if err != nil && !errors.As(err, &damaged) {
 		return fmt.Errorf("read %s: %w", l.index(), err)
 	}
 	desc.Annotations = map[string]string{ocispecs.AnnotationRefName: l.tag(n)}
