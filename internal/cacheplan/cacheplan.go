@@ -15,10 +15,10 @@ package cacheplan
 import (
 	"errors"
 	"maps"
-	"slices"
 
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
@@ -131,12 +131,14 @@ func (r Request) own(cache backends.Backend) *backends.Reading {
 }
 
 // expected are the blobs of all that was read, which an export mostly holds.
-func (r Request) expected() []digest.Digest {
-	var all []digest.Digest
+func (r Request) expected() []ocispecs.Descriptor {
+	var all []ocispecs.Descriptor
+	known := map[digest.Digest]bool{}
 	for _, reading := range r.Readings {
 		for _, layer := range reading.Manifest.Layers {
-			if !slices.Contains(all, layer.Digest) {
-				all = append(all, layer.Digest)
+			if !known[layer.Digest] {
+				known[layer.Digest] = true
+				all = append(all, layer)
 			}
 		}
 	}

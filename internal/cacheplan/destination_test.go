@@ -219,8 +219,9 @@ func TestExpectedBlobs(t *testing.T) {
 	t.Parallel()
 	c, g := newMemoryCache("shelf"), listen(t)
 	r := reading(t, app, c, "b-main")
-	for _, l := range r.Manifest.Layers {
-		c.Set(l.Digest, []byte("content"))
+	_, _, blobs := app.Cache(t, "b-main")
+	for d, content := range blobs {
+		c.Set(d, content)
 	}
 	destinations([]backends.Reading{r, reading(t, app, c, "b-main")}, g, c)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, "http://"+g.Host+"/v2/d0/blobs/"+r.Manifest.Layers[1].Digest.String(), nil)

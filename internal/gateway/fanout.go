@@ -31,7 +31,7 @@ type Fanout struct {
 	repo     string // as BuildKit knows it: "127.0.0.1:41235/d0"
 	stores   []backends.Store
 	lost     func(digest.Digest) bool  // whether a store's copy of a blob is known to be unusable
-	expected []digest.Digest           // the blobs of the caches that were read: most of an export
+	expected []ocispecs.Descriptor     // the blobs of the caches that were read: most of an export
 	first    sync.Once                 // asks for the expected blobs, all at once
 	known    []map[digest.Digest]int64 // then, for each store, the sizes in bytes of those that it has
 	small    errgroup.Group            // small blobs under way
@@ -39,14 +39,19 @@ type Fanout struct {
 
 	mu       sync.Mutex
 	failed   []error // for each store, why it gets nothing more
+	sizes    map[digest.Digest]int64 // in bytes, of the blobs that are expected or were received
 	asked    map[digest.Digest]answer
 	manifest *backends.Manifest // what BuildKit sent, not yet in any store
 }
 
-func newFanout(ctx context.Context, repo string, stores []backends.Store, expected []digest.Digest, lost func(digest.Digest) bool) *Fanout {
+func newFanout(ctx context.Context, repo string, stores []backends.Store, expected []ocispecs.Descriptor, lost func(digest.Digest) bool) *Fanout {
 	f := &Fanout{
 		ctx: ctx, repo: repo, stores: stores, expected: expected, lost: lost,
 		failed: make([]error, len(stores)), known: make([]map[digest.Digest]int64, len(stores)),
+		sizes: map[digest.Digest]int64{},
+	}
+	for _, desc := range expected {
+		f.sizes[desc.Digest] = desc.Size
 	}
 	f.small.SetLimit(smallAtOnce)
 	return f
@@ -55,46 +60,67 @@ func newFanout(ctx context.Context, repo string, stores []backends.Store, expect
 // Ref is the reference under which BuildKit exports the cache of a scope.
 func (f *Fanout) Ref(n scope.Name) string { return f.repo + ":" + string(n) }
 
-// answer is what the stores answered about a blob.
-type answer struct {
-	there   bool  // a store has it
-	size    int64 // in bytes, where a store has it; may be [backends.UnknownSize]
-	lacking []int // the indexes of the stores to send it to
-}
+// answer is the size of a blob in each store, in bytes, where the store has a usable copy: a
+// size, or [backends.UnknownSize]; else noBlob.
+type answer []int64
 
-// lacking asks which stores are to be sent a blob. BuildKit asks before each upload, so
-// the answer to that question serves for both.
-func (f *Fanout) lacking(ctx context.Context, blob digest.Digest) []int {
-	f.mu.Lock()
-	a, ok := f.asked[blob]
-	delete(f.asked, blob)
-	f.mu.Unlock()
-	if !ok {
-		a = f.ask(ctx, blob)
+const noBlob int64 = -2
+
+// lacking are the indexes of the stores to send a blob to. A copy of another size counts as
+// absent: it was cut short. Stores that have failed get nothing more.
+func (f *Fanout) lacking(a answer, desc ocispecs.Descriptor) []int {
+	var lacking []int
+	for i, size := range a {
+		if size != desc.Size && size != backends.UnknownSize && f.failure(i) == nil {
+			lacking = append(lacking, i)
+		}
 	}
-	return slices.DeleteFunc(a.lacking, func(i int) bool { return f.failure(i) != nil })
+	return lacking
 }
 
-// ask asks all stores at once. Those that fail get nothing more.
+// complete reports whether every store that has not failed has the blob, and one of them at
+// least, and returns its size. A blob whose right size is not known is complete only where
+// the stores do not say theirs: BuildKit names the size when it sends the blob, and put
+// leaves out the stores whose copy has it.
+func (f *Fanout) complete(a answer, blob digest.Digest) (size int64, ok bool) {
+	f.mu.Lock()
+	size, known := f.sizes[blob]
+	f.mu.Unlock()
+	if !known {
+		size = backends.UnknownSize
+	}
+	there := false
+	for i, has := range a {
+		there = there || has != noBlob && f.failure(i) == nil
+	}
+	return size, there && len(f.lacking(a, ocispecs.Descriptor{Digest: blob, Size: size})) == 0
+}
+
+// ask asks all stores at once. Those that fail get nothing more. BuildKit asks before each
+// upload, so the answer to that question serves for both.
 func (f *Fanout) ask(ctx context.Context, blob digest.Digest) answer {
-	f.first.Do(func() { f.stat(ctx, f.expected, f.known) })
+	f.first.Do(func() { f.stat(ctx, digestsOf(f.expected), f.known) })
 	sizes := f.known
-	if !slices.Contains(f.expected, blob) {
+	if !slices.ContainsFunc(f.expected, func(d ocispecs.Descriptor) bool { return d.Digest == blob }) {
 		sizes = make([]map[digest.Digest]int64, len(f.stores))
 		f.stat(ctx, []digest.Digest{blob}, sizes)
 	}
-	a := answer{size: backends.UnknownSize}
+	a := make(answer, len(f.stores))
 	for i := range f.stores {
 		size, ok := sizes[i][blob]
-		switch {
-		case f.failure(i) != nil:
-		case !ok || f.lost(blob):
-			a.lacking = append(a.lacking, i)
-		default:
-			a.there, a.size = true, max(a.size, size)
+		if a[i] = size; !ok || f.lost(blob) {
+			a[i] = noBlob
 		}
 	}
 	return a
+}
+
+func digestsOf(descs []ocispecs.Descriptor) []digest.Digest {
+	var all []digest.Digest
+	for _, d := range descs {
+		all = append(all, d.Digest)
+	}
+	return all
 }
 
 // stat asks each store for blobs, and keeps their sizes in its place.
@@ -121,6 +147,18 @@ func (f *Fanout) remember(blob digest.Digest, a answer) {
 		f.asked = map[digest.Digest]answer{}
 	}
 	f.asked[blob] = a
+}
+
+// remembered is the answer that was remembered, once, or a new one.
+func (f *Fanout) remembered(ctx context.Context, blob digest.Digest) answer {
+	f.mu.Lock()
+	a, ok := f.asked[blob]
+	delete(f.asked, blob)
+	f.mu.Unlock()
+	if !ok {
+		a = f.ask(ctx, blob)
+	}
+	return a
 }
 
 func (f *Fanout) failure(i int) error {
@@ -154,7 +192,7 @@ func (f *Fanout) put(ctx context.Context, desc ocispecs.Descriptor, body io.Read
 
 // send streams one body into several stores.
 func (f *Fanout) send(ctx context.Context, desc ocispecs.Descriptor, body io.Reader) error {
-	lacking := f.lacking(ctx, desc.Digest)
+	lacking := f.lacking(f.remembered(ctx, desc.Digest), desc)
 	pipes := make([]*io.PipeWriter, len(lacking))
 	outcome := make([]error, len(lacking))
 	var wg sync.WaitGroup
@@ -177,7 +215,15 @@ func (f *Fanout) send(ctx context.Context, desc ocispecs.Descriptor, body io.Rea
 			f.fail(i, outcome[n])
 		}
 	}
+	f.received(desc)
 	return f.allFailed()
+}
+
+// received keeps a blob's size, now that its content is known to be right.
+func (f *Fanout) received(desc ocispecs.Descriptor) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sizes[desc.Digest] = desc.Size
 }
 
 // fanOut writes the body to every pipe, and ends each with an error unless the content

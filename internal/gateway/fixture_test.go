@@ -45,7 +45,7 @@ func serve(t testing.TB, s *testkit.Store) (*gateway.Gateway, gateway.Cache, *ga
 	if ref := g.Offer(complete(c)); ref != g.Host+"/s0:scopes" {
 		t.Fatal(ref)
 	}
-	return g, c, g.Accept([]backends.Store{s}, nil)
+	return g, c, g.Accept([]backends.Store{s}, c.Manifest.Layers)
 }
 
 // listen starts a gateway for the test.

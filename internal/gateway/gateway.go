@@ -31,6 +31,7 @@ import (
 	"github.com/docker/cli/cli/config/types"
 	"github.com/moby/buildkit/session/auth/authprovider"
 	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
 )
@@ -152,7 +153,7 @@ func (g *Gateway) Offer(cache Offered) (ref string) {
 
 // Accept opens a repository that takes one export for several stores. Most of its blobs are
 // expected to be the given ones, which the stores are asked for all at once.
-func (g *Gateway) Accept(stores []backends.Store, expected []digest.Digest) *Fanout {
+func (g *Gateway) Accept(stores []backends.Store, expected []ocispecs.Descriptor) *Fanout {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	repo := fmt.Sprintf("d%d", len(g.accepted))

@@ -34,13 +34,14 @@ func (f *Fanout) head(w http.ResponseWriter, r *http.Request, blob digest.Digest
 		return
 	}
 	a := f.ask(r.Context(), blob)
-	if len(a.lacking) > 0 || !a.there {
+	size, ok := f.complete(a, blob)
+	if !ok {
 		f.remember(blob, a)
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "not in every store")
 		return
 	}
-	if a.size != backends.UnknownSize {
-		w.Header().Set("Content-Length", strconv.FormatInt(a.size, 10))
+	if size != backends.UnknownSize {
+		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 	}
 	w.Header().Set("Docker-Content-Digest", blob.String())
 }
@@ -55,7 +56,7 @@ func (g *Gateway) startUpload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if mount, err := digest.Parse(r.URL.Query().Get("mount")); err == nil {
-		if a := f.ask(r.Context(), mount); a.there && len(a.lacking) == 0 {
+		if _, ok := f.complete(f.ask(r.Context(), mount), mount); ok {
 			created(w, fmt.Sprintf("/v2/%s/blobs/%s", repo, mount), mount)
 			return
 		}

@@ -12,6 +12,7 @@ import (
 
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
 	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/gateway"
@@ -60,11 +61,7 @@ func TestPushAsks(t *testing.T) {
 	t.Parallel()
 	s, g := testkit.NewStore(), listen(t)
 	layers := offered(t, s).Manifest.Layers
-	var expected []digest.Digest
-	for _, l := range layers {
-		expected = append(expected, l.Digest)
-	}
-	g.Accept([]backends.Store{s}, expected)
+	g.Accept([]backends.Store{s}, layers)
 	for _, l := range layers {
 		if a := ask(t, g, "HEAD", blobURL("d0", l.Digest), nil); a.status != 200 || a.header.Get("Content-Length") != fmt.Sprint(l.Size) {
 			t.Errorf("%s: %+v", l.Digest, a)
@@ -132,19 +129,49 @@ func (s silent) Stat(ctx context.Context, digests []digest.Digest) (map[digest.D
 func TestPushUnknownSize(t *testing.T) {
 	t.Parallel()
 	quiet, plain := testkit.NewStore(), testkit.NewStore()
-	g := listen(t)
-	g.Accept([]backends.Store{plain, silent{quiet}}, nil)
+	g, expected := listen(t), []ocispecs.Descriptor{{Digest: one, Size: 3}}
 	quiet.Add("one")
+	g.Accept([]backends.Store{plain, silent{quiet}}, expected)
 	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 404 {
 		t.Errorf("in one store of two: %+v", a)
 	}
 	plain.Add("one")
-	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 200 || a.header.Get("Content-Length") != "3" {
+	g.Accept([]backends.Store{plain, silent{quiet}}, expected)
+	if a := ask(t, g, "HEAD", blobURL("d1", one), nil); a.status != 200 || a.header.Get("Content-Length") != "3" {
 		t.Errorf("in both stores: %+v", a)
 	}
 	g.Accept([]backends.Store{silent{quiet}}, nil)
-	if a := ask(t, g, "HEAD", blobURL("d1", one), nil); a.status != 200 || a.header.Get("Content-Length") != "" || a.header.Get("Docker-Content-Digest") != one.String() {
+	if a := ask(t, g, "HEAD", blobURL("d2", one), nil); a.status != 200 || a.header.Get("Content-Length") != "" || a.header.Get("Docker-Content-Digest") != one.String() {
 		t.Errorf("in the store that reports no size: %+v", a)
+	}
+}
+
+// A copy of another size was cut short: it counts as absent and is sent again, whether the
+// blob is expected or not. A copy of the right size is left alone.
+func TestPushWrongSize(t *testing.T) {
+	t.Parallel()
+	for name, expected := range map[string][]ocispecs.Descriptor{"expected": {{Digest: one, Size: 3}}, "not expected": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			short, right := testkit.NewStore(), testkit.NewStore()
+			short.Set(one, []byte("o"))
+			right.Add("one")
+			right.PutFault = errors.New("sent in vain")
+			g := listen(t)
+			fanout := g.Accept([]backends.Store{short, right}, expected)
+			mount := "/v2/d0/blobs/uploads/?from=other&mount=" + one.String()
+			if head, mounted := ask(t, g, "HEAD", blobURL("d0", one), nil), ask(t, g, "POST", mount, nil); head.status != 404 || mounted.status != 202 {
+				t.Errorf("it counts as there: %+v, %+v", head, mounted)
+			}
+			if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || !arrives(t, fanout, short, "one") {
+				t.Errorf("it is not sent again: %+v", a)
+			}
+			for i, err := range fanout.Commit(t.Context(), "b-main", backends.Record{}) {
+				if errors.Is(err, right.PutFault) {
+					t.Errorf("store %d: %v", i, err)
+				}
+			}
+		})
 	}
 }
 
