@@ -5,8 +5,8 @@
 // For `type=registry,ref=ghcr.io/o/app` and a push to the branch feature/a,
 //
 //	caches := backends.Open(lines, keychain)
-//	caches[0].Imports(plan) // registry ref=ghcr.io/o/app:cache-b-feature-a-951d42dc02, then …:cache-b-main
-//	caches[0].Exports(plan) // registry ref=ghcr.io/o/app:cache-b-feature-a-951d42dc02,mode=max,compression=zstd
+//	caches[0].Imports(plan) // registry ref=ghcr.io/o/app:cache-b-feature-a-951d42dc02dc7431, then …:cache-b-main
+//	caches[0].Exports(plan) // registry ref=ghcr.io/o/app:cache-b-feature-a-951d42dc02dc7431,mode=max,compression=zstd
 //
 // A branch never becomes a part of a CSV line: entries are attribute maps.
 package backends

@@ -102,7 +102,7 @@ func TestGHALimits(t *testing.T) {
 		{service.Token("refs/pull/7/merge", "refs/heads/main"), "", "pr-7", true, ""},
 		{service.Token("refs/pull/7/merge", "refs/heads/main"), "", "b-main", true, "the runner's token writes the cache of refs/pull/7/merge, not b-main"},
 		{service.Token("refs/tags/v1"), "", "t-v1", true, ""},
-		{service.Token("refs/heads/feature/a"), "", "b-feature-a-951d42dc02", true, ""},
+		{service.Token("refs/heads/feature/a"), "", "b-feature-a-951d42dc02dc7431", true, ""},
 		{testkit.GHA1{}.Token(), "", "b-anything", true, ""},
 	}
 	for _, test := range tests {

@@ -22,7 +22,7 @@ func TestEntries(t *testing.T) {
 		what string
 		plan scope.Plan
 	}{
-		{"push to feature/a", scope.Plan{Write: "b-feature-a-1d2e7cf1b6", Read: []scope.Source{{Name: "b-feature-a-1d2e7cf1b6"}, {Name: "b-main"}}}},
+		{"push to feature/a", scope.Plan{Write: "b-feature-a-951d42dc02dc7431", Read: []scope.Source{{Name: "b-feature-a-951d42dc02dc7431"}, {Name: "b-main"}}}},
 		{"a fork's pull request", scope.Plan{Read: []scope.Source{{Name: "b-main"}}}},
 	}
 	options := cachespec.Environment{Images: pushed.Images, CacheDir: "/home/me/.cache/warmlayer/app"}

@@ -75,7 +75,7 @@ func TestBuildkiteDocker(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, run := range []struct{ branch, headline, cached string }{
-		{"main", "b-main (branch main", "0 of 9 cached"}, {"fix/login", "b-fix-login-5e870e243b (branch fix/login", "9 of 9 cached"},
+		{"main", "b-main (branch main", "0 of 9 cached"}, {"fix/login", "b-fix-login-5e870e243b80067b (branch fix/login", "9 of 9 cached"},
 	} {
 		cmd := exec.Command(hook)
 		cmd.Dir = testkit.App(t)

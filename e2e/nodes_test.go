@@ -43,7 +43,7 @@ func TestSeveralBuilders(t *testing.T) {
 		scopes = append(scopes, e.Name+" "+e.Outcome)
 	}
 	slices.Sort(scopes)
-	if got := strings.Join(scopes, ", "); got != "b-main written, b-main.platform-linux-arm64-eb982e3de0 written" {
+	if got := strings.Join(scopes, ", "); got != "b-main written, b-main.platform-linux-arm64-eb982e3de0c32790 written" {
 		t.Errorf("exports %s", got)
 	}
 	testkit.Write(t, filepath.Join(app, "Dockerfile"), portableFile+"ARG TARGETARCH\nCOPY only-$TARGETARCH /\n")

@@ -21,6 +21,6 @@ func Example() {
 	// writes pr-7.worker: pull request 7
 	// reads pr-7.worker: own pull request
 	// reads b-fix.worker: head branch
-	// reads b-release-1-4-2fc5001125.worker: base branch
+	// reads b-release-1-4-2fc50011251b1300.worker: base branch
 	// reads b-main.worker: default branch
 }

@@ -16,14 +16,15 @@ import (
 //	b-<branch>.<key>         ...          for one of several images in a store
 //
 // A ref or key of 1 to 40 characters of [a-z0-9_] is used unchanged. Any other becomes
-// a slug, a hyphen and ten hexadecimal digits of its SHA-256, at most 51 characters:
-// feature/a is b-feature-a-951d42dc02. The slug of 🎉 is empty: b--6146299cd5.
+// a slug of at most 36 characters, a hyphen and 16 hexadecimal digits of its SHA-256:
+// feature/a is b-feature-a-951d42dc02dc7431. The slug of 🎉 is empty: b--6146299cd54818a0.
 // The hyphen keeps the two forms apart. testdata/names.golden fixes the mapping.
 type Name string
 
 const (
-	plainLength = 40 // longest ref that is used unchanged, and longest slug
-	hashLength  = 10 // hexadecimal digits after a slug
+	plainLength = 40 // longest ref that is used unchanged
+	slugLength  = 36 // longest slug before a hash
+	hashLength  = 16 // hexadecimal digits after a slug
 )
 
 // RefName is the name of a full Git ref for an image without a key: refs/heads/main is
@@ -66,7 +67,7 @@ func newName(namespace, ref, key string) Name {
 
 // Slug is one part of a [Name]: a plain ref or key is used unchanged, any other becomes
 // a readable part and a hash. Different inputs have different slugs, up to collisions of
-// 40 bits of SHA-256. A slug contains no dots. Slug works on bytes, so names do not depend
+// 64 bits of SHA-256. A slug contains no dots. Slug works on bytes, so names do not depend
 // on a version of Unicode, and invalid UTF-8 has a name too.
 func Slug(s string) string {
 	var b strings.Builder
@@ -90,8 +91,8 @@ func Slug(s string) string {
 		return s
 	}
 	cut := b.String()
-	if len(cut) > plainLength {
-		cut = cut[:plainLength]
+	if len(cut) > slugLength {
+		cut = cut[:slugLength]
 	}
 	sum := sha256.Sum256([]byte(s))
 	return cut + "-" + hex.EncodeToString(sum[:])[:hashLength]

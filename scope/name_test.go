@@ -126,11 +126,20 @@ func TestCut(t *testing.T) {
 	}
 }
 
+// Two branches whose hashes agree in 40 bits, which a laptop finds in seconds, have two names.
+func TestSlugOutlastsAShortCollision(t *testing.T) {
+	t.Parallel()
+	one, other := branchName("a/b/c-d/e-f/g/h=i+j=k/l", ""), branchName("a-b/c/d=e-f=g+h=i=j-k=l", "")
+	if one == other || !strings.HasPrefix(string(other), string(one)[:len("b-a-b-c-d-e-f-g-h-i-j-k-l-e018406f93")]) {
+		t.Errorf("the names are %q and %q, want two that agree in ten digits", one, other)
+	}
+}
+
 func TestSlugStaysInBudget(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 300)
-	if n := branchName(long, long); len(n) != 2+51+1+51 {
-		t.Errorf("%q is %d characters long, want 105", n, len(n))
+	if n := branchName(long, long); len(n) != 2+53+1+53 {
+		t.Errorf("%q is %d characters long, want 109", n, len(n))
 	}
 	if n := pullRequestName(1<<31-1, long); len(n) > 110 {
 		t.Errorf("%q is %d characters long, want 110 at most", n, len(n))

@@ -116,9 +116,9 @@ func TestNew(t *testing.T) {
 		{"pull-request: shell", shell, Options{PR: 9, Base: "dev"}, "pr-9", "pr-9 b-fix b-dev b-main", "pull request 9"},
 		{"pull-request: negative", pushFix, Options{PR: UnknownPR}, "b-fix", "b-fix b-main", "push to fix"},
 
-		{"fallbacks: own and pull-request look-alikes", pushFix, Options{Fallbacks: []string{"fix", "pr-7", "main"}}, "b-fix", "b-fix b-pr-7-c1cec5c4a6 b-main", "push to fix"},
+		{"fallbacks: own and pull-request look-alikes", pushFix, Options{Fallbacks: []string{"fix", "pr-7", "main"}}, "b-fix", "b-fix b-pr-7-c1cec5c4a6eb6fe4 b-main", "push to fix"},
 		{"key", pullRequest, Options{Key: "web"}, "pr-7.web", "pr-7.web b-fix.web b-dev.web b-main.web", "pull request 7"},
-		{"unprintable branch", pushFix, Options{Branch: "a\nb"}, "b-a-b-7e18f73731", "b-a-b-7e18f73731 b-main", `push to "a\nb"`},
+		{"unprintable branch", pushFix, Options{Branch: "a\nb"}, "b-a-b-7e18f737311b2dc3", "b-a-b-7e18f737311b2dc3 b-main", `push to "a\nb"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -242,7 +242,7 @@ func (s servers) events(t *testing.T) {
 		source      string // the own scope, absent the first time; "" for none
 		writes      string // the ref that is written, "" for none
 	}{
-		{"a branch", j.server.Token("refs/heads/feature/a", "refs/heads/main"), push("feature/a"), "b-feature-a-951d42dc02", "refs/heads/feature/a"},
+		{"a branch", j.server.Token("refs/heads/feature/a", "refs/heads/main"), push("feature/a"), "b-feature-a-951d42dc02dc7431", "refs/heads/feature/a"},
 		{"a pull request", j.server.Token("refs/pull/7/merge", "refs/heads/main"), pullRequest(t, testkit.Repository), "pr-7", "refs/pull/7/merge"},
 		// GitHub lets a fork's write its own ref too, if the repository is set so.
 		{"a fork's pull request", j.server.Token("refs/pull/7/merge", "refs/heads/main"), pullRequest(t, "mallory/app"), "", ""},

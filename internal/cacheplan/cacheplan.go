@@ -6,7 +6,7 @@
 //
 //	plan := cacheplan.New(cacheplan.Request{Caches: caches, Readings: backends.Read(…), Scopes: scopes, Gateway: g})
 //	plan.Reads.Imports(ctx)           // registry ref=127.0.0.1:41235/s0:scopes
-//	plan.Destinations[0].Entry        // registry ref=127.0.0.1:41235/d0:b-feature-a-951d42dc02,compression=zstd,…
+//	plan.Destinations[0].Entry        // registry ref=127.0.0.1:41235/d0:b-feature-a-951d42dc02dc7431,compression=zstd,…
 //	plan.Reads.Observe(attempt)       // the sources at fault where the attempt failed
 //	plan.Destinations[0].Commit(…)    // the directory's index names the scope
 //	plan.Reads.Outcomes()             // b-feature-a loaded, b-main absent

@@ -10,11 +10,11 @@
 //
 // The first build of a feature branch, on an empty builder, prints
 //
-//	warmlayer: b-feature-a-951d42dc02 (push to feature/a)
-//	  read   absent  own branch      b-feature-a-951d42dc02  local /var/cache/app
+//	warmlayer: b-feature-a-951d42dc02dc7431 (push to feature/a)
+//	  read   absent  own branch      b-feature-a-951d42dc02dc7431  local /var/cache/app
 //	         loaded  default branch  b-main                  local /var/cache/app
 //	  steps  5 of 5 cached
-//	  write  written  b-feature-a-951d42dc02  local /var/cache/app  0.4s
+//	  write  written  b-feature-a-951d42dc02dc7431  local /var/cache/app  0.4s
 //	  image  sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d
 //	         ghcr.io/o/app:feature-a
 //	  time   start builder 0.6s · build 0.4s · push 0.1s · export cache 0.4s · total 2.1s

@@ -26,7 +26,7 @@ const hostile = "[1/1] RUN echo \"`x`\" | tee a\\|b</code></pre><script> @team #
 
 // reports are the cases of the golden files, by their names in testdata.
 func reports() map[string]Report {
-	const ownName = "b-feature-a-951d42dc02"
+	const ownName = "b-feature-a-951d42dc02dc7431"
 	const cache = "local /var/cache/app"
 	own := func(state cacheplan.State) cacheplan.Source {
 		return cacheplan.Source{Cache: cache, Name: ownName, Why: "own branch", State: state}
