@@ -29,7 +29,7 @@ func TestAnnotations(t *testing.T) {
 		{annotations: "a=b", environ: []string{"INPUT_OUTPUTS=type=image,annotation.a=c"}, want: attrs{"annotation.a": "b"}},
 		{annotations: "a=b\nmanifest:c=d", environ: docker, want: attrs{"oci-mediatypes": "false", "annotation.a": "b", "annotation-manifest.c": "d"}},
 		{annotations: "index:a=b", environ: image, want: attrs{"annotation-index.a": "b"}},
-		{annotations: "index:a=b"}, // nothing is pushed for a pull request
+		{annotations: "index:a=b"}, // as for a pull request, which pushes nothing
 
 		{annotations: "a=b", environ: []string{"INPUT_OUTPUTS=out"}, problems: "annotations: no output is an image that could have them\nhint: add an output of type image or oci"},
 		{annotations: "index:a=b", environ: []string{"INPUT_OUTPUTS=type=oci,dest=x"}, problems: "annotations: line 1: an image of one platform has no index\nhint: leave index out, or keep the default provenance, which adds one"},

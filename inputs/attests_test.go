@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// github is a job on GitHub, whose repository is not known to be public.
+// github is a job on GitHub, whose repository may be private.
 var github = Job{Repository: Repository{Server: "https://github.com", Actions: true, Context: repository + "#abc"}}
 
 func TestAttests(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestCredentials: the texts arrive as they are given, JSON among them, and printing them
-// shows no password.
+// TestCredentials: the values are passed on as they are, JSON among them. All verbs of fmt leave
+// the passwords out.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	values, problem := parseIn(t.TempDir(), "INPUT_REGISTRY=ghcr.io", "INPUT_USERNAME=me", "INPUT_PASSWORD=hunter2\nline 2",

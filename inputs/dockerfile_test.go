@@ -17,8 +17,8 @@ func fromInput(t *testing.T, stdin io.Reader, args ...string) (Values, syntax.Pr
 	return ParseJob(append(args, "-f", "-"), nil, checkout(t), Job{Stdin: stdin})
 }
 
-// TestDockerfileFromInput: its text is read once, whatever the context is, and tells its
-// caches from those of a file.
+// TestDockerfileFromInput: the text is read once, for any context, and the cache key differs from
+// that of a file.
 func TestDockerfileFromInput(t *testing.T) {
 	t.Parallel()
 	const text = "# syntax=example.org/frontend\nFROM scratch\n"
@@ -79,7 +79,7 @@ func TestNoDockerfileFromInput(t *testing.T) {
 	}
 }
 
-// TestCustomFrontend: what interprets the Dockerfile, when that is not BuildKit's own frontend.
+// TestCustomFrontend: the frontend of a Dockerfile, unless it is BuildKit's own.
 func TestCustomFrontend(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -13,7 +13,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// Each row is what is given, and all that is reported.
+// Each row has the inputs, and everything that is reported.
 func TestProblems(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -106,7 +106,7 @@ func TestAllProblemsInOrder(t *testing.T) {
 	}
 }
 
-// parseIn reads inputs given as INPUT_ variables, in a directory.
+// parseIn parses inputs given as INPUT_ variables, in a directory.
 func parseIn(dir string, environ ...string) (Values, string) {
 	values, problems := Parse(nil, environ, dir)
 	problems = slices.DeleteFunc(problems, func(p syntax.Problem) bool { return p.Input == "file" || p.Input == "context" })
@@ -146,13 +146,13 @@ func TestRawCaches(t *testing.T) {
 	t.Parallel()
 	v := mustParse(t, nil, "INPUT_CACHE-FROM=o/app:cache\ntype=gha", "INPUT_CACHE-TO=type=inline")
 	if v.Caches != nil {
-		t.Errorf("auto is on beside raw caches: %v", v.Caches)
+		t.Errorf("auto is on although cache-to is set: %v", v.Caches)
 	}
 	if len(v.CacheFrom) != 2 || v.CacheFrom[0].Type != "registry" || v.CacheFrom[0].Attrs["ref"] != "o/app:cache" || v.CacheFrom[1].Type != "gha" {
 		t.Errorf("caches to read are %v", v.CacheFrom)
 	}
 	if v := mustParse(t, nil, "INPUT_CACHE-FROM=type=gha", "INPUT_CACHE=local"); len(v.Caches) != 1 || v.Caches[0].Type != "local" {
-		t.Errorf("cache is not read beside cache-from: %v", v.Caches)
+		t.Errorf("cache is not read although cache-from is set: %v", v.Caches)
 	}
 }
 
@@ -179,7 +179,7 @@ func TestImageNames(t *testing.T) {
 	}
 }
 
-// The short flags are those of docker build, with the value behind a space or "=".
+// The short flags are those of docker build. Their value follows a space or "=".
 func TestShortFlags(t *testing.T) {
 	t.Parallel()
 	v := mustParse(t, []string{"-t", "o/app:1", "-t=o/app:2", "-f", "Dockerfile"})
@@ -240,18 +240,18 @@ func TestSensitive(t *testing.T) {
 	)
 	want := []string{"pw1", "pw2", "pw3", "pw4\nsecond line", "pw5", "pw6", "pw7", "pw8", "pw9", "pwA", "pwB", "pwC"}
 	if got := v.Sensitive(); !slices.Equal(got, want) {
-		t.Errorf("sensitive are %q, want %q", got, want)
+		t.Errorf("the sensitive values are %q, want %q", got, want)
 	}
 	if got := mustParse(t, nil, "INPUT_CONTEXT=https://ghp_x@example.com/o/r.git").Sensitive(); !slices.Equal(got, []string{"ghp_x"}) {
-		t.Errorf("a token as user: %q", got)
+		t.Errorf("a token as a username: %q", got)
 	}
 	if shown := fmt.Sprintf("%v %+v %#v", v.Secrets, v.Secrets, v.Secrets); strings.Contains(shown, "pw") {
 		t.Errorf("printing secrets shows them: %s", shown)
 	}
 }
 
-// Parse never panics, and no problem holds a credential, wherever the text around it
-// went wrong.
+// Parse never panics, and no problem contains a credential, with a mistake at any place in the text
+// around it.
 func FuzzParse(f *testing.F) {
 	f.Add("secrets", "a=", "\nb")
 	f.Add("secrets", "\"a=", "")

@@ -50,8 +50,7 @@ func TestHere(t *testing.T) {
 	}
 }
 
-// TestHostPaths reads each input that names files, where these are named as the machine
-// has them.
+// TestHostPaths sets each input that names files to paths of the machine.
 func TestHostPaths(t *testing.T) {
 	t.Parallel()
 	dir := checkout(t)
@@ -81,7 +80,7 @@ func TestHostPaths(t *testing.T) {
 		}
 	}
 	if want := []Secret{{"path", "/home/runner/work/token"}, {"token", "geheim"}}; !reflect.DeepEqual(v.Secrets, want) {
-		t.Errorf("secrets: %d, want %d", len(v.Secrets), len(want)) // a value is no path
+		t.Errorf("secrets: %d, want %d", len(v.Secrets), len(want)) // a value is not a path
 	}
 }
 

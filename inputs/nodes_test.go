@@ -21,11 +21,11 @@ func TestNodes(t *testing.T) {
 		"one is left":      {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/arm64"), "ssh://me@arm.example [linux/arm64]"},
 		"one":              {append(push, "--builder", "embedded;platforms=linux/arm64"), "embedded [linux/arm64]"},
 		"one, plain":       {append(push, "--builder", "embedded"), "embedded []"},
-		"nobody builds it": {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/s390x,linux/arm64"), "builder: none of the builders builds linux/s390x\nhint: add it to the platforms of one"},
+		"no builder":       {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/s390x,linux/arm64"), "builder: none of the builders builds linux/s390x\nhint: add it to the platforms of one"},
 		"the rest":         {append(push, "--builder", amd, "--builder", "embedded", "--platforms", "linux/amd64,linux/s390x,linux/arm64"), "tcp://amd.example:1 [linux/amd64], embedded [linux/s390x linux/arm64]"},
 		"no rest":          {append(push, "--builder", amd, "--builder", "embedded", "--platforms", "linux/amd64"), "tcp://amd.example:1 [linux/amd64]"},
 		"two for the rest": {append(push, "--builder", "unix:///b.sock", "--builder", amd, "--builder", "embedded", "--platforms", "linux/arm64"), "builder: line 3: there are several builders, and this one names no platforms\nhint: add ;platforms=linux/arm64, or --platform to a node of buildx's"},
-		"says nothing":     {append(push, "--builder", amd, "--builder", "embedded"), "builder: line 2: there are several builders, and this one names no platforms\nhint: add ;platforms=linux/arm64, or --platform to a node of buildx's"},
+		"no platforms":     {append(push, "--builder", amd, "--builder", "embedded"), "builder: line 2: there are several builders, and this one names no platforms\nhint: add ;platforms=linux/arm64, or --platform to a node of buildx's"},
 		"both":             {append(push, "--builder", amd, "--builder", "embedded;platforms=linux/386"), "builder: line 2: another builder builds linux/386 too\nhint: give each platform to one builder"},
 		"odd attribute":    {append(push, "--builder", "embedded;platform=linux/386"), "builder: only ;platforms= and a list may follow the address\nhint: write it like tcp://host:1234;platforms=linux/arm64"},
 		"odd platform":     {append(push, "--builder", "embedded;platforms=linux/x"), "builder: \"linux/x\" is not a platform\nhint: write it like linux/amd64 or linux/arm/v7"},
@@ -54,7 +54,8 @@ func nodesText(v Values) string {
 	return strings.Join(all, ", ")
 }
 
-// Each node pushes its part by digest, and the index's annotations wait for the index.
+// Each node pushes its part by digest. The annotations of the index are added when the parts are
+// joined.
 func TestPerNode(t *testing.T) {
 	t.Parallel()
 	v, problems := Parse([]string{
@@ -76,7 +77,7 @@ func TestPerNode(t *testing.T) {
 	}
 	second := parts[1]
 	if second.Builders[0].Address.URL != "ssh://h" || second.CacheKey != "web-linux-arm64-linux-arm-v7" || len(second.Platforms) != 2 || len(second.Builders) != 1 {
-		t.Errorf("the second: builders %v, key %q, platforms %v", second.Builders, second.CacheKey, second.Platforms)
+		t.Errorf("the second node: builders %v, key %q, platforms %v", second.Builders, second.CacheKey, second.Platforms)
 	}
 	if got := v.IndexAnnotations(); !reflect.DeepEqual(got, map[string]string{"a": "b"}) {
 		t.Errorf("annotations of the index: %v", got)
@@ -86,7 +87,7 @@ func TestPerNode(t *testing.T) {
 	}
 }
 
-// What is secret in a builder's address, its key and its variables is known, also where it has problems.
+// The secrets in a builder's address, key and variables are known, also when these have problems.
 func TestBuilderSecrets(t *testing.T) {
 	t.Parallel()
 	key := "-----BEGIN PRIVATE KEY-----\ncanary-key"

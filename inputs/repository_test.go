@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Only a job of GitHub's without a checkout builds the repository from there, but
-// {{defaultContext}} always stands for it.
+// Only a job on GitHub without a checkout builds the repository from the server by default.
+// {{defaultContext}} always means that repository.
 func TestDefaultContext(t *testing.T) {
 	t.Parallel()
 	empty, missing, full := t.TempDir(), filepath.Join(t.TempDir(), "gone"), checkout(t)
@@ -40,6 +40,6 @@ func TestNoDefaultContext(t *testing.T) {
 	t.Parallel()
 	_, problems := Parse(nil, nil, t.TempDir())
 	if want := "file: no Dockerfile at \"Dockerfile\"\nhint: set file to the Dockerfile's path, or context to its directory"; problems.Error() != want {
-		t.Errorf("in an empty directory elsewhere:\n%s\nwant:\n%s", problems, want)
+		t.Errorf("in an empty directory without a CI:\n%s\nwant:\n%s", problems, want)
 	}
 }

@@ -126,7 +126,7 @@ func TestBuildArgsOfMeaning(t *testing.T) {
 	}
 }
 
-// BUILDKIT_INLINE_CACHE asks for an inline cache, beside the others, once.
+// BUILDKIT_INLINE_CACHE adds one inline cache to the other caches.
 func TestInlineCacheArgument(t *testing.T) {
 	t.Parallel()
 	const on = "INPUT_BUILD-ARGS=BUILDKIT_INLINE_CACHE=1"
@@ -167,7 +167,7 @@ func TestSwitches(t *testing.T) {
 		}
 	}
 	if v, problems := ParseJob(nil, nil, checkout(t), github); !v.MetadataWarnings || len(problems) > 0 {
-		t.Errorf("on GitHub there are no warnings in the metadata; %v", problems)
+		t.Errorf("the metadata has no warnings on GitHub; %v", problems)
 	}
 }
 

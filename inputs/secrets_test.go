@@ -70,8 +70,8 @@ func TestSecrets(t *testing.T) {
 
 const repository = "https://github.com/o/r.git"
 
-// The token goes to BuildKit where a context is on the server, under a name that is
-// read for that server alone.
+// The token is passed to BuildKit when a context is on the server, as a secret that BuildKit uses
+// only for that server.
 func TestGitToken(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -103,7 +103,7 @@ func TestGitToken(t *testing.T) {
 	}
 }
 
-// The token is for the server that the CI names.
+// The token is used only for the server that the CI names.
 func TestGitTokenOfAServer(t *testing.T) {
 	t.Parallel()
 	job := Job{Repository: Repository{Server: "https://git.example:8443"}}

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// listen is a socket, in a directory whose name is short enough for one.
+// listen is a socket in a directory whose name is short enough for sockets.
 func listen(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ssh")
@@ -28,7 +28,7 @@ func listen(t *testing.T) string {
 	return filepath.Join(dir, "agent")
 }
 
-// writeKey writes a private key, with a passphrase unless that is empty.
+// writeKey writes a private key; an empty passphrase leaves it unencrypted.
 func writeKey(t *testing.T, file, passphrase string) {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)

@@ -24,7 +24,7 @@ func TestUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if Usage() != string(want) {
-		t.Errorf("--help differs from %s; run go test ./inputs -update and look at the difference", golden)
+		t.Errorf("--help differs from %s; run go test ./inputs -update and check the difference", golden)
 	}
 }
 
@@ -34,11 +34,11 @@ func TestFields(t *testing.T) {
 	seen := map[string]bool{}
 	for _, f := range Fields {
 		if seen[f.Name] || !syntax.IsName(f.Name) || inputName(f.Name) != f.Name {
-			t.Errorf("%q is not a name, or there twice", f.Name)
+			t.Errorf("%q is not a name, or is used twice", f.Name)
 		}
 		seen[f.Name] = true
 		if !strings.HasSuffix(f.Help, ".") || strings.Contains(f.Help, "|") || strings.Contains(f.Help, "\n") {
-			t.Errorf("the help of %s is not one sentence of a table: %s", f.Name, f.Help)
+			t.Errorf("the help of %s is not one sentence that fits into a table: %s", f.Name, f.Help)
 		}
 		if f.Default == "" || f.Kind.List() {
 			continue

@@ -10,8 +10,8 @@ import (
 	"github.com/warmlayer/warmlayer/inputs"
 )
 
-// What GitHub reads from action.yml is the table. Only the token has a default there:
-// any other would hide what other sources say.
+// action.yml has the inputs of the table. Only the token has a default there: any other default
+// would override the values of other sources.
 func TestActionYAML(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile("../../action.yml")

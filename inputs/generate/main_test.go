@@ -32,7 +32,7 @@ func TestFill(t *testing.T) {
 	}
 	for _, content := range []string{"# end\n", "# start\n"} {
 		if _, err := p.fill(content); err == nil {
-			t.Errorf("%q has a marker missing, and that is no error", content)
+			t.Errorf("%q lacks a marker, and filling it succeeds", content)
 		}
 	}
 }

@@ -21,10 +21,10 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// parse reads inputs given as INPUT_ variables, with the other variables as the environment.
+// parse parses inputs given as INPUT_ variables, with the other variables as the environment.
 func parse(dir string, environ ...string) (Spec, string) { return parseMoved(dir, "", "", environ...) }
 
-// parseMoved is parse where the files at a path are at another one.
+// parseMoved is parse on a machine where the files at one path are at another path.
 func parseMoved(dir, from, to string, environ ...string) (Spec, string) {
 	env := map[string]string{}
 	for _, variable := range environ {
@@ -67,7 +67,7 @@ func parseMoved(dir, from, to string, environ ...string) (Spec, string) {
 	return spec, append(problems, more...).Error()
 }
 
-// nodesText shows the builders.
+// nodesText is a text of the builders.
 func nodesText(s Spec) string {
 	var all []string
 	for _, n := range s.Nodes {
@@ -149,7 +149,7 @@ func TestDriverOpts(t *testing.T) {
 	}
 }
 
-// What configures a managed builder is refused for one that runs already.
+// The settings of a managed builder are refused for a remote one.
 func TestRemoteIsNotConfigured(t *testing.T) {
 	t.Parallel()
 	const what = ": it configures a builder that warmlayer starts, and this builder runs already\nhint: remove it, or use builder=embedded"

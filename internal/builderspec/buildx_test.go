@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// buildxStore writes what buildx v0.37.0 stores of some builders, and returns its directory.
+// buildxStore writes builders in the format of buildx v0.37.0, and returns the directory of the
+// store.
 func buildxStore(t *testing.T, builders map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -25,7 +26,7 @@ const twoContainers = `{"Name":"two","Driver":"docker-container","Nodes":[
 	{"Name":"two0","Endpoint":"unix:///var/run/docker.sock","Platforms":[{"architecture":"amd64","os":"linux"}],"DriverOpts":null,"Flags":["--allow-insecure-entitlement=network.host"],"Files":null},
 	{"Name":"graviton","Endpoint":"arm-context","Platforms":[{"architecture":"arm64","os":"linux"},{"architecture":"arm","os":"linux","variant":"v7"}]}],"Dynamic":false}`
 
-// storedBuilders are builders as buildx stores them.
+// storedBuilders are builders in the format of buildx's store.
 var storedBuilders = map[string]string{
 	"ci":     `{"Name":"ci","Driver":"docker-container","Nodes":[{"Name":"ci0","Endpoint":"unix:///var/run/docker.sock","Platforms":[{"architecture":"arm64","os":"linux"}]}]}`,
 	"two":    twoContainers,
@@ -64,7 +65,7 @@ func TestBuildxNames(t *testing.T) {
 		"the first node":        {[]string{"INPUT_BUILDER=two"}, "" + two + " []"},
 		"both nodes":            {[]string{"INPUT_BUILDER=two", "INPUT_PLATFORMS=linux/arm64,linux/amd64"}, two + " [linux/amd64], " + arm + " [linux/arm64]"},
 		"the second node":       {[]string{"INPUT_BUILDER=two", "INPUT_PLATFORMS=linux/arm/v7"}, "" + arm + " [linux/arm/v7]"},
-		"beside an address":     {[]string{"INPUT_BUILDER=ci\nunix:///b.sock;platforms=linux/amd64"}, ci + " [linux/arm64], unix:///b.sock [linux/amd64]"},
+		"with an address":       {[]string{"INPUT_BUILDER=ci\nunix:///b.sock;platforms=linux/amd64"}, ci + " [linux/arm64], unix:///b.sock [linux/amd64]"},
 		"with platforms":        {[]string{"INPUT_BUILDER=far;platforms=linux/amd64\nci"}, "tcp://far.example:1234 [linux/amd64], " + ci + " [linux/arm64]"},
 		"platforms given twice": {[]string{"INPUT_BUILDER=two;platforms=linux/amd64", "INPUT_PLATFORMS=linux/arm64,linux/amd64"}, "builder: this builder has several nodes, and each names its own platforms\nhint: remove ;platforms=linux/amd64"},
 		"a node says nothing":   {[]string{"INPUT_BUILDER=silent", "INPUT_PLATFORMS=linux/arm64,linux/amd64"}, two + " [linux/amd64], " + arm + " [linux/arm64]"},
@@ -94,7 +95,8 @@ func TestBuildxNames(t *testing.T) {
 	}
 }
 
-// Where buildx keeps its builders; where it has none, the engine may.
+// The directory in which buildx stores its builders. Without it, the container engine may have the
+// builder.
 func TestBuildxStore(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
@@ -128,7 +130,8 @@ func TestBuildxStore(t *testing.T) {
 	}
 }
 
-// The certificates of a remote node are its own, before those of the inputs, and stay here.
+// The certificates of a remote node come before those of the inputs, and are used for this node
+// only.
 func TestBuildxTLS(t *testing.T) {
 	t.Parallel()
 	cert, key := keyPair(t)

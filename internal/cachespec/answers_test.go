@@ -10,7 +10,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// What the other rooms ask of a line.
+// The answers of a line to the questions of other rooms.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	here, err := filepath.Abs(".")
@@ -48,7 +48,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Credentials are found by their names, also in lines with mistakes.
+// Credentials are found by the names of their attributes, in lines with mistakes too.
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	lines, _ := testkit.Lines(cachespec.From,
@@ -65,7 +65,7 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
-// Resolve leaves its lines as they are: several builders have the same ones.
+// Resolve does not change its lines: several builders share them.
 func TestResolveSharesNothing(t *testing.T) {
 	t.Parallel()
 	lines, problems := testkit.Lines(cachespec.Scoped, "type=registry,ref=ghcr.io/o/app", "type=s3,bucket=b,region=r", "type=gha,token=t,url=https://c.example", "local")
@@ -82,9 +82,9 @@ func TestResolveSharesNothing(t *testing.T) {
 	managed := cachespec.Environment{CacheDir: "/c"}
 	before := options(managed)
 	if remote := options(cachespec.Environment{CacheDir: "/d", Remote: true, Export: cachespec.Export{Mode: "min"}}); remote == before {
-		t.Errorf("a remote builder has %s too", remote)
+		t.Errorf("a remote builder gets %s too", remote)
 	}
 	if after := options(managed); after != before {
-		t.Errorf("after another builder's: %s, before: %s", after, before)
+		t.Errorf("after resolving for another builder: %s, before: %s", after, before)
 	}
 }

@@ -96,7 +96,7 @@ func TestAutoPrefersGHA(t *testing.T) {
 	}
 }
 
-// Entries of the user's own get from the runner what they lack.
+// Lines of cache-from and cache-to get missing attributes from the runner.
 func TestGHAVerbatim(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
@@ -117,6 +117,6 @@ func TestGHAVerbatim(t *testing.T) {
 	}
 	lines, _ := testkit.Lines(cachespec.From, "type=gha")
 	if got := attrsText(lines[0].Config.Native(cachespec.Environment{Getenv: testkit.OnRunner("canary"), Remote: true, Plaintext: true})); got != "" {
-		t.Errorf("over plain tcp go%s", got)
+		t.Errorf("over plain tcp these attributes are sent:%s", got)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// A refusal is what is wrong with a cache line.
+// A refusal is a cache line and its problem.
 type refusal struct {
 	line string
 	o    cachespec.Environment
@@ -38,7 +38,7 @@ func refuses(t *testing.T, kind string, tests []refusal) {
 	}
 }
 
-// attrsText is an entry's attributes in a steady order.
+// attrsText is the attributes of an entry in a fixed order.
 func attrsText(attrs map[string]string) string {
 	var b strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(attrs)) {

@@ -189,7 +189,7 @@ hint: did you mean "mode"?`},
 	}
 }
 
-// One place, written twice in different words, is no problem when the tags differ.
+// One location in two spellings is valid when the tags differ.
 func TestSamePlaceOtherTag(t *testing.T) {
 	t.Parallel()
 	_, problems := testkit.Resolve(cachespec.Environment{},

@@ -16,24 +16,24 @@ import (
 	actionscache "github.com/tonistiigi/go-actions-cache"
 )
 
-// ActionsCache serves version 2 of the GitHub Actions cache: the three calls that
-// BuildKit's client makes (go-actions-cache v0.0.0-20260120203934, cache_v2.go; the messages
-// are actions/toolkit's, packages/cache/src/generated/results/api/v1/cache.ts) and the list
-// of entries (docs.github.com, "REST API endpoints for GitHub Actions cache"). The contents
-// lie in a container of Azure's, as GitHub's do, and go there by signed URLs.
+// ActionsCache serves version 2 of the GitHub Actions cache: the three calls of BuildKit's client
+// (go-actions-cache v0.0.0-20260120203934, cache_v2.go; the messages are those of actions/toolkit,
+// packages/cache/src/generated/results/api/v1/cache.ts) and the list of entries (docs.github.com,
+// "REST API endpoints for GitHub Actions cache"). As on GitHub, the contents are in a container of
+// Azure, and are uploaded with signed URLs.
 //
-// Of GitHub's rules ("Dependency caching reference", "Restrictions for accessing a cache") it
-// keeps these: an entry never changes; a token names the Git refs that it reads, nearest
-// first, and the one that it writes; a token of no use is refused.
+// It enforces these rules of GitHub ("Dependency caching reference", "Restrictions for accessing a
+// cache"): an entry never changes; a token names the Git refs that it may read, nearest first, and
+// the one that it may write; any other token is refused.
 type ActionsCache struct {
-	blobs  *container.Client // with the account's key
+	blobs  *container.Client // opened with the key of the account
 	secret []byte            // signs tokens
 
 	mu         sync.Mutex
-	entries    []*cacheEntry // in the order in which they were begun
-	requests   []string      // the calls that were made: "CreateCacheEntry buildkit-blob-1-…"
-	down       int           // answers "unavailable" that are still to be given
-	busy       int           // answers "too many requests" that are still to be given
+	entries    []*cacheEntry // in the order of their creation
+	requests   []string      // the calls so far: "CreateCacheEntry buildkit-blob-1-…"
+	down       int           // how many of the next calls are answered "unavailable"
+	busy       int           // how many of the next calls are answered "too many requests"
 	retryAfter time.Duration
 }
 
@@ -41,19 +41,19 @@ type cacheEntry struct {
 	ref, key, version string
 	blob              string // its name in the container
 	size              int64
-	ended             bool // before that it is there for nobody
+	ended             bool // false: it cannot be read yet
 }
 
-// Repository is the one whose cache it is.
+// Repository is the repository to which the cache belongs.
 const Repository = "owner/app"
 
-// NewActionsCache is a service without any entry, on an empty container.
+// NewActionsCache is a service without entries, on an empty container.
 func NewActionsCache(blobs *container.Client) *ActionsCache {
 	return &ActionsCache{blobs: blobs, secret: []byte(rand.Text())}
 }
 
-// Token is what a runner hands to a job that may write and read one Git ref, "" for none,
-// and read others: "refs/heads/main".
+// Token is the token of a job that may write and read one Git ref, "refs/heads/main" or "" for
+// none, and read others.
 func (s *ActionsCache) Token(write string, read ...string) string {
 	return s.tokenUntil(time.Now().Add(time.Hour), write, read...)
 }
@@ -69,7 +69,7 @@ func (s *ActionsCache) tokenUntil(end time.Time, write string, read ...string) s
 	return sign(s.secret, end, scopes)
 }
 
-// sign makes a token with the claims that go-actions-cache wants.
+// sign makes a token with the claims that go-actions-cache requires.
 func sign(secret []byte, end time.Time, scopes []actionscache.Scope) string {
 	ac, err := json.Marshal(scopes)
 	if err == nil {
@@ -79,24 +79,24 @@ func sign(secret []byte, end time.Time, scopes []actionscache.Scope) string {
 			return token
 		}
 	}
-	panic(err) // neither depends on anything but this code
+	panic(err) // neither error depends on input
 }
 
-// Busy lets the next calls be answered "too many requests", with a time to come back.
+// Busy makes the next calls fail with "too many requests", and a time after which to retry.
 func (s *ActionsCache) Busy(calls int, retryAfter time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy, s.retryAfter = calls, retryAfter
 }
 
-// Down lets the next calls fail by no fault of the client.
+// Down makes the next calls fail with "unavailable".
 func (s *ActionsCache) Down(calls int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.down = calls
 }
 
-// Requests are the calls that were made since the last time, each with its key.
+// Requests are the calls since the last Requests, each with its key.
 func (s *ActionsCache) Requests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,7 +105,7 @@ func (s *ActionsCache) Requests() []string {
 	return all
 }
 
-// Entries are those that begin so, each as "refs/heads/main index-buildkit-1-…#1".
+// Entries are those with the prefix, each as "refs/heads/main index-buildkit-1-…#1".
 func (s *ActionsCache) Entries(prefix string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +119,7 @@ func (s *ActionsCache) Entries(prefix string) []string {
 	return all
 }
 
-// Remove evicts the entries that begin so, and returns how many there were.
+// Remove evicts the entries with the prefix, and returns how many there were.
 func (s *ActionsCache) Remove(prefix string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +128,7 @@ func (s *ActionsCache) Remove(prefix string) int {
 	return had - len(s.entries)
 }
 
-// call is the union of the calls' messages. Numbers of 64 bits may come as text.
+// call has the fields of the messages of all calls. Numbers of 64 bits may be encoded as text.
 type call struct {
 	Key         string      `json:"key"`
 	RestoreKeys []string    `json:"restore_keys"`
@@ -198,7 +198,7 @@ func (s *ActionsCache) verify(r *http.Request) ([]actionscache.Scope, error) {
 	return scopes, json.Unmarshal([]byte(ac), &scopes)
 }
 
-// writable is the ref that a token writes, "" for none.
+// writable is the ref that a token may write; "": none.
 func writable(scopes []actionscache.Scope) string {
 	for _, s := range scopes {
 		if s.Permission&actionscache.PermissionWrite != 0 {
@@ -216,7 +216,7 @@ func (s *ActionsCache) find(ref, key, version string) *cacheEntry {
 	return s.entries[i]
 }
 
-// create begins an entry. The words of the denial are those that GitHub's clients look for
+// create begins an entry. The text of the denial is what GitHub's clients look for
 // (actions/toolkit#2429).
 func (s *ActionsCache) create(w http.ResponseWriter, c call, scopes []actionscache.Scope) {
 	ref := writable(scopes)
@@ -239,10 +239,10 @@ func (s *ActionsCache) create(w http.ResponseWriter, c call, scopes []actionscac
 }
 
 func answerCall(w http.ResponseWriter, message map[string]any) {
-	_ = json.NewEncoder(w).Encode(message) // a client that is gone is no fault
+	_ = json.NewEncoder(w).Encode(message) // an error means that the client has disconnected
 }
 
-// finalize ends an entry whose content is there, and as long as it should be.
+// finalize ends an entry whose content exists and has the announced length.
 func (s *ActionsCache) finalize(r *http.Request, w http.ResponseWriter, c call, scopes []actionscache.Scope) {
 	e := s.find(writable(scopes), c.Key, c.Version)
 	if e == nil || e.ended {
@@ -259,7 +259,7 @@ func (s *ActionsCache) finalize(r *http.Request, w http.ResponseWriter, c call, 
 	answerCall(w, map[string]any{"ok": true, "entry_id": "1"})
 }
 
-// download finds an entry: ref by ref, the key itself, and then the newest of each prefix.
+// download finds an entry: for each ref the key itself, and then the newest entry of each prefix.
 func (s *ActionsCache) download(w http.ResponseWriter, c call, scopes []actionscache.Scope) {
 	if len(scopes) == 0 {
 		refuseCall(w, http.StatusForbidden, "permission_denied", "cache read denied: the token reads nothing")
@@ -294,7 +294,7 @@ func (s *ActionsCache) match(c call, scopes []actionscache.Scope) *cacheEntry {
 	return nil
 }
 
-// list is GitHub's own API, page by page, for whoever has a token of any kind.
+// list is GitHub's API for entries, page by page. It accepts any token.
 func (s *ActionsCache) list(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Authorization") == "" {
 		http.Error(w, `{"message": "Bad credentials"}`, http.StatusUnauthorized)

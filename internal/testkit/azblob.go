@@ -13,22 +13,22 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 )
 
-// Azblob is a container in Azurite, Microsoft's own emulator of Azure Blob Storage.
+// Azblob is a container in Azurite, Microsoft's emulator of Azure Blob Storage.
 type Azblob struct {
 	Service   string // the account's address: "http://127.0.0.1:10000/account"
 	Account   string
-	Secret    string // the account's key, in Base64
+	Secret    string // the key of the account, in Base64
 	Container string
 	Client    *azblob.Client
 }
 
-// StartAzblob starts a server and stops it at the test's end.
+// StartAzblob starts a server that runs until the end of the test.
 func StartAzblob(t testing.TB) Azblob {
 	t.Helper()
 	return startAzblob(t, "http://", nil)
 }
 
-// startAzblob starts one with further flags; a nil client stands for the SDK's own.
+// startAzblob starts a server with more flags. A nil client is the default one of the SDK.
 func startAzblob(t testing.TB, scheme string, client *http.Client, flags ...string) Azblob {
 	t.Helper()
 	program, err := exec.LookPath("azurite-blob")
@@ -65,7 +65,7 @@ func (a Azblob) create(t testing.TB) {
 	}
 }
 
-// New is a new container of the same server, which takes a second to start.
+// New is a new container of the same server, whose start takes a second.
 func (a Azblob) New(t testing.TB) Azblob {
 	t.Helper()
 	a.Container = unique("cache")

@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// identitySecret is what a program shows to be told the token of its machine's identity.
+// identitySecret is what a program sends to get the token of its machine's identity.
 const identitySecret = "canary-91c3ab-of-the-machine"
 
-// StartAzblobWithIdentity starts a server that takes tokens of identities, and returns
-// the environment in which the Azure SDK finds one: as a machine of Azure's App Service
-// has it (Microsoft, "How to use managed identities for App Service", REST endpoint).
+// StartAzblobWithIdentity starts a server that accepts tokens of identities, and returns the
+// environment in which the Azure SDK finds such an identity: that of Azure's App Service
+// (Microsoft, "How to use managed identities for App Service", REST endpoint).
 func StartAzblobWithIdentity(t testing.TB) (Azblob, map[string]string) {
 	t.Helper()
 	identity := httptest.NewTLSServer(http.HandlerFunc(handOutToken))
@@ -37,8 +37,8 @@ func StartAzblobWithIdentity(t testing.TB) (Azblob, map[string]string) {
 	}
 }
 
-// handOutToken answers with a token that Azurite accepts: it looks at the claims and
-// not at the signature (v3.35.0, src/blob/authentication/BlobTokenAuthenticator.ts).
+// handOutToken answers with a token that Azurite accepts: it checks the claims, and ignores the
+// signature (v3.35.0, src/blob/authentication/BlobTokenAuthenticator.ts).
 func handOutToken(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("X-IDENTITY-HEADER") != identitySecret {
 		w.WriteHeader(http.StatusUnauthorized)

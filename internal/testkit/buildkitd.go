@@ -11,8 +11,8 @@ import (
 	"github.com/moby/buildkit/client"
 )
 
-// StartBuildkitd starts a daemon that knows nothing yet, and returns its address.
-// It is one that warmlayer did not start, as a remote one is. The flags are further ones.
+// StartBuildkitd starts an empty daemon with more flags, and returns its address. For warmlayer it
+// is a remote builder.
 func StartBuildkitd(t testing.TB, flags ...string) string {
 	t.Helper()
 	dir := Temp(t)
@@ -21,8 +21,8 @@ func StartBuildkitd(t testing.TB, flags ...string) string {
 	return address
 }
 
-// StartBuildkitdTLS starts a daemon at tcp:// that shows a certificate, wants one of the
-// authority's from its clients, and returns its address. All are in PEM.
+// StartBuildkitdTLS starts a daemon at tcp:// and returns its address. The daemon has a
+// certificate, and requires one of the authority's from its clients. All arguments are in PEM.
 func StartBuildkitdTLS(t testing.TB, authority []byte, cert, key []byte) string {
 	t.Helper()
 	dir := Temp(t)
@@ -36,21 +36,21 @@ func StartBuildkitdTLS(t testing.TB, authority []byte, cert, key []byte) string 
 	return address
 }
 
-// startBuildkitd returns once the daemon answers at an address.
+// startBuildkitd returns when the daemon answers at an address.
 func startBuildkitd(t testing.TB, dir, address string, args ...string) {
 	t.Helper()
 	program, err := exec.LookPath("buildkitd")
 	Need(t, "buildkitd", err)
 	cmd := exec.Command(program, append(args, "--config=/dev/null", "--root="+dir,
 		"--otel-socket-path="+filepath.Join(dir, "otel.sock"), "--oci-worker-gc=false", "--containerd-worker=false")...)
-	// In a mount namespace of its own, so that no mount is left behind.
+	// It has its own mount namespace, so no mount remains.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	cmd = inNamespace(cmd)
 	start(t, cmd, func() bool { return hasWorkers(t, address) })
 }
 
-// hasWorkers tells whether a daemon answers already. Each try has a client of its own, since a
-// client waits for a second after a connection that fails.
+// hasWorkers tells whether a daemon answers. Each attempt has its own client: after a connection
+// that fails, a client waits for a second.
 func hasWorkers(t testing.TB, address string) bool {
 	c, err := client.New(t.Context(), address)
 	if err != nil {
@@ -61,7 +61,7 @@ func hasWorkers(t testing.TB, address string) bool {
 	return err == nil
 }
 
-// inNamespace gives the daemon a /proc of its own namespace, which runc needs.
+// inNamespace gives the daemon the /proc of its own namespace, which runc needs.
 func inNamespace(cmd *exec.Cmd) *exec.Cmd {
 	script := `mount -t proc proc /proc && exec "$0" "$@"`
 	wrapped := exec.Command("sh", append([]string{"-c", script}, cmd.Args...)...)
@@ -70,7 +70,7 @@ func inNamespace(cmd *exec.Cmd) *exec.Cmd {
 	return wrapped
 }
 
-// Buildctl builds an app with BuildKit's own client on a daemon, and returns what it said.
+// Buildctl builds an app with BuildKit's own client on a daemon, and returns its output.
 func Buildctl(t testing.TB, address, app string, args ...string) string {
 	t.Helper()
 	args = append([]string{
@@ -84,7 +84,8 @@ func Buildctl(t testing.TB, address, app string, args ...string) string {
 	return string(out)
 }
 
-// Buildx runs docker buildx with variables: BUILDX_CONFIG is where it keeps its builders.
+// Buildx runs docker buildx with variables. BUILDX_CONFIG is the directory in which it stores its
+// builders.
 func Buildx(t testing.TB, env map[string]string, args ...string) {
 	t.Helper()
 	program, err := exec.LookPath("buildx")

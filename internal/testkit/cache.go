@@ -11,7 +11,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// Resolve are lines of the input cache, in an environment, and all that is wrong with them.
+// Resolve resolves lines of the input cache in an environment, and returns their problems too.
 func Resolve(env cachespec.Environment, texts ...string) ([]cachespec.Cache, syntax.Problems) {
 	lines, problems := Lines(cachespec.Scoped, texts...)
 	caches, found := cachespec.Resolve(lines, env)
@@ -20,7 +20,7 @@ func Resolve(env cachespec.Environment, texts ...string) ([]cachespec.Cache, syn
 	return caches, problems
 }
 
-// Lines are lines of an input with caches, and what is wrong with each.
+// Lines parses lines of an input with caches, and returns the problems of each.
 func Lines(in cachespec.Input, texts ...string) (lines []cachespec.Cache, problems syntax.Problems) {
 	for i, text := range texts {
 		line, ok, found := cachespec.Parse(in, syntax.Item{Line: i + 1, Text: text}, nil)
@@ -32,14 +32,14 @@ func Lines(in cachespec.Input, texts ...string) (lines []cachespec.Cache, proble
 	return lines, problems
 }
 
-// Cache is a cache as a user of the program names it.
+// Cache is a cache as users name it.
 type Cache struct {
 	Line  string            // the cache line: "type=local,dest=/tmp/x"
 	Image string            // the image's name without a tag, for caches that derive their ref from it: "127.0.0.1:5001/app"
-	Env   map[string]string // the environment that the backend reads; nil for an empty one
+	Env   map[string]string // the environment that the backend reads; nil: empty
 }
 
-// Backend is the cache as the program sees it.
+// Backend opens the cache.
 func (c Cache) Backend(t testing.TB) backends.Backend {
 	t.Helper()
 	env := cachespec.Environment{Getenv: func(name string) string { return c.Env[name] }}
@@ -49,7 +49,7 @@ func (c Cache) Backend(t testing.TB) backends.Backend {
 	return Backend(t, env, c.Line)
 }
 
-// Backend is what one good line gives.
+// Backend is the backend of one valid line.
 func Backend(t testing.TB, env cachespec.Environment, line string) backends.Backend {
 	t.Helper()
 	caches, problems := Resolve(env, line)
@@ -59,13 +59,13 @@ func Backend(t testing.TB, env cachespec.Environment, line string) backends.Back
 	return backends.Open(caches, nil)[0]
 }
 
-// Scopes opens the cache, for a test to look into.
+// Scopes opens the cache for a test to read and write.
 func (c Cache) Scopes(t testing.TB) backends.Scopes {
 	t.Helper()
 	return c.Backend(t).Scopes()
 }
 
-// Environ looks variables up, each as NAME=value; later ones win.
+// Environ looks up variables, each given as NAME=value. The last of several assignments holds.
 func Environ(variables ...string) func(string) string {
 	return func(name string) string {
 		found := ""

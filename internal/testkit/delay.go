@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Delay is the address of a proxy before a server, through which a round trip takes
-// that much longer. Bytes are delayed, not throttled; connecting is not delayed.
+// Delay is the address of a proxy for a server that makes a round trip longer by the given time.
+// Bytes are delayed, not throttled; connecting is not delayed.
 func Delay(t testing.TB, server string, roundTrip time.Duration) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -19,7 +19,7 @@ func Delay(t testing.TB, server string, roundTrip time.Duration) string {
 		for {
 			near, err := l.Accept()
 			if err != nil {
-				return // closed: the test is over
+				return // closed at the end of the test
 			}
 			far, err := net.Dial("tcp", server)
 			if err != nil {
@@ -38,7 +38,7 @@ type parcel struct {
 	content []byte
 }
 
-// late copies one direction of a connection, and ends with it.
+// late copies one direction of a connection until that ends.
 func late(to, from net.Conn, delay time.Duration) {
 	defer to.Close()
 	defer from.Close()

@@ -9,8 +9,8 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// StartDockerd starts a container engine that has no image yet and runs no container, and
-// returns its address for DOCKER_HOST.
+// StartDockerd starts a container engine without images and containers, and returns its address for
+// DOCKER_HOST.
 func StartDockerd(t testing.TB) string {
 	t.Helper()
 	program, err := exec.LookPath("dockerd")
@@ -19,7 +19,7 @@ func StartDockerd(t testing.TB) string {
 	}
 	Need(t, "dockerd", err)
 	dir := Temp(t)
-	Write(t, filepath.Join(dir, "daemon.json"), "{}") // not the machine's own
+	Write(t, filepath.Join(dir, "daemon.json"), "{}") // replaces the machine's configuration
 	address := "unix://" + filepath.Join(dir, "docker.sock")
 	cmd := exec.Command(program, "--host="+address, "--data-root="+filepath.Join(dir, "data"),
 		"--exec-root="+filepath.Join(dir, "exec"), "--pidfile="+filepath.Join(dir, "pid"), "--config-file="+filepath.Join(dir, "daemon.json"),
@@ -33,7 +33,7 @@ func StartDockerd(t testing.TB) string {
 	return address
 }
 
-// Engine speaks to the engine at an address.
+// Engine is a client for the engine at an address.
 func Engine(t testing.TB, address string) *client.Client {
 	t.Helper()
 	engine, err := client.New(client.WithHost(address))

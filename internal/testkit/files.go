@@ -66,7 +66,7 @@ func untar(path string, add func(string, os.FileMode, []byte)) error {
 	}
 }
 
-// StubDocker is a directory for PATH, with a docker that prints its arguments, one a line.
+// StubDocker is a directory for PATH, with a docker that prints its arguments, one on each line.
 func StubDocker(t testing.TB) string {
 	t.Helper()
 	bin := t.TempDir()

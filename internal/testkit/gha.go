@@ -14,27 +14,27 @@ import (
 	actionscache "github.com/tonistiigi/go-actions-cache"
 )
 
-// GHA is version 2 of the GitHub Actions cache, as github.com has it: a server in the
-// test's own process, whose contents lie in Azurite.
+// GHA is version 2 of the GitHub Actions cache, as on github.com: a server in the test's process,
+// with its contents in Azurite.
 type GHA struct {
 	*ActionsCache
 	URL string // "http://127.0.0.1:8080"
 }
 
-// StartGHA starts a server and stops it at the test's end.
+// StartGHA starts a server that runs until the end of the test.
 func StartGHA(t testing.TB) GHA {
 	t.Helper()
 	return StartGHAOn(t, StartAzblob(t))
 }
 
-// StartGHAOn starts a server whose contents lie in a container that runs already.
+// StartGHAOn starts a server whose contents are in a container that runs already.
 func StartGHAOn(t testing.TB, storage Azblob) GHA {
 	t.Helper()
 	return startGHA(t, storage, func(url string) string { return url })
 }
 
-// StartGHABehind starts a server whose clients reach it, and its storage, by other
-// addresses than its own: those of a proxy.
+// StartGHABehind starts a server that tells its clients other addresses for itself and for its
+// storage: those of a proxy.
 func StartGHABehind(t testing.TB, proxy func(url string) string) GHA {
 	t.Helper()
 	return startGHA(t, StartAzblob(t), proxy)
@@ -57,7 +57,8 @@ func startGHA(t testing.TB, storage Azblob, proxy func(url string) string) GHA {
 	return g
 }
 
-// Env is what a runner of github.com passes to a container action, as far as it matters.
+// Env has the variables that a runner of github.com sets for a container action, as far as
+// warmlayer reads them.
 func (g GHA) Env(token string) map[string]string {
 	return map[string]string{
 		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_API_URL": g.URL, "GITHUB_REPOSITORY": Repository,
@@ -65,7 +66,7 @@ func (g GHA) Env(token string) map[string]string {
 	}
 }
 
-// Lose deletes the contents of the entries that begin so, and leaves the entries.
+// Lose deletes the contents of the entries with the prefix, and keeps the entries.
 func (g GHA) Lose(t testing.TB, prefix string) {
 	t.Helper()
 	g.mu.Lock()
@@ -80,16 +81,16 @@ func (g GHA) Lose(t testing.TB, prefix string) {
 	}
 }
 
-// Expired is a token of yesterday's.
+// Expired is a token that expired yesterday.
 func (g GHA) Expired(write string) string { return g.tokenUntil(time.Now().Add(-time.Hour), write) }
 
-// GHA1 is version 1, as act has it, which Gitea's and Forgejo's runners took over.
+// GHA1 is version 1, with the server of act, which the runners of Gitea and Forgejo use too.
 type GHA1 struct {
 	URL string // "http://127.0.0.1:8080/6d5f…/"
-	Dir string // where it keeps its files
+	Dir string // with its files
 }
 
-// StartGHA1 starts a server and stops it at the test's end.
+// StartGHA1 starts a server that runs until the end of the test.
 func StartGHA1(t testing.TB) GHA1 {
 	t.Helper()
 	program, err := exec.LookPath("ghacache")
@@ -111,7 +112,7 @@ func StartGHA1(t testing.TB) GHA1 {
 	return g
 }
 
-// Env is what such a runner passes on. Its token knows no Git refs (nektos/act v0.2.89,
+// Env has the variables that such a runner sets. Its token names no Git refs (nektos/act v0.2.89,
 // pkg/common/auth.go).
 func (g GHA1) Env() map[string]string {
 	return map[string]string{
@@ -120,12 +121,12 @@ func (g GHA1) Env() map[string]string {
 	}
 }
 
-// Token is one that nobody checks.
+// Token is a token that the server does not check.
 func (g GHA1) Token() string {
 	return sign([]byte(g.Dir), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), []actionscache.Scope{{Permission: actionscache.PermissionWrite}})
 }
 
-// Files are the contents that it keeps.
+// Files are the contents that it has stored.
 func (g GHA1) Files(t testing.TB) []string {
 	t.Helper()
 	var all []string

@@ -15,12 +15,11 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 )
 
-// Graph is the steps of a build, and the inputs of each: for each input the steps that
-// stand for the same content.
+// Graph is the steps of a build with the inputs of each step: for each input the alternative steps,
+// which stand for the same content.
 type Graph map[string][][]string
 
-// NewGraph reads lines "step: input input", where each input is one step, or several that
-// stand for the same content: "a|b".
+// NewGraph parses lines "step: input input". An input is one step, or several alternatives: "a|b".
 func NewGraph(lines ...string) Graph {
 	g := Graph{}
 	for _, line := range lines {
@@ -33,21 +32,20 @@ func NewGraph(lines ...string) Graph {
 	return g
 }
 
-// StepDigest is the digest by which BuildKit knows a step of a [Graph].
+// StepDigest is the digest of a step of a [Graph] in BuildKit.
 func StepDigest(name string) digest.Digest { return digest.FromString("step " + name) }
 
-// RecordDigest is that of a step's record in a cache config, as BuildKit's solver names the
-// first output (v0.33.1, cache/remotecache/v1/utils.go, outputKey).
+// RecordDigest is the digest of a step's record in a cache config: BuildKit's name for the first
+// output of the step (v0.33.1, cache/remotecache/v1/utils.go, outputKey).
 func RecordDigest(name string) digest.Digest {
 	return digest.FromString(StepDigest(name).String() + "@0")
 }
 
-// graphTime is when the layers of all graphs were made.
+// graphTime is the time of creation of all layers of graphs.
 var graphTime = time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
 
-// Cache is a cache of the graph's steps as a manifest and a config, which is JSON. Each
-// step has a layer with the content "<step> by <maker>". The blobs are those of the layers
-// and the config.
+// Cache is a cache of the graph's steps, as a manifest and a config in JSON. Each step has a layer
+// with the content "<step> by <maker>". The blobs are those of the layers and of the config.
 func (g Graph) Cache(t testing.TB, maker string) (m backends.Manifest, config []byte, blobs map[digest.Digest][]byte) {
 	t.Helper()
 	blobs = map[digest.Digest][]byte{}

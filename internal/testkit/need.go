@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// Need goes on when err is nil. Otherwise the part that a test needs is missing from
-// this machine: the test fails when WARMLAYER_REQUIRE, a comma-separated list, names
-// the part ("buildkitd", "rootless", "s3"), and is skipped when it does not.
+// Need returns when err is nil. Any other error says that a program or a server that the test
+// needs, the part, is missing from this machine. The test then fails when WARMLAYER_REQUIRE, a
+// comma-separated list, has the part ("buildkitd", "rootless", "s3"), and is skipped otherwise.
 func Need(t testing.TB, part string, err error) {
 	t.Helper()
 	if err == nil {

@@ -2,21 +2,22 @@ package testkit
 
 import "testing"
 
-// ObjectServer is a server that keeps objects, with one place for caches.
+// ObjectServer is a server of objects, with one place for caches: a bucket or a container.
 type ObjectServer interface {
-	// Line is the place as a cache line, with further attributes: ",prefix=app".
+	// Line is the place as a cache line, with more attributes: ",prefix=app".
 	Line(attrs string) string
 	// Place is the line without credentials.
 	Place() string
 	// Denied is the line with credentials that are refused: canary-of-nobody.
 	Denied() string
-	// Elsewhere is the line of a bucket or container that there is none of.
+	// Elsewhere is the line of a bucket or container that does not exist.
 	Elsewhere() string
 	// At is the line of the same place on a server at another address: "127.0.0.1:1".
 	At(address string) string
-	// Address is the server's own.
+	// Address is the address of the server.
 	Address() string
-	// Objects are those under a prefix, each with a tag of its content or version: "manifests/b-main 9a0364…".
+	// Objects are those with a prefix, each with a tag of its content or version: "manifests/b-main
+	// 9a0364…".
 	Objects(t testing.TB, prefix string) []string
 	// Write puts an object.
 	Write(t testing.TB, key, content string)
@@ -24,8 +25,8 @@ type ObjectServer interface {
 	Remove(t testing.TB, key string)
 }
 
-// ObjectServers start a server for each type of cache that is kept in one, and stop
-// it at the test's end.
+// ObjectServers start a server for each type of cache that is kept in objects. It runs until the
+// end of the test.
 var ObjectServers = map[string]func(testing.TB) ObjectServer{
 	"azblob": func(t testing.TB) ObjectServer { return StartAzblob(t) },
 	"s3":     func(t testing.TB) ObjectServer { return StartS3(t) },

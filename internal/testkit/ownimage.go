@@ -23,9 +23,9 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// LoadOwnImage gives an engine an image with what a builder in a container needs, this
-// program first of all, as the released one has it but without Debian, and with buildctl as
-// BuildKit's own image; it returns its name.
+// LoadOwnImage loads an image for managed builders in containers into an engine, and returns its
+// name. It has the programs of the released image, without Debian, and buildctl, as BuildKit's own
+// image has.
 func LoadOwnImage(t testing.TB, address string) string {
 	t.Helper()
 	const image = "warmlayer:test"
@@ -69,7 +69,7 @@ func LoadOwnImage(t testing.TB, address string) string {
 	return image
 }
 
-// libraries are the shared ones of a program; none of a static one.
+// libraries are the shared libraries of a program; a static program has none.
 func libraries(program string) []string {
 	out, err := exec.Command("ldd", program).Output()
 	if err != nil {
@@ -86,7 +86,7 @@ func libraries(program string) []string {
 
 func writeFiles(to io.Writer, files map[string]string) error {
 	t := tar.NewWriter(to)
-	for _, target := range slices.Sorted(maps.Keys(files)) { // it is written twice, and has one digest
+	for _, target := range slices.Sorted(maps.Keys(files)) { // the archive is written twice, with the same digest
 		content, err := os.ReadFile(files[target])
 		if err != nil {
 			return err
@@ -109,9 +109,9 @@ func writeFiles(to io.Writer, files map[string]string) error {
 	return t.Close()
 }
 
-// CreateBuildkit makes a container with a BuildKit in it, which does not run yet, from an own
-// image, as buildx makes those of its builders (v0.37.0, driver/docker-container/driver.go)
-// but with no more rights than a daemon needs, for which not every machine has all.
+// CreateBuildkit creates a container with a BuildKit from an image, without starting it, as buildx
+// does for its builders (v0.37.0, driver/docker-container/driver.go). It gives the container only
+// the privileges that a daemon needs, because some machines lack the others.
 func CreateBuildkit(t testing.TB, address, image, name string) {
 	t.Helper()
 	_, err := Engine(t, address).ContainerCreate(t.Context(), client.ContainerCreateOptions{
@@ -131,7 +131,7 @@ func CreateBuildkit(t testing.TB, address, image, name string) {
 	}
 }
 
-// Containers lists those that an engine has, running or not.
+// Containers lists the containers of an engine, running or not.
 func Containers(t testing.TB, address string) []string {
 	t.Helper()
 	found, err := Engine(t, address).ContainerList(t.Context(), client.ContainerListOptions{All: true})

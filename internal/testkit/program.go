@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// Report is warmlayer.json, as far as tests look at it.
+// Report is the part of warmlayer.json that tests read.
 type Report struct {
 	OK      bool   `json:"ok"`
 	Error   string `json:"error"`
@@ -50,7 +50,7 @@ func (r Report) Cached() int {
 	return n
 }
 
-// Phase is how many seconds a phase took, 0 where there was none.
+// Phase is the duration of a phase in seconds; 0: the phase did not occur.
 func (r Report) Phase(name string) float64 {
 	for _, p := range r.Phases {
 		if p.Name == name {
@@ -60,7 +60,7 @@ func (r Report) Phase(name string) float64 {
 	return 0
 }
 
-// Source is the state of the named scope, "" when it was not to be read.
+// Source is the state of the named scope; "": it is not among the sources.
 func (r Report) Source(name string) string {
 	for _, s := range r.Sources {
 		if s.Name == name {
@@ -70,7 +70,7 @@ func (r Report) Source(name string) string {
 	return ""
 }
 
-// Outcome is that of the only export; "" when there was none.
+// Outcome is the outcome of the only export; "": there was no export.
 func (r Report) Outcome(t testing.TB) string {
 	t.Helper()
 	if len(r.Exports) > 1 {
@@ -85,22 +85,22 @@ func (r Report) Outcome(t testing.TB) string {
 // Invocation is one run of the program on the test app.
 type Invocation struct {
 	Dir    string            // the working directory and the context: an App
-	Branch string            // "" leaves it to the environment
-	Args   []string          // further flags
-	Env    map[string]string // added to the little that a run has
-	Docker string            // directory of a Docker config; "" for an empty one
-	Stdin  string            // what standard input has
+	Branch string            // "": from the environment
+	Args   []string          // more flags
+	Env    map[string]string // added to the few variables that a run has
+	Docker string            // directory of a Docker config; "": an empty one
+	Stdin  string            // content of standard input
 }
 
-// Output is what a run of the program said, wrote and ended with.
+// Output is the result of a run of the program: its output, its files and its exit code.
 type Output struct {
 	Report Report
 	Code   int
 	Text   string // stdout and stderr
-	Files  string // all files of the report, and what GitHub was handed
+	Files  string // content of all files of the report, and of GitHub's files
 }
 
-// Build runs the program, which must succeed.
+// Build runs the program, and fails the test unless it succeeds.
 func (r Invocation) Build(t testing.TB) Report {
 	t.Helper()
 	out := r.Start(t)
@@ -110,8 +110,8 @@ func (r Invocation) Build(t testing.TB) Report {
 	return out.Report
 }
 
-// Start runs the program to its end, whatever that is. Unless Args say otherwise,
-// or Env's INPUT_BUILDER, its builder is an embedded one that knows nothing yet.
+// Start runs the program to its end, and returns for any exit code. Its default builder, without
+// one in Args and in INPUT_BUILDER of Env, is an empty embedded one.
 func (r Invocation) Start(t testing.TB) Output {
 	t.Helper()
 	cmd, reports := r.Command(t)
@@ -136,7 +136,7 @@ func (r Invocation) Start(t testing.TB) Output {
 	return out
 }
 
-// Command is the program, not yet started, and the directory of its reports.
+// Command is the program, ready to be started, and the directory of its reports.
 func (r Invocation) Command(t testing.TB) (*exec.Cmd, string) {
 	t.Helper()
 	for _, part := range []string{"buildkitd", "runc"} {
@@ -158,7 +158,8 @@ func (r Invocation) Command(t testing.TB) (*exec.Cmd, string) {
 	}
 	env := map[string]string{
 		"PATH": os.Getenv("PATH"), "HOME": t.TempDir(), "TMPDIR": Temp(t), "DOCKER_CONFIG": docker,
-		// Provenance says when a build was: without it, equal images are equal to the byte.
+		// A provenance contains the time of the build: without it, equal images are equal byte for
+		// byte.
 		"BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
 	}
 	maps.Copy(env, r.Env)
@@ -193,7 +194,7 @@ var program = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// moduleRoot is the directory with go.mod above the test's.
+// moduleRoot is the directory with go.mod, above the directory of the test.
 func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
 	for ; err == nil && dir != "/"; dir = filepath.Dir(dir) {
@@ -204,7 +205,7 @@ func moduleRoot() (string, error) {
 	return "", errors.Join(errors.New("no go.mod above the test"), err)
 }
 
-// App is a copy of the test app with its base image's files, for a test to change.
+// App is a copy of the test app with the files of its base image. A test may change it.
 func App(t testing.TB) string {
 	t.Helper()
 	root, err := moduleRoot()
@@ -238,7 +239,7 @@ var rootfs = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(path)
 })
 
-// Write puts a file in place, for a test to change an app.
+// Write writes a file, for a test to change an app.
 func Write(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {

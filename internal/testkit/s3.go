@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// S3 is a bucket of Versity's S3 server, which keeps it in a directory.
+// S3 is a bucket of Versity's S3 server, which stores it in a directory.
 type S3 struct {
 	Endpoint string // "http://127.0.0.1:7070"
 	Bucket   string
@@ -20,7 +20,7 @@ type S3 struct {
 	Client   *s3.Client
 }
 
-// StartS3 starts a server and stops it at the test's end.
+// StartS3 starts a server that runs until the end of the test.
 func StartS3(t testing.TB) S3 {
 	t.Helper()
 	program, err := exec.LookPath("versitygw")
@@ -54,7 +54,7 @@ func (s S3) New(t testing.TB) S3 {
 	return s
 }
 
-// region is the one that the server takes signatures for.
+// region is the region that the server accepts in signatures.
 const region = "us-east-1"
 
 // Line implements [ObjectServer].
@@ -87,7 +87,7 @@ func (s S3) At(address string) string {
 // Address implements [ObjectServer].
 func (s S3) Address() string { return strings.TrimPrefix(s.Endpoint, "http://") }
 
-// Uploads are those that were begun and have not come to their end.
+// Uploads are the multipart uploads that have begun and not ended.
 func (s S3) Uploads(t testing.TB) []string {
 	t.Helper()
 	all, err := s.Client.ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: &s.Bucket})

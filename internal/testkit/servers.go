@@ -18,10 +18,10 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// patience bounds every wait for something that is about to happen.
+// patience bounds every wait of the test kit.
 const patience = 30 * time.Second
 
-// Until polls until done says so, and fails the test after a while.
+// Until polls until done returns true, and fails the test when that takes too long.
 func Until(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -37,8 +37,8 @@ func Until(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// Temp is a directory for big or many files: in memory where there is room, since
-// a test's builder writes thousands.
+// Temp is a directory for big or many files. It is in memory when that has space, since a test's
+// builder writes thousands of files.
 func Temp(t testing.TB) string {
 	t.Helper()
 	parent := ""
@@ -57,10 +57,10 @@ func Temp(t testing.TB) string {
 	return dir
 }
 
-// Registry is distribution's registry, on a port of its own.
+// Registry is distribution's registry, on its own port.
 type Registry struct {
 	Host string // "127.0.0.1:5001"
-	Root string // where it keeps its files
+	Root string // directory with its files
 }
 
 // Repository is the name of a new repository: "127.0.0.1:5001/app-1".
@@ -68,13 +68,13 @@ func (r Registry) Repository() string { return r.Host + "/" + unique("app") }
 
 var count atomic.Int64
 
-// unique is a name that this process has not used: "app-1".
+// unique is a name that is new in this process: "app-1".
 func unique(name string) string { return fmt.Sprintf("%s-%d", name, count.Add(1)) }
 
-// StartRegistry starts a registry and stops it at the test's end.
+// StartRegistry starts a registry that runs until the end of the test.
 func StartRegistry(t testing.TB) Registry { return startRegistry(t, "") }
 
-// StartPrivateRegistry starts one that only a single user may pull from and push to.
+// StartPrivateRegistry starts a registry that accepts only a single user, for pulls and pushes.
 func StartPrivateRegistry(t testing.TB, user, password string) Registry {
 	t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
@@ -86,7 +86,7 @@ func StartPrivateRegistry(t testing.TB, user, password string) Registry {
 	return startRegistry(t, fmt.Sprintf("auth: {htpasswd: {realm: test, path: %s}}\n", users))
 }
 
-// startRegistry starts a registry with some more lines in its configuration.
+// startRegistry starts a registry with more lines in its configuration.
 func startRegistry(t testing.TB, more string) Registry {
 	t.Helper()
 	program, err := exec.LookPath("registry")
@@ -101,8 +101,8 @@ func startRegistry(t testing.TB, more string) Registry {
 	return r
 }
 
-// An index whose entries are layers, as caches have it, is refused unless the check
-// of an index's platforms is off.
+// The registry refuses an index whose entries are layers, as caches have it, unless the check of an
+// index's platforms is off.
 const registryConfig = `version: 0.1
 log: {level: error, accesslog: {disabled: true}}
 storage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}
@@ -110,8 +110,8 @@ http: {addr: "%s"}
 validation: {manifests: {indexes: {platforms: none}}}
 `
 
-// start runs a server until the test's end, and returns once it is ready. What it
-// said at its end is shown when the test fails.
+// start runs a server until the end of the test, and returns when it is ready. When the test fails,
+// the end of the server's output is shown.
 func start(t testing.TB, cmd *exec.Cmd, ready func() bool) {
 	t.Helper()
 	log, err := os.Create(filepath.Join(t.TempDir(), filepath.Base(cmd.Path)+".log"))
@@ -123,25 +123,25 @@ func start(t testing.TB, cmd *exec.Cmd, ready func() bool) {
 	}
 	started, ended := make(chan error), make(chan struct{})
 	go func() {
-		// Some are to end with the thread that started them (Pdeathsig), and threads end
-		// where a test locks one: this thread stays.
+		// Some servers end with the thread that started them (Pdeathsig), and a thread ends with a
+		// goroutine that has locked it. So this goroutine and its thread stay.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(ended)
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // killed is how it is to end
+			_ = cmd.Wait() // the error says that it was killed
 		}
 	}()
 	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended by itself
+		_ = cmd.Process.Kill() // an error says that it has ended by itself
 		<-ended
 		if said, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
-			t.Logf("%v said at its end:\n%s", cmd.Args, said[max(0, len(said)-500):])
+			t.Logf("the end of the output of %v:\n%s", cmd.Args, said[max(0, len(said)-500):])
 		}
 		log.Close()
 	})
@@ -155,7 +155,7 @@ func start(t testing.TB, cmd *exec.Cmd, ready func() bool) {
 	})
 }
 
-// answers: a server is ready when it knows that it wants to know who asks.
+// answers tells whether a server is ready: it answers, or requires a login.
 func answers(url string) bool {
 	response, err := http.Get(url)
 	if err != nil {
@@ -165,7 +165,7 @@ func answers(url string) bool {
 	return response.StatusCode == http.StatusOK || response.StatusCode == http.StatusUnauthorized
 }
 
-// freeAddress is one that nobody listened on a moment ago.
+// freeAddress is an address without a listener.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -185,13 +185,14 @@ func listens(address string) bool {
 	return true
 }
 
-// StartGit serves the repositories in a directory by Git's own protocol until the test's
-// end, and returns where: "git://127.0.0.1:9418".
+// StartGit serves the repositories in a directory by Git's own protocol until the end of the test,
+// and returns the URL: "git://127.0.0.1:9418".
 func StartGit(t testing.TB, dir string) string {
 	t.Helper()
 	address := freeAddress(t)
 	host, port, _ := strings.Cut(address, ":")
-	// Without its dashed name git would start the server as a child, which outlives it.
+	// The program git would start git-daemon as a child, which outlives it, so this starts
+	// git-daemon itself.
 	out, err := exec.Command("git", "--exec-path").Output()
 	Need(t, "git", err)
 	program := filepath.Join(strings.TrimSpace(string(out)), "git-daemon")
@@ -199,7 +200,7 @@ func StartGit(t testing.TB, dir string) string {
 	return "git://" + address
 }
 
-// StartSSHAgent serves keys as an SSH agent until the test's end, and returns its socket.
+// StartSSHAgent serves keys as an SSH agent until the end of the test, and returns its socket.
 func StartSSHAgent(t testing.TB, keys agent.Agent) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "agent.sock")
@@ -212,11 +213,11 @@ func StartSSHAgent(t testing.TB, keys agent.Agent) string {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
-				return // closed: the test is over
+				return // closed at the end of the test
 			}
 			go func() {
 				defer conn.Close()
-				_ = agent.ServeAgent(keys, conn) // until the client leaves
+				_ = agent.ServeAgent(keys, conn) // until the client disconnects
 			}()
 		}
 	}()

@@ -13,13 +13,13 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// Store is a [backends.Store] in memory, with the faults of a test. The exported fields may
-// be set while no method runs.
+// Store is a [backends.Store] in memory, with the faults that a test sets. Set the exported fields
+// while no method runs.
 type Store struct {
 	PutFault  error                               // of every Put
 	StatFault error                               // of every Stat
 	OpenFault error                               // of every Open
-	Stream    func(context.Context) io.ReadCloser // in place of every blob
+	Stream    func(context.Context) io.ReadCloser // returned for every blob; nil: its content
 	HoldPut   chan struct{}                       // delays every Put until it is closed; nil: no delay
 	HoldStat  chan struct{}                       // delays every Stat until it is closed, or for one that receives
 
@@ -103,7 +103,7 @@ func (s *Store) Put(_ context.Context, desc ocispecs.Descriptor, r io.Reader) er
 	return nil
 }
 
-// Set makes a blob have any content. A nil content removes it.
+// Set gives a blob any content. A nil content removes the blob.
 func (s *Store) Set(d digest.Digest, content []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,14 +112,14 @@ func (s *Store) Set(d digest.Digest, content []byte) {
 	}
 }
 
-// Add adds blobs with their right content.
+// Add adds blobs with their correct content.
 func (s *Store) Add(contents ...string) {
 	for _, c := range contents {
 		s.Set(digest.FromString(c), []byte(c))
 	}
 }
 
-// Has reports whether there is a blob with this content, under its digest.
+// Has reports whether the store has a blob with this content, under its digest.
 func (s *Store) Has(content string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,7 +134,7 @@ func (s *Store) Len() (blobs, scopes int) {
 	return len(s.blobs), len(s.scopes)
 }
 
-// Asked are the blobs that each Stat asked for since the last Asked.
+// Asked are the lists of blobs of each Stat since the last Asked.
 func (s *Store) Asked() [][]digest.Digest {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package testkit is what tests of any room use: servers, container engines and builders
+// Package testkit has what tests of several rooms use: servers, container engines and builders
 // that run until the test's end, runs of the program, files and images. Only tests import it.
 //
 //	func TestWarm(t *testing.T) {
@@ -10,5 +10,5 @@
 //		}
 //	}
 //
-// In CI a part that is missing from the machine is a failure: see [Need].
+// In CI a program or a server that is missing from the machine is a failure: see [Need].
 package testkit

@@ -1,11 +1,11 @@
-// Command ghaserver is version 2 of the GitHub Actions cache for trying things out: the
-// server of the tests, in front of an Azurite that it starts.
+// Command ghaserver is version 2 of the GitHub Actions cache for experiments in a shell: the server
+// of the tests, with its contents in an Azurite that it starts.
 //
 //	go run ./internal/testkit/ghaserver refs/heads/feature refs/heads/main > env &
 //	. ./env && warmlayer --cache gha --branch feature
 //
-// Its arguments are the Git refs that the token reaches; it writes the first and reads
-// them all. It prints a job's environment, and runs until it is interrupted.
+// Its arguments are the Git refs of the token, which may write the first and read all of them. It
+// prints the environment of a job, and runs until it is interrupted.
 package main
 
 import (
@@ -76,7 +76,7 @@ func run(ctx context.Context, refs []string) error {
 	return nil
 }
 
-// created makes the container as soon as somebody listens.
+// created creates the container when Azurite accepts connections.
 func created(ctx context.Context, blobs *container.Client, address string) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
