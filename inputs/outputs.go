@@ -70,8 +70,12 @@ func (p *parser) outputs(v Values, tags []reference.Named) []Output {
 	if v.Load && !slices.ContainsFunc(all, loads) {
 		all = append(all, Output{Type: "docker", Attrs: map[string]string{}})
 	}
+	artifacts := !p.envBool("BUILDX_NO_DEFAULT_OCI_ARTIFACT", false)
 	for i := range all {
 		p.nameOutput(&all[i], tags)
+		if o := all[i]; !artifacts && (o.Type == "image" || o.Type == "oci") && o.Attrs["oci-artifact"] == "" {
+			o.Attrs["oci-artifact"] = "false"
+		}
 	}
 	_, tagsGiven := p.settings["tags"]
 	if len(p.problems) == before && (len(tags) > 0 || !tagsGiven) {

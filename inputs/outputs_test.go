@@ -32,6 +32,10 @@ func TestOutputs(t *testing.T) {
 			[]Output{{1, "tar", attrs{}, "-"}, {2, "local", attrs{"mode": "delete"}, "out"}, {3, "docker", attrs{}, "-"}, {4, "oci", attrs{"tar": "false"}, "layout"}}},
 		{"annotations", []string{"INPUT_OUTPUTS=type=image,annotation-manifest[linux/amd64].a=b,annotation.c=d"},
 			[]Output{{1, "image", attrs{"annotation-manifest[linux/amd64].a": "b", "annotation.c": "d"}, ""}}},
+		{"no artifacts", []string{"BUILDX_NO_DEFAULT_OCI_ARTIFACT=1", "INPUT_TAGS=o/app", "INPUT_OUTPUTS=type=image\ntype=oci,dest=a.tar,oci-artifact=true\ntype=docker\nout"}, []Output{
+			{1, "image", attrs{"name": app, "oci-artifact": "false"}, ""}, {2, "oci", attrs{"name": app, "oci-artifact": "true"}, "a.tar"},
+			{3, "docker", attrs{"name": app}, ""}, {4, "local", attrs{}, "out"},
+		}},
 		{"load", []string{"INPUT_LOAD=true", "INPUT_TAGS=o/app", "INPUT_PLATFORMS=linux/amd64,linux/arm64"}, []Output{{0, "docker", attrs{"name": app}, ""}}},
 		{"load as an output", []string{"INPUT_LOAD=true", "INPUT_OUTPUTS=type=docker"}, []Output{{1, "docker", attrs{}, ""}}},
 		{"load beside a file and push", []string{"INPUT_LOAD=true", "INPUT_PUSH=true", "INPUT_TAGS=o/app", "INPUT_OUTPUTS=type=docker,dest=a.tar"},

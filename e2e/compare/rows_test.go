@@ -25,6 +25,7 @@ var imageRows = []row{
 	},
 	{name: "sbom", theirs: flags("--sbom=generator=REGISTRY/scanner:v1"), compare: sameProvenance},
 	{name: "no default attestations", env: map[string]string{"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}},
+	{name: "no OCI artifacts", env: map[string]string{"BUILDX_NO_DEFAULT_OCI_ARTIFACT": "1"}, compare: sameProvenance},
 	{
 		name:   "annotations",
 		theirs: flags("--annotation", "org.example.a=b, c", "--annotation", "index,manifest:org.example.both=1", "--annotation", "manifest-descriptor:org.example.d=2"),

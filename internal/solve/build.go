@@ -88,6 +88,7 @@ type run struct {
 	display chan *client.SolveStatus
 	indexes bool           // the image goes into an engine that calls it by its digest
 	loads   sync.WaitGroup // images on their way into engines
+	notes   []Warning      // of this package, for the result
 	result  Result
 }
 
@@ -152,7 +153,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	var err error
 	go func() {
 		defer close(done)
-		response, err = b.solve(solving, a)
+		a, response, err = b.buildAndPush(solving, a)
 	}()
 	select {
 	case <-watch.layers:

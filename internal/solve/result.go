@@ -62,7 +62,7 @@ func (r *Result) phase(name string, seconds float64) {
 
 // take keeps what the status stream told, and BuildKit's response where there is one.
 func (b *run) take(response *client.SolveResponse, w *watch, began time.Time) {
-	b.result.Steps, b.result.Warnings, b.result.Failure = w.steps(), nil, nil
+	b.result.Steps, b.result.Warnings, b.result.Failure = w.steps(), slices.Clone(b.notes), nil
 	for _, warning := range w.warnings {
 		// Each platform has its own copy.
 		if w := b.warning(warning); !slices.Contains(b.result.Warnings, w) {

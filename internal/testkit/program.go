@@ -17,13 +17,14 @@ import (
 
 // Report is the part of warmlayer.json that tests read.
 type Report struct {
-	OK      bool   `json:"ok"`
-	Error   string `json:"error"`
-	Builder string `json:"builder"`
-	Digest  string `json:"digest"`
-	ImageID string `json:"imageid"`
-	Retried string `json:"retried"`
-	Steps   []struct {
+	OK       bool     `json:"ok"`
+	Error    string   `json:"error"`
+	Builder  string   `json:"builder"`
+	Digest   string   `json:"digest"`
+	ImageID  string   `json:"imageid"`
+	Retried  string   `json:"retried"`
+	Warnings []string `json:"warnings"`
+	Steps    []struct {
 		Name   string `json:"name"`
 		Cached bool   `json:"cached"`
 	} `json:"steps"`
