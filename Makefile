@@ -1,7 +1,7 @@
 # Everything that the targets need is built into bin/ or installed by .ci/setup.
 BIN     := $(CURDIR)/bin
 BUILDKIT = $(shell go list -m -f '{{.Version}}' github.com/moby/buildkit)
-REQUIRE := buildkitd,dockerd,rootless,registry,s3,azblob,gha,buildx,git,busybox,qemu,gitlab,bats,node,python,image,act
+REQUIRE := buildkitd,dockerd,rootless,registry,s3,azblob,gha,buildx,git,busybox,qemu,gitlab,bats,node,python,image,act,fuse
 SERVERS := testdata/servers
 GITLAB  := testdata/gitlab
 

@@ -26,10 +26,11 @@ import (
 // tag in the annotation org.opencontainers.image.ref.name
 // (BuildKit v0.33.1, client/ociindex; OCI image-spec v1.1, image-layout.md).
 //
-// It differs from BuildKit's in three ways. It writes each file under a temporary name and
+// It differs from BuildKit's in four ways. It writes each file under a temporary name and
 // renames it. It waits for the lock of the index; the file is the same, index.json.lock, but
-// BuildKit's client removes it after use, so the lock excludes other warmlayers only. And it
-// keeps every blob that is young enough to belong to an export that still runs.
+// BuildKit's client removes it after use, so the lock excludes other warmlayers only. It
+// keeps every blob that is young enough to belong to an export that still runs. And it gives up
+// when a context ends, whatever the file system does then.
 type Layout struct {
 	dir    string
 	prefix string // of tags, before a scope's name
@@ -46,7 +47,11 @@ func (l *Layout) index() string { return filepath.Join(l.dir, ocispecs.ImageInde
 func (l *Layout) tag(n scope.Name) string { return l.prefix + string(n) }
 
 // Manifest implements [Scopes].
-func (l *Layout) Manifest(_ context.Context, n scope.Name) (Manifest, error) {
+func (l *Layout) Manifest(ctx context.Context, n scope.Name) (Manifest, error) {
+	return within(ctx, func() (Manifest, error) { return l.manifest(n) })
+}
+
+func (l *Layout) manifest(n scope.Name) (Manifest, error) {
 	index, err := l.readIndex()
 	if err != nil {
 		return Manifest{}, fmt.Errorf("read %s: %w", l.index(), err)
@@ -59,7 +64,7 @@ func (l *Layout) Manifest(_ context.Context, n scope.Name) (Manifest, error) {
 	if err := desc.Digest.Validate(); err != nil {
 		return Manifest{}, fmt.Errorf("read %s in %s: digest %q: %w", l.tag(n), l.dir, desc.Digest, err)
 	}
-	raw, err := os.ReadFile(l.blob(desc.Digest))
+	raw, err := readRegular(l.blob(desc.Digest))
 	if err != nil {
 		return Manifest{}, fmt.Errorf("read %s in %s: %w", l.tag(n), l.dir, err)
 	}
@@ -77,7 +82,7 @@ func (l *Layout) named(n scope.Name) func(ocispecs.Descriptor) bool {
 // returns what can be kept.
 func (l *Layout) readIndex() (ocispecs.Index, error) {
 	index := ocispecs.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageIndex}
-	raw, err := os.ReadFile(l.index())
+	raw, err := readRegular(l.index())
 	if errors.Is(err, fs.ErrNotExist) {
 		return index, nil
 	}
@@ -89,12 +94,19 @@ func (l *Layout) readIndex() (ocispecs.Index, error) {
 
 // Stat implements [Scopes]. In a directory that is written, it sets the time of each blob
 // that it finds to now: an export relies on these blobs, and a concurrent reset keeps young ones.
-func (l *Layout) Stat(_ context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
+func (l *Layout) Stat(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
+	return within(ctx, func() (map[digest.Digest]int64, error) { return l.stat(ctx, digests) })
+}
+
+func (l *Layout) stat(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
 	sizes := map[digest.Digest]int64{}
 	for _, d := range digests {
 		info, err := os.Stat(l.blob(d))
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
 			continue
+		}
+		if err == nil {
+			err = ctx.Err()
 		}
 		if err != nil {
 			return nil, fmt.Errorf("stat blob: %w", err)
@@ -115,8 +127,12 @@ func touch(path string) error {
 }
 
 // Open implements [Store].
-func (l *Layout) Open(_ context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
-	f, err := os.Open(l.blob(d))
+func (l *Layout) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
+	return within(ctx, func() (io.ReadCloser, error) { return l.open(ctx, d, offset) })
+}
+
+func (l *Layout) open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
+	f, err := openRegular(l.blob(d))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open blob %s in %s: %w", d, l.dir, ErrAbsent)
 	}
@@ -126,54 +142,60 @@ func (l *Layout) Open(_ context.Context, d digest.Digest, offset int64) (io.Read
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return nil, errors.Join(fmt.Errorf("open blob: %w", err), f.Close())
 	}
-	return f, nil
+	return streamed(ctx, f), nil
 }
 
 // Put implements [Store].
-func (l *Layout) Put(_ context.Context, desc ocispecs.Descriptor, r io.Reader) error {
-	err := l.write(l.blob(desc.Digest), func(w io.Writer) error {
-		_, err := io.Copy(w, Verify(r, desc))
-		return err
-	})
+func (l *Layout) Put(ctx context.Context, desc ocispecs.Descriptor, r io.Reader) error {
+	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, l.put(ctx, desc, r) })
+	return err
+}
+
+func (l *Layout) put(ctx context.Context, desc ocispecs.Descriptor, r io.Reader) error {
+	err := l.write(ctx, l.blob(desc.Digest), untilDone(ctx, Verify(r, desc)))
 	if err != nil {
 		return fmt.Errorf("write blob in %s: %w", l.dir, err)
 	}
 	return nil
 }
 
-// write makes path hold what fill writes, at once or not at all.
-func (l *Layout) write(path string, fill func(io.Writer) error) (err error) {
+// write makes path a file with the content, at once or not at all.
+func (l *Layout) write(ctx context.Context, path string, content io.Reader) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	staging := filepath.Join(l.dir, "ingest")
-	if err := os.MkdirAll(staging, 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(staging, uploadPrefix)
+	staged, err := l.stage()
 	if err != nil {
 		return err
 	}
+	defer staged.Close() // ends the lock
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
+			err = errors.Join(err, os.Remove(staged.Name()))
 		}
 	}()
-	if err := errors.Join(fill(f), f.Chmod(0o644), f.Close()); err != nil {
+	// A file of its own for writing: its Close tells what a network file system could not write.
+	f, err := os.OpenFile(staged.Name(), os.O_WRONLY, 0)
+	if err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	_, err = io.Copy(f, content)
+	if err := errors.Join(err, f.Chmod(0o644), f.Close(), context.Cause(ctx)); err != nil {
+		return err
+	}
+	return os.Rename(staged.Name(), path)
 }
-
-// uploadPrefix begins the names of temporary files. BuildKit's own uploads in the same
-// directory are folders.
-const uploadPrefix = "warmlayer-"
 
 // PutManifest implements [Scopes]. While it holds the index's lock it checks that every blob
 // still exists, so that the index names complete caches only.
 func (l *Layout) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
+	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, l.putManifest(ctx, n, m) })
+	return err
+}
+
+func (l *Layout) putManifest(ctx context.Context, n scope.Name, m Manifest) error {
 	desc := m.Descriptor()
-	if err := l.Put(ctx, desc, bytes.NewReader(m.Raw)); err != nil {
+	if err := l.put(ctx, desc, bytes.NewReader(m.Raw)); err != nil {
 		return err
 	}
 	unlock, err := l.lock(ctx)
@@ -181,6 +203,7 @@ func (l *Layout) PutManifest(ctx context.Context, n scope.Name, m Manifest) erro
 		return fmt.Errorf("lock %s: %w", l.index(), err)
 	}
 	defer unlock()
+	l.removeAbandoned()
 	if err := l.checkBlobs(ctx, append(m.Blobs(), desc)); err != nil {
 		return fmt.Errorf("write %s in %s: %w", l.tag(n), l.dir, err)
 	}
@@ -191,7 +214,7 @@ func (l *Layout) PutManifest(ctx context.Context, n scope.Name, m Manifest) erro
 	}
 	desc.Annotations = map[string]string{ocispecs.AnnotationRefName: l.tag(n)}
 	index.Manifests = append(slices.DeleteFunc(index.Manifests, l.named(n)), desc)
-	if err := l.writeIndex(index); err != nil {
+	if err := l.writeIndex(ctx, index); err != nil {
 		return fmt.Errorf("write %s: %w", l.index(), err)
 	}
 	if !l.reset {
@@ -214,7 +237,7 @@ func (l *Layout) checkBlobs(ctx context.Context, descs []ocispecs.Descriptor) er
 	return fmt.Errorf("blob %s is gone", missing[0])
 }
 
-func (l *Layout) writeIndex(index ocispecs.Index) error {
+func (l *Layout) writeIndex(ctx context.Context, index ocispecs.Index) error {
 	raw, err := json.Marshal(index)
 	if err != nil {
 		return err
@@ -223,15 +246,10 @@ func (l *Layout) writeIndex(index ocispecs.Index) error {
 	if err != nil {
 		return err
 	}
-	for path, content := range map[string][]byte{
-		filepath.Join(l.dir, ocispecs.ImageLayoutFile): mark,
-		l.index(): raw,
-	} {
-		if err := l.write(path, func(w io.Writer) error { _, err := w.Write(content); return err }); err != nil {
-			return err
-		}
+	if err := l.write(ctx, filepath.Join(l.dir, ocispecs.ImageLayoutFile), bytes.NewReader(mark)); err != nil {
+		return err
 	}
-	return nil
+	return l.write(ctx, l.index(), bytes.NewReader(raw))
 }
 
 // lock waits for the index's lock until ctx ends.
@@ -239,8 +257,15 @@ func (l *Layout) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(l.dir, 0o755); err != nil {
 		return nil, err
 	}
-	lock := flock.New(l.index() + ".lock")
+	path := l.index() + ".lock"
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, notRegular(path)
+	}
+	lock := flock.New(path)
 	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("another process holds it: %w", context.Cause(ctx))
+		}
 		return nil, err
 	}
 	return func() { _ = lock.Unlock() }, nil // closing the file unlocks it, even when Unlock fails

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/moby/buildkit/client/ociindex"
 	digest "github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
@@ -79,6 +80,10 @@ func TestReset(t *testing.T) {
 		}
 	}
 	age(t, filepath.Join(dir, "ingest", "warmlayer-old"))
+	upload := flock.New(filepath.Join(dir, "ingest", "warmlayer-young"))
+	if ok, err := upload.TryLock(); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
 
 	write("b-main", newCache(t, imageManifest, "second"))
 

@@ -34,6 +34,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if dir := os.Getenv("TEST_PUT_INTO"); dir != "" {
+		if err := localStore(dir).Put(context.Background(), uploaded, os.Stdin); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
@@ -182,8 +189,7 @@ const exportsEach = 10
 // exportMany makes several exports at once, each into a scope of its own and into
 // one that all writers share. It also runs in processes of its own.
 func exportMany(ctx context.Context, dir, writer string) error {
-	caches, _ := testkit.Resolve(cachespec.Environment{}, "type=local,reset=true,dest="+dir)
-	store := backends.Open(caches, nil)[0].(backends.GatewayWritten).Destination()
+	store := localStore(dir)
 	errs := make([]error, exportsEach)
 	var wg sync.WaitGroup
 	for n := range exportsEach {
@@ -191,6 +197,12 @@ func exportMany(ctx context.Context, dir, writer string) error {
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// localStore is a store for processes that have no test.
+func localStore(dir string) backends.Store {
+	caches, _ := testkit.Resolve(cachespec.Environment{}, "type=local,reset=true,dest="+dir)
+	return backends.Open(caches, nil)[0].(backends.GatewayWritten).Destination()
 }
 
 func export(ctx context.Context, store backends.Store, name string) error {

@@ -27,7 +27,7 @@ func (l *Layout) sweep(index ocispecs.Index) error {
 		return fmt.Errorf("reset %s: %w", l.dir, err)
 	}
 	var errs []error
-	for _, dir := range []string{filepath.Join(l.dir, ocispecs.ImageBlobsDir, digest.SHA256.String()), filepath.Join(l.dir, "ingest")} {
+	for _, dir := range []string{filepath.Join(l.dir, ocispecs.ImageBlobsDir, digest.SHA256.String()), filepath.Join(l.dir, stagingDir)} {
 		entries, err := os.ReadDir(dir)
 		errs = append(errs, err)
 		for _, e := range entries {
@@ -72,7 +72,7 @@ func (l *Layout) children(desc ocispecs.Descriptor) ([]ocispecs.Descriptor, erro
 	if !images.IsManifestType(desc.MediaType) && !images.IsIndexType(desc.MediaType) {
 		return nil, nil
 	}
-	raw, err := os.ReadFile(l.blob(desc.Digest))
+	raw, err := readRegular(l.blob(desc.Digest))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
