@@ -17,7 +17,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// BuildKit takes these from the environment; a remote builder is told of them.
+// BuildKit reads these attributes from its environment; a remote builder gets them in its entries.
 func TestAzblobEnvironment(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{
@@ -36,9 +36,8 @@ func TestAzblobEnvironment(t *testing.T) {
 	}
 }
 
-// What we write lies where BuildKit's joining of the native attributes looks for it
-// (v0.33.1, cache/remotecache/azblob/utils.go, manifestKey and blobKey), whatever
-// prefixes are given.
+// warmlayer writes blobs where BuildKit's joining of the native attributes looks for them (v0.33.1,
+// cache/remotecache/azblob/utils.go, manifestKey and blobKey), with any prefixes.
 func TestAzblobJoins(t *testing.T) {
 	t.Parallel()
 	server := testkit.StartAzblob(t)
@@ -76,11 +75,11 @@ func TestAzblobJoins(t *testing.T) {
 		}
 	}
 	if left := server.Objects(t, ""); len(left) > 0 {
-		t.Errorf("%q lies where BuildKit does not look", left)
+		t.Errorf("%q is where BuildKit does not look", left)
 	}
 }
 
-// A container that is missing is empty for whoever reads, and made by whoever writes.
+// For a reader a missing container is empty; a writer creates it.
 func TestAzblobContainer(t *testing.T) {
 	t.Parallel()
 	server := testkit.StartAzblob(t)
@@ -99,7 +98,7 @@ func TestAzblobContainer(t *testing.T) {
 		t.Errorf("sizes %v, error %v", sizes, err)
 	}
 	if _, err := server.Client.ServiceClient().NewContainerClient("other").GetProperties(t.Context(), nil); err == nil {
-		t.Error("reading made a container")
+		t.Error("reading created a container")
 	}
 	var wg sync.WaitGroup
 	for range 4 {
@@ -115,7 +114,7 @@ func TestAzblobContainer(t *testing.T) {
 	}
 }
 
-// Of two uploads of one blob, the one that ends first takes the other one's blocks.
+// Of two uploads of one blob, the one that ends first removes the other one's blocks.
 func TestAzblobUploadedTwice(t *testing.T) {
 	t.Parallel()
 	store := objects(t, testkit.StartAzblob(t).Line(""))
@@ -129,14 +128,14 @@ func TestAzblobUploadedTwice(t *testing.T) {
 		return 0, io.EOF
 	})
 	if err := store.Put(t.Context(), desc, io.MultiReader(strings.NewReader(content[:half]), second, strings.NewReader(content[half:]))); err != nil {
-		t.Errorf("the one that ended last: %v", err)
+		t.Errorf("the upload that ended last: %v", err)
 	}
 	if read(t, store, desc.Digest, 0) != content {
-		t.Error("the blob is another")
+		t.Error("the blob has other content")
 	}
 }
 
-// A machine without an identity is told where one was looked for, and soon.
+// On a machine without an identity the error comes soon, and names the places that were tried.
 func TestAzblobNoIdentity(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	t.Setenv("AZURE_TOKEN_CREDENTIALS", "AzureCLICredential")
@@ -147,7 +146,7 @@ func TestAzblobNoIdentity(t *testing.T) {
 	}
 	for _, want := range []string{"read https://acme.blob.core.windows.net/buildkit-cache/manifests/b-main", "secret_access_key", "AZURE_CLIENT_ID", "az login"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not in: %v", want, err)
+			t.Errorf("the error lacks %q: %v", want, err)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 const layerMediaType = ocispecs.MediaTypeImageLayerZstd
 
-// twoLayers is a cache of one record whose result is two layers, one upon the other.
+// twoLayers is a cache of one record whose result is two layers, the second on top of the first.
 func twoLayers(t testing.TB) ([]byte, []ocispecs.Descriptor) {
 	t.Helper()
 	var layers []ocispecs.Descriptor
@@ -56,14 +56,14 @@ func TestConfigRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(m.Layers, layers) {
-		t.Errorf("layers %v\nwere   %v", m.Layers, layers)
+		t.Errorf("layers %v\nwant   %v", m.Layers, layers)
 	}
 	if m.Record != record || string(m.Inline) != string(annotated) || m.Config.Digest != "" {
 		t.Errorf("record %+v, config %s", m.Record, m.Inline)
 	}
 }
 
-// BuildKit's own parser finds in the document what was put into it.
+// BuildKit's own parser reads the document, and finds everything in it.
 func TestConfigIsBuildKits(t *testing.T) {
 	t.Parallel()
 	plain, layers := twoLayers(t)
@@ -137,20 +137,20 @@ func TestMetadata(t *testing.T) {
 	}
 	for _, r := range []Record{{}, full} {
 		if got := metadataRecord(r.metadata()); got != r {
-			t.Errorf("record %+v\nwas    %+v", got, r)
+			t.Errorf("record %+v\nwant   %+v", got, r)
 		}
 	}
 	full.Branch = strings.Repeat("🚀", 300)
 	m := full.metadata()
 	if got := metadataRecord(m); got.Result != full.Result || !got.Time.Equal(full.Time) || got.Branch != "" || got.Commit != full.Commit {
-		t.Errorf("of a long record is left %+v", got)
+		t.Errorf("a long record is cut to %+v", got)
 	}
 	if v := m[metadataKey]; len(v) > maxMetadata || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		t.Errorf("metadata of %d bytes: %q", len(v), v)
 	}
 }
 
-// What is read comes from whoever can write the bucket.
+// The document comes from anyone who can write to the bucket.
 func FuzzConfigManifest(f *testing.F) {
 	plain, layers := twoLayers(f)
 	annotated, err := annotateConfig(plain, layers)

@@ -27,13 +27,13 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// backend is what one good line gives.
+// backend is the backend of one valid line.
 func backend(t testing.TB, env cachespec.Environment, line string) backends.Backend {
 	t.Helper()
 	return testkit.Backend(t, env, line)
 }
 
-// verified reads the scopes of a plan, and waits for the check of their blobs.
+// verified reads the scopes of a plan, and waits for the verification of their blobs.
 func verified(ctx context.Context, caches []backends.Backend, p scope.Plan, timeout time.Duration) []backends.Reading {
 	readings := backends.Read(ctx, caches, p, timeout)
 	for i := range readings {
@@ -55,19 +55,19 @@ func outcome(r backends.Reading) string {
 	return failed
 }
 
-// local is the place that a cache in dir is written to; more are further attributes.
+// local is the store that a cache in dir is written to; more are additional attributes.
 func local(t testing.TB, dir, more string) backends.Store {
 	t.Helper()
 	return backend(t, cachespec.Environment{}, "type=local,dest="+dir+more).(backends.GatewayWritten).Destination()
 }
 
-// localSource is the place that it is read from.
+// localSource is the store that the same cache is read from.
 func localSource(t testing.TB, dir string) backends.Scopes {
 	t.Helper()
 	return backend(t, cachespec.Environment{}, "type=local,dest="+dir).(backends.GatewayWritten).Scopes()
 }
 
-// The forms that BuildKit's exporter gives a cache manifest.
+// The formats of a cache manifest by BuildKit's exporter.
 const (
 	imageManifest = ocispecs.MediaTypeImageManifest
 	imageIndex    = ocispecs.MediaTypeImageIndex
@@ -80,13 +80,13 @@ type cache struct {
 	blobs map[digest.Digest][]byte
 }
 
-// step is the digest by which BuildKit knows the step that makes the content.
+// step is the digest of the step that makes the content.
 func step(content string) digest.Digest { return digest.FromString("step of " + content) }
 
-// key is the digest that a record of the step has (v0.33.1, solver/cachemanager.go, rootKey).
+// key is the digest of that step's record (v0.33.1, solver/cachemanager.go, rootKey).
 func key(content string) digest.Digest { return digest.FromString(step(content).String() + "@0") }
 
-// newCache has one record and one layer for each of the contents.
+// newCache has one record and one layer for each content.
 func newCache(t testing.TB, form string, contents ...string) cache {
 	t.Helper()
 	c := cache{blobs: map[digest.Digest][]byte{}}
@@ -116,7 +116,7 @@ func (c cache) add(mediaType string, content []byte) ocispecs.Descriptor {
 	return ocispecs.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(content))}
 }
 
-// manifestText is a cache manifest of one of the forms.
+// manifestText is a cache manifest in one of the formats.
 func manifestText(t testing.TB, form string, config ocispecs.Descriptor, layers []ocispecs.Descriptor) []byte {
 	t.Helper()
 	version := specs.Versioned{SchemaVersion: 2}
@@ -126,7 +126,7 @@ func manifestText(t testing.TB, form string, config ocispecs.Descriptor, layers 
 	return encode(t, ocispecs.Index{Versioned: version, MediaType: form, Manifests: append(slices.Clone(layers), config)})
 }
 
-// put writes the blobs only.
+// put writes only the blobs.
 func (c cache) put(t testing.TB, store backends.Store) {
 	t.Helper()
 	for _, desc := range c.Blobs() {
@@ -145,7 +145,7 @@ func encode(t testing.TB, v any) []byte {
 	return raw
 }
 
-// read is all that is left of a blob from offset on.
+// read is the content of a blob from offset to its end.
 func read(t testing.TB, from backends.Scopes, d digest.Digest, offset int64) string {
 	t.Helper()
 	r, err := from.Open(t.Context(), d, offset)
@@ -160,7 +160,7 @@ func read(t testing.TB, from backends.Scopes, d digest.Digest, offset int64) str
 	return string(content)
 }
 
-// golden compares got with a file of testdata.
+// golden compares got with a file in testdata.
 func golden(t *testing.T, file string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", file)
@@ -174,11 +174,11 @@ func golden(t *testing.T, file string, got []byte) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs (go test ./backends -update writes it anew):\n%s", path, got)
+		t.Errorf("%s differs (go test ./backends -update writes it):\n%s", path, got)
 	}
 }
 
-// attrsText is an entry's attributes in a steady order.
+// attrsText is an entry's attributes in a fixed order.
 func attrsText(attrs map[string]string) string {
 	var b bytes.Buffer
 	for _, k := range slices.Sorted(maps.Keys(attrs)) {

@@ -9,10 +9,10 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// service makes tokens that no server is asked about.
+// service makes tokens for tests that contact no server.
 var service = testkit.NewActionsCache(nil)
 
-// Which version of the service is spoken to, and where.
+// The version of the service, and its address.
 func TestGHAVersion(t *testing.T) {
 	t.Parallel()
 	const v1, v2 = "url=https://v1.example/x/ version=1", "url_v2=https://results.example/ version=2"
@@ -46,7 +46,7 @@ func TestGHAVersion(t *testing.T) {
 	}
 }
 
-// What BuildKit is told, by the refs that the token names.
+// BuildKit's entries, depending on the refs in the token.
 func TestGHAEntries(t *testing.T) {
 	t.Parallel()
 	feature := scope.Plan{Write: "b-feature.web", Read: []scope.Source{{Name: "b-feature.web"}, {Name: "b-main.web"}}}
@@ -55,13 +55,13 @@ func TestGHAEntries(t *testing.T) {
 		what, line, token string
 		want              string
 	}{
-		{"one entry stands for all refs", "type=gha", branch, "scope=buildkit-web\nto scope=buildkit-web mode=max\n"},
+		{"one entry for all refs", "type=gha", branch, "scope=buildkit-web\nto scope=buildkit-web mode=max\n"},
 		{"the user's scope", "type=gha,scope=shop,mode=min", branch, "scope=shop-web\nto scope=shop-web mode=min\n"},
 		{"a token that may only read", "type=gha", service.Token("", "refs/heads/main"), "scope=buildkit-web\n"},
 		{"another branch's token", "type=gha", service.Token("refs/heads/other"), ""},
 		{"a server without refs", "type=gha", testkit.GHA1{}.Token(),
 			"scope=buildkit-b-feature.web\nscope=buildkit-b-main.web\nto scope=buildkit-b-feature.web mode=max\n"},
-		{"what is no token", "type=gha", "canary", "scope=buildkit-web\nto scope=buildkit-web mode=max\n"},
+		{"not a token", "type=gha", "canary", "scope=buildkit-web\nto scope=buildkit-web mode=max\n"},
 	}
 	for _, test := range tests {
 		c := backend(t, cachespec.Environment{Getenv: testkit.OnRunner(test.token)}, test.line)
@@ -78,7 +78,7 @@ func TestGHAEntries(t *testing.T) {
 	}
 }
 
-// Token, mode and plan all have a say in what is read and written.
+// The token, the mode and the plan together determine what is read and written.
 func TestGHALimits(t *testing.T) {
 	t.Parallel()
 	main := service.Token("refs/heads/main")

@@ -22,7 +22,7 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// gha is the cache of a job on a server, with further attributes.
+// gha is the cache of a job on a server, with more attributes.
 func gha(t testing.TB, env map[string]string, attrs string) backends.GatewayWritten {
 	t.Helper()
 	getenv := func(name string) string { return env[name] }
@@ -89,13 +89,13 @@ func TestGHAStore(t *testing.T) {
 	}
 }
 
-// An index is replaced by its next version, and a record speaks for one index alone.
+// An index is replaced by its next version, and a record belongs to exactly one index.
 func TestGHAReplace(t *testing.T) {
 	t.Parallel()
 	server := testkit.StartGHA(t)
 	env := server.Env(server.Token("refs/heads/main"))
 	first, second := newCache(t, imageManifest, "one"), newCache(t, imageManifest, "one", "two")
-	// Two jobs that have read the same state, and one that has read nothing.
+	// Two jobs that have read the same state, and one that has read none.
 	a, b, c := gha(t, env, "").Destination(), gha(t, env, "").Destination(), gha(t, env, "").Destination()
 	for _, store := range []backends.Store{a, b} {
 		if _, err := store.Manifest(t.Context(), "b-main"); !errors.Is(err, backends.ErrAbsent) {
@@ -116,7 +116,7 @@ func TestGHAReplace(t *testing.T) {
 			t.Errorf("record %+v, %d layers, error %v", m.Record, len(m.Layers), err)
 		}
 	}
-	// What BuildKit writes has no record, and gets one without being written again.
+	// An index that BuildKit writes has no record; one is added without writing the index again.
 	if err := a.PutManifest(t.Context(), "b-main", second.Manifest); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestGHAReplace(t *testing.T) {
 	}
 }
 
-// Contents that are not what they should be never become entries, in one request or in many.
+// Contents that do not match the descriptor never become entries, sent in one request or in many.
 func TestGHAPutChecks(t *testing.T) {
 	t.Parallel()
 	for version, start := range ghaWays {
@@ -147,14 +147,15 @@ func TestGHAPutChecks(t *testing.T) {
 				rand.Read(content)
 				desc := ocispecs.Descriptor{Digest: digest.FromBytes(content), Size: int64(size)}
 				putWrong(t, store, desc, content)
-				// Of version 2 a begun entry would have to be waited for, so another content is sent.
+				// In version 2 a build waits for an entry that was begun, so the test sends other
+				// content.
 				content = append(content, 'x')
 				desc = ocispecs.Descriptor{Digest: digest.FromBytes(content), Size: int64(len(content))}
 				if err := store.Put(t.Context(), desc, iotest.HalfReader(bytes.NewReader(content))); err != nil {
 					t.Fatal(err)
 				}
 				if read(t, store, desc.Digest, 0) != string(content) {
-					t.Errorf("%d bytes came back as others", size)
+					t.Errorf("%d bytes were read back differently", size)
 				}
 				sizes, err := store.Stat(t.Context(), []digest.Digest{desc.Digest, digest.FromString("other")})
 				if err != nil || len(sizes) != 1 || sizes[desc.Digest] != backends.UnknownSize {
@@ -165,7 +166,7 @@ func TestGHAPutChecks(t *testing.T) {
 	}
 }
 
-// putWrong sends contents that are not the descriptor's.
+// putWrong sends contents that do not match the descriptor.
 func putWrong(t testing.TB, store backends.Store, desc ocispecs.Descriptor, content []byte) {
 	t.Helper()
 	wrong := func(what string, n int64, body io.Reader) {
@@ -181,15 +182,15 @@ func putWrong(t testing.TB, store backends.Store, desc ocispecs.Descriptor, cont
 	wrong("other", 0, bytes.NewReader(content))
 	wrong("short", 1, bytes.NewReader(content))
 	wrong("long", 0, io.MultiReader(bytes.NewReader(content), strings.NewReader("more")))
-	wrong("left", 0, io.MultiReader(bytes.NewReader(content), iotest.ErrReader(errors.New("the sender left"))))
+	wrong("interrupted", 0, io.MultiReader(bytes.NewReader(content), iotest.ErrReader(errors.New("the sender failed"))))
 }
 
-// A blob that another build has begun is waited for, and not sent.
+// A blob that another build is uploading is awaited, and not sent.
 func TestGHAAwaits(t *testing.T) {
 	t.Parallel()
 	server := testkit.StartGHA(t)
 	env := server.Env(server.Token("refs/heads/main"))
-	content := make([]byte, 17<<20) // more than is sent whole
+	content := make([]byte, 17<<20) // more than is sent in one request
 	desc := ocispecs.Descriptor{Digest: digest.FromBytes(content), Size: int64(len(content))}
 	begun, end := make(chan struct{}), make(chan struct{})
 	slow := io.MultiReader(bytes.NewReader(content[:1<<20]), readerFunc(func([]byte) (int, error) {
@@ -216,7 +217,7 @@ func TestGHAAwaits(t *testing.T) {
 	}
 }
 
-// Nothing but a missing entry is absent, and no message gives a credential away.
+// Only a missing entry is absent. No error contains a credential.
 func TestGHAFaults(t *testing.T) {
 	t.Parallel()
 	server, other := testkit.StartGHA(t), testkit.StartGHA(t)
@@ -230,7 +231,7 @@ func TestGHAFaults(t *testing.T) {
 		"another server's token": {server.Env(other.Token("refs/heads/main")), "unauthenticated"},
 		"an expired token":       {server.Env(server.Expired("refs/heads/main")), "cache token expired"},
 		"no token at all":        {server.Env("canary-of-nobody"), "the runner's token is not valid"},
-		"nobody listens":         {down, "connection refused"},
+		"no listener":            {down, "connection refused"},
 	} {
 		store := gha(t, test.env, "").Destination()
 		_, manifest := store.Manifest(t.Context(), "b-main")
@@ -248,7 +249,7 @@ func TestGHAFaults(t *testing.T) {
 	c.put(t, store)
 	server.Lose(t, "buildkit-blob-")
 	if _, err := store.Open(t.Context(), c.Layers[0].Digest, 0); !errors.Is(err, backends.ErrAbsent) || hasSecret(err.Error(), good) {
-		t.Errorf("a lost content: %v", err)
+		t.Errorf("lost content: %v", err)
 	}
 }
 
@@ -256,7 +257,7 @@ func hasSecret(text string, env map[string]string) bool {
 	return strings.Contains(text, env["ACTIONS_RUNTIME_TOKEN"]) || strings.Contains(text, "sig=")
 }
 
-// A service that is busy is asked again when it says, and no sooner.
+// A busy service is asked again after the time that it names.
 func TestGHABusy(t *testing.T) {
 	t.Parallel()
 	server := testkit.StartGHA(t)
@@ -279,26 +280,26 @@ func TestGHABusy(t *testing.T) {
 	}
 	server.Down(2)
 	if _, err := store.Manifest(t.Context(), "b-main"); err != nil {
-		t.Errorf("a fault that passes: %v", err)
+		t.Errorf("a temporary fault: %v", err)
 	}
 	server.Down(100)
 	if _, err := store.Manifest(t.Context(), "b-main"); err == nil || errors.Is(err, backends.ErrAbsent) || !strings.Contains(err.Error(), "unavailable") {
-		t.Errorf("a fault that stays: %v", err)
+		t.Errorf("a permanent fault: %v", err)
 	}
 	server.Down(0)
 	server.Busy(100, time.Minute)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := store.Manifest(ctx, "b-main"); err == nil || !strings.Contains(err.Error(), "deadline exceeded") {
-		t.Errorf("no end of waiting: %v", err)
+		t.Errorf("waiting did not end: %v", err)
 	}
 	if _, err := gha(t, env, ",timeout=1ms").Scopes().Manifest(t.Context(), "b-main"); err == nil || !strings.Contains(err.Error(), "maximum timeout") {
 		t.Errorf("timeout: %v", err)
 	}
 }
 
-// With a token for GitHub's API the blobs are listed, not looked up; what no list has is
-// looked up all the same.
+// With a token for GitHub's API the blobs are listed instead of looked up. Blobs that are missing
+// from the list are looked up.
 func TestGHALists(t *testing.T) {
 	t.Parallel()
 	server := testkit.StartGHA(t)
@@ -337,7 +338,7 @@ func TestGHALists(t *testing.T) {
 	}
 }
 
-// Six scopes that name the same blobs cost three round trips, and a look-up for each blob.
+// Six scopes with the same blobs cost three round trips, and a look-up for each blob.
 func TestGHAReadsAtOnce(t *testing.T) {
 	t.Parallel()
 	server := testkit.StartGHA(t)

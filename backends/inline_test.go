@@ -23,8 +23,8 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// newImage is an image of a layer for each of the contents, whose config holds a
-// cache with a record for each (BuildKit v0.33.1, cache/remotecache/inline).
+// newImage is an image with a layer for each content, whose config has a cache with a record for
+// each (BuildKit v0.33.1, cache/remotecache/inline).
 func newImage(t testing.TB, withCache bool, contents ...string) cache {
 	t.Helper()
 	made := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
@@ -89,7 +89,7 @@ func (c cache) pushImage(t testing.TB, repo string) {
 	}
 }
 
-// document is a manifest as go-containerregistry puts one.
+// document is a manifest in go-containerregistry's form.
 type document struct{ backends.Manifest }
 
 func (d document) RawManifest() ([]byte, error) { return d.Raw, nil }
@@ -97,7 +97,7 @@ func (d document) MediaType() (types.MediaType, error) {
 	return types.MediaType(d.Manifest.MediaType), nil
 }
 
-// asImported is what an inline cache holds, as BuildKit reads it from a cache manifest.
+// asImported is the cache in an inline cache, as BuildKit reads it from a cache manifest.
 func asImported(t testing.TB, m backends.Manifest) solver.CacheManager {
 	t.Helper()
 	c := cache{blobs: map[digest.Digest][]byte{}}
@@ -163,14 +163,14 @@ func TestInline(t *testing.T) {
 		}
 	}
 	if _, err := c.Scopes().Manifest(t.Context(), "b-absent"); !errors.Is(err, backends.ErrAbsent) {
-		t.Errorf("a scope that is not there: %v", err)
+		t.Errorf("a missing scope: %v", err)
 	}
 	if err := c.Tag(t.Context(), "b-main", digest.FromString("absent").String()); err == nil {
-		t.Error("an image that is not there was tagged")
+		t.Error("a missing image was tagged")
 	}
 }
 
-// checkLayers finds each step's own layer in a config, on top of those it was made on.
+// checkLayers finds each step's own layer in a config, on top of the layers below it.
 func checkLayers(t testing.TB, raw []byte) {
 	t.Helper()
 	var config cacheconfig.CacheConfig
@@ -195,7 +195,7 @@ func checkLayers(t testing.TB, raw []byte) {
 	}
 }
 
-// chain reads steps such as "other base more"; all but "other base" are one word.
+// chain parses steps such as "other base more"; all except "other base" are one word.
 func chain(steps string) []string {
 	words := strings.Fields(strings.ReplaceAll(steps, "other base", "other_base"))
 	for i := range words {
@@ -204,7 +204,7 @@ func chain(steps string) []string {
 	return words
 }
 
-// What BuildKit wants to know of a layer stands in the image's config.
+// The image's config has what BuildKit needs to know about a layer.
 func TestInlineLayers(t *testing.T) {
 	t.Parallel()
 	repo := testkit.StartRegistry(t).Host + "/o/app"
@@ -227,7 +227,7 @@ func TestInlineLayers(t *testing.T) {
 	}
 }
 
-// The scopes' tags may be in another repository than the image.
+// The tags of scopes may be in another repository than the image.
 func TestInlineElsewhere(t *testing.T) {
 	t.Parallel()
 	host := testkit.StartRegistry(t).Host

@@ -18,7 +18,7 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// age makes a file as old as what no export under way can have written.
+// age makes a file older than any export in progress.
 func age(t testing.TB, path string) {
 	t.Helper()
 	old := time.Now().Add(-24 * time.Hour)
@@ -48,7 +48,7 @@ func gone(t testing.TB, dir string, contents ...string) {
 	t.Helper()
 	for _, content := range contents {
 		if _, err := os.Stat(blobPath(dir, digest.FromString(content))); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%q is there: %v", content, err)
+			t.Errorf("%q remains: %v", content, err)
 		}
 	}
 }
@@ -109,8 +109,8 @@ func TestNoReset(t *testing.T) {
 	there(t, dir, "first", "second")
 }
 
-// An export has found an old blob in the store, and will not send it. Another
-// export's reset must leave it there.
+// An export has found an old blob in the store, so it will not send it. The reset of another export
+// must keep the blob.
 func TestResetBesideAnExport(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -133,7 +133,7 @@ func TestResetBesideAnExport(t *testing.T) {
 	there(t, dir, "old", "other")
 }
 
-// A look from a build that only reads keeps nothing alive.
+// A blob stays old when a build that only reads looks it up.
 func TestResetBesideAReader(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -158,7 +158,7 @@ func digests(c cache) []digest.Digest {
 	return all
 }
 
-// The directory may hold images too, also ones for several platforms.
+// The directory may contain images too, also images for several platforms.
 func TestResetSparesImages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -181,14 +181,14 @@ func TestResetSparesImages(t *testing.T) {
 	there(t, dir, "image config", "image layer", string(child), string(index))
 }
 
-// Whatever else the index names, an export goes through.
+// Broken entries of the index do not make an export fail.
 func TestResetBesideBrokenScopes(t *testing.T) {
 	t.Parallel()
 	for name, desc := range map[string]ocispecs.Descriptor{
 		"manifest gone":      {MediaType: imageManifest, Digest: digest.FromString("gone"), Size: 4},
 		"manifest damaged":   {MediaType: imageManifest, Digest: digest.FromString("damaged"), Size: 7},
 		"no digest":          {MediaType: imageManifest},
-		"senseless digest":   {MediaType: imageManifest, Digest: "../../etc/passwd"},
+		"invalid digest":     {MediaType: imageManifest, Digest: "../../etc/passwd"},
 		"unknown media type": {MediaType: "application/vnd.example", Digest: digest.FromString("damaged"), Size: 7},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -204,7 +204,7 @@ func TestResetBesideBrokenScopes(t *testing.T) {
 	}
 }
 
-// reset exports to a scope with reset=true, which takes nothing that the index names.
+// reset exports to a scope with reset=true, which keeps everything that the index names.
 func reset(t testing.TB, dir string) {
 	t.Helper()
 	store, c := local(t, dir, ",reset=true"), newCache(t, imageManifest, "new")
@@ -218,7 +218,7 @@ func reset(t testing.TB, dir string) {
 	gone(t, dir, "unnamed")
 }
 
-// addToIndex adds what another tool wrote.
+// addToIndex adds the entry of another tool.
 func addToIndex(t testing.TB, dir string, desc ocispecs.Descriptor) {
 	t.Helper()
 	if err := ociindex.NewStoreIndex(dir).Put(desc, ociindex.Tag("other-tool")); err != nil {

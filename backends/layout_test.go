@@ -52,7 +52,7 @@ func TestLayout(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "not", "yet")
 			store, c := local(t, dir, ""), newCache(t, form, "one", "two")
 			c.put(t, store)
-			c.put(t, store) // again, which changes nothing
+			c.put(t, store) // the second time, which changes nothing
 			if err := store.PutManifest(t.Context(), "b-main", c.Manifest); err != nil {
 				t.Fatal(err)
 			}
@@ -73,7 +73,7 @@ func TestLayout(t *testing.T) {
 				t.Errorf("an absent blob: %v", err)
 			}
 			if files := files(t, dir, "ingest"); len(files) > 0 {
-				t.Errorf("left behind: %v", files)
+				t.Errorf("files remain: %v", files)
 			}
 		})
 	}
@@ -111,7 +111,7 @@ func TestLayoutRefusesOtherContent(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 			if left := append(files(t, dir, "ingest"), files(t, dir, "blobs/sha256")...); len(left) > 0 {
-				t.Errorf("left behind: %v", left)
+				t.Errorf("files remain: %v", left)
 			}
 		})
 	}
@@ -146,7 +146,7 @@ func TestLayoutRefusesManifestWithoutBlobs(t *testing.T) {
 	}
 }
 
-// Writers in several goroutines of several processes all get their tags in.
+// Writers in several goroutines of several processes all store their tags.
 func TestLayoutConcurrentWriters(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -186,8 +186,8 @@ func TestLayoutConcurrentWriters(t *testing.T) {
 
 const exportsEach = 10
 
-// exportMany makes several exports at once, each into a scope of its own and into
-// one that all writers share. It also runs in processes of its own.
+// exportMany makes several exports at once, each into its own scope and into one that all writers
+// share. It also runs in other processes.
 func exportMany(ctx context.Context, dir, writer string) error {
 	store := localStore(dir)
 	errs := make([]error, exportsEach)
@@ -263,7 +263,7 @@ func TestLayoutLock(t *testing.T) {
 	}
 }
 
-// BuildKit's client keeps the index of its local cache with the package ociindex.
+// BuildKit's client writes the index of its local cache with the package ociindex.
 func TestLayoutIndexOfBuildKit(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -279,7 +279,7 @@ func TestLayoutIndexOfBuildKit(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m, err := store.Manifest(t.Context(), "b-main"); err != nil || !bytes.Equal(m.Raw, theirs.Raw) {
-		t.Errorf("what BuildKit wrote: %s, %v", m.Raw, err)
+		t.Errorf("the scope that BuildKit wrote: %s, %v", m.Raw, err)
 	}
 	if err := store.PutManifest(t.Context(), "b-feature", ours.Manifest); err != nil {
 		t.Fatal(err)
@@ -311,7 +311,7 @@ func TestLayoutFaults(t *testing.T) {
 			return os.WriteFile(filepath.Join(dir, "index.json"), []byte(`{"manifests":[`), 0o644)
 		}, failed},
 		{"index empty", func(dir, manifest string) error { return os.Truncate(filepath.Join(dir, "index.json"), 0) }, failed},
-		{"index names no digest", func(dir, manifest string) error {
+		{"index without a digest", func(dir, manifest string) error {
 			return os.WriteFile(filepath.Join(dir, "index.json"), []byte(`{"manifests":[{"digest":"../../etc/passwd","annotations":{"org.opencontainers.image.ref.name":"b-main"}}]}`), 0o644)
 		}, failed},
 		{"index unreadable", func(dir, manifest string) error {
@@ -328,7 +328,7 @@ func TestLayoutFaults(t *testing.T) {
 			return errors.Join(err, os.WriteFile(manifest, append(raw, '\n'), 0o644))
 		}, failed},
 		{"layer gone", func(dir, manifest string) error { return os.Remove(blobPath(dir, digest.FromString("one"))) }, failed},
-		{"layer cut off", func(dir, manifest string) error { return os.Truncate(blobPath(dir, digest.FromString("one")), 1) }, failed},
+		{"layer truncated", func(dir, manifest string) error { return os.Truncate(blobPath(dir, digest.FromString("one")), 1) }, failed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

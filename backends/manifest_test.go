@@ -40,7 +40,7 @@ func TestParseManifest(t *testing.T) {
 	}
 }
 
-// An image may hold its cache: its config is no cache config.
+// An image may contain its cache; its config is then not a cache config.
 func TestParseImage(t *testing.T) {
 	t.Parallel()
 	config := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageConfig, Digest: digest.FromString("config"), Size: 6}
@@ -123,7 +123,7 @@ func TestWithRecordKeepsTheRest(t *testing.T) {
 	}
 }
 
-// A record that makes no sense is none, and the cache is a cache all the same.
+// An invalid record is ignored, and the cache is used.
 func TestSenselessRecord(t *testing.T) {
 	t.Parallel()
 	m, err := backends.ParseManifest([]byte(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","annotations":{"dev.warmlayer.pull-request":"x","dev.warmlayer.time":"noon"}}`), "")
@@ -132,7 +132,7 @@ func TestSenselessRecord(t *testing.T) {
 	}
 }
 
-// TestRecordIsImportable has BuildKit's own importer read what a record was added to.
+// TestRecordIsImportable: BuildKit's own importer reads a manifest with a record.
 func TestRecordIsImportable(t *testing.T) {
 	t.Parallel()
 	for _, form := range []string{imageManifest, imageIndex, dockerList} {
@@ -150,7 +150,7 @@ func TestRecordIsImportable(t *testing.T) {
 	}
 }
 
-// imported is a cache as BuildKit's importer reads it.
+// imported is a cache in the form of BuildKit's importer.
 func imported(t testing.TB, m backends.Manifest, blobs map[digest.Digest][]byte) solver.CacheManager {
 	t.Helper()
 	all := contentutil.NewBuffer()
@@ -170,7 +170,7 @@ func imported(t testing.TB, m backends.Manifest, blobs map[digest.Digest][]byte)
 	return manager
 }
 
-// hit tells whether a cache has the result of the last of some steps, each the only
+// hit tells whether a cache has the result of the last of several steps. Each step is the only
 // input of the next.
 func hit(t testing.TB, cache solver.CacheManager, contents ...string) bool {
 	t.Helper()
@@ -218,7 +218,7 @@ func FuzzParseManifest(f *testing.F) {
 		}
 		annotated, err := m.WithRecord(record)
 		if err != nil {
-			t.Fatalf("a manifest that is read cannot be annotated: %v", err)
+			t.Fatalf("a valid manifest cannot be annotated: %v", err)
 		}
 		if again, err := backends.ParseManifest(annotated.Raw, mediaType); err == nil && again.Record != record {
 			t.Errorf("the record is %+v", again.Record)
@@ -237,7 +237,7 @@ func TestUnchanged(t *testing.T) {
 	}{
 		"same":           {record, record.Result, now, true},
 		"other result":   {record, "sha256:01", now, false},
-		"nothing known":  {backends.Record{Time: record.Time}, "", now, false},
+		"unknown result": {backends.Record{Time: record.Time}, "", now, false},
 		"no record":      {backends.Record{}, record.Result, now, false},
 		"a day old":      {record, record.Result, record.Time.Add(24 * time.Hour), false},
 		"nearly a day":   {record, record.Result, record.Time.Add(24*time.Hour - time.Second), true},
@@ -265,6 +265,6 @@ func TestResultKey(t *testing.T) {
 		seen[key] = name
 	}
 	if key := backends.ResultKey(map[string]string{"mode": "max"}, ""); key != "" {
-		t.Errorf("a result that is not known has the key %s", key)
+		t.Errorf("an unknown result has the key %s", key)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 )
 
-// On a remote builder nothing is said of a compression that BuildKit does not do.
+// The entries of a remote builder leave out compressions that BuildKit's backend lacks.
 func TestObjectsRemoteOptions(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{"type=s3,bucket=b,region=r", "type=azblob,account_url=https://acme.blob.core.windows.net"} {

@@ -26,13 +26,13 @@ import (
 // plan reads and writes one scope.
 func plan(n scope.Name) scope.Plan { return scope.Plan{Write: n, Read: []scope.Source{{Name: n}}} }
 
-// objects is the place that a cache in a store of objects is written to.
+// objects is the store that a cache in an object store is written to.
 func objects(t testing.TB, line string) backends.Store {
 	t.Helper()
 	return backend(t, cachespec.Environment{}, line).(backends.GatewayWritten).Destination()
 }
 
-// onEachServer runs a test on a new server for each store of objects.
+// onEachServer runs a test for each type of object store, with a new server.
 func onEachServer(t *testing.T, test func(*testing.T, testkit.ObjectServer)) {
 	t.Parallel()
 	for kind, start := range testkit.ObjectServers {
@@ -72,7 +72,7 @@ func objectsStore(t *testing.T, server testkit.ObjectServer) {
 	if s := sources[0]; outcome(s) != loaded || !bytes.Equal(s.Config, got.Inline) {
 		t.Errorf("state %s, error %v", outcome(s), s.Err)
 	}
-	// The config is no blob here.
+	// The config is not stored as a blob.
 	var keys []string
 	for _, o := range server.Objects(t, "") {
 		keys = append(keys, o[:strings.LastIndex(o, " ")])
@@ -86,7 +86,7 @@ func objectsStore(t *testing.T, server testkit.ObjectServer) {
 	}
 }
 
-// A record that is attached to what BuildKit wrote by itself does not change it.
+// A record that is attached to BuildKit's own manifest keeps the rest of it.
 func TestObjectsAnnotate(t *testing.T) { onEachServer(t, objectsAnnotate) }
 
 func objectsAnnotate(t *testing.T, server testkit.ObjectServer) {
@@ -100,7 +100,7 @@ func objectsAnnotate(t *testing.T, server testkit.ObjectServer) {
 		t.Fatal(err)
 	}
 	if before.Record != (backends.Record{}) {
-		t.Errorf("nobody wrote the record %+v", before.Record)
+		t.Errorf("an unexpected record: %+v", before.Record)
 	}
 	m, err := before.WithRecord(record)
 	if err != nil {
@@ -115,8 +115,8 @@ func objectsAnnotate(t *testing.T, server testkit.ObjectServer) {
 	}
 }
 
-// Only a missing object is absent, and a container that the first write makes;
-// everything else has failed.
+// Only a missing object is absent, and a container that the first write creates. Every other error
+// is a failure.
 func TestObjectsAbsent(t *testing.T) { onEachServer(t, objectsAbsent) }
 
 func objectsAbsent(t *testing.T, server testkit.ObjectServer) {
@@ -161,7 +161,8 @@ func objectsAbsent(t *testing.T, server testkit.ObjectServer) {
 	}
 }
 
-// Contents that are not what they should be leave nothing behind, in one part or in many.
+// Contents that do not match the descriptor leave nothing in the store, sent in one part or in
+// many.
 func TestObjectsPutChecks(t *testing.T) { onEachServer(t, objectsPutChecks) }
 
 func objectsPutChecks(t *testing.T, server testkit.ObjectServer) {
@@ -174,7 +175,7 @@ func objectsPutChecks(t *testing.T, server testkit.ObjectServer) {
 		other.Digest = digest.FromString("other")
 		short := desc
 		short.Size++
-		broken := io.MultiReader(bytes.NewReader(content), iotest.ErrReader(errors.New("the sender left")))
+		broken := io.MultiReader(bytes.NewReader(content), iotest.ErrReader(errors.New("the sender failed")))
 		for what, err := range map[string]error{
 			"other": store.Put(t.Context(), other, bytes.NewReader(content)),
 			"short": store.Put(t.Context(), short, bytes.NewReader(content)),
@@ -186,13 +187,13 @@ func objectsPutChecks(t *testing.T, server testkit.ObjectServer) {
 			}
 		}
 		if left := server.Objects(t, ""); len(left) > 0 {
-			t.Fatalf("%d bytes: %v is left", size, left)
+			t.Fatalf("%d bytes: objects remain: %v", size, left)
 		}
 		if err := store.Put(t.Context(), desc, bytes.NewReader(content)); err != nil {
 			t.Fatal(err)
 		}
 		if read(t, store, desc.Digest, 0) != string(content) {
-			t.Errorf("%d bytes came back as others", size)
+			t.Errorf("%d bytes were read back differently", size)
 		}
 		sizes, err := store.Stat(t.Context(), []digest.Digest{desc.Digest, other.Digest})
 		if err != nil || len(sizes) != 1 || sizes[desc.Digest] != desc.Size {
@@ -220,14 +221,14 @@ func objectsPutCancelled(t *testing.T, server testkit.ObjectServer) {
 	noneLeft(t, server)
 }
 
-// noneLeft looks for uploads that were begun and wait for their end. Azure lists none.
+// noneLeft checks that no unfinished upload remains. Azure does not list them.
 func noneLeft(t *testing.T, server testkit.ObjectServer) {
 	t.Helper()
 	if s3, ok := server.(testkit.S3); ok && len(s3.Uploads(t)) > 0 {
 		t.Errorf("uploads left open: %v", s3.Uploads(t))
 	}
 	if left := server.Objects(t, ""); len(left) > 0 {
-		t.Errorf("%v is left", left)
+		t.Errorf("objects remain: %v", left)
 	}
 }
 
@@ -235,7 +236,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// Prefixes and names that begin alike, or try to lead elsewhere, share nothing.
+// Prefixes and names with the same beginning, or with parts such as "..", are kept apart.
 func TestObjectsIsolation(t *testing.T) { onEachServer(t, objectsIsolation) }
 
 func objectsIsolation(t *testing.T, server testkit.ObjectServer) {
@@ -244,7 +245,7 @@ func objectsIsolation(t *testing.T, server testkit.ObjectServer) {
 	for i, place := range places {
 		store := objects(t, server.Line(place))
 		if _, err := store.Manifest(t.Context(), "b-main"); !errors.Is(err, backends.ErrAbsent) {
-			t.Errorf("%q sees another place's cache: %v", place, err)
+			t.Errorf("%q reads the cache of another prefix: %v", place, err)
 		}
 		c.put(t, store)
 		mine := record
@@ -265,7 +266,7 @@ func objectsIsolation(t *testing.T, server testkit.ObjectServer) {
 	}
 }
 
-// A manifest that is damaged, and one that names a blob that is gone, are no caches.
+// A manifest that is damaged, or that names a missing blob, is no cache.
 func TestObjectsDamaged(t *testing.T) { onEachServer(t, objectsDamaged) }
 
 func objectsDamaged(t *testing.T, server testkit.ObjectServer) {

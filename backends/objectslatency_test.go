@@ -13,8 +13,8 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// Six scopes cost two round trips: for all manifests, and then for all of their blobs.
-// One after another, they would cost twelve.
+// Six scopes cost two round trips: one for all manifests, and one for all of their blobs. One after
+// the other they would cost twelve.
 func TestObjectsReadAtOnce(t *testing.T) { onEachServer(t, objectsReadAtOnce) }
 
 func objectsReadAtOnce(t *testing.T, server testkit.ObjectServer) {
@@ -47,7 +47,7 @@ func objectsReadAtOnce(t *testing.T, server testkit.ObjectServer) {
 	}
 }
 
-// A server that says nothing delays a build for as long as a probe may last.
+// A server that never answers delays a build by at most probe-timeout.
 func TestObjectsSilent(t *testing.T) { onEachServer(t, objectsSilent) }
 
 func objectsSilent(t *testing.T, server testkit.ObjectServer) {

@@ -15,7 +15,7 @@ import (
 
 var pushed = cachespec.Environment{Images: []string{"ghcr.io/o/app:v1", "ghcr.io/o/app:latest"}}
 
-// TestEntries holds the entries that lines give to testdata/entries.golden.
+// TestEntries compares the entries of lines with testdata/entries.golden.
 func TestEntries(t *testing.T) {
 	t.Parallel()
 	plans := []struct {

@@ -73,7 +73,7 @@ func (silent) Manifest(ctx context.Context, _ scope.Name) (backends.Manifest, er
 	return backends.Manifest{}, ctx.Err()
 }
 
-// mute is one that has a scope, and does not say which blobs.
+// mute is a store that has a scope, and never answers which blobs it has.
 type mute struct{ shelf }
 
 func (mute) Stat(ctx context.Context, _ []digest.Digest) (map[digest.Digest]int64, error) {
@@ -160,7 +160,7 @@ func TestReadFaults(t *testing.T) {
 	}
 }
 
-// A config as large as BuildKit imports is imported.
+// A config of the largest size that BuildKit imports is imported.
 func TestReadLargeConfig(t *testing.T) {
 	t.Parallel()
 	c := newCache(t, imageManifest, "one")

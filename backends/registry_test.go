@@ -25,7 +25,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// registryAt is where a registry cache is read from and annotated.
+// registryAt is a registry cache, for reading and for adding records.
 func registryAt(t testing.TB, keychain authn.Keychain, ref, more string) backends.Scopes {
 	t.Helper()
 	caches, problems := testkit.Resolve(cachespec.Environment{}, "type=registry,ref="+ref+more)
@@ -35,7 +35,7 @@ func registryAt(t testing.TB, keychain authn.Keychain, ref, more string) backend
 	return backends.Open(caches, keychain)[0].Scopes()
 }
 
-// push writes the blobs into a repository, as BuildKit does before its manifest.
+// push writes the blobs to a repository, as BuildKit does before its manifest.
 func (c cache) push(t testing.TB, repo string) {
 	t.Helper()
 	r, err := name.NewRepository(repo)
@@ -94,7 +94,7 @@ func TestRegistry(t *testing.T) {
 	}
 }
 
-// What else a server may say to the request for a manifest.
+// Other answers of a server to the request for a manifest.
 func TestRegistryAbsentOrFailed(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -111,7 +111,7 @@ func TestRegistryAbsentOrFailed(t *testing.T) {
 		{"another code", 404, `{"errors":[{"code":"UNSUPPORTED"}]}`, false},
 		{"denied", 403, `{"errors":[{"code":"DENIED"}]}`, false},
 		{"not authorised", 401, `{"errors":[{"code":"UNAUTHORIZED"}]}`, false},
-		{"told with the wrong status", 400, `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`, false},
+		{"with the wrong status", 400, `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`, false},
 		{"no manifest", 200, `hello`, false},
 	}
 	for _, test := range tests {
@@ -155,7 +155,7 @@ func host(s *httptest.Server) string {
 	return strings.TrimPrefix(strings.TrimPrefix(s.URL, "http://"), "https://")
 }
 
-// guarded lets only one user through to the registry.
+// guarded is a proxy that only one user can pass.
 func guarded(t testing.TB, registry testkit.Registry, user, password string) http.Handler {
 	t.Helper()
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry.Host})
@@ -170,7 +170,7 @@ func guarded(t testing.TB, registry testkit.Registry, user, password string) htt
 	})
 }
 
-// password is the only one that is known, of one registry.
+// password has the only credentials, for one registry.
 type password struct{ registry, user, password string }
 
 // Resolve implements [authn.Keychain].
@@ -217,7 +217,7 @@ func TestRegistryInsecure(t *testing.T) {
 	t.Parallel()
 	registry := testkit.StartRegistry(t)
 	server := httptest.NewUnstartedServer(guarded(t, registry, "", ""))
-	server.Config.ErrorLog = log.New(io.Discard, "", 0) // the handshake that is to fail
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // hides the expected error of the handshake
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	c := newCache(t, imageManifest, "one")
@@ -234,6 +234,6 @@ func TestRegistryInsecure(t *testing.T) {
 	}
 	secure := registryAt(t, nil, host(server)+"/o/app", "")
 	if _, err := secure.Manifest(t.Context(), "b-main"); err == nil || errors.Is(err, backends.ErrAbsent) {
-		t.Errorf("a certificate that nobody vouches for: %v", err)
+		t.Errorf("an untrusted certificate: %v", err)
 	}
 }

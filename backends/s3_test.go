@@ -6,7 +6,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 )
 
-// BuildKit takes these two from the environment; a remote builder is told of them.
+// BuildKit reads these two attributes from its environment; a remote builder gets them in its
+// entries.
 func TestS3Environment(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"AWS_BUCKET": "b", "AWS_REGION": "r"}

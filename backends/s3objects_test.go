@@ -13,7 +13,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// An old blob is made young by whoever writes, and by nobody else.
+// An old blob becomes young when a build that writes looks it up, and only then.
 func TestS3Touch(t *testing.T) {
 	t.Parallel()
 	server := testkit.StartS3(t)
@@ -54,7 +54,7 @@ func TestS3Touch(t *testing.T) {
 	}
 }
 
-// One slot for uploads is enough for a blob of several parts.
+// One slot for uploads is enough for a blob with several parts.
 func TestS3UploadsOneByOne(t *testing.T) {
 	t.Parallel()
 	store := objects(t, testkit.StartS3(t).Line(",upload_parallelism=1"))
@@ -64,6 +64,6 @@ func TestS3UploadsOneByOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	if read(t, store, desc.Digest, 0) != content {
-		t.Error("it came back as another")
+		t.Error("it was read back differently")
 	}
 }

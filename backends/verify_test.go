@@ -59,7 +59,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// Who reads as many bytes as the descriptor says, and not to the end, gets no damaged copy.
+// A reader of exactly the descriptor's size, which does not read to the end, gets no damaged copy.
 func TestVerifyHoldsBack(t *testing.T) {
 	t.Parallel()
 	desc := ocispecs.Descriptor{Digest: digest.FromString("one"), Size: 3}

@@ -16,7 +16,7 @@ func TestAzblobRemote(t *testing.T) {
 	conform(t, harness{open: containers(t), object: true, gzip: true, remote: true})
 }
 
-// containers have a prefix that BuildKit, which joins paths, writes as team/app.
+// containers have a prefix that BuildKit, which joins paths, normalises to team/app.
 func containers(t *testing.T) func(*testing.T) store {
 	t.Helper()
 	server, registry := testkit.StartAzblob(t), testkit.StartRegistry(t)

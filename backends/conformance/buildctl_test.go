@@ -12,7 +12,8 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// interoperates: what one writes natively the other one reads, every step cached.
+// interoperates: each program reads the cache that the other one writes natively, with every step
+// cached.
 func (s suite) interoperates(t *testing.T) {
 	plan := scope.Plan{Write: "b-main", Read: []scope.Source{{Name: "b-main"}}}
 	t.Run("buildctl reads", func(t *testing.T) {
@@ -40,7 +41,7 @@ func (s suite) interoperates(t *testing.T) {
 
 var stepLine = regexp.MustCompile(`(?m)^#(\d+) (\[[a-z].*\d+/\d+\] .*)$`)
 
-// executed are the steps that BuildKit's plain progress does not call cached.
+// executed are the steps that BuildKit's plain progress does not mark as cached.
 func executed(said string) []string {
 	var ran []string
 	for _, m := range stepLine.FindAllStringSubmatch(said, -1) {
@@ -51,7 +52,7 @@ func executed(said string) []string {
 	return ran
 }
 
-// entries are buildctl's words for what BuildKit's native entries say.
+// entries are BuildKit's native entries as arguments of buildctl.
 func entries(flag string, list []client.CacheOptionsEntry) []string {
 	var args []string
 	for _, e := range list {

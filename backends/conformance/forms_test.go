@@ -12,8 +12,8 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 )
 
-// The first bytes of each compression: RFC 1952, RFC 8878, and a tar header that
-// begins with a name. An estargz layer ends in a footer of its own.
+// The first bytes of each compression: RFC 1952, RFC 8878, and a tar header, which begins with a
+// name. An estargz layer ends with its own footer.
 var compressions = []struct{ name, mediaType, magic, footer string }{
 	{"gzip", "application/vnd.oci.image.layer.v1.tar+gzip", "\x1f\x8b", ""},
 	{"estargz", "application/vnd.oci.image.layer.v1.tar+gzip", "\x1f\x8b", "STARGZ"},
@@ -64,7 +64,7 @@ func (s suite) mediaTypes(t *testing.T) {
 	}
 }
 
-// content is a blob, whole.
+// content is a whole blob.
 func content(t testing.TB, scopes backends.Scopes, d digest.Digest) string {
 	t.Helper()
 	r, err := scopes.Open(t.Context(), d, 0)

@@ -26,8 +26,8 @@ func TestGHA1Remote(t *testing.T) {
 	conform(t, harness{open: runners(t), object: true, gzip: true, remote: true})
 }
 
-// services are version 2, as github.com has it. The token of a branch's build writes the
-// branch, and reads it and main.
+// services are version 2, as on github.com. The token of a branch's build writes the branch, and
+// reads it and main.
 func services(t *testing.T) func(*testing.T) store {
 	t.Helper()
 	storage, registry := testkit.StartAzblob(t), testkit.StartRegistry(t)
@@ -52,7 +52,7 @@ func services(t *testing.T) func(*testing.T) store {
 	}
 }
 
-// runners are version 1, each a runner's own cache, which knows no branches.
+// runners are version 1, each the cache of one runner, without branches.
 func runners(t *testing.T) func(*testing.T) store {
 	t.Helper()
 	registry := testkit.StartRegistry(t)

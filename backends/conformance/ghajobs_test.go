@@ -12,14 +12,14 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// job is a build in a job on github.com, which derives its branch from the event.
+// job is a build in a job on github.com, whose branch comes from the event.
 type job struct {
 	server     testkit.GHA
 	app, image string
 	token      string
-	env        map[string]string // of the event, and whatever else is to be there
+	env        map[string]string // the variables of the event, and more
 	args       []string
-	verbatim   bool // no cache but those of args
+	verbatim   bool // without the default cache: only those of args
 }
 
 func (j job) start(t *testing.T) testkit.Output {
@@ -46,7 +46,7 @@ func push(branch string) map[string]string {
 	return map[string]string{"GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/heads/" + branch, "GITHUB_REF_NAME": branch, "GITHUB_REF_TYPE": "branch"}
 }
 
-// servers are what the services of all tests here have in common.
+// servers are shared by all tests in this file.
 type servers struct {
 	storage  testkit.Azblob
 	registry testkit.Registry
@@ -62,7 +62,7 @@ func (s servers) newJob(t *testing.T) job {
 	}
 }
 
-// TestGHAJobs is what happens to jobs on github.com.
+// TestGHAJobs runs jobs as on github.com.
 func TestGHAJobs(t *testing.T) {
 	t.Parallel()
 	s := servers{testkit.StartAzblob(t), testkit.StartRegistry(t)}
@@ -77,7 +77,7 @@ func TestGHAJobs(t *testing.T) {
 	}
 }
 
-// What goes wrong with the service costs a warning, and never an image.
+// A fault of the service leads to a warning; the image is built.
 func (s servers) faults(t *testing.T) {
 	j, other := s.newJob(t), testkit.StartGHAOn(t, s.storage.New(t))
 	down := maps.Clone(j.env)
@@ -91,8 +91,8 @@ func (s servers) faults(t *testing.T) {
 		{"another server's token", other.Token("refs/heads/main"), j.env, "failed", "failed", "unauthenticated"},
 		{"an expired token", j.server.Expired("refs/heads/main"), j.env, "failed", "failed", "cache token expired"},
 		{"no token at all", "canary-of-nobody", j.env, "failed", "failed", "token is malformed"},
-		{"nobody listens", j.token, down, "failed", "failed", "connection refused"},
-		{"nothing there yet", j.token, j.env, "absent", "written", ""},
+		{"no listener", j.token, down, "failed", "failed", "connection refused"},
+		{"an empty cache", j.token, j.env, "absent", "written", ""},
 	}
 	for _, builder := range []string{"embedded", "remote"} {
 		for _, test := range tests {
@@ -108,14 +108,14 @@ func (s servers) faults(t *testing.T) {
 					t.Errorf("sources %v, exports %v", out.Report.Sources, out.Report.Exports)
 				}
 				if !strings.Contains(out.Text, test.says) {
-					t.Errorf("nothing is said of %s:\n%s", test.says, out.Text)
+					t.Errorf("the output does not mention %s:\n%s", test.says, out.Text)
 				}
 			})
 		}
 	}
 }
 
-// A cache with a blob that is gone is not imported, and is whole again afterwards.
+// A cache with a missing blob is not imported, and the export repairs it.
 func (s servers) blobGone(t *testing.T) {
 	for _, builder := range []string{"embedded", "remote"} {
 		t.Run(builder, func(t *testing.T) {
@@ -143,7 +143,7 @@ func (s servers) blobGone(t *testing.T) {
 	}
 }
 
-// A content that turns out to be lost when it is wanted costs a second try.
+// When content turns out to be lost during the build, the build runs a second time.
 func (s servers) contentLost(t *testing.T) {
 	j := s.newJob(t)
 	j.start(t)
@@ -154,8 +154,7 @@ func (s servers) contentLost(t *testing.T) {
 	}
 }
 
-// Where the token or the runner's mode does not allow it nothing is tried, and the report
-// says why.
+// What the token or the runner's mode forbids is not attempted, and the report says why.
 func (s servers) forbidden(t *testing.T) {
 	j := s.newJob(t)
 	if j.start(t).Report.Outcome(t) != "written" {
@@ -189,9 +188,9 @@ func (s servers) forbidden(t *testing.T) {
 				r := j.start(t).Report
 				requests := strings.Join(j.server.Requests(), "\n")
 				if got := strings.Contains(requests, "CreateCacheEntry"); got != test.writes {
-					t.Errorf("writing was tried: %t:\n%s", got, requests)
+					t.Errorf("writing was attempted: %t:\n%s", got, requests)
 				}
-				// BuildKit's own export looks before it writes.
+				// BuildKit's own export reads before it writes.
 				asked := strings.Contains(requests, "GetCacheEntryDownloadURL")
 				if asked && !test.reads && (builder == "embedded" || !test.writes) {
 					t.Errorf("the service was asked:\n%s", requests)
@@ -209,8 +208,8 @@ func (s servers) forbidden(t *testing.T) {
 	}
 }
 
-// pullRequest is the event of pull request 7 from a branch called main of another
-// repository, or of this one.
+// pullRequest is the event of pull request 7, from a branch called main of this or of another
+// repository.
 func pullRequest(t *testing.T, from string) map[string]string {
 	t.Helper()
 	event, err := json.Marshal(map[string]any{
@@ -231,7 +230,7 @@ func pullRequest(t *testing.T, from string) map[string]string {
 	}
 }
 
-// Branches and pull requests start from main's cache, and write what is theirs.
+// Branches and pull requests start from main's cache, and write their own.
 func (s servers) events(t *testing.T) {
 	j := s.newJob(t)
 	cold := j.start(t).Report
@@ -239,12 +238,12 @@ func (s servers) events(t *testing.T) {
 	tests := []struct {
 		name, token string
 		env         map[string]string
-		source      string // the own scope, absent the first time; "" for none
-		writes      string // the ref that is written, "" for none
+		source      string // its own scope, absent in the first build; "": none
+		writes      string // the ref that is written; "": none
 	}{
 		{"a branch", j.server.Token("refs/heads/feature/a", "refs/heads/main"), push("feature/a"), "b-feature-a-951d42dc02dc7431", "refs/heads/feature/a"},
 		{"a pull request", j.server.Token("refs/pull/7/merge", "refs/heads/main"), pullRequest(t, testkit.Repository), "pr-7", "refs/pull/7/merge"},
-		// GitHub lets a fork's write its own ref too, if the repository is set so.
+		// GitHub lets a fork's pull request write its own ref too, if the repository allows that.
 		{"a fork's pull request", j.server.Token("refs/pull/7/merge", "refs/heads/main"), pullRequest(t, "mallory/app"), "", ""},
 	}
 	for _, test := range tests {
@@ -275,7 +274,7 @@ func (s servers) events(t *testing.T) {
 	}
 }
 
-// A service that asks to wait delays a build, and spoils nothing.
+// A service that is busy delays a build, and has no other effect.
 func (s servers) busy(t *testing.T) {
 	j := s.newJob(t)
 	j.server.Busy(3, time.Second)
@@ -288,7 +287,7 @@ func (s servers) busy(t *testing.T) {
 	}
 }
 
-// Several caches are written at once, and the one that must not be is left out alone.
+// Several caches are written at once, and one that must not be written is left out alone.
 func (s servers) besideOthers(t *testing.T) {
 	j, bucket := s.newJob(t), testkit.StartS3(t)
 	j.args = []string{"--cache", "type=registry,ref=" + j.image, "--cache", bucket.Line(""), "--cache", "type=gha,scope=second"}
@@ -311,7 +310,7 @@ func (s servers) besideOthers(t *testing.T) {
 	}
 }
 
-// Entries of the user's own work with what the runner passes on, as with buildx.
+// Lines of cache-from and cache-to work with the runner's variables, as with buildx.
 func (s servers) verbatim(t *testing.T) {
 	j := s.newJob(t)
 	j.verbatim, j.args = true, []string{"--cache-from", "type=gha,scope=mine", "--cache-to", "type=gha,scope=mine,mode=max"}

@@ -13,7 +13,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// settings of a cache, none of which may show in the image.
+// Settings of a cache, none of which may change the image.
 var settings = [][]string{
 	{},
 	{"--compression", "gzip"},
@@ -24,12 +24,12 @@ var settings = [][]string{
 	{"--oci-mediatypes=false"},
 }
 
-// fixed are flags with which equal images have equal digests.
+// fixed are flags that make the digests of equal images equal.
 var fixed = []string{"--build-args", "SOURCE_DATE_EPOCH=1", "--outputs", "type=image,push=true,rewrite-timestamp=true"}
 
-// sameImage builds with every setting, cold and then warm. With fixed times all images
-// have the digest of the one that was built without a cache; without that, cold images still
-// have the same media types, and warm ones the digest of the cold one.
+// sameImage builds with every setting, cold and then warm. With fixed times all images have the
+// digest of the one that was built without a cache. Without fixed times cold images have the same
+// media types, and warm images have the digest of the cold one.
 func (s suite) sameImage(t *testing.T) {
 	for _, set := range settings {
 		if s.h.gzip && slices.ContainsFunc(set, isCompression) {
@@ -46,7 +46,7 @@ func (s suite) sameImage(t *testing.T) {
 			}
 		})
 		if len(set) == 0 || set[0] == "--cache-mode" {
-			continue // successive and modes do it for these
+			continue // successive and modes test these
 		}
 		t.Run("layers/"+flags, func(t *testing.T) {
 			t.Parallel()
@@ -59,8 +59,8 @@ func isCompression(flag string) bool {
 	return strings.Contains(flag, "compression") || strings.Contains(flag, "mediatypes")
 }
 
-// withoutCache is the app's image at fixed times, built twice without a cache. It is the same
-// for all backends, and built for the first that asks.
+// withoutCache is the app's image at fixed times, built twice without a cache. It is built once,
+// for all backends.
 var withoutCache struct {
 	sync.Once
 	digests []string
@@ -94,7 +94,7 @@ func (s suite) sameLayers(t *testing.T, set ...string) store {
 	if after := gzipped(t, c.image); !slices.EqualFunc(before, after, func(a, b v1.Descriptor) bool { return a.Digest == b.Digest }) {
 		t.Errorf("warm layers %v, cold ones %v", after, before)
 	}
-	// BuildKit forgets when layers were made that it has compressed again.
+	// BuildKit loses the creation times of layers that it compresses again.
 	if warm.Digest != cold.Digest && !slices.Contains(set, "--force-compression") {
 		t.Errorf("warm image %s, cold one %s", warm.Digest, cold.Digest)
 	}
@@ -110,7 +110,7 @@ func (s suite) modes(t *testing.T) {
 	}
 }
 
-// gzipped are the layers of an image that was pushed, which must have its own compression.
+// gzipped are the layers of a pushed image, which must be compressed with gzip.
 func gzipped(t *testing.T, image string) []v1.Descriptor {
 	t.Helper()
 	tag, err := name.ParseReference(image + ":v1")
@@ -133,13 +133,13 @@ func gzipped(t *testing.T, image string) []v1.Descriptor {
 	return m.Layers
 }
 
-// noImage fills the cache by a build that pushes nothing; the next one pushes an image.
+// noImage fills the cache with a build that pushes nothing; the next build pushes an image.
 func (s suite) noImage(t *testing.T) {
 	c, app := s.h.open(t), twoStages(t)
 	r := s.run(t, c, app, "main")
 	r.Args = slices.DeleteFunc(r.Args, func(a string) bool { return a == "--push" || a == "--tags" || a == c.image+":v1" })
 	if first := r.Build(t); first.Digest != "" {
-		t.Errorf("no image was asked for, and one is reported: %s", first.Digest)
+		t.Errorf("the report has an image although none was requested: %s", first.Digest)
 	}
 	allCached(t, s.run(t, c, app, "main").Build(t))
 	gzipped(t, c.image)

@@ -18,7 +18,7 @@ func TestLocalRemote(t *testing.T) {
 	conform(t, harness{open: directories(t), remote: true, eager: true})
 }
 
-// directories have a repository each for the images.
+// directories have a repository for the images of each.
 func directories(t *testing.T) func(*testing.T) store {
 	t.Helper()
 	registry := testkit.StartRegistry(t)

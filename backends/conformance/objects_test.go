@@ -8,7 +8,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// objectStore is a prefix of a bucket or container, and a repository for the images.
+// objectStore is a prefix in a bucket or container, and a repository for the images.
 func objectStore(server testkit.ObjectServer, registry testkit.Registry, key, prefix string) store {
 	return store{
 		line: server.Line(",prefix=" + prefix + ",name=web"), image: registry.Repository(), key: key,
@@ -16,15 +16,15 @@ func objectStore(server testkit.ObjectServer, registry testkit.Registry, key, pr
 	}
 }
 
-// objectBuild is a build of main with caches, on a builder that knows nothing.
+// objectBuild is a build of main with caches, on an empty builder.
 func objectBuild(app, image string, caches ...string) testkit.Invocation {
 	return testkit.Invocation{Dir: app, Branch: "main", Args: []string{
 		"--cache", strings.Join(caches, "\n"), "--tags", image + ":v1", "--push",
 	}}
 }
 
-// onEachServer runs a test on a new server for each store of objects, with a name for
-// its images and an app.
+// onEachServer runs a test for each type of object store, with a new server, a name for images and
+// an app.
 func onEachServer(t *testing.T, test func(t *testing.T, server testkit.ObjectServer, app, image string)) {
 	t.Parallel()
 	for kind, start := range testkit.ObjectServers {
@@ -35,7 +35,7 @@ func onEachServer(t *testing.T, test func(t *testing.T, server testkit.ObjectSer
 	}
 }
 
-// checkSecrets looks for credentials, all of which begin with canary, some in Base64.
+// checkSecrets looks for credentials, all of which begin with canary, also encoded in Base64.
 func checkSecrets(t *testing.T, out testkit.Output) {
 	t.Helper()
 	for _, secret := range []string{"canary", base64.StdEncoding.EncodeToString([]byte("canary"))} {
@@ -45,15 +45,15 @@ func checkSecrets(t *testing.T, out testkit.Output) {
 	}
 }
 
-// What goes wrong with a store costs a warning, and never an image.
+// A fault of a store leads to a warning; the image is built.
 func TestObjectFaults(t *testing.T) { onEachServer(t, objectFaults) }
 
 func objectFaults(t *testing.T, server testkit.ObjectServer, app, image string) {
 	type fault struct{ line, state, export, says string }
 	faults := map[string]fault{
 		"wrong credentials": {server.Denied(), "failed", "failed", "SignatureDoesNotMatch"},
-		"nobody listens":    {server.At("127.0.0.1:1"), "failed", "failed", "connection refused"},
-		"nothing there yet": {server.Line(",prefix=empty"), "absent", "written", ""},
+		"no listener":       {server.At("127.0.0.1:1"), "failed", "failed", "connection refused"},
+		"an empty prefix":   {server.Line(",prefix=empty"), "absent", "written", ""},
 		"no such bucket":    {server.Elsewhere(), "failed", "failed", "NoSuchBucket"},
 	}
 	if _, ok := server.(testkit.Azblob); ok {
@@ -66,7 +66,7 @@ func objectFaults(t *testing.T, server testkit.ObjectServer, app, image string) 
 	for name, f := range faults {
 		t.Run(name, func(t *testing.T) {
 			build := objectBuild(app, image, f.line)
-			build.Env = map[string]string{"AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential"} // not the developer's own
+			build.Env = map[string]string{"AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential"} // hides the developer's identity
 			out := build.Start(t)
 			if out.Code != 0 || out.Report.Digest == "" {
 				t.Fatalf("exit code %d, image %q:\n%s", out.Code, out.Report.Digest, out.Text)
@@ -75,14 +75,14 @@ func objectFaults(t *testing.T, server testkit.ObjectServer, app, image string) 
 				t.Errorf("sources %v, exports %v", out.Report.Sources, out.Report.Exports)
 			}
 			if !strings.Contains(out.Text, f.says) {
-				t.Errorf("nothing is said of %s:\n%s", f.says, out.Text)
+				t.Errorf("the output does not mention %s:\n%s", f.says, out.Text)
 			}
 			checkSecrets(t, out)
 		})
 	}
 }
 
-// The same holds where BuildKit itself reaches the store.
+// The same with BuildKit's own client of the store.
 func TestObjectFaultsNative(t *testing.T) { onEachServer(t, objectFaultsNative) }
 
 func objectFaultsNative(t *testing.T, server testkit.ObjectServer, app, image string) {
@@ -114,7 +114,7 @@ func objectFaultsNative(t *testing.T, server testkit.ObjectServer, app, image st
 	}
 }
 
-// A cache with a blob that is gone is not imported, and is whole again afterwards.
+// A cache with a missing blob is not imported, and the export repairs it.
 func TestObjectBlobGone(t *testing.T) { onEachServer(t, objectBlobGone) }
 
 func objectBlobGone(t *testing.T, server testkit.ObjectServer, app, image string) {
@@ -131,7 +131,7 @@ func objectBlobGone(t *testing.T, server testkit.ObjectServer, app, image string
 	}
 }
 
-// Several caches are read and written at once, and the one that fails fails alone.
+// Several caches are read and written at once, and a fault of one does not affect the others.
 func TestObjectsBesideOthers(t *testing.T) {
 	t.Parallel()
 	app, image := twoStages(t), testkit.StartRegistry(t).Host+"/app"
@@ -161,7 +161,7 @@ func TestObjectsBesideOthers(t *testing.T) {
 	}
 }
 
-// Credentials that the environment has serve as well as those in the line.
+// Credentials in the environment work as well as those in the line.
 func TestObjectDefaultChains(t *testing.T) {
 	t.Parallel()
 	s3 := testkit.StartS3(t)

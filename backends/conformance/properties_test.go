@@ -14,24 +14,24 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// successive builds share one store, and each has an empty builder.
+// successive builds share one store. Each has an empty builder.
 func (s suite) successive(t *testing.T) {
 	app := testkit.App(t)
 	c, cold := s.warm(t, app)
 	t.Run("unchanged", func(t *testing.T) { s.unchanged(t, c, app, cold) })
 	t.Run("untrusted writes nothing", func(t *testing.T) { s.untrusted(t, c, app) })
-	t.Run("first build of a branch reads main and leaves it alone", func(t *testing.T) { s.branchReadsMain(t, c, app) })
+	t.Run("first build of a branch reads main and does not change it", func(t *testing.T) { s.branchReadsMain(t, c, app) })
 	t.Run("changed", func(t *testing.T) { s.changed(t, c, app) })
-	// Several native imports match by chance: moby/buildkit#6418.
+	// With several native imports, BuildKit's matches depend on chance: moby/buildkit#6418.
 	if !s.h.remote {
-		t.Run("warm the next time", func(t *testing.T) { s.warmAfterChange(t, c, app) })
+		t.Run("warm in the next build", func(t *testing.T) { s.warmAfterChange(t, c, app) })
 	}
 }
 
 // A transfer of a layer, in BuildKit's plain progress.
 var transfer = regexp.MustCompile(`(?m)^#\d+ (extracting )?sha256:[0-9a-f]{64}`)
 
-// unchanged is a warm rebuild: it makes the same image, fetches no layer and exports nothing.
+// unchanged is a warm rebuild: it makes the same image, fetches no layer and exports no cache.
 func (s suite) unchanged(t *testing.T, c store, app string, cold testkit.Report) {
 	before, layers := c.manifest(t, "b-main"), gzipped(t, c.image)
 	out := s.run(t, c, app, "main").Start(t)
@@ -41,7 +41,7 @@ func (s suite) unchanged(t *testing.T, c store, app string, cold testkit.Report)
 	warm := out.Report
 	allCached(t, warm)
 	if warm.Digest != cold.Digest {
-		t.Errorf("image %s, was %s", warm.Digest, cold.Digest)
+		t.Errorf("image %s, want %s", warm.Digest, cold.Digest)
 	}
 	if after := gzipped(t, c.image); !slices.EqualFunc(layers, after, func(a, b v1.Descriptor) bool { return a.Digest == b.Digest }) {
 		t.Errorf("warm layers %v, cold ones %v", after, layers)
@@ -63,7 +63,7 @@ func (s suite) changed(t *testing.T, c store, app string) {
 	change(t, app, "This page is another one.")
 	out := s.run(t, c, app, "main").Start(t)
 	if !s.h.eager && !transfer.MatchString(out.Text) {
-		t.Errorf("a changed build fetched no layer, so that the test of the unchanged one sees nothing:\n%s", out.Text)
+		t.Errorf("a changed build fetched no layer, so the test of the unchanged build has no effect:\n%s", out.Text)
 	}
 	if out.Code != 0 || out.Report.Outcome(t) != "written" {
 		t.Errorf("exit code %d, export of a changed build: %s", out.Code, out.Report.Outcome(t))
@@ -78,8 +78,8 @@ func change(t *testing.T, app, text string) {
 	testkit.Write(t, filepath.Join(app, "site", "index.txt"), "Changed\n\n"+text+"\n")
 }
 
-// The branch's own scope and main's both hold some of the steps here: what BuildKit by itself
-// matches by chance.
+// The branch's own scope and main's both have some of these steps. With native imports BuildKit's
+// matches depend on chance.
 func (s suite) warmAfterChange(t *testing.T, c store, app string) {
 	change(t, app, "This page is a third one.")
 	if r := s.run(t, c, app, "feature").Build(t); r.Cached() == 0 || r.Cached() == len(r.Steps) {
@@ -113,7 +113,7 @@ func (s suite) untrusted(t *testing.T, c store, app string) {
 		t.Errorf("exports %v", r.Exports)
 	}
 	if after := c.names(t); !slices.Equal(before, after) {
-		t.Errorf("the store holds %v, held %v", after, before)
+		t.Errorf("the store has %v, want %v", after, before)
 	}
 }
 

@@ -29,7 +29,7 @@ func TestInlineRemote(t *testing.T) {
 	conform(t, harness{open: repositories(t, "inline"), inline: true, remote: true})
 }
 
-// repositories are those of a registry, each for a cache and for the images.
+// repositories are the repositories of a registry, one for each cache and its images.
 func repositories(t *testing.T, kind string) func(*testing.T) store {
 	t.Helper()
 	registry := testkit.StartRegistry(t)

@@ -1,15 +1,15 @@
-// Package conformance holds the backends to what they promise, on real servers.
+// Package conformance tests that each backend behaves as promised, with real servers.
 //
-// A backend passes with one harness, in a file of its own:
+// A backend passes with one harness, in its own file:
 //
 //	func TestLocal(t *testing.T) {
 //		t.Parallel()
 //		conform(t, harness{open: localStores(t)})
 //	}
 //
-// The suite runs the program as its users do, each time with an empty builder, and looks
-// into the stores themselves. In CI a part that is missing from the machine is a failure:
-// see [testkit.Need].
+// The suite runs the program as its users do, each time with an empty builder, and inspects the
+// stores. In CI a server or a program that is missing from the machine is a failure: see
+// [testkit.Need].
 package conformance
 
 import (
@@ -22,9 +22,9 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// harness is one backend, reached in one way.
+// harness is one backend, with one kind of builder.
 type harness struct {
-	open func(t *testing.T) store // a new, empty store on a server that all have in common
+	open func(t *testing.T) store // a new, empty store on a server that all stores share
 
 	remote bool // through a remote builder: native cache entries, and no gateway
 	inline bool // the cache is in the image: no modes, compressions or media types
@@ -36,11 +36,11 @@ type harness struct {
 // store is an empty store of a backend.
 type store struct {
 	line  string                      // the cache line: "type=local,dest=/tmp/x"
-	image string                      // where images may be pushed: "127.0.0.1:5001/app"
-	key   string                      // the credential in line or env, "" for none
-	names func(t testing.TB) []string // of what it holds, for comparison
-	// env is the environment of a job for a branch; for the branch "", that of a job of
-	// main which may read everything. Nil stands for an empty one.
+	image string                      // a name to push images to: "127.0.0.1:5001/app"
+	key   string                      // the credential in line or env; "": none
+	names func(t testing.TB) []string // names of everything in it, for comparison
+	// env is the environment of a job for a branch; for "" that of a job for main, which may read
+	// everything. Nil: an empty environment.
 	env func(branch string) map[string]string
 }
 
@@ -51,7 +51,7 @@ func (c store) environment(branch string) map[string]string {
 	return c.env(branch)
 }
 
-// cache is the store as the program sees it.
+// cache opens the store as the program does.
 func (c store) cache() testkit.Cache {
 	return testkit.Cache{Line: c.line, Image: c.image, Env: c.environment("")}
 }
@@ -73,16 +73,16 @@ func conform(t *testing.T, h harness) {
 	tests := []struct {
 		name string
 		run  func(*testing.T)
-		not  bool // does not apply
+		not  bool // the property does not apply
 	}{
 		{"successive builds", s.successive, false},
-		{"missing source is harmless", s.missingSource, false},
+		{"missing source", s.missingSource, false},
 		{"odd branch names", s.oddBranches, false},
 		{"two keys in one store", s.twoKeys, false},
 		{"mode min and max", s.modes, h.inline},
 		{"compressions", s.compressions, h.inline || h.gzip},
 		{"media types", s.mediaTypes, h.inline || h.gzip},
-		{"image is the same whatever the cache", s.sameImage, h.inline}, // an inline cache is in its config
+		{"same image with every cache", s.sameImage, h.inline}, // an inline cache is in its config
 		{"filled by a build that pushes nothing", s.noImage, h.inline},
 		{"buildctl reads the program's cache, and the program buildctl's", s.interoperates, false},
 		{"no secret in any output", s.secrets, false},
@@ -113,8 +113,8 @@ func (s suite) run(t *testing.T, c store, app, branch string, args ...string) te
 	return r
 }
 
-// oneStep is an app for properties that have nothing to do with what is built: a build of it
-// runs no program.
+// oneStep is an app for properties that are independent of what is built: its build runs no
+// program.
 func oneStep(t *testing.T) string {
 	t.Helper()
 	app := t.TempDir()
@@ -122,8 +122,8 @@ func oneStep(t *testing.T) string {
 	return app
 }
 
-// twoStages is an app for properties of layers and images: stages, files from the context and
-// a step that runs a program, one of each. The test app has several, which take longer.
+// twoStages is an app for properties of layers and images. It has stages, files from the context
+// and one step that runs a program. The test app has several such steps, so it takes longer.
 func twoStages(t *testing.T) string {
 	t.Helper()
 	app := testkit.App(t)
@@ -133,7 +133,7 @@ func twoStages(t *testing.T) string {
 	return app
 }
 
-// warm is a new store that an app's main has been built into, with that build's report.
+// warm is a new store with the cache of an app's main, and the report of the build that wrote it.
 func (s suite) warm(t *testing.T, app string, args ...string) (store, testkit.Report) {
 	t.Helper()
 	c := s.h.open(t)
