@@ -64,6 +64,7 @@ func pushBases(t *testing.T, registry string) (golang, debian string) {
 // TestImage builds the image with the program itself, and then uses the image: for steps with their
 // builders, for a job of GitLab, and for the action in workflows.
 func TestImage(t *testing.T) {
+	t.Parallel()
 	if testing.Short() || os.Geteuid() != 0 {
 		t.Skip("it takes minutes, and needs root")
 	}

@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:         "testdata/script",
 		WorkdirRoot: testkit.Temp(t),
-		Setup:       setup,
+		Setup:       setup(programAlone(t)),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":     command(2, exits),
 			"says":      command(1, says),
@@ -66,13 +66,29 @@ type (
 	loadedKey struct{} // the names of the variables that load has set
 )
 
-func setup(env *testscript.Env) error {
-	env.Setenv("BIN", bin)
-	env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
-	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
-	files, err := filesOf(env.WorkDir)
-	env.Values[testKey{}], env.Values[filesKey{}], env.Values[loadedKey{}] = env.T(), files, &[]string{}
-	return err
+func setup(bin string) func(*testscript.Env) error {
+	return func(env *testscript.Env) error {
+		env.Setenv("BIN", bin)
+		env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
+		env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+		files, err := filesOf(env.WorkDir)
+		env.Values[testKey{}], env.Values[filesKey{}], env.Values[loadedKey{}] = env.T(), files, &[]string{}
+		return err
+	}
+}
+
+// programAlone is a directory that has only the program.
+func programAlone(t *testing.T) string {
+	t.Helper()
+	bin := t.TempDir()
+	program, err := os.ReadFile(testkit.Program(t))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(bin, "warmlayer"), program, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
 }
 
 // command wraps a command that takes at least so many arguments, and refuses "!".

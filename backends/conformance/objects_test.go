@@ -60,7 +60,7 @@ func objectFaults(t *testing.T, server testkit.ObjectServer, app, image string) 
 		faults["wrong credentials"] = fault{server.Denied(), "failed", "failed", "AuthorizationFailure"}
 		faults["no such bucket"] = fault{server.Elsewhere(), "absent", "written", ""}
 		faults["no identity"] = fault{
-			strings.Replace(server.Place(), "http:", "https:", 1), "failed", "failed", "no secret_access_key in the line, and no identity",
+			strings.Replace(server.WithoutCredentials(), "http:", "https:", 1), "failed", "failed", "no secret_access_key in the line, and no identity",
 		}
 	}
 	for name, f := range faults {
@@ -170,8 +170,8 @@ func TestObjectDefaultChains(t *testing.T) {
 		line string
 		env  map[string]string
 	}{
-		{s3.Place(), map[string]string{"AWS_ACCESS_KEY_ID": s3.Key, "AWS_SECRET_ACCESS_KEY": s3.Secret}},
-		{azblob.Place(), identity},
+		{s3.WithoutCredentials(), map[string]string{"AWS_ACCESS_KEY_ID": s3.Key, "AWS_SECRET_ACCESS_KEY": s3.Secret}},
+		{azblob.WithoutCredentials(), identity},
 	} {
 		app, image := twoStages(t), testkit.StartRegistry(t).Host+"/app"
 		build := objectBuild(app, image, c.line)

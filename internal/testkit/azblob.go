@@ -75,17 +75,17 @@ func (a Azblob) New(t testing.TB) Azblob {
 
 // Line implements [ObjectServer].
 func (a Azblob) Line(attrs string) string {
-	return a.Place() + ",secret_access_key=" + a.Secret + attrs
+	return a.WithoutCredentials() + ",secret_access_key=" + a.Secret + attrs
 }
 
-// Place implements [ObjectServer].
-func (a Azblob) Place() string {
+// WithoutCredentials implements [ObjectServer].
+func (a Azblob) WithoutCredentials() string {
 	return "type=azblob,account_url=" + a.Service + ",account_name=" + a.Account + ",container=" + a.Container
 }
 
 // Denied implements [ObjectServer].
 func (a Azblob) Denied() string {
-	a.Secret = base64.StdEncoding.EncodeToString([]byte("canary-of-nobody"))
+	a.Secret = base64.StdEncoding.EncodeToString([]byte("canary-of-no-user"))
 	return a.Line("")
 }
 

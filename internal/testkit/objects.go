@@ -6,9 +6,9 @@ import "testing"
 type ObjectServer interface {
 	// Line is the place as a cache line, with more attributes: ",prefix=app".
 	Line(attrs string) string
-	// Place is the line without credentials.
-	Place() string
-	// Denied is the line with credentials that are refused: canary-of-nobody.
+	// WithoutCredentials is the line without credentials, for those of the environment.
+	WithoutCredentials() string
+	// Denied is the line with credentials that are refused: canary-of-no-user.
 	Denied() string
 	// Elsewhere is the line of a bucket or container that does not exist.
 	Elsewhere() string

@@ -59,17 +59,17 @@ const region = "us-east-1"
 
 // Line implements [ObjectServer].
 func (s S3) Line(attrs string) string {
-	return s.Place() + ",access_key_id=" + s.Key + ",secret_access_key=" + s.Secret + attrs
+	return s.WithoutCredentials() + ",access_key_id=" + s.Key + ",secret_access_key=" + s.Secret + attrs
 }
 
-// Place implements [ObjectServer].
-func (s S3) Place() string {
+// WithoutCredentials implements [ObjectServer].
+func (s S3) WithoutCredentials() string {
 	return "type=s3,bucket=" + s.Bucket + ",region=" + region + ",endpoint_url=" + s.Endpoint + ",use_path_style=true"
 }
 
 // Denied implements [ObjectServer].
 func (s S3) Denied() string {
-	return s.Place() + ",access_key_id=" + s.Key + ",secret_access_key=canary-of-nobody"
+	return s.WithoutCredentials() + ",access_key_id=" + s.Key + ",secret_access_key=canary-of-no-user"
 }
 
 // Elsewhere implements [ObjectServer].
