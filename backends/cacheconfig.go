@@ -14,6 +14,8 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/internal/cachegraph"
 )
 
 // Object stores (s3, azblob, gha) have no manifests. BuildKit keeps a cache there as one
@@ -70,6 +72,9 @@ func layerAnnotations(l ocispecs.Descriptor) (*cacheconfig.LayerAnnotations, err
 // of the same blobs, with the record r; Inline is the config.
 func configManifest(config []byte, r Record) (Manifest, error) {
 	var doc cacheconfig.CacheConfig
+	if err := cachegraph.CheckText(config); err != nil {
+		return Manifest{}, fmt.Errorf("parse cache config: %w", err)
+	}
 	if err := json.Unmarshal(config, &doc); err != nil {
 		return Manifest{}, fmt.Errorf("parse cache config: %w", err)
 	}

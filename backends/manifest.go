@@ -17,6 +17,8 @@ import (
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/internal/cachegraph"
 )
 
 // Manifest is one scope's cache. Its form is one of
@@ -49,7 +51,11 @@ func (m Manifest) Descriptor() ocispecs.Descriptor {
 	return ocispecs.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(m.Raw), Size: int64(len(m.Raw))}
 }
 
+// MaxManifest is the largest manifest in bytes that is read; registries commonly take 4 MiB.
+const MaxManifest = 16 << 20
+
 // ParseManifest reads a manifest, index or manifest list, and the record in its annotations.
+// It refuses one that is too large.
 // The media type in the document takes precedence over mediaType, which may be empty.
 func ParseManifest(raw []byte, mediaType string) (Manifest, error) {
 	var doc struct {
@@ -58,6 +64,12 @@ func ParseManifest(raw []byte, mediaType string) (Manifest, error) {
 		Layers      []ocispecs.Descriptor `json:"layers"`
 		Manifests   []ocispecs.Descriptor `json:"manifests"`
 		Annotations map[string]string     `json:"annotations"`
+	}
+	if len(raw) > MaxManifest {
+		return Manifest{}, fmt.Errorf("parse manifest: %d bytes are more than the %d that are read", len(raw), MaxManifest)
+	}
+	if err := cachegraph.CheckText(raw); err != nil {
+		return Manifest{}, fmt.Errorf("parse manifest: %w", err)
 	}
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		return Manifest{}, fmt.Errorf("parse manifest: %w", err)

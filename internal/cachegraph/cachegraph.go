@@ -18,8 +18,8 @@ package cachegraph
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
-	cacheimport "github.com/moby/buildkit/cache/remotecache/v1"
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -32,38 +32,103 @@ type Cache struct {
 	Layers []ocispecs.Descriptor
 }
 
-// Parse reads a config that is JSON. The error, in the words of the JSON or the BuildKit
-// library, says why BuildKit would not import it.
+// Parse reads a config that is JSON. The error is an [ErrTooLarge] when the config is beyond
+// the bounds; every other error says why BuildKit would not import it.
 func Parse(config []byte, layers []ocispecs.Descriptor) (Cache, error) {
-	c := Cache{Layers: layers}
-	if err := json.Unmarshal(config, &c.Config); err != nil {
+	c, err := decode(config, layers)
+	if err != nil {
 		return Cache{}, err
 	}
-	provider := cacheimport.DescriptorProvider{}
-	for _, l := range layers {
-		provider[l.Digest] = cacheimport.DescriptorProviderPair{Descriptor: l}
+	_, expanded, err := c.records(chains{})
+	if err == nil && expanded > MaxExpanded {
+		err = tooMany(expanded, "layers in its results", MaxExpanded)
 	}
-	if err := cacheimport.ParseConfig(c.Config, provider, cacheimport.NewCacheChains()); err != nil {
+	if err != nil {
 		return Cache{}, err
 	}
 	return c, nil
 }
 
+func decode(config []byte, layers []ocispecs.Descriptor) (Cache, error) {
+	c := Cache{Layers: layers}
+	if err := CheckText(config); err != nil {
+		return Cache{}, err
+	}
+	if err := json.Unmarshal(config, &c.Config); err != nil {
+		return Cache{}, err
+	}
+	return c, nil
+}
+
+// Without is the cache without the lost layers, and thus without the results that need them.
+func (c Cache) Without(lost map[digest.Digest]bool) Cache {
+	out := Cache{Config: c.Config}
+	for _, l := range c.Layers {
+		if !lost[l.Digest] {
+			out.Layers = append(out.Layers, l)
+		}
+	}
+	return out
+}
+
+// Results is the number of records with a result, of a cache that comes from [Parse].
+func (c Cache) Results() int {
+	all, _, err := c.records(chains{})
+	if err != nil {
+		return 0
+	}
+	return results(all)
+}
+
+func results(all []*record) int {
+	n := 0
+	for _, r := range all {
+		if r.result.layers != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // Merge makes one cache of several that come from [Parse]. A build finds in it whatever it
 // finds in any of them, and the newest result of each step. Of a layer that several have,
-// the descriptor is the first one's. The merge of no caches is an empty cache.
-func Merge(caches []Cache) Cache {
+// the descriptor is the first one's. The merge of no caches is an empty cache. The error is an
+// [ErrTooLarge] when the merge would take too long.
+func Merge(caches []Cache) (Cache, error) {
+	all, descriptors, err := mergeRecords(caches)
+	if err != nil {
+		return Cache{}, err
+	}
+	return newCache(all, descriptors), nil
+}
+
+// mergeRecords are the records of all caches, in order, and the descriptors of their layers.
+func mergeRecords(caches []Cache) ([]*record, map[digest.Digest]ocispecs.Descriptor, error) {
 	var all []*record
-	descriptors := map[digest.Digest]ocispecs.Descriptor{}
+	descriptors, shared := map[digest.Digest]ocispecs.Descriptor{}, chains{}
 	for _, c := range caches {
-		all = append(all, c.records()...)
+		records, _, err := c.records(shared)
+		if err != nil {
+			return nil, nil, err
+		}
+		all = append(all, records...)
 		for _, l := range c.Layers {
 			if _, known := descriptors[l.Digest]; !known {
 				descriptors[l.Digest] = l
 			}
 		}
 	}
-	out := Cache{Config: encode(order(unite(all)))}
+	b := newBudget()
+	all, err := unite(all, b)
+	if err == nil {
+		all, err = order(all, b)
+	}
+	return all, descriptors, err
+}
+
+// newCache is the cache of records that are in order.
+func newCache(all []*record, descriptors map[digest.Digest]ocispecs.Descriptor) Cache {
+	out := Cache{Config: encode(all)}
 	named := map[digest.Digest]bool{}
 	for _, l := range out.Config.Layers {
 		if !named[l.Blob] {
@@ -74,17 +139,58 @@ func Merge(caches []Cache) Cache {
 	return out
 }
 
-// MergeWithin merges as many of the caches, from the first one on, as make a config of
-// at most limit bytes of JSON. It returns the merge, its config as JSON, and how many of
-// the caches are in it.
-func MergeWithin(caches []Cache, limit int) (merged Cache, config []byte, n int, err error) {
-	for n = len(caches); ; n-- {
-		merged = Merge(caches[:n])
-		if config, err = json.Marshal(merged.Config); err != nil {
-			return Cache{}, nil, 0, fmt.Errorf("write merged cache config: %w", err)
+// Merged is a merge of caches within a size.
+type Merged struct {
+	Cache
+	JSON    []byte  // the config
+	Caches  int     // how many of the caches are in it, from the first one on
+	Refused []error // of each of the other caches, why it is left out
+	Dropped int     // results of the first cache that are left out, because it alone is too large
+}
+
+// MergeWithin merges as many of the caches, from the first one on, as make a config of at
+// most limit bytes of JSON that BuildKit imports in good time. When the first one alone is too
+// large, it keeps the results that [Fit] keeps.
+func MergeWithin(caches []Cache, limit int) (Merged, error) {
+	var refused []error
+	for n := len(caches); n > 0; n-- {
+		all, descriptors, err := mergeRecords(caches[:n])
+		var out Merged
+		if err == nil && n == 1 {
+			out, err = fit(all, descriptors, limit)
+		} else if err == nil {
+			out, err = whole(all, descriptors, limit)
 		}
-		if n == 0 || len(config) <= limit {
-			return merged, config, n, nil
+		if err == nil {
+			out.Caches, out.Refused = n, refused
+			return out, nil
 		}
+		if n > 1 {
+			err = fmt.Errorf("merged with %d nearer caches it is too large: %w", n-1, err)
+		}
+		refused = slices.Insert(refused, 0, err)
 	}
+	raw, err := marshal(cacheconfig.CacheConfig{})
+	return Merged{JSON: raw, Refused: refused}, err
+}
+
+// whole is the cache of all the records, if it is not too large.
+func whole(all []*record, descriptors map[digest.Digest]ocispecs.Descriptor, limit int) (Merged, error) {
+	if n := expanded(all); n > MaxExpanded {
+		return Merged{}, tooMany(n, "layers in its results", MaxExpanded)
+	}
+	out := Merged{Cache: newCache(all, descriptors)}
+	var err error
+	if out.JSON, err = marshal(out.Config); err == nil && len(out.JSON) > limit {
+		err = fmt.Errorf("%d bytes, and BuildKit imports at most %d", len(out.JSON), limit)
+	}
+	return out, err
+}
+
+func marshal(config cacheconfig.CacheConfig) ([]byte, error) {
+	raw, err := json.Marshal(config)
+	if err != nil {
+		return nil, fmt.Errorf("write cache config: %w", err)
+	}
+	return raw, nil
 }

@@ -31,6 +31,15 @@ func (g graph) cache(t testing.TB, maker string) cachegraph.Cache {
 	return c
 }
 
+func merge(t testing.TB, caches []cachegraph.Cache) cachegraph.Cache {
+	t.Helper()
+	merged, err := cachegraph.Merge(caches)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return merged
+}
+
 // storage is a cache in the form in which BuildKit's importer keeps it.
 func storage(t testing.TB, c cachegraph.Cache) solver.CacheKeyStorage {
 	t.Helper()
@@ -139,7 +148,7 @@ func TestMerge(t *testing.T) {
 					}
 					caches = append(caches, c)
 				}
-				merged := cachegraph.Merge(caches)
+				merged := merge(t, caches)
 				keys := storage(t, merged)
 				for i, g := range slices.Concat(test.graphs, test.hits) {
 					for name := range g.Graph {
@@ -174,7 +183,7 @@ func TestMergeMakesOne(t *testing.T) {
 			for i := range 3 {
 				caches = append(caches, g.cache(t, fmt.Sprint("build ", i)))
 			}
-			if config := cachegraph.Merge(caches).Config; len(config.Records) != len(g.Graph) {
+			if config := merge(t, caches).Config; len(config.Records) != len(g.Graph) {
 				t.Errorf("%d records for %d steps: %+v", len(config.Records), len(g.Graph), config)
 			}
 		})
@@ -231,7 +240,7 @@ func TestMergeUnnamedLayer(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				merged := cachegraph.Merge([]cachegraph.Cache{c})
+				merged := merge(t, []cachegraph.Cache{c})
 				keys := storage(t, merged)
 				if !g.hit(t, keys, "x") {
 					t.Error("no hit for x")
@@ -244,7 +253,8 @@ func TestMergeUnnamedLayer(t *testing.T) {
 	}
 }
 
-// A config that would be too large is made of fewer caches, the first ones.
+// A merge that is too large is made of fewer caches, the first ones, and of a part of the
+// first one.
 func TestMergeWithin(t *testing.T) {
 	t.Parallel()
 	var caches []cachegraph.Cache
@@ -253,18 +263,27 @@ func TestMergeWithin(t *testing.T) {
 	}
 	sizes := make([]int, 4)
 	for n := range sizes {
-		raw, err := json.Marshal(cachegraph.Merge(caches[:n]).Config)
+		raw, err := json.Marshal(merge(t, caches[:n]).Config)
 		if err != nil {
 			t.Fatal(err)
 		}
 		sizes[n] = len(raw)
 	}
-	for n, size := range sizes {
-		for limit, want := range map[int]int{size: n, size - 1: max(n-1, 0)} {
-			merged, config, got, err := cachegraph.MergeWithin(caches, limit)
-			if err != nil || got != want || len(config) != sizes[want] || len(merged.Config.Records) != 2*want || len(merged.Layers) != 2*want {
-				t.Errorf("within %d bytes: %d caches, %d bytes, %v", limit, got, len(config), err)
-			}
+	for _, test := range []struct{ limit, caches, records, dropped int }{
+		{sizes[3], 3, 6, 0},
+		{sizes[3] - 1, 2, 4, 0},
+		{sizes[2], 2, 4, 0},
+		{sizes[2] - 1, 1, 2, 0},
+		{sizes[1], 1, 2, 0},
+		{sizes[1] - 1, 1, 1, 1},
+		{sizes[0], 1, 0, 2},
+	} {
+		out, err := cachegraph.MergeWithin(caches, test.limit)
+		if err != nil || out.Caches != test.caches || len(out.JSON) > test.limit || len(out.Refused) != 3-test.caches || out.Dropped != test.dropped {
+			t.Errorf("within %d bytes: %d caches, %d bytes, %d dropped, %v", test.limit, out.Caches, len(out.JSON), out.Dropped, err)
+		}
+		if len(out.Config.Records) != test.records || len(out.Layers) != test.records {
+			t.Errorf("within %d bytes: %+v", test.limit, out.Cache)
 		}
 	}
 }
@@ -299,7 +318,7 @@ func TestMergeRandom(t *testing.T) {
 			graphs = append(graphs, randomGraph(r, 12))
 			caches = append(caches, graphs[i].cache(t, fmt.Sprint("build ", i)))
 		}
-		merged := cachegraph.Merge(caches)
+		merged := merge(t, caches)
 		keys := storage(t, merged)
 		for i, g := range graphs {
 			for name := range g.Graph {
@@ -336,8 +355,8 @@ func BenchmarkMerge(b *testing.B) {
 			}
 			caches = append(caches, c)
 		}
-		if _, _, n, err := cachegraph.MergeWithin(caches, 1<<20); n != 6 || err != nil {
-			b.Fatalf("%d caches: %v", n, err)
+		if out, err := cachegraph.MergeWithin(caches, 1<<20); out.Caches != 6 || err != nil {
+			b.Fatalf("%d caches: %v", out.Caches, err)
 		}
 	}
 }

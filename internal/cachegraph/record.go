@@ -1,7 +1,9 @@
 package cachegraph
 
 import (
-	"slices"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
@@ -27,85 +29,138 @@ type link struct {
 // result is the layers that a step made, the base's first; the zero value is no result.
 type result struct {
 	created time.Time
-	layers  []digest.Digest
-}
-
-// records are those of a cache, each after its inputs.
-func (c Cache) records() []*record {
-	have := map[digest.Digest]bool{}
-	for _, l := range c.Layers {
-		have[l.Digest] = true
-	}
-	var all []*record
-	known := make([]*record, len(c.Config.Records))
-	var read func(i int) *record
-	read = func(i int) *record {
-		if known[i] != nil {
-			return known[i]
-		}
-		from := c.Config.Records[i]
-		r := &record{digest: from.Digest, inputs: make([][]link, len(from.Inputs)), result: newest(c.Config.Layers, from, have)}
-		for n, input := range from.Inputs {
-			for _, in := range input {
-				r.inputs[n] = append(r.inputs[n], link{read(in.LinkIndex), in.Selector})
-			}
-		}
-		known[i] = r
-		all = append(all, r)
-		return r
-	}
-	for i := range c.Config.Records {
-		read(i)
-	}
-	return all
-}
-
-// newest is the newest result of a record whose layers all have a descriptor. BuildKit
-// validates nothing that the config says beyond a layer without one, so newest stops there.
-func newest(layers []cacheconfig.CacheLayer, r cacheconfig.CacheRecord, have map[digest.Digest]bool) result {
-	var best result
-	for _, one := range r.Results {
-		found := result{created: one.CreatedAt}
-		i := one.LayerIndex
-		for ; i != -1 && have[layers[i].Blob]; i = layers[i].ParentIndex {
-			found.layers = append(found.layers, layers[i].Blob)
-		}
-		if slices.Reverse(found.layers); i == -1 {
-			best = best.newer(found)
-		}
-	}
-	for _, one := range r.ChainedResults {
-		found := result{created: one.CreatedAt}
-		for _, i := range one.LayerIndexes {
-			if !have[layers[i].Blob] {
-				break
-			}
-			found.layers = append(found.layers, layers[i].Blob)
-		}
-		if len(found.layers) == len(one.LayerIndexes) {
-			best = best.newer(found)
-		}
-	}
-	return best
+	layers  *chain
 }
 
 // newer is the newer of two results, and of two equally old ones the first.
 func (r result) newer(other result) result {
-	if len(r.layers) == 0 || len(other.layers) > 0 && other.created.After(r.created) {
+	if r.layers == nil || other.layers != nil && other.created.After(r.created) {
 		return other
 	}
 	return r
 }
 
-// encode writes records that are in order as a config. Results that begin with the same
-// layers share them.
+// recordReader reads the records of a config. It finds the same errors as BuildKit's parser
+// (v0.33.1, cache/remotecache/v1/parse.go).
+type recordReader struct {
+	layerReader
+	config   cacheconfig.CacheConfig
+	all      []*record // each after its inputs
+	known    []*record // by index
+	visited  []bool
+	expanded int // layers of all results together
+}
+
+// records are those of a cache, each after its inputs. The number is that of the layers of
+// all results together.
+func (c Cache) records(shared chains) (all []*record, expanded int, err error) {
+	if n := len(c.Config.Records); n > maxRecords {
+		return nil, 0, tooMany(n, "records", maxRecords)
+	}
+	if n := len(c.Config.Layers); n > maxLayers {
+		return nil, 0, tooMany(n, "layers", maxLayers)
+	}
+	r := &recordReader{
+		layerReader: layerReader{
+			layers: c.Config.Layers, have: map[digest.Digest]bool{}, chains: shared,
+			read: make([]layerState, len(c.Config.Layers)),
+		},
+		config: c.Config, known: make([]*record, len(c.Config.Records)), visited: make([]bool, len(c.Config.Records)),
+	}
+	for _, l := range c.Layers {
+		r.have[l.Digest] = true
+	}
+	for i := range c.Config.Records {
+		if _, err := r.record(i); err != nil {
+			return nil, 0, err
+		}
+	}
+	return r.all, r.expanded, nil
+}
+
+// ignored reports whether BuildKit leaves a record out (v0.33.1, cache/remotecache/v1/chains.go,
+// Add).
+func ignored(d digest.Digest) bool { return strings.HasPrefix(string(d), "random:") }
+
+func (r *recordReader) record(i int) (*record, error) {
+	if i < 0 || i >= len(r.known) {
+		return nil, fmt.Errorf("invalid record ID: %d", i)
+	}
+	if r.known[i] != nil {
+		return r.known[i], nil
+	}
+	if r.visited[i] {
+		return nil, errors.New("invalid looping record")
+	}
+	r.visited[i] = true
+	from := r.config.Records[i]
+	out := &record{digest: from.Digest, inputs: make([][]link, len(from.Inputs))}
+	for n, input := range from.Inputs {
+		if len(input) == 0 {
+			return nil, fmt.Errorf("invalid empty input for record %d", i)
+		}
+		for _, in := range input {
+			source, err := r.record(in.LinkIndex)
+			if err != nil {
+				return nil, err
+			}
+			if ignored(source.digest) {
+				return nil, fmt.Errorf("invalid input of record %d: record %d is left out", i, in.LinkIndex)
+			}
+			out.inputs[n] = append(out.inputs[n], link{source, in.Selector})
+		}
+	}
+	var err error
+	if out.result, err = r.newest(from); err != nil {
+		return nil, err
+	}
+	if r.known[i] = out; !ignored(out.digest) {
+		r.all = append(r.all, out)
+	}
+	return out, nil
+}
+
+// newest is the newest result of a record whose layers all have a descriptor.
+func (r *recordReader) newest(from cacheconfig.CacheRecord) (result, error) {
+	var best result
+	take := func(created time.Time, c *chain) {
+		if c != nil {
+			r.expanded += c.length
+			best = best.newer(result{created, c})
+		}
+	}
+	for _, one := range from.Results {
+		c, err := r.chain(one.LayerIndex)
+		if err != nil {
+			return result{}, err
+		}
+		take(one.CreatedAt, c)
+	}
+	for _, one := range from.ChainedResults {
+		c, err := r.list(one.LayerIndexes)
+		if err != nil {
+			return result{}, err
+		}
+		take(one.CreatedAt, c)
+	}
+	return best, nil
+}
+
+// expanded is the number of the layers of all results together.
+func expanded(all []*record) int {
+	n := 0
+	for _, r := range all {
+		if r.result.layers != nil {
+			n += r.result.layers.length
+		}
+	}
+	return n
+}
+
+// encode writes records that are in order as a config.
 func encode(all []*record) cacheconfig.CacheConfig {
 	var config cacheconfig.CacheConfig
-	type key struct {
-		blob   digest.Digest
-		parent int
-	}
-	layers, numbers := map[key]int{}, map[*record]int{}
+	numbers, layers := map[*record]int{}, map[*chain]int{}
 	for i, r := range all {
 		numbers[r] = i
 		out := cacheconfig.CacheRecord{Digest: r.digest}
@@ -116,20 +171,31 @@ func encode(all []*record) cacheconfig.CacheConfig {
 			}
 			out.Inputs = append(out.Inputs, links)
 		}
-		at := key{parent: -1}
-		for _, at.blob = range r.result.layers {
-			n, known := layers[at]
-			if !known {
-				n = len(config.Layers)
-				layers[at] = n
-				config.Layers = append(config.Layers, cacheconfig.CacheLayer{Blob: at.blob, ParentIndex: at.parent})
-			}
-			at.parent = n
-		}
-		if len(r.result.layers) > 0 {
-			out.Results = []cacheconfig.CacheResult{{LayerIndex: at.parent, CreatedAt: r.result.created}}
+		if r.result.layers != nil {
+			last := encodeChain(&config, layers, r.result.layers)
+			out.Results = []cacheconfig.CacheResult{{LayerIndex: last, CreatedAt: r.result.created}}
 		}
 		config.Records = append(config.Records, out)
 	}
 	return config
+}
+
+// encodeChain writes those layers of a chain that are not in the config yet, and returns the
+// index of the last one.
+func encodeChain(config *cacheconfig.CacheConfig, numbers map[*chain]int, c *chain) int {
+	var missing []*chain
+	at := -1
+	for ; c != nil; c = c.parent {
+		if n, known := numbers[c]; known {
+			at = n
+			break
+		}
+		missing = append(missing, c)
+	}
+	for k := len(missing) - 1; k >= 0; k-- {
+		config.Layers = append(config.Layers, cacheconfig.CacheLayer{Blob: missing[k].blob, ParentIndex: at})
+		at = len(config.Layers) - 1
+		numbers[missing[k]] = at
+	}
+	return at
 }

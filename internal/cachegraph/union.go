@@ -1,6 +1,7 @@
 package cachegraph
 
 import (
+	"errors"
 	"slices"
 
 	digest "github.com/opencontainers/go-digest"
@@ -17,21 +18,57 @@ type matchKey struct {
 // have a key in common for each input. The united record has the keys of both and may match
 // further records by them, so unite repeats until nothing changes. A few rounds are enough,
 // since records follow their inputs.
-func unite(all []*record) []*record {
+func unite(all []*record, b *budget) ([]*record, error) {
 	for united := true; united; {
 		united = false
 		by := map[matchKey][]*record{}
 		for _, r := range all {
 			for _, k := range r.matchKeys() {
-				for _, other := range by[k] {
-					united = other.current().absorb(r.current()) || united
+				did, err := uniteMatching(by, k, r, b)
+				if err != nil {
+					return nil, err
 				}
-				by[k] = append(by[k], r)
+				united = united || did
 			}
 		}
 		all = slices.DeleteFunc(all, func(r *record) bool { return r.unitedInto != nil })
 	}
-	return all
+	return all, nil
+}
+
+// uniteMatching unites a record with those that were found by the same key before, and adds
+// it to them.
+func uniteMatching(by map[matchKey][]*record, k matchKey, r *record, b *budget) (united bool, err error) {
+	known := false
+	for _, other := range by[k] {
+		into, from := other.current(), r.current()
+		if err := b.spend(1); err != nil {
+			return false, err
+		}
+		if into == from {
+			known = true
+			continue
+		}
+		if err := b.spend(into.links() + from.links()); err != nil {
+			return false, err
+		}
+		if into.absorb(from) {
+			united, known = true, true
+		}
+	}
+	if !known {
+		by[k] = append(by[k], r)
+	}
+	return united, b.spend(r.links())
+}
+
+// links is the number of a record's links, and 1 more.
+func (r *record) links() int {
+	n := 1
+	for _, input := range r.inputs {
+		n += len(input)
+	}
+	return n
 }
 
 // matchKeys resolves the record's links, and returns all keys that lead to it.
@@ -62,8 +99,10 @@ func (r *record) current() *record {
 func (r *record) resolve() {
 	for i, input := range r.inputs {
 		var links []link
+		seen := make(map[link]bool, len(input))
 		for _, l := range input {
-			if l.from = l.from.current(); !slices.Contains(links, l) {
+			if l.from = l.from.current(); !seen[l] {
+				seen[l] = true
 				links = append(links, l)
 			}
 		}
@@ -77,7 +116,7 @@ func (r *record) absorb(other *record) bool {
 		return false
 	}
 	for i, input := range r.inputs {
-		if !slices.ContainsFunc(input, func(l link) bool { return slices.Contains(other.inputs[i], l) }) {
+		if !common(input, other.inputs[i]) {
 			return false
 		}
 	}
@@ -89,10 +128,22 @@ func (r *record) absorb(other *record) bool {
 	return true
 }
 
+// common reports whether two lists have a link in common.
+func common(a, b []link) bool {
+	if len(a) == 1 {
+		return slices.Contains(b, a[0])
+	}
+	in := make(map[link]bool, len(a))
+	for _, l := range a {
+		in[l] = true
+	}
+	return slices.ContainsFunc(b, func(l link) bool { return in[l] })
+}
+
 // order puts each record after its inputs. The links of several caches together may lead
 // round in a circle, and then a record drops those that lead back. One of the records always
 // keeps a link for each input, since the links of a single cache never form a circle.
-func order(all []*record) []*record {
+func order(all []*record, b *budget) ([]*record, error) {
 	waits := map[*record]int{} // the number of links to records that are not ordered yet
 	users := map[*record][]*record{}
 	var ready []*record
@@ -111,7 +162,13 @@ func order(all []*record) []*record {
 	done := map[*record]bool{}
 	for len(ordered) < len(all) {
 		if len(ready) == 0 {
+			if err := b.spend(len(all)); err != nil {
+				return nil, err
+			}
 			i := slices.IndexFunc(all, func(r *record) bool { return !done[r] && r.keepOnly(done) })
+			if i < 0 {
+				return nil, errors.New("the links of its records form a circle")
+			}
 			ready = append(ready, all[i])
 		}
 		r := ready[0]
@@ -123,7 +180,7 @@ func order(all []*record) []*record {
 			}
 		}
 	}
-	return ordered
+	return ordered, nil
 }
 
 // keepOnly drops the links to records outside of a set, and reports whether it did: it

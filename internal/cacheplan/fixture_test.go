@@ -1,11 +1,17 @@
 package cacheplan_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
 	"slices"
 	"testing"
+	"time"
+
+	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/moby/buildkit/client"
 
@@ -82,6 +88,34 @@ func reading(t testing.TB, g testkit.Graph, from backends.Backend, n scope.Name)
 	t.Helper()
 	m, config, _ := g.Cache(t, string(n))
 	return backends.Reading{Source: scope.Source{Name: n}, From: from, Manifest: m, Config: config}
+}
+
+// tower is a reading of a small config that is costly to import: 3,000 results on one chain
+// of 5,000 layers.
+func tower(t testing.TB, from backends.Backend, n scope.Name) backends.Reading {
+	t.Helper()
+	var config cacheconfig.CacheConfig
+	var layers []ocispecs.Descriptor
+	for i := range 5000 {
+		blob := digest.FromString(fmt.Sprint("layer ", i))
+		config.Layers = append(config.Layers, cacheconfig.CacheLayer{Blob: blob, ParentIndex: i - 1})
+		layers = append(layers, ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageLayerGzip, Digest: blob, Size: 1})
+	}
+	for i := range 3000 {
+		config.Records = append(config.Records, cacheconfig.CacheRecord{
+			Digest:  testkit.RecordDigest(fmt.Sprint(i)),
+			Results: []cacheconfig.CacheResult{{LayerIndex: 4999, CreatedAt: time.Unix(int64(i), 0).UTC()}},
+		})
+	}
+	raw, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := backends.NewManifest(raw, layers, backends.Record{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return backends.Reading{Source: scope.Source{Name: n}, From: from, Manifest: m, Config: raw}
 }
 
 // listen starts a gateway for the test.

@@ -2,7 +2,6 @@ package cacheplan
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/moby/buildkit/util/compression"
 	digest "github.com/opencontainers/go-digest"
@@ -42,20 +41,20 @@ func (m *merged) merge(ctx context.Context, readings []backends.Reading) {
 		}
 		c, err := cachegraph.Parse(r.Config, r.Manifest.Layers)
 		if err != nil {
-			m.errs[i] = fmt.Errorf("its cache config cannot be read: %w", err)
+			m.errs[i] = unreadable(err)
 			continue
 		}
 		caches, numbers = append(caches, c), append(numbers, i)
 	}
-	out, config, n, err := cachegraph.MergeWithin(caches, backends.MaxConfig)
+	out, err := cachegraph.MergeWithin(caches, backends.MaxConfig)
 	if err != nil {
 		m.err = err
 		return
 	}
-	for nearer, i := range numbers[n:] {
-		m.errs[i] = fmt.Errorf("merged with %d nearer caches it is larger than the %d bytes that BuildKit imports", n+nearer, backends.MaxConfig)
+	for n, i := range numbers[out.Caches:] {
+		m.errs[i] = out.Refused[n]
 	}
-	for _, i := range numbers[:n] {
+	for _, i := range numbers[:out.Caches] {
 		store := readings[i].From.Scopes()
 		for _, l := range readings[i].Manifest.Layers {
 			if _, known := m.cache.Blobs[l.Digest]; !known {
@@ -63,8 +62,8 @@ func (m *merged) merge(ctx context.Context, readings []backends.Reading) {
 			}
 		}
 	}
-	m.cache.Config = config
-	m.cache.Manifest, m.err = backends.NewManifest(config, compression.ConvertAllLayerMediaTypes(ctx, true, out.Layers...), backends.Record{})
+	m.cache.Config = out.JSON
+	m.cache.Manifest, m.err = backends.NewManifest(out.JSON, compression.ConvertAllLayerMediaTypes(ctx, true, out.Layers...), backends.Record{})
 }
 
 // wait returns the cache when it is complete, an empty one where every reading was left out.

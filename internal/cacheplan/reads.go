@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachegraph"
 	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -88,12 +90,21 @@ func (s *source) fail(err error) {
 	s.reading.Manifest, s.reading.Config = backends.Manifest{}, nil
 }
 
-// verify waits until it is known whether the cache that was read is complete.
+// verify waits until it is known whether the cache that was read is complete, and checks
+// that BuildKit would import it in good time.
 func (s *source) verify() {
 	if s.state == Loaded {
 		s.fail(s.reading.Verify())
 	}
+	if s.state != Loaded {
+		return
+	}
+	if _, err := cachegraph.Parse(s.reading.Config, s.reading.Manifest.Layers); errors.Is(err, cachegraph.ErrTooLarge) {
+		s.fail(unreadable(err))
+	}
 }
+
+func unreadable(err error) error { return fmt.Errorf("its cache config cannot be read: %w", err) }
 
 // Imports are the entries that BuildKit is told to import in the attempt that begins.
 //
@@ -152,8 +163,8 @@ func nativeImport(s *source) imports {
 }
 
 // nativeImports are the imports of sources that BuildKit reads itself. One entry may stand for
-// several scopes of a cache. BuildKit then reads all of them or none, so an entry with an
-// incomplete scope is left out.
+// several scopes of a cache. BuildKit then reads all of them or none, so an entry with a scope
+// that is incomplete, or too large, is left out.
 func nativeImports(sources []*source) []imports {
 	var all, incomplete []imports
 	for _, s := range sources {
@@ -164,7 +175,7 @@ func nativeImports(sources []*source) []imports {
 			continue
 		}
 		one := nativeImport(s)
-		if errors.Is(s.err, backends.ErrGone) {
+		if errors.Is(s.err, backends.ErrGone) || errors.Is(s.err, cachegraph.ErrTooLarge) {
 			incomplete = append(incomplete, one)
 		} else if n := slices.IndexFunc(all, one.sameEntry); n >= 0 {
 			all[n].sources = append(all[n].sources, s)

@@ -75,6 +75,11 @@ func TestImports(t *testing.T) {
 		{name: "one of two is incomplete", readings: []backends.Reading{onGitHub("b-feature"), with(fmt.Errorf("2 of 3 %w", backends.ErrGone), onGitHub("b-main"))},
 			managed: "registry ref=HOST/s0:scopes\n", readBy: "b-feature loaded, b-main failed",
 			readByIt: "b-feature loaded, b-main failed"},
+		{name: "too large for BuildKit", readings: []backends.Reading{tower(t, registry, "b-main")},
+			readBy: "b-main failed", readByIt: "b-main failed"},
+		{name: "one of two is too large", readings: []backends.Reading{tower(t, registry, "b-feature"), inRegistry("b-main")},
+			managed: "registry ref=HOST/s0:scopes\n", readBy: "b-feature failed, b-main loaded",
+			remote: "registry ref=ghcr.io/o/app:cache-b-main\n", readByIt: "b-feature failed, b-main loaded"},
 		{name: "the user's own", readings: []backends.Reading{onShelf("b-main")}, own: own,
 			managed: "gha scope=mine\nregistry ref=HOST/s0:scopes\n", readBy: "b-main loaded, loaded",
 			remote: "gha scope=mine\nshelf name=b-main\n", readByIt: "b-main loaded, loaded"},
@@ -273,7 +278,7 @@ func TestMergeTooLarge(t *testing.T) {
 		t.Errorf("a config of %d bytes, %v", m.Config.Size, err)
 	}
 	reads.Observe(cacheplan.Attempt{Imports: []cacheplan.ImportEnd{{Began: true, Ended: true}}})
-	if last := reads.Outcomes()[2]; !strings.HasPrefix(states(reads), "b-0 loaded") || last.State != cacheplan.Failed || !strings.Contains(last.Err.Error(), "larger than the 1048576 bytes") {
+	if last := reads.Outcomes()[2]; !strings.HasPrefix(states(reads), "b-0 loaded") || last.State != cacheplan.Failed || !strings.Contains(last.Err.Error(), "BuildKit imports at most 1048576") {
 		t.Errorf("%s: %v", states(reads), last.Err)
 	}
 }

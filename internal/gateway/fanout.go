@@ -38,7 +38,7 @@ type Fanout struct {
 	ctx      context.Context           // of the gateway, for what goes on after a request
 
 	mu       sync.Mutex
-	failed   []error // for each store, why it gets nothing more
+	failed   []error                 // for each store, why it gets nothing more
 	sizes    map[digest.Digest]int64 // in bytes, of the blobs that are expected or were received
 	asked    map[digest.Digest]answer
 	manifest *backends.Manifest // what BuildKit sent, not yet in any store

@@ -101,10 +101,6 @@ func noStoreLeft(w http.ResponseWriter, err error) {
 	refuse(w, http.StatusFailedDependency, "DENIED", err.Error())
 }
 
-// maxManifest bounds the bytes of a manifest, which lies in memory; registries commonly
-// take 4 MiB.
-const maxManifest = 16 << 20
-
 // putManifest keeps what BuildKit sends until it is committed.
 func (g *Gateway) putManifest(w http.ResponseWriter, r *http.Request) {
 	f := g.fanout(r)
@@ -112,7 +108,7 @@ func (g *Gateway) putManifest(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusForbidden, "DENIED", "this repository is only read")
 		return
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxManifest))
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, backends.MaxManifest))
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "MANIFEST_INVALID", err.Error())
 		return
