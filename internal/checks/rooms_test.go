@@ -39,9 +39,10 @@ var rooms = []room{
 	{"internal/gateway", "a registry on loopback in front of the stores", []string{"backends", "scope"}},
 	{"internal/cacheplan", "what BuildKit imports and exports; the outcome of each cache source", []string{"internal/cachespec", "backends", "scope", "internal/cachegraph", "internal/gateway"}},
 	{"internal/builder", "builders: connects to a remote one, or starts a managed one in a process or a container", []string{"internal/builderspec"}},
-	{"internal/solve", "every request to BuildKit, and its result", []string{"internal/syntax", "inputs", "backends", "internal/cacheplan", "internal/builder"}},
+	{"internal/explain", "why a build failed, in plain words, and what to do next (computes only)", []string{"internal/syntax"}},
+	{"internal/solve", "every request to BuildKit, and its result", []string{"internal/syntax", "inputs", "backends", "internal/cacheplan", "internal/builder", "internal/explain"}},
 	{"internal/report", "the report of a build, in every format; redaction", []string{"internal/syntax", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve"}},
-	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/solve", "internal/report"}},
+	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/explain", "internal/solve", "internal/report"}},
 	{"main", "the whole program on one screen; the commands", []string{"internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step"}},
 }
 
@@ -128,7 +129,7 @@ func TestImportLine(t *testing.T) {
 }
 
 // pure are the rooms that only compute: they do no I/O, and never wait.
-var pure = []string{"internal/cachegraph"}
+var pure = []string{"internal/cachegraph", "internal/explain"}
 
 func TestPureRooms(t *testing.T) {
 	t.Parallel()

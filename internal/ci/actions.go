@@ -38,12 +38,16 @@ func githubMask(line string) string { return "::add-mask::" + githubEscapes.Repl
 //
 //	::warning file=Dockerfile,line=3,endLine=3,title=StageNameCasing::Stage name 'Base' should be lowercase
 //	::error file=app/Dockerfile,line=7,endLine=8,title=RUN make::exit code: 2%0Amake: no rule
+//	::error title=warmlayer::no BuildKit answers
 func githubNote(n Note) string {
-	place := githubPropertyEscapes.Replace(n.File)
-	if n.Line > 0 {
-		place += fmt.Sprintf(",line=%d,endLine=%d", n.Line, max(n.Line, n.EndLine))
+	place := ""
+	if n.File != "" {
+		place = "file=" + githubPropertyEscapes.Replace(n.File) + ","
 	}
-	return fmt.Sprintf("::%s file=%s,title=%s::%s\n",
+	if n.Line > 0 {
+		place += fmt.Sprintf("line=%d,endLine=%d,", n.Line, max(n.Line, n.EndLine))
+	}
+	return fmt.Sprintf("::%s %stitle=%s::%s\n",
 		n.Level, place, githubPropertyEscapes.Replace(n.Title), githubEscapes.Replace(strings.Join(n.Message, "\n")))
 }
 

@@ -92,11 +92,14 @@ func azureMask(line string) string {
 //
 //	##vso[task.logissue type=warning;sourcepath=Dockerfile;linenumber=3;code=StageNameCasing]Stage name …
 func azureNote(n Note) string {
-	place := azurePropertyEscapes.Replace(n.File)
-	if n.Line > 0 {
-		place += fmt.Sprintf(";linenumber=%d", n.Line)
+	place := ""
+	if n.File != "" {
+		place = "sourcepath=" + azurePropertyEscapes.Replace(n.File) + ";"
 	}
-	return fmt.Sprintf("##vso[task.logissue type=%s;sourcepath=%s;code=%s]%s\n",
+	if n.Line > 0 {
+		place += fmt.Sprintf("linenumber=%d;", n.Line)
+	}
+	return fmt.Sprintf("##vso[task.logissue type=%s;%scode=%s]%s\n",
 		n.Level, place, azurePropertyEscapes.Replace(n.Title), azureEscapes.Replace(strings.Join(n.Message, " — ")))
 }
 

@@ -34,10 +34,10 @@ func (d Dialect) End(s Section, ended time.Time, failed bool) string {
 	return d.log.end(s, ended, failed)
 }
 
-// Note is a message about a place in a file. All text in it is printable, in lines without ends.
+// Note is a message, mostly about a place in a file. All text in it is printable, in lines without ends.
 type Note struct {
 	Level         string // "warning" or "error"
-	File          string // relative to the checkout
+	File          string // relative to the checkout; "": no file is at fault
 	Line, EndLine int    // from 1; 0 where none is known
 	Title         string
 	Message       []string // lines

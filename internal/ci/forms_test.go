@@ -92,12 +92,13 @@ func TestNotes(t *testing.T) {
 	notes := []Note{
 		{Level: "warning", File: "a:b", Title: "Rule, one", Message: []string{"100%;]", "more"}},
 		{Level: "error", File: "Dockerfile", Line: 7, EndLine: 8, Title: "RUN", Message: []string{"x"}},
+		{Level: "error", Title: "warmlayer", Message: []string{"y"}},
 	}
-	actions := "::warning file=a%3Ab,title=Rule%2C one::100%25;]%0Amore\n::error file=Dockerfile,line=7,endLine=8,title=RUN::x\n"
+	actions := "::warning file=a%3Ab,title=Rule%2C one::100%25;]%0Amore\n::error file=Dockerfile,line=7,endLine=8,title=RUN::x\n::error title=warmlayer::y\n"
 	showing := map[string]string{
 		"github": actions, "gitea": actions, "forgejo": actions,
 		"azure": "##vso[task.logissue type=warning;sourcepath=a:b;code=Rule, one]100%AZP25;] — more\n" +
-			"##vso[task.logissue type=error;sourcepath=Dockerfile;linenumber=7;code=RUN]x\n",
+			"##vso[task.logissue type=error;sourcepath=Dockerfile;linenumber=7;code=RUN]x\n##vso[task.logissue type=error;code=warmlayer]y\n",
 	}
 	for _, name := range append(Names(), "") {
 		if got := dialect(t, name).Notes(notes); got != showing[name] {

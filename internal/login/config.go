@@ -33,23 +33,24 @@ func canonical(host string) string {
 // credential helper that the config names, in the order of docker/cli (v29,
 // cli/config/configfile). It does not read the process's environment: [Registries.addVariable]
 // has parsed the variable.
-func (r *Registries) fromDocker(host string) (types.AuthConfig, error) {
+func (r *Registries) fromDocker(host string) (found, error) {
 	key := host
 	if host == hub {
 		key = hubKey
 	}
 	if auth, ok := r.given[variableKey+key]; ok {
-		return auth, nil
+		return found{auth, "the variable " + configfile.DockerEnvConfigKey}, nil
 	}
-	store := credentials.NewFileStore(r.docker)
+	store, from := credentials.NewFileStore(r.docker), "the Docker config "+r.docker.Filename
 	if helper := cmp.Or(r.docker.CredentialHelpers[key], r.docker.CredentialsStore); helper != "" {
 		store = credentials.NewNativeStore(r.docker, helper)
+		from = "the credential helper " + helper + " of " + from
 	}
 	auth, err := store.Get(key)
 	if err != nil {
-		return types.AuthConfig{}, fmt.Errorf("find credentials for %s: %w", host, err)
+		return found{}, fmt.Errorf("find credentials for %s: %w", host, err)
 	}
-	return auth, nil
+	return found{auth, from}, nil
 }
 
 // variableKey is the prefix of the hosts of DOCKER_AUTH_CONFIG in Registries.given.

@@ -59,6 +59,14 @@ func (l login) input() string {
 	return "registry"
 }
 
+// from is where the login comes from, as a phrase.
+func (l login) from() string {
+	if l.line > 0 {
+		return "the input registry-auth, line " + strconv.Itoa(l.line)
+	}
+	return "the inputs registry, username and password"
+}
+
 // reader parses the inputs, and collects the problems.
 type reader struct {
 	clouds   clouds

@@ -71,11 +71,24 @@ type Registries struct {
 	warnings []string
 }
 
+// Login is who is logged in to a registry. The zero value is nobody: the registry is used
+// anonymously.
+type Login struct {
+	User string // "" where there is a token alone
+	From string // where the credentials come from, as a phrase: "the input registry-auth, line 3"
+}
+
+// found are credentials, and where they come from; zero for a registry that is used anonymously.
+type found struct {
+	auth types.AuthConfig
+	from string
+}
+
 // entry holds the credentials that were found for a registry. It is locked during the search.
 type entry struct {
 	sync.Mutex
-	auth types.AuthConfig
-	at   time.Time // when they were found; zero: the search is not finished
+	found
+	at time.Time // when they were found; zero: the search is not finished
 }
 
 // New parses the inputs and returns their problems. It connects to no registry.
@@ -137,9 +150,19 @@ const freshFor = 4*time.Minute + 50*time.Second
 // protocol, "repository:owner/app:pull,push", or empty where a registry accepts passwords.
 func (r *Registries) AuthConfig(ctx context.Context, host string, scopes []string, _ authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
 	repository, actions := parseScopes(scopes)
-	auth, err := r.credentials(ctx, canonical(host), repository, actions)
-	auth.ServerAddress = host
-	return auth, err
+	f, err := r.credentials(ctx, canonical(host), repository, actions)
+	f.auth.ServerAddress = host
+	return f.auth, err
+}
+
+// Login tells whose credentials [Registries.AuthConfig] returns for the same host and scopes.
+func (r *Registries) Login(ctx context.Context, host string, scopes ...string) Login {
+	repository, actions := parseScopes(scopes)
+	f, err := r.credentials(ctx, canonical(host), repository, actions)
+	if err != nil || empty(f.auth) {
+		return Login{}
+	}
+	return Login{User: f.auth.Username, From: f.from}
 }
 
 // Resolve is go-containerregistry's [authn.Keychain].
@@ -153,10 +176,11 @@ func (r *Registries) ResolveContext(ctx context.Context, target authn.Resource) 
 	if repo, ok := target.(name.Repository); ok {
 		repository = repo.RepositoryStr()
 	}
-	auth, err := r.credentials(ctx, canonical(target.RegistryStr()), repository, nil)
+	f, err := r.credentials(ctx, canonical(target.RegistryStr()), repository, nil)
 	if err != nil {
 		return nil, err
 	}
+	auth := f.auth
 	c := authn.AuthConfig{
 		Username: auth.Username, Password: auth.Password, Auth: auth.Auth,
 		IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken,
@@ -172,20 +196,20 @@ func (r *Registries) ResolveContext(ctx context.Context, target authn.Resource) 
 var hubBacked = []string{"dhi.io", "registry.scout.docker.com"}
 
 // credentials are zero for a registry that is used anonymously.
-func (r *Registries) credentials(ctx context.Context, host, repository string, actions []string) (types.AuthConfig, error) {
+func (r *Registries) credentials(ctx context.Context, host, repository string, actions []string) (found, error) {
 	if l, ok := bestLogin(r.logins, host, repository, actions); ok {
-		return r.remember(l.String(), func() (types.AuthConfig, error) { return r.explicit(ctx, l) })
+		return r.remember(l.String(), func() (found, error) { return r.explicit(ctx, l), nil })
 	}
-	auth, err := r.remember("host "+host, func() (types.AuthConfig, error) { return r.implicit(ctx, host) })
-	if err == nil && empty(auth) && slices.Contains(hubBacked, host) {
+	f, err := r.remember("host "+host, func() (found, error) { return r.implicit(ctx, host) })
+	if err == nil && empty(f.auth) && slices.Contains(hubBacked, host) {
 		return r.credentials(ctx, hub, "", nil)
 	}
-	return auth, err
+	return f, err
 }
 
 // remember returns what look has found for a key, and calls it again when that is older than
 // freshFor. Concurrent calls for one key look once. An error is not remembered.
-func (r *Registries) remember(key string, look func() (types.AuthConfig, error)) (types.AuthConfig, error) {
+func (r *Registries) remember(key string, look func() (found, error)) (found, error) {
 	r.mu.Lock()
 	e := r.found[key]
 	if e == nil {
@@ -196,42 +220,45 @@ func (r *Registries) remember(key string, look func() (types.AuthConfig, error))
 	e.Lock()
 	defer e.Unlock()
 	if !e.at.IsZero() && time.Since(e.at) < freshFor {
-		return e.auth, nil
+		return e.found, nil
 	}
-	auth, err := look()
+	f, err := look()
 	if err != nil {
-		return types.AuthConfig{}, err
+		return found{}, err
 	}
-	for _, secret := range []string{auth.Password, auth.IdentityToken, auth.RegistryToken, auth.Auth} {
+	for _, secret := range []string{f.auth.Password, f.auth.IdentityToken, f.auth.RegistryToken, f.auth.Auth} {
 		if secret != "" {
 			r.redact(secret)
 		}
 	}
-	e.auth, e.at = auth, time.Now()
-	return auth, nil
+	e.found, e.at = f, time.Now()
+	return f, nil
 }
 
 // explicit are the credentials of an input.
-func (r *Registries) explicit(ctx context.Context, l login) (types.AuthConfig, error) {
+func (r *Registries) explicit(ctx context.Context, l login) found {
 	cloud, ok := r.clouds.find(l.registry)
 	if l.username == "" {
-		return r.identity(ctx, cloud, l.registry, nil), nil
+		return found{r.identity(ctx, cloud, l.registry, nil), machineIdentity + ", which " + l.from() + " asks for"}
 	}
 	key := l.ecr == "true" || l.ecr == "auto" && ok && cloud.keys && l.username != ecrUser
 	if ok && key {
-		return r.identity(ctx, cloud, l.registry, &accessKey{l.username, l.password}), nil
+		return found{r.identity(ctx, cloud, l.registry, &accessKey{l.username, l.password}), "the access key in " + l.from()}
 	}
-	return types.AuthConfig{Username: l.username, Password: l.password}, nil
+	return found{types.AuthConfig{Username: l.username, Password: l.password}, l.from()}
 }
 
+// machineIdentity is how messages call the identity of the machine or of the job in a cloud.
+const machineIdentity = "the identity of the machine"
+
 // implicit are credentials that no input names.
-func (r *Registries) implicit(ctx context.Context, host string) (types.AuthConfig, error) {
-	auth, err := r.fromDocker(host)
-	if err != nil || !empty(auth) {
-		return auth, err
+func (r *Registries) implicit(ctx context.Context, host string) (found, error) {
+	f, err := r.fromDocker(host)
+	if err != nil || !empty(f.auth) {
+		return f, err
 	}
 	if auth, ok := r.given[host]; ok {
-		return auth, nil
+		return found{auth, "the credentials that the CI gives to each job"}, nil
 	}
 	cloud, ok := r.clouds.find(host)
 	switch {
@@ -241,9 +268,9 @@ func (r *Registries) implicit(ctx context.Context, host string) (types.AuthConfi
 			r.warn(host + " is used anonymously: this run is not trusted (" + r.untrusted + "), so it does not get the machine's identity; to allow that, name the registry in registry-auth")
 		}
 	default:
-		return r.identity(ctx, cloud, host, nil), nil
+		return found{r.identity(ctx, cloud, host, nil), machineIdentity}, nil
 	}
-	return types.AuthConfig{}, nil
+	return found{}, nil
 }
 
 // warn adds a warning, once.

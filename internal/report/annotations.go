@@ -2,6 +2,8 @@ package report
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,9 +16,11 @@ import (
 // lastLines is how many lines of a failed step's log are shown with its failure.
 const lastLines = 20
 
-// Notes are the Dockerfile's warnings, where those are wanted, and the step that failed, at
-// their lines, with all that redact hides hidden. What has no place in a file is left out.
+// Notes are the Dockerfile's warnings, where those are wanted, at their lines, and the failure of
+// the build, at its line where it has one, with all that redact hides hidden. Warnings without a
+// place in a file are left out, and so are a cancelled build and what the input call has found.
 func (r Report) Notes(warnings bool, redact func(string) string) []ci.Note {
+	failed := r.Result.Failure != nil || r.Err != nil && r.Result.Answer == "" && !errors.Is(r.Err, context.Canceled)
 	r = r.redacted(redact)
 	var all []ci.Note
 	if warnings {
@@ -25,11 +29,21 @@ func (r Report) Notes(warnings bool, redact func(string) string) []ci.Note {
 			all = append(all, note("warning", w.Place, title, text, w.Detail, w.URL))
 		}
 	}
-	if f := r.Result.Failure; f != nil {
-		title := cmp.Or(syntax.Short(f.Step, longestName), "Dockerfile")
-		all = append(all, note("error", f.Place, title, message(r.Err), tail(f.Log)))
+	all = slices.DeleteFunc(all, func(n ci.Note) bool { return n.File == "" })
+	if failed {
+		f := r.explained()
+		title := cmp.Or(syntax.Short(f.Step, longestName), syntax.Line(f.Place.File), "warmlayer")
+		all = append(all, note("error", f.Place, title, f.What, f.Next, message(r.Err), tail(f.Log)))
 	}
-	return slices.DeleteFunc(all, func(n ci.Note) bool { return n.File == "" })
+	return all
+}
+
+// explained is what is known of the build's failure; zero where nothing is.
+func (r Report) explained() solve.Failure {
+	if r.Result.Failure == nil {
+		return solve.Failure{}
+	}
+	return *r.Result.Failure
 }
 
 // note makes texts, each of any number of lines, a note.

@@ -117,19 +117,35 @@ func remark(e solve.Export) string {
 	return message(e.Err)
 }
 
-// failure has rows for the failed step and for each line of the build's error.
+// failure has rows for what happened and what to do next, or else for the failed step, and for
+// each line of the build's error.
 func (r Report) failure() [][]string {
 	if r.Err == nil {
 		return nil
 	}
 	var rows [][]string
-	if step := r.failed(); step != "" {
+	f := r.explained()
+	switch step := r.failed(); {
+	case f.What != "":
+		rows = append(rows, []string{syntax.Line(located(f))})
+		if f.Next != "" {
+			rows = append(rows, []string{"next: " + syntax.Line(f.Next)})
+		}
+	case step != "":
 		rows = append(rows, []string{syntax.Short(step, longestName)})
 	}
 	for text := range strings.Lines(strings.TrimSpace(r.Err.Error())) {
 		rows = append(rows, []string{syntax.Line(text)})
 	}
 	return rows
+}
+
+// located is what happened, after its place: "app/Dockerfile:7: COPY nofile: not in the context".
+func located(f solve.Failure) string {
+	if at := place(f.Place); at != "" {
+		return at + ": " + f.What
+	}
+	return f.What
 }
 
 // cells makes a row of texts.

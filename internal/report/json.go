@@ -78,6 +78,8 @@ type documentCheck struct {
 }
 
 type documentFailure struct {
+	What string `json:"what"`
+	Next string `json:"next"`
 	Step string `json:"step"`
 	Log  string `json:"log"`
 	documentPlace
@@ -100,11 +102,11 @@ type documentPhase struct {
 //	 "phases":   [{"name","seconds"}],
 //	 "retried", "warnings":[],
 //	 "checks":   [{"text","detail","url","file","line","end-line"}],
-//	 "failure":  {"step","log","file","line","end-line"},
+//	 "failure":  {"what","next","step","log","file","line","end-line"},
 //	 "seconds"}
 //
-// Checks are BuildKit's own warnings. Failure is the position in the Dockerfile where the
-// build failed, and the end of the step's log.
+// Checks are BuildKit's own warnings. Failure is what happened and what to do next, in a line
+// each, the position in the Dockerfile where the build failed, and the end of the step's log.
 //
 // Every key is always present. A string without a value is "", a list may be empty, and the
 // ratio is the output cache-hit-ratio as a number, 0 without steps. Later versions may add
@@ -132,7 +134,7 @@ func (r Report) JSON() ([]byte, error) {
 		d.Checks = append(d.Checks, documentCheck{w.Text, w.Detail, w.URL, documentPlace(w.Place)})
 	}
 	if f := r.Result.Failure; f != nil {
-		d.Failure = documentFailure{f.Step, tail(f.Log), documentPlace(f.Place)}
+		d.Failure = documentFailure{f.What, f.Next, f.Step, tail(f.Log), documentPlace(f.Place)}
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -103,18 +103,22 @@ func because(why string) string {
 	return ", " + words(why)
 }
 
-// errorBlock shows the failed step, the error and the end of its log, the latter two as pre
-// elements: Markdown does not interpret text up to the end tag.
+// errorBlock shows what happened and what to do next, or else the failed step, and then the error
+// and the end of its log, the latter two as pre elements: Markdown does not interpret text up to
+// the end tag.
 func (r Report) errorBlock() string {
 	if r.Err == nil {
 		return ""
 	}
 	var b strings.Builder
-	f := r.Result.Failure
-	if f == nil {
-		f = &solve.Failure{}
-	}
-	if step := r.failed(); step != "" {
+	f := r.explained()
+	switch step := r.failed(); {
+	case f.What != "":
+		b.WriteString("**What happened:** " + code(located(f)) + "\n\n")
+		if f.Next != "" {
+			b.WriteString("**What to do next:** " + code(f.Next) + "\n\n")
+		}
+	case step != "":
 		b.WriteString("Failed step: " + code(step))
 		if f.Place.File != "" {
 			b.WriteString(", " + code(place(f.Place)))

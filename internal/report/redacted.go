@@ -43,7 +43,7 @@ func (r Report) redacted(redact func(string) string) Report {
 	r.Result.Warnings = each(r.Result.Warnings, func(w *solve.Warning) { hide(&w.Text, &w.Detail, &w.URL, &w.Place.File) })
 	if r.Result.Failure != nil {
 		f := *r.Result.Failure
-		hide(&f.Place.File, &f.Step, &f.Log)
+		hide(&f.What, &f.Next, &f.Place.File, &f.Step, &f.Log)
 		r.Result.Failure = &f
 	}
 	r.Result.Steps = each(r.Result.Steps, func(s *solve.Step) { hide(&s.Name, &s.Error) })

@@ -122,6 +122,17 @@ func reports() map[string]Report {
 			}
 			r.Err = errors.New(`failed to solve: process "/bin/sh -c make" did not complete successfully: exit code: 2`)
 		}),
+		"explained": with(func(r *Report) {
+			r.Result.Digest, r.Result.ImageID, r.Result.Metadata = "", "", nil
+			r.Result.Steps = steps(true, false)
+			r.Result.Steps[1].Error = "failed to compute cache key"
+			r.Result.Exports = nil
+			r.Result.Failure = &solve.Failure{
+				What: "COPY nofile: not in the context (e/); excluded by e/.dockerignore line 3", Next: "remove the pattern from e/.dockerignore",
+				Place: solve.Place{File: "e/Dockerfile", Line: 7, EndLine: 7}, Step: r.Result.Steps[1].Name,
+			}
+			r.Err = errors.New("failed to solve: failed to compute cache key: \"/nofile\": not found")
+		}),
 		"no-builder": with(func(r *Report) {
 			r.Builder, r.Result = "", solve.Result{}
 			r.Err = errors.New("start buildkitd: not found in PATH\nhint: install BuildKit, or set builder to an address")

@@ -28,6 +28,7 @@ import (
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
+	"github.com/warmlayer/warmlayer/internal/explain"
 )
 
 // Request is one build. The zero values of the optional fields leave them out.
@@ -40,6 +41,11 @@ type Request struct {
 	Exclude []string
 	// Auth finds the credentials of registries; nil for none.
 	Auth authprovider.AuthConfigProvider
+	// Login says who is logged in to a repository such as "ghcr.io/owner/app", for the explanation
+	// of a failure; nil where that is not known.
+	Login func(ctx context.Context, repository string, push bool) explain.Login
+	// Redact hides secrets in a text; nil where there are none.
+	Redact func(string) string
 	// Engine is where an output of type docker without a destination goes.
 	Engine builder.Engine
 	// Proxies are build arguments from the Docker config: HTTP_PROXY and the like. Those
@@ -172,7 +178,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 		b.describe(ctx, a.ref, watch)
 		exports.made = b.made(ctx, response)
 	} else {
-		b.result.Failure = b.failure(err, watch)
+		b.result.Failure = b.failure(ctx, err, watch)
 	}
 	faults := b.Caches.Reads.Observe(cacheplan.Attempt{
 		Err: err, Cancelled: ctx.Err() != nil, Imports: watch.imports(a.imports), Partial: watch.partial(),

@@ -38,7 +38,7 @@ func (b *run) call(ctx context.Context) error {
 	t.watch, t.show, t.internal = watch.update, b.display, true
 	answer, err := b.ask(ctx, t)
 	if err != nil {
-		b.result.Failure = b.failure(err, watch)
+		b.result.Failure = b.failure(ctx, err, watch)
 		return err
 	}
 	b.result.Metadata = answer

@@ -2,16 +2,12 @@ package solve
 
 import (
 	"cmp"
-	"errors"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
-	digest "github.com/opencontainers/go-digest"
 )
 
 // Warning is a warning of BuildKit's, such as one of a Dockerfile check.
@@ -26,13 +22,6 @@ type Warning struct {
 type Place struct {
 	File          string // slash-separated, from the working directory or the Git repository's root; "stdin"
 	Line, EndLine int    // from 1; 0 where only the file is known
-}
-
-// Failure is where in the Dockerfile a build failed.
-type Failure struct {
-	Place Place
-	Step  string // the step's name; "" where none ran
-	Log   string // the last lines that the step wrote
 }
 
 // warning is BuildKit's warning with its place in the repository.
@@ -72,22 +61,4 @@ func (b *run) place(source *pb.SourceInfo, ranges []*pb.Range) Place {
 		p.EndLine = max(p.EndLine, p.Line, int(r.GetEnd().GetLine()))
 	}
 	return p
-}
-
-// failure is where the build failed, from BuildKit's typed errors. It is nil if these name no
-// place in a source.
-func (b *run) failure(err error, w *watch) *Failure {
-	for _, source := range slices.Backward(errdefs.Sources(err)) {
-		place := b.place(source.Info, source.Ranges)
-		if place.Line == 0 {
-			continue
-		}
-		f := &Failure{Place: place}
-		var vertex *errdefs.VertexError
-		if errors.As(err, &vertex) {
-			f.Step, f.Log = w.said(digest.Digest(vertex.Digest))
-		}
-		return f
-	}
-	return nil
 }

@@ -68,13 +68,14 @@ func TestFailure(t *testing.T) {
 		t.Errorf("log %q", got.Log)
 	}
 	r = request(t, daemon, app(t, "FROM base\nRUNN\n"))
-	if got := r.fails(t, "unknown instruction").Failure; got == nil || *got != (Failure{Place: Place{"Dockerfile", 4, 4}}) {
+	if got := r.fails(t, "unknown instruction").Failure; got == nil || *got != (Failure{What: "RUNN: unknown instruction: RUNN (did you mean RUN?)", Place: Place{"Dockerfile", 4, 4}}) {
 		t.Errorf("failure of a file that is not a Dockerfile: %+v", got)
 	}
 	// A failure without a line of a Dockerfile.
 	r = request(t, daemon, app(t, "FROM base\n"))
 	r.Inputs.Target = "nowhere"
-	if got := r.fails(t, "nowhere").Failure; got != nil {
+	want := Failure{What: `target: no stage is called "nowhere"`, Next: "name the stage in the Dockerfile: FROM … AS nowhere"}
+	if got := r.fails(t, "nowhere").Failure; got == nil || *got != want {
 		t.Errorf("failure of a target: %+v", got)
 	}
 }

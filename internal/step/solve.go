@@ -70,7 +70,7 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, readings
 	}
 	request := solve.Request{
 		Inputs: b.Inputs, Builder: on, Exclude: r.exclude(b),
-		Auth:     r.registries.AuthConfig,
+		Auth: r.registries.AuthConfig, Login: r.login, Redact: r.host.Redactor.String,
 		Progress: display, Stdout: r.host.Stdout,
 		Engine: r.engine(), Proxies: r.proxies(), BuilderID: r.Facts.URL,
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,9 +16,15 @@ import (
 // is a remote builder.
 func StartBuildkitd(t testing.TB, flags ...string) string {
 	t.Helper()
+	return StartBuildkitdIn(t, nil, flags...)
+}
+
+// StartBuildkitdIn is [StartBuildkitd] with variables of the daemon's own, "NAME=value".
+func StartBuildkitdIn(t testing.TB, env []string, flags ...string) string {
+	t.Helper()
 	dir := Temp(t)
 	address := "unix://" + filepath.Join(dir, "buildkitd.sock")
-	startBuildkitd(t, dir, address, append(flags, "--addr="+address)...)
+	startBuildkitd(t, dir, address, env, append(flags, "--addr="+address)...)
 	return address
 }
 
@@ -30,22 +37,26 @@ func StartBuildkitdTLS(t testing.TB, authority []byte, cert, key []byte) string 
 	for name, content := range map[string][]byte{"ca.pem": authority, "cert.pem": cert, "key.pem": key} {
 		Write(t, filepath.Join(dir, name), string(content))
 	}
-	startBuildkitd(t, dir, private, "--addr="+private, "--addr="+address, "--tlscacert="+filepath.Join(dir, "ca.pem"),
+	startBuildkitd(t, dir, private, nil, "--addr="+private, "--addr="+address, "--tlscacert="+filepath.Join(dir, "ca.pem"),
 		"--tlscert="+filepath.Join(dir, "cert.pem"), "--tlskey="+filepath.Join(dir, "key.pem"))
 	Until(t, address, func() bool { return listens(strings.TrimPrefix(address, "tcp://")) })
 	return address
 }
 
 // startBuildkitd returns when the daemon answers at an address.
-func startBuildkitd(t testing.TB, dir, address string, args ...string) {
+func startBuildkitd(t testing.TB, dir, address string, env []string, args ...string) {
 	t.Helper()
 	program, err := exec.LookPath("buildkitd")
 	Need(t, "buildkitd", err)
-	cmd := exec.Command(program, append(args, "--config=/dev/null", "--root="+dir,
+	if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--config=") }) {
+		args = append(args, "--config=/dev/null") // and not the machine's
+	}
+	cmd := exec.Command(program, append(args, "--root="+dir,
 		"--otel-socket-path="+filepath.Join(dir, "otel.sock"), "--oci-worker-gc=false", "--containerd-worker=false")...)
 	// It has its own mount namespace, so no mount remains.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	cmd = inNamespace(cmd)
+	cmd.Env = append(os.Environ(), env...)
 	start(t, cmd, func() bool { return hasWorkers(t, address) })
 }
 
