@@ -37,7 +37,7 @@ func simple(command string, args []string, stdout, stderr io.Writer) (code int, 
 	case command != "version":
 		return step.ExitOK, false
 	case len(args) > 0:
-		fmt.Fprintln(stderr, syntax.Problem{What: "argument 1 is unexpected", Hint: "version takes none"})
+		fmt.Fprintln(stderr, syntax.Problem{What: "argument 1 is unexpected", Hint: "version takes no arguments"})
 		return step.ExitInput, true
 	default:
 		fmt.Fprintln(stdout, version())

@@ -32,7 +32,7 @@ func contained(ctx context.Context, command string, args, environ []string, stdi
 			err = builder.RemoveJob(ctx, env.Engine(""), job)
 		}
 	case len(args) != 1:
-		err = fmt.Errorf("%d arguments, not one", len(args))
+		err = fmt.Errorf("one argument is expected, not %d", len(args))
 	case command == "forward":
 		err = builder.Forward(ctx, args[0], stdin, stdout)
 	default:

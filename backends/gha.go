@@ -199,7 +199,7 @@ type restTransport struct {
 func (t *restTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	base, err := url.Parse(t.base)
 	if err != nil {
-		return nil, errors.New("GITHUB_API_URL is no URL")
+		return nil, errors.New("GITHUB_API_URL is not a URL")
 	}
 	r = r.Clone(r.Context())
 	r.URL.Scheme, r.URL.Host, r.Host = base.Scheme, base.Host, base.Host

@@ -69,7 +69,7 @@ func (r *Reading) read(ctx context.Context, checking *sync.WaitGroup) {
 	store := r.From.Scopes()
 	m, err := store.Manifest(ctx, r.Name)
 	if err == nil && m.Config.Digest == "" && m.Inline == nil {
-		err = errors.New("what is there is no cache")
+		err = errors.New("the manifest is not a cache")
 	}
 	if r.Err = timely(err); err != nil {
 		return

@@ -34,7 +34,7 @@ func (p *parser) annotate(v Values) {
 	images = slices.DeleteFunc(images, func(o Output) bool { return o.Type == "local" || o.Type == "tar" })
 	all := p.annotations(v.Platforms)
 	if len(all) > 0 && len(images) == 0 && len(v.Outputs) > 0 {
-		p.report("annotations", 0, "no output is an image that could have them", "add an output of type image or oci")
+		p.report("annotations", 0, "no output is an image that can have annotations", "add an output of type image or oci")
 	}
 	for _, a := range all {
 		for _, o := range images {

@@ -31,7 +31,7 @@ func TestAnnotations(t *testing.T) {
 		{annotations: "index:a=b", environ: image, want: attrs{"annotation-index.a": "b"}},
 		{annotations: "index:a=b"}, // as for a pull request, which pushes nothing
 
-		{annotations: "a=b", environ: []string{"INPUT_OUTPUTS=out"}, problems: "annotations: no output is an image that could have them\nhint: add an output of type image or oci"},
+		{annotations: "a=b", environ: []string{"INPUT_OUTPUTS=out"}, problems: "annotations: no output is an image that can have annotations\nhint: add an output of type image or oci"},
 		{annotations: "index:a=b", environ: []string{"INPUT_OUTPUTS=type=oci,dest=x"}, problems: "annotations: line 1: an image of one platform has no index\nhint: leave index out, or keep the default provenance, which adds one"},
 		{annotations: "index:a=b", environ: append(image, "INPUT_PROVENANCE=false"), problems: "annotations: line 1: an image of one platform has no index\nhint: leave index out, or keep the default provenance, which adds one"},
 		{annotations: "a=b\nmanifest-descriptor:a=b", environ: docker, problems: "annotations: line 2: manifest-descriptor needs OCI media types\nhint: remove oci-mediatypes from outputs"},

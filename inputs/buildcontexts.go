@@ -88,7 +88,7 @@ func (p *parser) namedContext(source string) (Context, *syntax.Problem) {
 		found, problem := p.layout(layout)
 		return Context{Kind: Layout, Source: source, Layout: found}, problem
 	case strings.HasPrefix(source, targetPrefix):
-		return Context{}, &syntax.Problem{What: "a target is a context in bake files alone", Hint: "a stage of this Dockerfile needs no context: write COPY --from=stage"}
+		return Context{}, &syntax.Problem{What: "a target can be a context only in bake files", Hint: "a stage of this Dockerfile needs no context: write COPY --from=stage"}
 	}
 	return p.namedDirectory(source)
 }

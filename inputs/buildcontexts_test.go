@@ -48,7 +48,7 @@ func TestBuildContexts(t *testing.T) {
 		{line: "img=oci-layout://docs:1", problems: "no OCI layout at \"docs\"" + absent},
 		{line: "img=oci-layout://layout:x/y", problems: "no OCI layout at \"layout:x/y\"" + absent},
 		{line: "img=oci-layout://layout@sha256:2c26b46b68ffc68ff99b453c1d304134", problems: "\"sha256:2c26b46b68ffc68ff99b453c1d304134\" is not a digest\nhint: write it like sha256: and 64 hexadecimal digits"},
-		{line: "img=target:base", problems: "a target is a context in bake files alone\nhint: a stage of this Dockerfile needs no context: write COPY --from=stage"},
+		{line: "img=target:base", problems: "a target can be a context only in bake files\nhint: a stage of this Dockerfile needs no context: write COPY --from=stage"},
 	} {
 		t.Run(tt.line, func(t *testing.T) {
 			t.Parallel()

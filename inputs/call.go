@@ -30,7 +30,7 @@ func (p *parser) call() (name, format string, ignoreStatus bool) {
 				p.report("call", 0, "ignorestatus: "+syntax.Quoted(value)+" is neither true nor false", "")
 			}
 		default:
-			p.report("call", 0, syntax.Quoted(f)+" is not understood", "write it like check or check,format=json")
+			p.report("call", 0, syntax.Quoted(f)+" is malformed", "write it like check or check,format=json")
 		}
 	}
 	if name == "build" {

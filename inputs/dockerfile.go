@@ -49,7 +49,7 @@ func (d Dockerfile) Filename() string {
 var officialFrontends = []string{"docker.io/docker/dockerfile", "docker.io/docker/dockerfile-upstream"}
 
 // CustomFrontend names what would interpret the Dockerfile, "" for BuildKit's own frontend:
-// "the frontend example.org/frontend", "the frontend of a Dockerfile that is not here". A
+// "the frontend example.org/frontend", "the frontend of a remote Dockerfile". A
 // frontend is an image that the Dockerfile chooses with "# syntax=", or the build with
 // BUILDKIT_SYNTAX. BuildKit hands it the attributes of cache imports, with their credentials
 // (v0.33.1, frontend/gateway).
@@ -57,7 +57,7 @@ func (v Values) CustomFrontend() string {
 	chosen := v.Syntax
 	if chosen == "" {
 		if v.Dockerfile.InContext != "" {
-			return "the frontend of a Dockerfile that is not here"
+			return "the frontend of a remote Dockerfile"
 		}
 		chosen, _, _, _ = dfparser.DetectSyntax(v.Dockerfile.Text)
 	}
@@ -112,7 +112,7 @@ func (p *parser) dockerfileFromInput(c Context) Dockerfile {
 		p.report("file", 0, "there is no standard input to read the Dockerfile from", "name a file")
 		return Dockerfile{}
 	case isFile && term.IsTerminal(int(f.Fd())):
-		p.report("file", 0, "the Dockerfile is to come from standard input, which is a terminal", hint)
+		p.report("file", 0, "the Dockerfile is read from standard input, which is a terminal", hint)
 		return Dockerfile{}
 	default:
 		text, err = io.ReadAll(p.stdin)
@@ -121,7 +121,7 @@ func (p *parser) dockerfileFromInput(c Context) Dockerfile {
 	case err != nil:
 		p.report("file", 0, "the Dockerfile cannot be read from standard input", hint)
 	case len(bytes.TrimSpace(text)) == 0:
-		p.report("file", 0, "the Dockerfile is to come from standard input, which is empty", hint)
+		p.report("file", 0, "the Dockerfile is read from standard input, which is empty", hint)
 	}
 	return Dockerfile{Text: text, Name: "stdin", Key: "stdin"}
 }

@@ -56,9 +56,9 @@ func TestNoDockerfileFromInput(t *testing.T) {
 		want    string
 	}{
 		"nil":       {want: "file: there is no standard input to read the Dockerfile from\nhint: name a file"},
-		"empty":     {stdin: strings.NewReader(" \n"), want: "file: the Dockerfile is to come from standard input, which is empty" + hint},
-		"/dev/null": {stdin: none, want: "file: the Dockerfile is to come from standard input, which is empty" + hint},
-		"terminal":  {stdin: terminal, want: "file: the Dockerfile is to come from standard input, which is a terminal" + hint},
+		"empty":     {stdin: strings.NewReader(" \n"), want: "file: the Dockerfile is read from standard input, which is empty" + hint},
+		"/dev/null": {stdin: none, want: "file: the Dockerfile is read from standard input, which is empty" + hint},
+		"terminal":  {stdin: terminal, want: "file: the Dockerfile is read from standard input, which is a terminal" + hint},
 		"broken":    {stdin: iotest.ErrReader(errors.New("hunter2")), want: "file: the Dockerfile cannot be read from standard input" + hint},
 		"closed":    {stdin: (*os.File)(nil), want: "file: the Dockerfile cannot be read from standard input" + hint},
 		"context too": {
@@ -90,7 +90,7 @@ func TestCustomFrontend(t *testing.T) {
 		{Values{Dockerfile: Dockerfile{Text: []byte("# syntax=docker/dockerfile:1.20\nFROM scratch\n")}}, ""},
 		{Values{Dockerfile: Dockerfile{Text: []byte("# syntax=docker/dockerfile-upstream:master\n")}}, ""},
 		{Values{Dockerfile: Dockerfile{Text: []byte("#!/bin/x\n# syntax = example.org/f:1 --flag\n")}}, "the frontend example.org/f:1"},
-		{Values{Dockerfile: Dockerfile{InContext: "Dockerfile"}}, "the frontend of a Dockerfile that is not here"},
+		{Values{Dockerfile: Dockerfile{InContext: "Dockerfile"}}, "the frontend of a remote Dockerfile"},
 		{Values{Dockerfile: Dockerfile{InContext: "Dockerfile"}, Syntax: "docker/dockerfile:1"}, ""},
 		{Values{Dockerfile: Dockerfile{Text: []byte("FROM scratch\n")}, Syntax: " example.org/f words"}, "the frontend example.org/f"},
 	} {

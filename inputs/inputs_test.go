@@ -27,7 +27,7 @@ func TestProblems(t *testing.T) {
 		{environ: []string{`BUILDKITE_PLUGIN_CONFIGURATION={"platform":"x"}`}, want: "platform: there is no such input\nhint: did you mean \"platforms\"?"},
 		{environ: []string{"BUILDKITE_PLUGIN_CONFIGURATION=[]"}, want: "BUILDKITE_PLUGIN_CONFIGURATION: this is not a JSON object"},
 		{environ: []string{`BUILDKITE_PLUGIN_CONFIGURATION={"push":["true"]}`}, want: "push: one value is expected, not a list"},
-		{environ: []string{`BUILDKITE_PLUGIN_CONFIGURATION={"tags":[["x"]]}`}, want: "tags: line 1: a list in a list is not understood"},
+		{environ: []string{`BUILDKITE_PLUGIN_CONFIGURATION={"tags":[["x"]]}`}, want: "tags: line 1: a list in a list is not supported"},
 		{args: []string{"--no_cache"}, want: "--no_cache: there is no such input\nhint: did you mean \"--no-cache\"?"},
 		{environ: []string{"INPUT_FROBNICATE=x"}, want: "INPUT_FROBNICATE: there is no such input\nhint: warmlayer --help lists the inputs"},
 		{environ: []string{"INPUT_CACHE-KEY=a", "INPUT_CACHE_KEY=b"}, want: "cache-key: INPUT_CACHE-KEY and INPUT_CACHE_KEY disagree\nhint: set only one of them"},

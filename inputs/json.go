@@ -91,7 +91,7 @@ func element(f Field, value any) ([]string, error) {
 	}
 	object, ok := value.(map[string]any)
 	if !ok || f.Kind == syntax.Words {
-		return nil, errors.New("a list in a list is not understood")
+		return nil, errors.New("a list in a list is not supported")
 	}
 	var pairs []syntax.Pair
 	for _, key := range slices.Sorted(maps.Keys(object)) {

@@ -21,7 +21,7 @@ func TestNodes(t *testing.T) {
 		"one is left":      {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/arm64"), "ssh://me@arm.example [linux/arm64]"},
 		"one":              {append(push, "--builder", "embedded;platforms=linux/arm64"), "embedded [linux/arm64]"},
 		"one, plain":       {append(push, "--builder", "embedded"), "embedded []"},
-		"no builder":       {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/s390x,linux/arm64"), "builder: none of the builders builds linux/s390x\nhint: add it to the platforms of one"},
+		"no builder":       {append(push, "--builder", amd, "--builder", arm, "--platforms", "linux/s390x,linux/arm64"), "builder: no builder builds linux/s390x\nhint: add it to the platforms of one"},
 		"the rest":         {append(push, "--builder", amd, "--builder", "embedded", "--platforms", "linux/amd64,linux/s390x,linux/arm64"), "tcp://amd.example:1 [linux/amd64], embedded [linux/s390x linux/arm64]"},
 		"no rest":          {append(push, "--builder", amd, "--builder", "embedded", "--platforms", "linux/amd64"), "tcp://amd.example:1 [linux/amd64]"},
 		"two for the rest": {append(push, "--builder", "unix:///b.sock", "--builder", amd, "--builder", "embedded", "--platforms", "linux/arm64"), "builder: line 3: there are several builders, and this one names no platforms\nhint: add ;platforms=linux/arm64, or --platform to a node of buildx's"},

@@ -46,7 +46,7 @@ func (p *parser) deletions(v Values) {
 			continue
 		}
 		if rel := relative(resolved(p.dir), resolved(locate(p.dir, o.Dest))); rel == "" || !filepath.IsLocal(rel) {
-			p.report("outputs", o.Line, "mode=delete would delete files that are not below the working directory", "set allow to "+localDelete+" if they may go")
+			p.report("outputs", o.Line, "mode=delete would delete files that are not below the working directory", "set allow to "+localDelete+" if they may be deleted")
 		}
 	}
 }
@@ -153,7 +153,7 @@ func (p *parser) output(it syntax.Item) (Output, bool) {
 func (p *parser) outputAttribute(line int, known []Field, key, value string) {
 	if _, ok, err := exptypes.ParseAnnotationKey(key); ok {
 		if err != nil || slices.IndexFunc(known, func(f Field) bool { return f.Name == "name" }) < 0 {
-			p.report("outputs", line, "the annotation has no such place", "")
+			p.report("outputs", line, "this output cannot have that annotation", "")
 		}
 		return
 	}

@@ -63,7 +63,7 @@ func TestPushed(t *testing.T) {
 
 func TestOutputProblems(t *testing.T) {
 	t.Parallel()
-	const deleting = "outputs: line 1: mode=delete would delete files that are not below the working directory\nhint: set allow to buildx.local.delete if they may go"
+	const deleting = "outputs: line 1: mode=delete would delete files that are not below the working directory\nhint: set allow to buildx.local.delete if they may be deleted"
 	dir := checkout(t)
 	if err := os.Mkdir(filepath.Join(dir, "out"), 0o755); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestOutputProblems(t *testing.T) {
 		{outputs: "type=image,compression-level=10", want: "outputs: line 1: compression-level=10 is out of range for gzip\nhint: gzip goes from 0 to 9"},
 		{outputs: "type=image,compression=estargz,oci-mediatypes=false", want: "outputs: line 1: compression=estargz needs oci-mediatypes=true\nhint: use compression=gzip, or oci-mediatypes=true"},
 		{outputs: "type=image,oci-artifact=true,oci-mediatypes=0", want: "outputs: line 1: oci-artifact needs OCI media types\nhint: remove oci-mediatypes"},
-		{outputs: "type=image,annotation-layer.a=b", want: "outputs: line 1: the annotation has no such place"},
+		{outputs: "type=image,annotation-layer.a=b", want: "outputs: line 1: this output cannot have that annotation"},
 		{outputs: "type=image,name=O/App", want: "outputs: line 1: name: \"O/App\" has upper-case letters in its repository\nhint: write \"o/app\""},
 		{outputs: "type=image,push-by-digest=true,name=o/app:1", want: "outputs: line 1: an image pushed by digest has a tag\nhint: leave the tag out of its name"},
 		{outputs: "type=local", want: "outputs: line 1: dest is missing\nhint: add dest= and a path"},

@@ -25,7 +25,7 @@ func (p *parser) addHosts() []syntax.Pair {
 			p.report("add-hosts", it.Line, "expected name=address", "write it like db=10.0.0.7")
 			continue
 		case addresses == "host-gateway":
-			p.report("add-hosts", it.Line, "host-gateway is known to the builder in Docker's engine alone", "write the address, such as 172.17.0.1 for the host on Docker's default bridge")
+			p.report("add-hosts", it.Line, "host-gateway works only with the builder in Docker's engine", "write the address, such as 172.17.0.1 for the host on Docker's default bridge")
 			continue
 		}
 		for address := range strings.SplitSeq(addresses, ",") {

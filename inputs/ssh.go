@@ -74,7 +74,7 @@ func (p *parser) checkSSH(s SSH) *syntax.Problem {
 		info, err := os.Stat(locate(p.dir, path))
 		switch {
 		case err != nil && strings.HasPrefix(path, "~"):
-			return &syntax.Problem{What: "no key or socket at " + syntax.Quoted(path), Hint: "write the whole path: ~ stands for itself"}
+			return &syntax.Problem{What: "no key or socket at " + syntax.Quoted(path), Hint: "write the whole path: ~ is not expanded"}
 		case err != nil:
 			return &syntax.Problem{What: "no key or socket at " + syntax.Quoted(path), Hint: "relative paths start from the working directory"}
 		case info.Mode()&os.ModeSocket != 0:
@@ -86,7 +86,7 @@ func (p *parser) checkSSH(s SSH) *syntax.Problem {
 		}
 	}
 	if sockets > 0 && len(s.Paths) > 1 {
-		return &syntax.Problem{What: "an agent's socket stands beside other paths", Hint: "give it an id of its own"}
+		return &syntax.Problem{What: "an agent's socket cannot be combined with other paths", Hint: "give it its own id"}
 	}
 	return nil
 }
@@ -102,7 +102,7 @@ func (p *parser) checkAgent() *syntax.Problem {
 		return &syntax.Problem{What: "the agent's socket is not mounted into this container", Hint: "name a key instead: default=path"}
 	}
 	if _, err := os.Stat(locate(p.dir, socket)); err != nil {
-		return &syntax.Problem{What: "there is no agent where SSH_AUTH_SOCK says", Hint: hint}
+		return &syntax.Problem{What: "there is no agent at the path in SSH_AUTH_SOCK", Hint: hint}
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (p *parser) checkKey(path string) *syntax.Problem {
 	var locked *ssh.PassphraseMissingError
 	switch _, err := ssh.ParseRawPrivateKey(content); {
 	case errors.As(err, &locked):
-		return &syntax.Problem{What: syntax.Quoted(path) + " is a key with a passphrase", Hint: "add it to an agent, and give that"}
+		return &syntax.Problem{What: syntax.Quoted(path) + " is a key with a passphrase", Hint: "add it to an agent, and name the agent's socket"}
 	case err != nil:
 		return &syntax.Problem{What: syntax.Quoted(path) + " is not a private key"}
 	}

@@ -73,15 +73,15 @@ func TestSSH(t *testing.T) {
 
 		{ssh: "default", problems: "ssh: line 1: " + noAgent},
 		{context: "ssh://git@example.com/o/r.git", problems: "context: the repository is read over ssh, and " + noAgent},
-		{ssh: "default", socket: "gone", problems: "ssh: line 1: there is no agent where SSH_AUTH_SOCK says\nhint: start an agent before this step, or name a key: default=path"},
+		{ssh: "default", socket: "gone", problems: "ssh: line 1: there is no agent at the path in SSH_AUTH_SOCK\nhint: start an agent before this step, or name a key: default=path"},
 		{ssh: "a=key,/other/key", problems: "ssh: line 1: " + quoting},
 		{ssh: "a=nokey", problems: "ssh: line 1: no key or socket at \"nokey\"\nhint: relative paths start from the working directory"},
-		{ssh: "a=~/key", problems: "ssh: line 1: no key or socket at \"~/key\"\nhint: write the whole path: ~ stands for itself"},
-		{ssh: "a=locked", problems: "ssh: line 1: \"locked\" is a key with a passphrase\nhint: add it to an agent, and give that"},
+		{ssh: "a=~/key", problems: "ssh: line 1: no key or socket at \"~/key\"\nhint: write the whole path: ~ is not expanded"},
+		{ssh: "a=locked", problems: "ssh: line 1: \"locked\" is a key with a passphrase\nhint: add it to an agent, and name the agent's socket"},
 		{ssh: "a=Dockerfile", problems: "ssh: line 1: \"Dockerfile\" is not a private key"},
 		{ssh: "a=.", problems: "ssh: line 1: the file cannot be read\nhint: check the path and its permissions"},
 		{ssh: "a=key,a=key2", problems: "ssh: line 1: agent \"a\" is given twice\nhint: give one of them another id"},
-		{ssh: "\"a=key," + agent + "\"", problems: "ssh: line 1: an agent's socket stands beside other paths\nhint: give it an id of its own"},
+		{ssh: "\"a=key," + agent + "\"", problems: "ssh: line 1: an agent's socket cannot be combined with other paths\nhint: give it its own id"},
 	} {
 		t.Run(tt.ssh+" "+tt.context, func(t *testing.T) {
 			t.Parallel()

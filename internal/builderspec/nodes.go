@@ -134,7 +134,7 @@ func Assign(nodes []Node, wanted []string) ([]Node, syntax.Problems) {
 	var problems syntax.Problems
 	for _, one := range wanted {
 		if !builds(used, one) {
-			problems = append(problems, syntax.Problem{Input: "builder", What: "none of the builders builds " + one, Hint: "add it to the platforms of one"})
+			problems = append(problems, syntax.Problem{Input: "builder", What: "no builder builds " + one, Hint: "add it to the platforms of one"})
 		}
 	}
 	if len(used) == 0 {

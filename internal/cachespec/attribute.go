@@ -154,7 +154,7 @@ func (p *problems) unknown(known []attribute, name string, in Input, hint string
 	case len(names) == 0:
 		hint = "name the type to set it: type=registry,ref=…"
 	case in == Scoped && slices.Contains([]string{"digest", "scope", "name"}, name):
-		hint = "the scope is derived from the branch; an entry that is to be used as it stands goes into cache-from or cache-to"
+		hint = "the scope is derived from the branch; put an entry that is used unchanged into cache-from or cache-to"
 	default:
 		hint = nearest(name, names)
 	}

@@ -119,7 +119,7 @@ func (c *Azblob) fromEnvironment(p *problems, env Environment) {
 func (c *Azblob) checkPlace(p *problems) {
 	secret := c.SecretAccessKey
 	if _, err := base64.StdEncoding.DecodeString(secret); err != nil {
-		p.add("give one of the account's two keys as it is, in Base64", "secret_access_key is no key of an account")
+		p.add("give one of the account's two keys as it is, in Base64", "secret_access_key is not the key of an account")
 	}
 	if c.AccountURL == "" {
 		if !c.has("account_url") {
@@ -131,14 +131,14 @@ func (c *Azblob) checkPlace(p *problems) {
 	u, err := url.Parse(c.AccountURL)
 	switch {
 	case err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https"):
-		p.add("give scheme and host: account_url=https://account.blob.core.windows.net", "account_url is no URL of an account")
+		p.add("give scheme and host: account_url=https://account.blob.core.windows.net", "account_url is not the URL of an account")
 		return
 	case u.User != nil:
 		p.add("use secret_access_key", "account_url has a user name in it")
 	case strings.ContainsAny(c.AccountURL, "?#"):
-		p.add("BuildKit takes no shared access signature: use secret_access_key, or an identity (AZURE_CLIENT_ID, az login)", "account_url has more than an address in it")
+		p.add("BuildKit does not support shared access signatures: use secret_access_key, or an identity (AZURE_CLIENT_ID, az login)", "account_url has more than an address in it")
 	case u.Scheme == "http" && secret == "":
-		p.add("use https, or secret_access_key, which signs and is not sent", "account_url is plain http, where no identity's token is sent")
+		p.add("use https, or secret_access_key, which signs and is not sent", "account_url is plain http, over which no identity's token is sent")
 	}
 	if c.AccountName != "" {
 		return

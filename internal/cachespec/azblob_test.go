@@ -32,7 +32,7 @@ hint: did you mean "account_url"?`},
 		{line: azblob + ",contaner=c", want: `attribute "contaner" is unknown
 hint: did you mean "container"?`},
 		{line: azblob + ",scope=main", want: `attribute "scope" is unknown
-hint: the scope is derived from the branch; an entry that is to be used as it stands goes into cache-from or cache-to`},
+hint: the scope is derived from the branch; put an entry that is used unchanged into cache-from or cache-to`},
 		{line: azblob + ",mode=most,ignore-error=yes", want: `ignore-error=yes is not valid
 hint: give true or false
 mode=most is not valid
@@ -56,16 +56,16 @@ hint: give one of min, max`},
 		{line: azblob, o: cachespec.Environment{Getenv: func(name string) string { return variables[name] }},
 			want: "BUILDKIT_AZURE_STORAGE_CONTAINER=a/../b is not valid\nhint: " + containerHint +
 				"\nBUILDKIT_AZURE_STORAGE_PREFIX=.. is not valid\nhint: " + folderHint},
-		{line: "type=azblob,account_url=acme.blob.core.windows.net", want: "account_url is no URL of an account\nhint: " + schemeHint},
-		{line: "type=azblob,account_url=ftp://me:canary@host", want: "account_url is no URL of an account\nhint: " + schemeHint},
-		{line: "type=azblob,account_url=https://", want: "account_url is no URL of an account\nhint: " + schemeHint},
+		{line: "type=azblob,account_url=acme.blob.core.windows.net", want: "account_url is not the URL of an account\nhint: " + schemeHint},
+		{line: "type=azblob,account_url=ftp://me:canary@host", want: "account_url is not the URL of an account\nhint: " + schemeHint},
+		{line: "type=azblob,account_url=https://", want: "account_url is not the URL of an account\nhint: " + schemeHint},
 		{line: "type=azblob,account_url=https://me:canary@acme.blob.core.windows.net", want: `account_url has a user name in it
 hint: use secret_access_key`},
 		{line: azblob + "?sv=2024&sig=canary", want: `account_url has more than an address in it
-hint: BuildKit takes no shared access signature: use secret_access_key, or an identity (AZURE_CLIENT_ID, az login)`},
-		{line: azblob + ",secret_access_key=canary!", want: `secret_access_key is no key of an account
+hint: BuildKit does not support shared access signatures: use secret_access_key, or an identity (AZURE_CLIENT_ID, az login)`},
+		{line: azblob + ",secret_access_key=canary!", want: `secret_access_key is not the key of an account
 hint: give one of the account's two keys as it is, in Base64`},
-		{line: "type=azblob,account_url=http://acme.example", want: `account_url is plain http, where no identity's token is sent
+		{line: "type=azblob,account_url=http://acme.example", want: `account_url is plain http, over which no identity's token is sent
 hint: use https, or secret_access_key, which signs and is not sent`},
 		{line: "type=azblob,account_url=http://127.0.0.1:10000/acme" + key, want: `account_name is missing, and account_url's host does not begin with it
 hint: add account_name=`},
@@ -80,7 +80,7 @@ hint: leave it out, or use builder=embedded`},
 		{line: azblob, o: cachespec.Environment{Remote: true, Plaintext: true}},
 		{line: azblob + key, o: cachespec.Environment{Remote: true}},
 		{line: azblob + key, o: cachespec.Environment{Remote: true, Plaintext: true}, want: `credentials would go to the builder over plain tcp://
-hint: reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or leave them out and give the builder credentials of its own`},
+hint: reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or leave them out and give the builder its own credentials`},
 	})
 }
 
@@ -88,7 +88,7 @@ func TestAzblobTwice(t *testing.T) {
 	t.Parallel()
 	const azblob = "type=azblob,account_url=https://acme.blob.core.windows.net"
 	_, problems := testkit.Resolve(cachespec.Environment{}, azblob+",prefix=team/app", azblob+"/,prefix=team//,manifests_prefix=app/manifests")
-	if len(problems) != 1 || problems[0].What != "azblob acme/buildkit-cache/team is there twice" {
+	if len(problems) != 1 || problems[0].What != "azblob acme/buildkit-cache/team is given twice" {
 		t.Errorf("problems %v", problems)
 	}
 }

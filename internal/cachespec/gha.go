@@ -136,9 +136,9 @@ func (c *GHA) checkRunner(p *problems, env Environment) {
 	switch {
 	case c.Token != "":
 	case syntax.IsTrue(env.variable("GITHUB_ACTIONS")):
-		p.add("a container action gets ACTIONS_RUNTIME_TOKEN from the runner, a run: step does not; use the action, or hand the token on to the step", "there is no token")
+		p.add("a container action gets ACTIONS_RUNTIME_TOKEN from the runner, a run: step does not; use the action, or pass the token to the step", "there is no token")
 	default:
-		p.add("this cache is there for jobs on runners of GitHub, Gitea and Forgejo; elsewhere use type=registry or another", "there is no token")
+		p.add("only jobs on runners of GitHub, Gitea and Forgejo have this cache; elsewhere use type=registry or another", "there is no token")
 	}
 	if c.Token != "" && c.URL == "" {
 		p.add("a runner sets ACTIONS_RESULTS_URL (github.com) or ACTIONS_CACHE_URL (others); or say where: url_v2= or url=", "the service's URL is not known")

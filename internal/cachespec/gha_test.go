@@ -17,9 +17,9 @@ func TestGHARefuses(t *testing.T) {
 	refuses(t, "gha", []refusal{
 		{line: "gha", o: here},
 		{line: "gha", want: `there is no token
-hint: this cache is there for jobs on runners of GitHub, Gitea and Forgejo; elsewhere use type=registry or another`},
+hint: only jobs on runners of GitHub, Gitea and Forgejo have this cache; elsewhere use type=registry or another`},
 		{line: "gha", o: cachespec.Environment{Getenv: testkit.Environ("GITHUB_ACTIONS=true")}, want: `there is no token
-hint: a container action gets ACTIONS_RUNTIME_TOKEN from the runner, a run: step does not; use the action, or hand the token on to the step`},
+hint: a container action gets ACTIONS_RUNTIME_TOKEN from the runner, a run: step does not; use the action, or pass the token to the step`},
 		{line: "type=gha,token=canary", want: `the service's URL is not known
 hint: a runner sets ACTIONS_RESULTS_URL (github.com) or ACTIONS_CACHE_URL (others); or say where: url_v2= or url=`},
 		{line: "type=gha,token=canary,url=https://cache.example"},
@@ -30,7 +30,7 @@ hint: did you mean "scope"?`},
 		{line: "type=gha,gh-token=canary", o: here, want: `attribute "gh-token" is unknown
 hint: did you mean "ghtoken"?`},
 		{line: "type=gha,name=main", o: here, want: `attribute "name" is unknown
-hint: the scope is derived from the branch; an entry that is to be used as it stands goes into cache-from or cache-to`},
+hint: the scope is derived from the branch; put an entry that is used unchanged into cache-from or cache-to`},
 		{line: "type=gha,scope=", o: here, want: `scope= is not valid
 hint: give a name of at most 100 characters, without the branch: GitHub keeps branches apart`},
 		{line: `type=gha,"scope=a,b"`, o: here, want: `scope=a,b is not valid
@@ -66,7 +66,7 @@ hint: reach the builder through ssh:// or unix://, or over TLS (builder-cacert),
 func TestGHATwice(t *testing.T) {
 	t.Parallel()
 	o := cachespec.Environment{Getenv: testkit.OnRunner("t")}
-	if _, problems := testkit.Resolve(o, "gha", "type=gha,scope=buildkit,mode=min"); len(problems) != 1 || problems[0].What != "gha buildkit is there twice" {
+	if _, problems := testkit.Resolve(o, "gha", "type=gha,scope=buildkit,mode=min"); len(problems) != 1 || problems[0].What != "gha buildkit is given twice" {
 		t.Errorf("problems %v", problems)
 	}
 	if _, problems := testkit.Resolve(o, "gha", "type=gha,scope=web"); len(problems) != 0 {

@@ -79,7 +79,7 @@ func (c *Inline) resolve(p *problems, env Environment) config {
 	}
 	image, err := name.NewTag(env.Images[0], c.NameOptions()...)
 	if err != nil {
-		p.add("", "the image has no name that a registry takes")
+		p.add("", "the image has no name that a registry accepts")
 		return c
 	}
 	c.Image = image

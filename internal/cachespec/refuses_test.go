@@ -51,9 +51,9 @@ hint: known are src, dest, tag, reset, mode, compression, compression-level, for
 cache: line 1: type=local: dest is missing, and there is no HOME to find a default in
 hint: say where: type=local,dest=/path/to/cache`},
 		{lines: []string{"type=local,dest=/c,scope=main"}, want: `cache: line 1: type=local: attribute "scope" is unknown
-hint: the scope is derived from the branch; an entry that is to be used as it stands goes into cache-from or cache-to`},
+hint: the scope is derived from the branch; put an entry that is used unchanged into cache-from or cache-to`},
 		{lines: []string{registry + ",digest=sha256:00"}, want: `cache: line 1: type=registry: attribute "digest" is unknown
-hint: the scope is derived from the branch; an entry that is to be used as it stands goes into cache-from or cache-to`},
+hint: the scope is derived from the branch; put an entry that is used unchanged into cache-from or cache-to`},
 		{lines: []string{"type=inline,compression=zstd"}, o: pushed, want: `cache: line 1: type=inline: attribute "compression" is unknown
 hint: inline caches are written as the image is: set it in outputs`},
 		{lines: []string{"type=auto,mode=min"}, o: pushed, want: `cache: line 1: type=auto: attribute "mode" is unknown
@@ -112,17 +112,17 @@ hint: give the cache another tag, or none`},
 		{lines: []string{"type=registry,ref=ghcr.io/o/app:v"}, o: cachespec.Environment{Images: []string{"ghcr.io/o/app:v-b-main"}}, want: `cache: line 1: type=registry: ref=ghcr.io/o/app:v is where the image ghcr.io/o/app:v-b-main is pushed
 hint: give the cache another tag, or none`},
 
-		{lines: []string{registry, registry}, want: `cache: registry ghcr.io/o/cache is there twice
+		{lines: []string{registry, registry}, want: `cache: registry ghcr.io/o/cache is given twice
 hint: leave one of the lines out: the second would overwrite what the first wrote`},
-		{lines: []string{"type=registry,ref=docker.io/library/app", "type=registry,ref=app,mode=min"}, want: `cache: registry docker.io/library/app is there twice
+		{lines: []string{"type=registry,ref=docker.io/library/app", "type=registry,ref=app,mode=min"}, want: `cache: registry docker.io/library/app is given twice
 hint: leave one of the lines out: the second would overwrite what the first wrote`},
-		{lines: []string{"type=registry,ref=ghcr.io/o/app:cache", "type=registry,ref=ghcr.io/o/app"}, want: `cache: registry ghcr.io/o/app is there twice
+		{lines: []string{"type=registry,ref=ghcr.io/o/app:cache", "type=registry,ref=ghcr.io/o/app"}, want: `cache: registry ghcr.io/o/app is given twice
 hint: leave one of the lines out: the second would overwrite what the first wrote`},
-		{lines: []string{"type=registry,ref=ghcr.io/o/app", "inline"}, o: pushed, want: `cache: inline ghcr.io/o/app is there twice
+		{lines: []string{"type=registry,ref=ghcr.io/o/app", "inline"}, o: pushed, want: `cache: inline ghcr.io/o/app is given twice
 hint: leave one of the lines out: the second would overwrite what the first wrote`},
-		{lines: []string{"type=local,dest=/var/cache/app", "type=local,src=/var/cache/./app/"}, want: `cache: local /var/cache/app is there twice
+		{lines: []string{"type=local,dest=/var/cache/app", "type=local,src=/var/cache/./app/"}, want: `cache: local /var/cache/app is given twice
 hint: leave one of the lines out: the second would overwrite what the first wrote`},
-		{lines: []string{"type=local,src=/a,dest=/c", "type=local,src=/b,dest=/x/../c"}, want: `cache: local /b → /c is there twice
+		{lines: []string{"type=local,src=/a,dest=/c", "type=local,src=/b,dest=/x/../c"}, want: `cache: local /b → /c is given twice
 hint: leave one of the lines out: the second would overwrite what the first wrote`},
 
 		{lines: []string{"type=registry,ref=ghcr.io/O/App"}, want: `cache: line 1: type=registry: ref=ghcr.io/O/App is not a repository
@@ -165,16 +165,16 @@ hint: say where: type=local,dest=/path/to/cache`},
 		{lines: []string{"auto"}, want: `cache: line 1: type=auto: dest is missing, and there is no HOME to find a default in
 hint: say where: type=local,dest=/path/to/cache`},
 
-		{lines: []string{"none", registry}, want: `cache: none stands beside other caches
-hint: leave out none, or all others`},
-		{lines: []string{"none", "none"}, want: `cache: none stands beside other caches
-hint: leave out none, or all others`},
+		{lines: []string{"none", registry}, want: `cache: none cannot be combined with other caches
+hint: leave out none, or all other lines`},
+		{lines: []string{"none", "none"}, want: `cache: none cannot be combined with other caches
+hint: leave out none, or all other lines`},
 		{lines: []string{"type=registry,ref=ghcr.io/O/x,mode=foo", "gha", registry + ",mod=1"}, want: `cache: line 1: type=registry: mode=foo is not valid
 hint: give one of min, max
 cache: line 1: type=registry: ref=ghcr.io/O/x is not a repository
 hint: repositories are lower-case: ref=ghcr.io/o/x
 cache: line 2: type=gha: there is no token
-hint: this cache is there for jobs on runners of GitHub, Gitea and Forgejo; elsewhere use type=registry or another
+hint: only jobs on runners of GitHub, Gitea and Forgejo have this cache; elsewhere use type=registry or another
 cache: line 3: type=registry: attribute "mod" is unknown
 hint: did you mean "mode"?`},
 	}

@@ -50,7 +50,7 @@ func Resolve(lines []Cache, env Environment) ([]Cache, []syntax.Problem) {
 		}
 	}
 	if none && len(lines) > 1 {
-		found = append(found, syntax.Problem{Input: Scoped.String(), What: "none stands beside other caches", Hint: "leave out none, or all others"})
+		found = append(found, syntax.Problem{Input: Scoped.String(), What: "none cannot be combined with other caches", Hint: "leave out none, or all other lines"})
 	}
 	return caches, append(found, twice(caches)...)
 }
@@ -62,7 +62,7 @@ func twice(caches []Cache) []syntax.Problem {
 	for _, c := range caches {
 		if slices.Contains(seen, c.Config.Identity()) {
 			found = append(found, syntax.Problem{
-				Input: Scoped.String(), What: fmt.Sprintf("%s is there twice", c),
+				Input: Scoped.String(), What: fmt.Sprintf("%s is given twice", c),
 				Hint: "leave one of the lines out: the second would overwrite what the first wrote",
 			})
 		}
@@ -91,7 +91,7 @@ func (c *common) objects(p *problems, env Environment) {
 // inTheOpen refuses credentials that would cross a network unencrypted.
 func inTheOpen(p *problems, env Environment, credentials bool) {
 	if credentials && env.Plaintext {
-		p.add("reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or leave them out and give the builder credentials of its own",
+		p.add("reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or leave them out and give the builder its own credentials",
 			"credentials would go to the builder over plain tcp://")
 	}
 }

@@ -122,12 +122,12 @@ func (c *S3) checkPlace(p *problems) {
 		p.add("say where: type=s3,bucket=my-cache,region=eu-central-1, or set AWS_BUCKET", "bucket is missing")
 	}
 	if c.Region == "" && !c.has("region") {
-		p.add("say which: region=eu-central-1, or set AWS_REGION; a server other than Amazon's mostly takes any", "region is missing")
+		p.add("say which: region=eu-central-1, or set AWS_REGION; most servers other than Amazon's accept any", "region is missing")
 	}
 	// The value is not shown, since a password may stand in it.
 	u, err := url.Parse(c.EndpointURL)
 	if c.EndpointURL != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
-		p.add("give scheme and host: endpoint_url=https://s3.example.com", "endpoint_url is no URL of a server")
+		p.add("give scheme and host: endpoint_url=https://s3.example.com", "endpoint_url is not the URL of a server")
 	} else if err == nil && u.User != nil {
 		p.add("use access_key_id and secret_access_key", "endpoint_url has a user name in it")
 	}

@@ -16,7 +16,7 @@ func TestS3Refuses(t *testing.T) {
 		{line: "s3", want: `bucket is missing
 hint: say where: type=s3,bucket=my-cache,region=eu-central-1, or set AWS_BUCKET
 region is missing
-hint: say which: region=eu-central-1, or set AWS_REGION; a server other than Amazon's mostly takes any`},
+hint: say which: region=eu-central-1, or set AWS_REGION; most servers other than Amazon's accept any`},
 		{line: "type=s3,bucket=,region=", want: `bucket= is not valid
 hint: give a value
 region= is not valid
@@ -26,7 +26,7 @@ hint: did you mean "bucket"?`},
 		{line: s3 + ",endpoint=http://x", want: `attribute "endpoint" is unknown
 hint: did you mean "endpoint_url"?`},
 		{line: s3 + ",scope=main", want: `attribute "scope" is unknown
-hint: the scope is derived from the branch; an entry that is to be used as it stands goes into cache-from or cache-to`},
+hint: the scope is derived from the branch; put an entry that is used unchanged into cache-from or cache-to`},
 		{line: s3 + ",mode=most", want: `mode=most is not valid
 hint: give one of min, max`},
 		{line: s3 + ",name=a;b", want: `name=a;b is not valid
@@ -51,9 +51,9 @@ hint: give true or false`},
 hint: give true or false`},
 		{line: s3 + ",use_path_style=true", want: `use_path_style=true does nothing without endpoint_url
 hint: add endpoint_url, or leave it out`},
-		{line: s3 + ",endpoint_url=minio:9000", want: `endpoint_url is no URL of a server
+		{line: s3 + ",endpoint_url=minio:9000", want: `endpoint_url is not the URL of a server
 hint: give scheme and host: endpoint_url=https://s3.example.com`},
-		{line: s3 + ",endpoint_url=ftp://me:canary@host", want: `endpoint_url is no URL of a server
+		{line: s3 + ",endpoint_url=ftp://me:canary@host", want: `endpoint_url is not the URL of a server
 hint: give scheme and host: endpoint_url=https://s3.example.com`},
 		{line: s3 + ",endpoint_url=https://me:canary@host", want: `endpoint_url has a user name in it
 hint: use access_key_id and secret_access_key`},
@@ -75,14 +75,14 @@ hint: leave it out, or use builder=embedded`},
 		{line: s3, o: cachespec.Environment{Remote: true, Plaintext: true}},
 		{line: s3 + pair, o: cachespec.Environment{Remote: true}},
 		{line: s3 + pair, o: cachespec.Environment{Remote: true, Plaintext: true}, want: `credentials would go to the builder over plain tcp://
-hint: reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or leave them out and give the builder credentials of its own`},
+hint: reach the builder through ssh:// or unix://, or over TLS (builder-cacert), or leave them out and give the builder its own credentials`},
 	})
 }
 
 func TestS3Twice(t *testing.T) {
 	t.Parallel()
 	_, problems := testkit.Resolve(cachespec.Environment{}, "type=s3,bucket=b,region=r,prefix=app", "type=s3,bucket=b,region=q,prefix=app/,mode=min")
-	if len(problems) != 1 || problems[0].What != "s3 b/app is there twice" {
+	if len(problems) != 1 || problems[0].What != "s3 b/app is given twice" {
 		t.Errorf("problems %v", problems)
 	}
 }

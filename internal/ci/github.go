@@ -133,7 +133,7 @@ func githubTrust(event payload, repo string, readable bool) (bool, string) {
 		return false, fork
 	case event.Action == "closed":
 		// A merged one runs on its base branch, which must not read a pull request's scope.
-		return false, "a closed pull request: nobody would read its cache"
+		return false, "a closed pull request: no later build would read its cache"
 	}
 	return true, ""
 }

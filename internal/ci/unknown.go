@@ -11,6 +11,6 @@ var unknown = Dialect{
 
 func unknownFacts(h host) scope.Facts {
 	f, _ := readCheckout(h)
-	f.Untrusted = "this CI is not known, so neither is whose code it builds; trusted: true overrides"
+	f.Untrusted = "this CI is unknown, and so is whose code it builds; trusted: true overrides"
 	return f
 }

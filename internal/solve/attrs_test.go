@@ -134,7 +134,7 @@ func TestRefused(t *testing.T) {
 		}, []string{"127.0.0.1:1/frontend:v1"}},
 		{"missing ssh agent", func(r *Request) {
 			r.Inputs.SSH = []inputs.SSH{{ID: "default", Paths: []string{"/nowhere/agent"}}}
-		}, []string{"hand in ssh: ", "/nowhere/agent"}},
+		}, []string{"forward ssh: ", "/nowhere/agent"}},
 		{"missing build context", func(r *Request) {
 			r.Inputs.BuildContexts = []inputs.Context{{Name: "docs", Dir: "/nowhere"}}
 		}, []string{"open build context docs: ", "nowhere"}},

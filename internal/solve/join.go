@@ -24,7 +24,7 @@ type Join struct {
 	Parts       []digest.Digest   // images, or indexes with attestations, in every name's repository
 	Annotations map[string]string // of the index
 	Docker      bool              // Docker's media type instead of OCI's
-	Insecure    bool              // the registries may speak plain HTTP, or have a certificate that nobody vouches for
+	Insecure    bool              // the registries may speak plain HTTP, or have a certificate that is not trusted
 	Keychain    authn.Keychain
 }
 

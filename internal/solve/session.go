@@ -27,7 +27,7 @@ func (b *run) attachables() ([]session.Attachable, error) {
 	}
 	ssh, err := sshprovider.NewSSHAgentProvider(agents)
 	if err != nil {
-		return nil, fmt.Errorf("hand in ssh: %w", err)
+		return nil, fmt.Errorf("forward ssh: %w", err)
 	}
 	return append(all, ssh), nil
 }

@@ -88,7 +88,7 @@ func untrusted(f scope.Facts) string {
 	if f.Trusted && !f.Unlisted {
 		return ""
 	}
-	return cmp.Or(f.Untrusted, "nothing says whose code it builds")
+	return cmp.Or(f.Untrusted, "whose code it builds is unknown")
 }
 
 // cacheEnvironment are the settings that all caches of a build share.
