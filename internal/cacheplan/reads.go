@@ -13,6 +13,7 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachegraph"
 	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/refusal"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -233,7 +234,11 @@ func (r *Reads) LeaveOut(faults []Fault) {
 func (r *Reads) Outcomes() []Source {
 	var out []Source
 	for _, s := range slices.Concat(r.sources, r.leftOut) {
-		out = append(out, Source{Cache: s.cache, Name: string(s.reading.Name), Why: s.reading.Why, State: s.state, Err: s.err})
+		err := s.err
+		if s.state == Failed {
+			err = refusal.Explain(err)
+		}
+		out = append(out, Source{Cache: s.cache, Name: string(s.reading.Name), Why: s.reading.Why, State: s.state, Err: err})
 	}
 	return out
 }

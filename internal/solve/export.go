@@ -11,6 +11,7 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
+	"github.com/warmlayer/warmlayer/internal/refusal"
 )
 
 // exports are the export solves of one attempt, one for each destination, since in BuildKit
@@ -173,7 +174,7 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 		x.decide(i, Skipped, err)
 		return
 	case err != nil:
-		x.decide(i, Broken, err)
+		x.decide(i, Broken, refusal.Explain(err))
 		return
 	case d.Entry.Type == "" && x.made.Image == "":
 		x.decide(i, Skipped, errors.New("the image was not pushed"))
@@ -193,7 +194,7 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 	defer cancel()
 	for n, err := range d.Commit(ctx, made) {
 		if err != nil {
-			x.results[i][n].Outcome, x.results[i][n].Err = Broken, err
+			x.results[i][n].Outcome, x.results[i][n].Err = Broken, refusal.Explain(err)
 		}
 	}
 }

@@ -98,7 +98,7 @@ func survives(t *testing.T, out testkit.Output, retried bool) {
 }
 
 // short is the beginning of a reason, which the report may shorten.
-func short(s string) string { return s[:min(len(s), 60)] }
+func short(s string) string { return s[:min(len(s), 250)] }
 
 // TestUnreadable: a source that cannot be read before the build is left out, and the build runs
 // once.

@@ -2,9 +2,11 @@ package solve_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 
+	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/internal/testkit"
@@ -58,5 +60,62 @@ func TestArtifactsAskedFor(t *testing.T) {
 		if out := r.Start(t); out.Code != code || len(out.Report.Warnings) > 0 {
 			t.Errorf("%s: exit code %d, warnings %q:\n%s", attribute, out.Code, out.Report.Warnings, out.Text)
 		}
+	}
+}
+
+// TestRefusals: registries that refuse a cache, each in its own words. The image is pushed, and the
+// report says once what the cause is and what to set.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	const all, writes = "GET HEAD POST PATCH PUT", "POST PATCH PUT"
+	refuse := func(methods string, status int, code, message string) testkit.Quirk {
+		return testkit.Refuse(testkit.Refusal(status, code, message, ""), "/v2/cache/", strings.Fields(methods)...)
+	}
+	answer := testkit.Refusal
+	for _, tt := range []struct {
+		name        string
+		quirk       testkit.Quirk
+		line        string // attributes
+		source      string // the state of the scope
+		cause, cure string
+	}{
+		{"ECR, immutable tags", testkit.ImmutableTags(answer(400, "TAG_INVALID", "The image tag 'cache-b-main' already exists in the 'cache' repository and cannot be overwritten because the tag is immutable.", ""), "cache-"),
+			"", "absent", "immutable tags", "exempt the tags of caches"},
+		{"Harbor, immutable tags", testkit.ImmutableTags(answer(412, "PRECONDITION", "Failed to process request due to 'cache:cache-b-main' configured as immutable.", ""), "cache-"),
+			"", "absent", "immutable tags", "exempt the tags of caches"},
+		{"ECR, no repository", refuse(all, 404, "NAME_UNKNOWN", "The repository with name 'cache' does not exist in the registry with id '123456789012'"),
+			"", "absent", "no such repository", "create it"},
+		{"Nexus", testkit.Nexus(), "", "absent", "lost an upload", "set cache to"},
+		{"Harbor, an index", testkit.ImagesOnly(answer(404, "NOT_FOUND", "artifact cache@sha256:00 not found", "")), ",image-manifest=false", "absent", "of this form", "leave image-manifest=false out"},
+		{"an old registry, an index", testkit.ImagesOnly(answer(400, "MANIFEST_INVALID", "manifest invalid", "")), ",image-manifest=false", "absent", "of this form", "leave image-manifest=false out"},
+		{"Quay, no permission", refuse(all, 401, "UNAUTHORIZED", "access to the requested resource is not authorized"), "", "failed", "credentials are missing", "set registry-auth"},
+		{"Quay, quota", refuse(writes, 403, "DENIED", "Quota has been exceeded on namespace"), "", "absent", "or its quota is;", "delete caches"},
+		{"Artifactory, no permission", refuse(writes, 403, "DENIED", "The client does not have permission to push to the repository."), "", "absent", "credentials do not permit it", "set others (registry-auth"},
+		{"a limit", refuse(all, 429, "TOOMANYREQUESTS", "rate limit exceeded"), "", "failed", "limits requests", "log in with registry-auth"},
+		{"a proxy's limit", testkit.Refuse(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestEntityTooLarge) }, "/v2/cache/", "PUT"),
+			"", "absent", "size of requests", "client_max_body_size"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			registry := testkit.StartRegistry(t).Host
+			s := testkit.StartStandIn(t, registry, tt.quirk)
+			out := build(testkit.App(t), "--tags", s.Host+"/image:v1", "--push", "--cache", "type=registry,ref="+s.Host+"/cache"+tt.line).Start(t)
+			pushed := (&proxy{Host: registry}).get(t, "/v2/image/manifests/v1")
+			if out.Code != 0 || out.Report.Retried != "" || digest.FromString(pushed).String() != out.Report.Digest {
+				t.Errorf("exit code %d, retried %q, image %s:\n%s", out.Code, out.Report.Retried, out.Report.Digest, out.Text)
+			}
+			if out.Report.Source("b-main") != tt.source || out.Report.Outcome(t) != "failed" {
+				t.Errorf("sources %v, exports %v", out.Report.Sources, out.Report.Exports)
+			}
+			rows := 1
+			if tt.source == "failed" {
+				rows = 2 // one for reading, one for writing
+			}
+			for _, words := range []string{tt.cause, tt.cure} {
+				if n := strings.Count(out.Text, words); n != rows {
+					t.Errorf("%q is there %d times:\n%s", words, n, out.Text)
+				}
+			}
+		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -145,4 +146,67 @@ func peek(r *http.Request) []byte {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return body
+}
+
+// Refuse answers the requests of some methods ("PUT") whose path contains a part ("/v2/cache/").
+func Refuse(answer http.HandlerFunc, part string, methods ...string) Quirk {
+	return func(r *http.Request) http.HandlerFunc {
+		if strings.Contains(r.URL.Path, part) && slices.Contains(methods, r.Method) {
+			return answer
+		}
+		return nil
+	}
+}
+
+// ImmutableTags is a registry that takes each tag with a prefix once.
+func ImmutableTags(answer http.HandlerFunc, prefix string) Quirk {
+	var mu sync.Mutex
+	taken := map[string]bool{}
+	return func(r *http.Request) http.HandlerFunc {
+		_, tag, found := strings.Cut(r.URL.Path, "/manifests/")
+		if !found || r.Method != http.MethodPut || !strings.HasPrefix(tag, prefix) {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if taken[r.URL.Path] {
+			return answer
+		}
+		taken[r.URL.Path] = true
+		return nil
+	}
+}
+
+// Nexus is Sonatype's registry: it mounts no layer from another repository (401), and takes one
+// upload at a time (400; sonatype/nexus-public#967).
+func Nexus() Quirk {
+	return func(r *http.Request) http.HandlerFunc {
+		switch {
+		case r.Method == http.MethodPost && r.URL.Query().Get("mount") != "":
+			return Refusal(http.StatusUnauthorized, "UNAUTHORIZED", "access to the requested resource is not authorized", "")
+		case r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/cache/blobs/uploads/"):
+			return Refusal(http.StatusBadRequest, "BLOB_UPLOAD_INVALID", "blob upload invalid", "")
+		}
+		return nil
+	}
+}
+
+// ImagesOnly is a registry that takes no index with other entries than images: Harbor before 2.11,
+// ECR, Google's old registry and others (goharbor/harbor#14774, moby/buildkit#1143, #2251).
+func ImagesOnly(answer http.HandlerFunc) Quirk {
+	return func(r *http.Request) http.HandlerFunc {
+		if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/manifests/") {
+			return nil
+		}
+		var index struct{ Manifests []struct{ MediaType string } }
+		if json.Unmarshal(peek(r), &index) != nil {
+			return nil
+		}
+		for _, m := range index.Manifests {
+			if !strings.Contains(m.MediaType, ".manifest.") {
+				return answer
+			}
+		}
+		return nil
+	}
 }

@@ -1,0 +1,95 @@
+// Package refusal explains why a registry or a store refuses a request: what the cause is, and
+// which setting cures it. It knows the words of many products and does no I/O.
+//
+//	err := errors.New("error writing manifest blob: unknown: The image tag 'cache-b-main' … is immutable.")
+//	refusal.Explain(err) // the registry takes each tag once (immutable tags); exempt the caches' tags …: error writing …
+package refusal
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// Refusal is the cause of a refused request, and its cure. Both are phrases without a period.
+type Refusal struct {
+	Cause string // "the registry takes each tag once (immutable tags)"
+	Cure  string // "exempt the tags of caches from that rule, or …"
+}
+
+// Explain puts the cause and the cure in front of an error whose text names a known refusal. It
+// returns every other error as it is, and nil for nil.
+func Explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if r, known := Of(err.Error()); known {
+		return fmt.Errorf("%s; %s: %w", r.Cause, r.Cure, err)
+	}
+	return err
+}
+
+// Of is the refusal that the text of an error names, and whether there is one.
+func Of(text string) (Refusal, bool) {
+	for _, rule := range rules {
+		if rule.words.MatchString(text) {
+			return rule.Refusal, true
+		}
+	}
+	return Refusal{}, false
+}
+
+type rule struct {
+	words *regexp.Regexp
+	Refusal
+}
+
+func words(pattern, cause, cure string) rule {
+	return rule{regexp.MustCompile(`(?i)` + pattern), Refusal{cause, cure}}
+}
+
+// rules are the known refusals; the first that matches counts. Of a registry's answer containerd
+// shows the message, and the code only of UNAUTHORIZED, DENIED, UNAVAILABLE and TOOMANYREQUESTS
+// (v2, core/remotes/docker/errcode.go); go-containerregistry shows both.
+var rules = []rule{
+	// A proxy with its own authority, and any server with a private one (crypto/x509).
+	words(`certificate signed by unknown authority`,
+		"the certificate is of an authority that is not known", "set ca-certificates to the certificate of this authority"),
+	words(`x509: certificate has expired or is not yet valid`,
+		"the certificate has expired, or this machine's clock is wrong", "renew the certificate, or set the clock"),
+	words(`server gave HTTP response to HTTPS client`,
+		"the server speaks plain HTTP", "add registry.insecure=true to the cache"),
+
+	// ECR: TAG_INVALID. Harbor: PRECONDITION, 412. Docker Hub and GitLab: DENIED. (moby/buildkit#3776,
+	// goharbor/harbor#9427, docker/hub-feedback#2466)
+	words(`immutable`,
+		"the registry takes each tag once (immutable tags)", "exempt the tags of caches (cache-…) from that rule, or set ref to a repository without it"),
+	// Artifactory and Quay: DENIED. Harbor: 412. S3 servers: QuotaExceeded. A full disk: ENOSPC.
+	words(`quota|storage limit|no space left on device|insufficient storage`,
+		"the storage is full, or its quota is", "delete caches that are no longer needed (cache-…), or raise the quota"),
+	// ECR's words for NAME_UNKNOWN; Artifactory's for a missing repository.
+	words(`repository with name \S+ does not exist|NAME_UNKNOWN|repository name not known|repository \S+ (not found|does not exist)`,
+		"the registry has no such repository, and makes none by itself", "create it (ECR: aws ecr create-repository), or set ref to one that exists"),
+	// Docker Hub, GitHub, Quay and every proxy: 429 (RFC 6585).
+	words(`TOOMANYREQUESTS|too many requests|rate limit|SlowDown|\b429\b`,
+		"the server limits requests", "log in with registry-auth if the limit is that of anonymous users, or raise the limit"),
+	// nginx: client_max_body_size.
+	words(`request entity too large|\b413\b`,
+		"a proxy limits the size of requests", "raise its limit (nginx: client_max_body_size 0)"),
+	// Nexus answers so while other uploads run (sonatype/nexus-public#967).
+	words(`blob upload (invalid|unknown)|BLOB_UPLOAD_(INVALID|UNKNOWN)`,
+		"the registry lost an upload, as Nexus does while several run", "set cache to the image's own repository, where most layers are already, or to another store"),
+
+	// A directory: EACCES, EPERM, EROFS (errno(3)).
+	words(`permission denied|operation not permitted|read-only file system`,
+		"the file system does not permit it", "give the user of this process the right to read and write there"),
+	// Artifactory, Quay, Harbor, ECR: DENIED, 403. Quay also for repositories that are missing: 401.
+	words(`denied|\b403\b|forbidden|insufficient_scope|does not have permission`,
+		"the credentials do not permit it", "give them the right to read and write there, or set others (registry-auth for registries)"),
+	words(`unauthorized|\b401\b|authentication required|no basic auth credentials|failed to authorize|not authorized`,
+		"the credentials are missing, or not valid there", "set registry-auth or, for other stores, credentials in the cache's line"),
+
+	// A cache as an index, which image-manifest=false asks for (goharbor/harbor#14774,
+	// moby/buildkit#1143, #2251), or with a config that is not an image's.
+	words(`error writing manifest blob: .*(manifest|media ?type|index|not found|not supported|\b4(00|04|05|15|22)\b)`,
+		"the registry does not take a cache of this form", "leave image-manifest=false out, or use cache: inline or another store"),
+}
