@@ -136,7 +136,7 @@ func (l *Layout) stage() (*os.File, error) {
 		}
 		f.Close() // a sweep found the file before it was locked, and removes it
 	}
-	return nil, fmt.Errorf("%s: other processes remove files at once", dir)
+	return nil, fmt.Errorf("%s: other processes remove new files at once", dir)
 }
 
 // removeAbandoned removes the files that killed processes have left in the staging directory. A

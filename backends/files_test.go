@@ -21,7 +21,7 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// uploaded is what a process of its own puts into a directory.
+// uploaded is the blob that another process puts into a directory.
 var uploaded = ocispecs.Descriptor{Digest: digest.FromString("two halves"), Size: 10}
 
 // upload starts such a process, and sends it the first half.

@@ -26,7 +26,7 @@ import (
 // index-<scope>-1-<hash of the Git ref>#<n> with an annotated cache config. GitHub separates
 // Git refs itself, so one of BuildKit's scopes holds all branches: the attribute scope
 // ("buildkit" by default), followed by a hyphen and the key where there is a key. The
-// scope N is the index of the Git ref that N stands for.
+// scope N is the index of the Git ref that belongs to N.
 type GHA struct {
 	objectCache
 	spec *cachespec.GHA

@@ -30,7 +30,7 @@ type stream struct {
 // Size implements [actionscache.Blob].
 func (s *stream) Size() int64 { return s.size }
 
-// Close implements [actionscache.Blob]. The reader belongs to whoever opened it.
+// Close implements [actionscache.Blob]. It leaves the reader open: its opener closes it.
 func (s *stream) Close() error { return nil }
 
 // ReadAt implements [io.ReaderAt].

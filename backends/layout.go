@@ -30,7 +30,7 @@ import (
 // renames it. It waits for the lock of the index; the file is the same, index.json.lock, but
 // BuildKit's client removes it after use, so the lock excludes other warmlayers only. It
 // keeps every blob that is young enough to belong to an export that still runs. And it gives up
-// when a context ends, whatever the file system does then.
+// when a context ends, also while the file system hangs.
 type Layout struct {
 	dir    string
 	prefix string // of tags, before a scope's name

@@ -96,7 +96,7 @@ var absentCodes = []transport.ErrorCode{transport.ManifestUnknownErrorCode, tran
 // isAbsent: a registry answers 404 for a tag and for a repository that are not
 // there, with either of two codes (distribution-spec v1.1, "Error Codes"), or one of
 // its own (Harbor v2, src/lib/errors). A 404 with none of them comes from something
-// that is no registry, and proves nothing.
+// other than a registry, and says nothing about the cache.
 func isAbsent(err error) bool {
 	var te *transport.Error
 	if !errors.As(err, &te) || te.StatusCode != http.StatusNotFound {

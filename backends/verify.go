@@ -13,9 +13,8 @@ import (
 var ErrMismatch = errors.New("content does not match")
 
 // Verify reads a blob whose size and digest are those of the descriptor. Other content
-// ends in an [ErrMismatch], before its last bytes are handed out: who reads to the end, or
-// for as many bytes as the descriptor says, gets the right content or an error. An empty
-// blob is verified at its end.
+// ends in an [ErrMismatch], before its last bytes are returned: a reader to the end, or of the
+// descriptor's size, gets the right content or an error. An empty blob is verified at its end.
 func Verify(from io.Reader, desc ocispecs.Descriptor) io.Reader {
 	return &verified{from: from, desc: desc, verifier: desc.Digest.Verifier()}
 }

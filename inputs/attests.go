@@ -114,8 +114,8 @@ func (p *parser) asked() []request {
 	return all
 }
 
-// attestation reads CSV such as type=provenance,mode=max, whose type may be known
-// already. As in buildx's util/buildflags, true and false alone stand for disabled.
+// attestation parses CSV such as type=provenance,mode=max. The type may be known already. As in
+// buildx's util/buildflags, a single true or false sets disabled.
 func (p *parser) attestation(input, kind string, line int, text string) request {
 	a := request{Attestation: Attestation{Type: kind}}
 	fields, err := csvvalue.Fields(text, nil)

@@ -47,7 +47,7 @@ func (p *parser) caches(in cachespec.Input) []cachespec.Cache {
 	return all
 }
 
-// cacheExport is what inputs of their own say for all lines of cache. What is not set is "".
+// cacheExport are the settings for all lines of cache, from separate inputs. Unset ones are "".
 func (p *parser) cacheExport() cachespec.Export {
 	e := cachespec.Export{
 		Mode: p.value("cache-mode"), Compression: p.value("compression"), CompressionLevel: p.value("compression-level"),

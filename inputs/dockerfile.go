@@ -171,8 +171,8 @@ func (p *parser) readDockerfile(file string, c Context, base string) Dockerfile 
 	return d
 }
 
-// lowerCase is the file called dockerfile that stands in for a missing Dockerfile,
-// as in buildx's build/opt.go, or "".
+// lowerCase is the file called dockerfile that is used when Dockerfile is missing, as in buildx's
+// build/opt.go, or "".
 func (p *parser) lowerCase(file string) string {
 	dir, base := filepath.Split(file)
 	if lower := dir + strings.ToLower(base); base == defaultDockerfile && p.isFile(lower) {

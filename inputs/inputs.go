@@ -216,8 +216,8 @@ func (p *parser) readRun(v *Values) {
 	v.Ulimits = p.ulimits()
 }
 
-// readResult reads what the build makes. A call of the frontend makes nothing, whatever the
-// other inputs say.
+// readResult reads the inputs about the outputs of the build. With call there are none, so
+// these inputs are ignored.
 func (p *parser) readResult(v *Values) {
 	tags := p.tags()
 	v.Tags = tagged(tags)

@@ -15,8 +15,8 @@ import (
 // hookKeys are the keys of the plugin's configuration that its hook reads.
 var hookKeys = []string{"image", "privileged", "container-network", "pass", "volumes"}
 
-// readBuildkite reads the plugin's configuration, which Buildkite hands over as one
-// JSON object: {"tags": ["o/app"], "push": true, "cache": [{"type": "inline"}]}.
+// readBuildkite parses the plugin's configuration, which Buildkite passes as one JSON object:
+// {"tags": ["o/app"], "push": true, "cache": [{"type": "inline"}]}.
 func (p *parser) readBuildkite(text string) {
 	if strings.TrimSpace(text) == "" {
 		return

@@ -13,9 +13,9 @@ import (
 // Repository is the one that a CI's job builds, as the CI names it. The zero value is for no CI.
 type Repository struct {
 	Server  string // URL of the GitHub server that github-token is for, without a slash at its end; "": github.com's
-	Actions bool   // what is not given has the defaults of docker/build-push-action
-	Context string // Git URL of the commit that runs, which {{defaultContext}} stands for; "" for none
-	Public  bool   // everybody may read it; false where that is not known
+	Actions bool   // unset inputs have the defaults of docker/build-push-action
+	Context string // Git URL of the commit that runs, which replaces {{defaultContext}}; "": none
+	Public  bool   // the repository is public; false: private or unknown
 }
 
 // server is the URL of the GitHub server.

@@ -50,11 +50,11 @@ type Facts struct {
 	URL    string `json:"url,omitempty"`    // page of this run
 }
 
-// UnknownPR is the PR of a pull request whose number is unknown. Such a build writes nothing,
-// whatever the options say, because a pull request's scope is named after its number.
+// UnknownPR is the PR of a pull request whose number is unknown. Such a build writes nothing, with
+// any options, because a pull request's scope is named after its number.
 const UnknownPR = -1
 
-// Reasons why a build writes nothing, whatever the options say.
+// Reasons why a build writes nothing with any options.
 const (
 	MergeQueue    = "a merge queue's branch is temporary"
 	UnknownNumber = "a pull request whose number is not known"

@@ -47,8 +47,8 @@ func RemoveJob(ctx context.Context, e Engine, job string) error {
 	return err
 }
 
-// removeContainer ends a container and removes it with its volume. It is no error that the
-// container is gone, or is being removed.
+// removeContainer ends a container and removes it with its volume. It succeeds when the container
+// is already gone or being removed.
 func removeContainer(ctx context.Context, c *engine.Client, id string) error {
 	_, err := c.ContainerRemove(ctx, id, engine.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {

@@ -16,7 +16,7 @@ type record struct {
 	digest     digest.Digest
 	inputs     [][]link // for each input of the step, the keys that lead to it; at least one
 	result     result   // the newest one
-	unitedInto *record  // the record that stands for this one now; nil for none
+	unitedInto *record  // the record that this one is merged into; nil: none
 }
 
 // link is a key of a step's input. The selector names the part of the input that the step

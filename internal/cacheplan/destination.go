@@ -161,7 +161,7 @@ func (n native) attachRecord(ctx context.Context, e Exported) error {
 		return err
 	}
 	if e.Manifest != "" && m.Descriptor().Digest != e.Manifest {
-		return nil // the other build's cache is as good, and has a record of its own
+		return nil // another build has written its cache since, which gets its own record
 	}
 	if m, err = m.WithRecord(n.recordOf(e)); err != nil {
 		return err

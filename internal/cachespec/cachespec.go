@@ -59,7 +59,7 @@ type Config interface {
 	// Identity is equal for two caches that write the same place.
 	Identity() string
 	// Strict reports whether a failed export to this cache fails the step
-	// (ignore-error=false), whatever the step's own cache-strict says.
+	// (ignore-error=false), also without the input cache-strict.
 	Strict() bool
 	// Options are the attributes that say how layers and manifest are written: mode,
 	// compression and media types. The map is fresh. It is empty for a cache in the image.

@@ -129,10 +129,10 @@ func (a agent) annotate(ctx context.Context, job string, p Page) error {
 // agentTimeout bounds each call of the agent, so that no build waits for its page.
 const agentTimeout = 30 * time.Second
 
-// longestMessage is how much of what the agent says stands in an error, in characters.
+// longestMessage is the length, in characters, at which the agent's output is cut in an error.
 const longestMessage = 300
 
-// run has the agent do something with what it reads. What it says comes with the error.
+// run runs the agent with a standard input. The error contains its output.
 func (a agent) run(ctx context.Context, stdin string, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()

@@ -21,8 +21,8 @@ import (
 )
 
 // Dialect is all that the program knows of one CI. Every entry has a name, here and facts; any
-// other function is nil where the CI has no such thing. The zero value stands for a machine that
-// is neither a CI nor has a checkout.
+// other function is nil where the CI has no such feature. The zero value is for a machine without
+// a CI and without a checkout.
 type Dialect struct {
 	Name string // in plans and reports: "github"; "git" for a checkout outside a CI; "" outside both
 
@@ -117,8 +117,8 @@ type host struct {
 
 func (h host) getenv(name string) string { return h.variables[name] }
 
-// knows tells whether one of the variables is set. A build is a pull request's even where its
-// number was not handed on to a container.
+// knows tells whether one of the variables is set. It finds pull requests also in a container that
+// did not get the variable with their number.
 func (h host) knows(names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return h.getenv(name) != "" })
 }

@@ -26,7 +26,7 @@ type Disarmed struct {
 	inLine bool   // a line has begun, with more than white space
 }
 
-// Write passes p on, but for an end that could be the beginning of a command.
+// Write passes p on. It holds back an end that may be the beginning of a command.
 func (d *Disarmed) Write(p []byte) (int, error) {
 	d.held = append(d.held, p...)
 	return len(p), d.pass(false)

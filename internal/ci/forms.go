@@ -84,7 +84,7 @@ func (d Dialect) Obeys() bool { return d.log.obeyed }
 // Output is a value that a step hands to later steps.
 type Output struct{ Name, Value string }
 
-// Variable is the name of the variable that hands the output on: "WARMLAYER_CACHE_HITS".
+// Variable is the name of the variable for the output in later steps: "WARMLAYER_CACHE_HITS".
 func (o Output) Variable() string {
 	return "WARMLAYER_" + strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_"))
 }
@@ -175,7 +175,7 @@ type Repository struct {
 	// Context is the Git URL of the commit that runs, with its ref: the default where nothing is
 	// checked out. "" where the CI names none.
 	Context string
-	// Public: everybody may read the repository. It is false where that is not known.
+	// Public tells whether the repository is public. It is false where that is unknown.
 	Public bool
 }
 

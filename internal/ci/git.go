@@ -29,7 +29,7 @@ const parents = 64
 // checkout is a git repository, read without git: gitrepository-layout(5).
 type checkout struct {
 	host
-	dir    string // HEAD and whatever else a worktree has for itself
+	dir    string // the worktree's own files, such as HEAD
 	common string // refs, packed-refs and config, which all worktrees share
 	head   string // what HEAD says: "ref: refs/heads/main", or a commit
 }
@@ -47,7 +47,7 @@ func readCheckout(h host) (scope.Facts, bool) {
 	f := scope.Facts{Default: c.defaultBranch(), Commit: c.head}
 	if ref, ok := strings.CutPrefix(c.head, "ref: "); ok {
 		f.Branch, _ = strings.CutPrefix(ref, "refs/heads/")
-		if f.Branch == ref || f.Branch == ".invalid" { // the latter stands in HEAD where refs are in a reftable
+		if f.Branch == ref || f.Branch == ".invalid" { // HEAD has the latter in a repository with a reftable
 			f.Branch = ""
 		}
 		f.Commit = c.commit(ref)

@@ -75,8 +75,8 @@ func githubFacts(h host) scope.Facts {
 	return f
 }
 
-// githubRefEvent judges the events that only somebody who may write to the repository starts,
-// on a ref of that repository.
+// githubRefEvent judges the events that only a user with write access to the repository can
+// start, on a ref of that repository.
 func githubRefEvent(f *scope.Facts, h host) {
 	f.Protected = h.getenv("GITHUB_REF_PROTECTED") == "true"
 	base := queueBase(f.Branch)

@@ -42,7 +42,8 @@ func gitlabFacts(h host) scope.Facts {
 }
 
 // gitlabPullRequest reads a merge request, or a pull request of the repository that GitLab
-// mirrors: the same variables under two prefixes, but for those that name the two sides.
+// mirrors. Both have the same variables with different prefixes, except those that name the two
+// repositories.
 func gitlabPullRequest(f *scope.Facts, h host, prefix, target, source string) {
 	f.PR = numberOrUnknown(pullNumber(h.getenv(prefix + "IID")))
 	f.Branch = h.getenv(prefix + "SOURCE_BRANCH_NAME")

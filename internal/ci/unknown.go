@@ -2,7 +2,7 @@ package ci
 
 import "github.com/warmlayer/warmlayer/scope"
 
-// unknown is a CI that has no entry of its own. What it has checked out may be a fork's.
+// unknown is any CI without an entry in the table. Its checkout may be a fork's.
 var unknown = Dialect{
 	Name:  "unknown",
 	here:  set("CI", "CONTINUOUS_INTEGRATION", "CODEBUILD_BUILD_ID", "TEAMCITY_VERSION"),

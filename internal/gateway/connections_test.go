@@ -32,8 +32,7 @@ func ended(conn net.Conn) bool {
 	return !errors.As(err, &timeout) || !timeout.Timeout()
 }
 
-// TestConnections: connections without the password are few, whatever they send, and do not keep
-// out those with it.
+// TestConnections: connections without the password are limited, and leave room for those with it.
 func TestConnections(t *testing.T) {
 	t.Parallel()
 	const many = 200

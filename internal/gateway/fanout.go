@@ -17,9 +17,9 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// smallBlob is the size in bytes up to which a blob is taken into memory, and sent on to
-// the stores while BuildKit goes on: BuildKit sends four blobs at once (v0.33.1,
-// util/resolver/limited), and would wait a round trip for each.
+// smallBlob is the largest size, in bytes, of a blob that is held in memory and sent to the stores
+// in the background. BuildKit sends four blobs at once (v0.33.1, util/resolver/limited), and would
+// wait a round trip for each.
 const smallBlob = 1 << 20
 
 // smallAtOnce bounds the small blobs that are under way at once.

@@ -42,7 +42,7 @@ func (g *Gateway) getManifest(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", desc.MediaType)
 	w.Header().Set("Content-Length", strconv.FormatInt(desc.Size, 10))
 	w.Header().Set("Docker-Content-Digest", desc.Digest.String())
-	_, _ = w.Write(c.Manifest.Raw) // a client that has gone is no error
+	_, _ = w.Write(c.Manifest.Raw) // an error means that the client has disconnected
 }
 
 func sendConfig(w http.ResponseWriter, config []byte) {

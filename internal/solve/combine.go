@@ -49,8 +49,8 @@ func (r *Result) longest(phases []Phase) {
 	}
 }
 
-// described adds a part's metadata, but for what is about its image. A lone provenance
-// gets the platform in its key, as one of several has.
+// described adds the metadata of a part, except that of its image. The key of a single provenance
+// gets the platform, as the key of one of several has it.
 func described(all, part map[string]string, name string) map[string]string {
 	if all == nil {
 		all = map[string]string{}

@@ -15,8 +15,8 @@ import (
 	"github.com/warmlayer/warmlayer/inputs"
 )
 
-// addContexts opens the named contexts. BuildKit fetches a URL and an image itself; a directory
-// and an image in an OCI layout are handed in.
+// addContexts opens the named contexts. BuildKit fetches URLs and images itself; directories and
+// OCI layouts are sent to it.
 func (b *run) addContexts(m *mounts) error {
 	for _, c := range b.Inputs.BuildContexts {
 		m.capability("contexts+forward")
@@ -68,7 +68,7 @@ func (m *mounts) addDirectory(c inputs.Context, exclude []string) error {
 	return nil
 }
 
-// addLayout hands in the directory of an OCI layout. A layout of one image needs no tag
+// addLayout mounts the directory of an OCI layout. A layout of one image needs no tag
 // (docker buildx v0.37.0, build/opt.go).
 func (m *mounts) addLayout(c inputs.Context) error {
 	l := c.Layout

@@ -105,5 +105,5 @@ func (w *watch) said(d digest.Digest) (name, log string) {
 	return v.name, colours.ReplaceAllString(log, "")
 }
 
-// colours are the control sequences of terminals (ECMA-48, 5.4), which are no words.
+// colours matches the control sequences of terminals (ECMA-48, 5.4).
 var colours = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`)

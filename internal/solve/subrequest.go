@@ -25,8 +25,8 @@ func question(call string) string {
 	return call
 }
 
-// call asks the frontend. There are no outputs and no caches. What a check finds are
-// warnings, and an error as well.
+// call asks the frontend, without outputs and caches. The findings of a check become warnings, and
+// an error too.
 func (b *run) call(ctx context.Context) error {
 	m, err := b.mounts(ctx)
 	if err != nil {

@@ -27,7 +27,7 @@ build --pull-request 12 --branch feature/hours --base-branch main --trusted \
 	--tags ghcr.io/acme/shop:pr-12 --outputs "type=oci,dest=$dir/image.tar"
 go run ./internal/report/picture < "$dir/report/warmlayer.md" > "$dir/summary.html"
 
-browse() { # browse FLAG... PAGE: one that speaks to nobody, and keeps nothing
+browse() { # browse FLAG... PAGE runs chromium without network services and with a temporary profile
 	chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
 		--disable-component-update --disable-sync --hide-scrollbars --user-data-dir="$dir/browser" "$@" 2> "$dir/log"
 }
