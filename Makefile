@@ -2,6 +2,8 @@
 BIN     := $(CURDIR)/bin
 BUILDKIT = $(shell go list -m -f '{{.Version}}' github.com/moby/buildkit)
 REQUIRE := buildkitd,dockerd,rootless,registry,s3,azblob,gha,buildx,git,busybox,qemu,gitlab,bats,node,python,image,act,fuse
+# Tests of a package at a time: some wait for a timeout, and four keep two cores busy.
+PARALLEL := 4
 SERVERS := testdata/servers
 GITLAB  := testdata/gitlab
 
@@ -17,7 +19,7 @@ demo: setup ## Build the test app as main, and then as a branch on an empty buil
 
 test: setup ## Run all tests; a missing program or server is a failure.
 	go vet ./...
-	WARMLAYER_REQUIRE=$(REQUIRE) go test -timeout 30m ./...
+	WARMLAYER_REQUIRE=$(REQUIRE) go test -parallel $(PARALLEL) -timeout 30m ./...
 
 race: setup ## Run all tests under the race detector.
 	WARMLAYER_REQUIRE=$(REQUIRE) go test -race -timeout 40m ./...
