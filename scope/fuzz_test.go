@@ -122,7 +122,10 @@ func checkPlan(t *testing.T, f Facts, o Options) {
 		t.Errorf("the same facts give two plans: %+v and %+v", p, again)
 	}
 	e := p.Facts
-	vouched := e.Trusted && !e.Unlisted
+	vouched := e.Trusted
+	if f.Unlisted && vouched && (o.Trusted == nil || !*o.Trusted) {
+		t.Error("an unlisted event is trusted without the user's word")
+	}
 	if p.Write != "" {
 		checkName(t, p.Write)
 		switch {
@@ -136,6 +139,8 @@ func checkPlan(t *testing.T, f Facts, o Options) {
 			t.Error("an untrusted build writes")
 		case !vouched && len(p.Warnings) == 0:
 			t.Error("an untrusted build writes without a warning")
+		case e.Unlisted && !pullGrammar.MatchString(string(p.Write)):
+			t.Errorf("an unlisted event writes %q", p.Write)
 		case o.Write == WriteNever:
 			t.Error("cache-write: never writes")
 		}

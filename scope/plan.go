@@ -1,7 +1,9 @@
 package scope
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,26 +17,40 @@ import (
 //	another branch                     own, fallbacks, default                     own
 //	pull request, same repository      own, head branch, base, fallbacks, default  own
 //	pull request of a fork, untrusted  base, fallbacks, default                    nothing
-//	unlisted event (Facts.Unlisted)    default                                     nothing
+//	unlisted event (Facts.Unlisted)    default                                     nothing; never a branch's scope
 //	merge queue                        base, default                               nothing
 //	tag                                fallbacks, default                          nothing
 //
 // A scope that is written only because of Write "always" is also read, before all others.
 func New(f Facts, o Options) Plan {
+	f.Trusted = f.Trusted && !f.Unlisted
+	p := Plan{Read: []Source{}, Warnings: o.trustWarnings(f)}
 	f = o.override(f)
-	p := Plan{Facts: f, Read: []Source{}}
+	p.Facts = f
 	if o.Key != "" {
 		p.Key = Slug(o.Key)
 	}
 	own := ownScope(f, o.Key)
 	p.Write, p.Why = write(f, o.Write, own.Name)
-	if p.Write != "" && !trusted(f) {
+	if p.Write != "" && !f.Trusted {
 		p.Warnings = append(p.Warnings, fmt.Sprintf(
 			"cache-write: always: %s is written by an untrusted build (%s): whoever can start one can plant layers there, and every build that reads %[1]s uses them",
 			p.Write, untrusted(f)))
 	}
 	p.read(f, o, own)
 	return p
+}
+
+// trustWarnings warn of the input trusted where it contradicts what the CI says. A CI that says
+// nothing about forks is no contradiction: there the input is the only way to be trusted.
+func (o Options) trustWarnings(f Facts) []string {
+	contradicts := f.Unlisted || slices.Contains([]string{Fork, ForkRun, NoBranch}, f.Untrusted)
+	if o.Trusted == nil || !*o.Trusted || f.Trusted || !contradicts {
+		return nil
+	}
+	return []string{fmt.Sprintf(
+		"trusted: true: this run counts as trusted, although the CI reports %s: its Dockerfile may use the credentials of the job and of the machine",
+		untrusted(f))}
 }
 
 func (o Options) override(f Facts) Facts {
@@ -53,7 +69,7 @@ func (o Options) override(f Facts) Facts {
 	switch {
 	case o.Trusted == nil:
 	case *o.Trusted:
-		f.Trusted, f.Unlisted, f.Untrusted = true, false, ""
+		f.Trusted, f.Untrusted = true, ""
 	default:
 		f.Trusted, f.Untrusted = false, "trusted: false"
 	}
@@ -90,6 +106,8 @@ func write(f Facts, mode string, own Name) (Name, string) {
 		return "", no
 	case f.PR < 0:
 		return "", UnknownNumber
+	case f.Unlisted && f.PR == 0:
+		return "", cmp.Or(f.Untrusted, "an event that does not say whose code it builds writes no branch's cache")
 	case own == "":
 		return "", "no branch, tag or pull request is known: set branch"
 	case no != "":
@@ -103,7 +121,7 @@ func refusal(f Facts) string {
 	switch {
 	case f.Queue:
 		return MergeQueue
-	case !trusted(f):
+	case !f.Trusted:
 		return untrusted(f)
 	case f.PR != 0 && f.Protected:
 		return "a protected branch's pull request: its cache would not be read"
@@ -113,13 +131,8 @@ func refusal(f Facts) string {
 	return ""
 }
 
-func trusted(f Facts) bool { return f.Trusted && !f.Unlisted }
-
 func untrusted(f Facts) string {
-	if f.Untrusted == "" {
-		return "not known to be trusted"
-	}
-	return f.Untrusted
+	return cmp.Or(f.Untrusted, "not known to be trusted")
 }
 
 // subject describes what is built: "push to main", "branch main (schedule)", "pull request 7".
@@ -165,14 +178,15 @@ func (p *Plan) read(f Facts, o Options, own Source) {
 	if refusal(f) == "" || p.Write != "" && !(f.Protected && f.PR != 0) {
 		add(own)
 	}
-	if trusted(f) && f.PR != 0 && !f.Queue {
+	if f.Trusted && f.PR != 0 && !f.Queue {
 		branch(f.Branch, "head branch")
 	}
-	if !f.Unlisted {
+	onlyDefault := f.Unlisted && !f.Trusted
+	if !onlyDefault {
 		branch(f.Base, "base branch")
 	}
-	onDefault := trusted(f) && f.PR == 0 && f.Tag == "" && f.Branch != "" && f.Branch == f.Default
-	if !f.Unlisted && !f.Queue && !onDefault {
+	onDefault := f.Trusted && f.PR == 0 && f.Tag == "" && f.Branch != "" && f.Branch == f.Default
+	if !onlyDefault && !f.Queue && !onDefault {
 		for _, name := range o.Fallbacks {
 			branch(name, "fallback branch")
 		}

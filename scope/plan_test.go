@@ -11,8 +11,8 @@ var (
 	pushMain    = Facts{CI: "github", Event: "push", Branch: "main", Default: "main", Trusted: true, Protected: true}
 	pushFix     = Facts{CI: "github", Event: "push", Branch: "fix", Default: "main", Trusted: true}
 	pullRequest = Facts{CI: "github", Event: "pull_request", Branch: "fix", Base: "dev", Default: "main", PR: 7, Trusted: true}
-	fork        = Facts{CI: "github", Event: "pull_request", Branch: "main", Base: "dev", Default: "main", PR: 7, Untrusted: "a fork's pull request"}
-	nameless    = Facts{CI: "buildkite", Branch: "main", Base: "dev", Default: "main", PR: UnknownPR, Untrusted: "a pull request whose number is not known"}
+	fork        = Facts{CI: "github", Event: "pull_request", Branch: "main", Base: "dev", Default: "main", PR: 7, Untrusted: Fork}
+	nameless    = Facts{CI: "buildkite", Branch: "main", Base: "dev", Default: "main", PR: UnknownPR, Untrusted: UnknownNumber}
 	queue       = Facts{CI: "github", Event: "merge_group", Branch: "gh-readonly-queue/dev/pr-7-abc", Base: "dev", Default: "main", Queue: true}
 	tag         = Facts{CI: "github", Event: "push", Tag: "v1", Default: "main", Trusted: true}
 	comment     = Facts{CI: "github", Event: "issue_comment", Branch: "main", Default: "main", Unlisted: true, Untrusted: "event issue_comment does not say whose code is built"}
@@ -22,6 +22,9 @@ var (
 	shell       = Facts{CI: "git", Branch: "fix", Default: "main", Trusted: true}
 	nowhere     = Facts{Trusted: true}
 )
+
+// neverUnlisted is why an unlisted event writes nothing that the user calls trusted.
+const neverUnlisted = "an event that does not say whose code it builds writes no branch's cache"
 
 func yes() *bool { b := true; return &b }
 func no() *bool  { return new(bool) }
@@ -59,7 +62,7 @@ func TestNew(t *testing.T) {
 		{"always: unknown number", nameless, Options{Write: "always"}, "", "b-dev b-main", "a pull request whose number is not known"},
 		{"always: merge queue", queue, Options{Write: "always"}, "", "b-dev b-main", "a merge queue's branch is temporary"},
 		{"always: tag", tag, Options{Write: "always"}, "t-v1", "t-v1 b-main", "tag v1 (cache-write: always)"},
-		{"always: unlisted event", comment, Options{Write: "always"}, "b-main", "b-main", "branch main (issue_comment) (cache-write: always)"},
+		{"always: unlisted event", comment, Options{Write: "always"}, "", "b-main", "event issue_comment does not say whose code is built"},
 		{"always: unlisted event of a pull request", target, Options{Write: "always"}, "pr-7", "pr-7 b-main", "pull request 7 (cache-write: always)"},
 		{"always: protected merge request", protected, Options{Write: "always"}, "pr-7", "b-dev b-main", "pull request 7 (cache-write: always)"},
 		{"always: unknown CI", unknownCI, Options{Write: "always"}, "b-fix", "b-fix b-main", "branch fix (cache-write: always)"},
@@ -76,7 +79,11 @@ func TestNew(t *testing.T) {
 		{"trusted, always: unknown number", nameless, Options{Trusted: yes(), Write: "always"}, "", "b-main b-dev", "a pull request whose number is not known"},
 		{"trusted: merge queue", queue, Options{Trusted: yes(), Write: "always"}, "", "b-dev b-main", "a merge queue's branch is temporary"},
 		{"trusted: tag", tag, Options{Trusted: yes()}, "", "b-main", "a tag writes only with cache-write: always"},
-		{"trusted: unlisted event", comment, Options{Trusted: yes()}, "b-main", "b-main", "branch main (issue_comment)"},
+		{"trusted: unlisted event", comment, Options{Trusted: yes()}, "", "b-main", neverUnlisted},
+		{"trusted, always: unlisted event", comment, Options{Trusted: yes(), Write: "always"}, "", "b-main", neverUnlisted},
+		{"trusted, always: unlisted event on another branch", comment, Options{Trusted: yes(), Write: "always", Branch: "x", Fallbacks: more}, "", "b-x b-dev b-next b-main", neverUnlisted},
+		{"trusted, always: unlisted event of a tag", Facts{Tag: "v1", Default: "main", Unlisted: true}, Options{Trusted: yes(), Write: "always"}, "", "b-main", neverUnlisted},
+		{"pull-request, always: unlisted event", comment, Options{PR: 9, Write: "always"}, "pr-9", "pr-9 b-main", "pull request 9 (cache-write: always)"},
 		{"trusted: unlisted event of a pull request", target, Options{Trusted: yes()}, "pr-7", "pr-7 b-main b-dev", "pull request 7"},
 		{"trusted: unknown CI", unknownCI, Options{Trusted: yes()}, "b-fix", "b-fix b-main", "branch fix"},
 
@@ -164,8 +171,9 @@ func TestNewWarnsOfAnUntrustedWriter(t *testing.T) {
 	}{
 		{fork, "always", "cache-write: always: pr-7 is written by an untrusted build (a fork's pull request): " +
 			"whoever can start one can plant layers there, and every build that reads pr-7 uses them"},
-		{comment, "always", "cache-write: always: b-main is written by an untrusted build (event issue_comment does not say whose code is built): " +
-			"whoever can start one can plant layers there, and every build that reads b-main uses them"},
+		{unknownCI, "always", "cache-write: always: b-fix is written by an untrusted build (this CI is not known): " +
+			"whoever can start one can plant layers there, and every build that reads b-fix uses them"},
+		{comment, "always", ""},
 		{fork, "auto", ""}, {nameless, "always", ""}, {queue, "always", ""}, {tag, "always", ""}, {pullRequest, "always", ""},
 	} {
 		if got := strings.Join(New(tt.facts, Options{Write: tt.write}).Warnings, "\n"); got != tt.want {
@@ -174,10 +182,36 @@ func TestNewWarnsOfAnUntrustedWriter(t *testing.T) {
 	}
 }
 
+// trusted: true warns where the CI says that the code may be anyone's, and only there.
+func TestNewWarnsOfTrusted(t *testing.T) {
+	t.Parallel()
+	run := Facts{CI: "github", Event: "workflow_run", Branch: "main", Default: "main", Unlisted: true, Untrusted: ForkRun}
+	for _, tt := range []struct {
+		facts   Facts
+		reports string // "": no warning
+	}{
+		{fork, "a fork's pull request"}, {run, "a run for a fork's code"},
+		{comment, "event issue_comment does not say whose code is built"}, {target, "not known to be trusted"},
+		{unknownCI, ""}, {pullRequest, ""}, {pushMain, ""}, {queue, ""}, {shell, ""},
+	} {
+		want := ""
+		if tt.reports != "" {
+			want = "trusted: true: this run counts as trusted, although the CI reports " + tt.reports +
+				": its Dockerfile may use the credentials of the job and of the machine"
+		}
+		if got := strings.Join(New(tt.facts, Options{Trusted: yes()}).Warnings, "\n"); got != want {
+			t.Errorf("%s: warnings %q, want %q", tt.facts.Event, got, want)
+		}
+		if got := New(tt.facts, Options{Trusted: no()}).Warnings; len(got) > 0 {
+			t.Errorf("%s, trusted: false: warnings %q", tt.facts.Event, got)
+		}
+	}
+}
+
 func TestNewAppliesOptionsToFacts(t *testing.T) {
 	t.Parallel()
 	got := New(target, Options{Branch: "a", Base: "b", Default: "c", PR: 9, Trusted: yes(), Key: "Web"})
-	want := Facts{CI: "github", Event: "pull_request_target", Branch: "a", Base: "b", Default: "c", PR: 9, Trusted: true}
+	want := Facts{CI: "github", Event: "pull_request_target", Branch: "a", Base: "b", Default: "c", PR: 9, Trusted: true, Unlisted: true}
 	if got.Facts != want {
 		t.Errorf("facts %+v, want %+v", got.Facts, want)
 	}

@@ -39,7 +39,7 @@ type Facts struct {
 	// Queue marks a build for a merge queue or merge train, whose ref is temporary. It never writes.
 	Queue bool `json:"queue,omitempty"`
 	// Unlisted marks an event that does not say whose code is built. Its builds read the
-	// default branch alone.
+	// default branch alone, and write no branch's scope, whatever the options say.
 	Unlisted bool `json:"unlisted,omitempty"`
 	// Protected marks the default branch, and refs that the CI calls protected. Their builds
 	// never read a pull request's scope.
@@ -54,10 +54,13 @@ type Facts struct {
 // any options, because a pull request's scope is named after its number.
 const UnknownPR = -1
 
-// Reasons why a build writes nothing with any options.
+// Reasons of [Facts].Untrusted on which rules depend.
 const (
-	MergeQueue    = "a merge queue's branch is temporary"
-	UnknownNumber = "a pull request whose number is not known"
+	MergeQueue    = "a merge queue's branch is temporary"                          // such a build writes nothing
+	UnknownNumber = "a pull request whose number is not known"                     // such a build writes nothing
+	Fork          = "a fork's pull request"                                        // Trusted true gives a warning
+	ForkRun       = "a run for a fork's code"                                      // the same
+	NoBranch      = "a pull request whose head is not a branch of this repository" // the same
 )
 
 // Source is one scope to read.
@@ -97,13 +100,16 @@ const (
 //   - PR makes every build, except a merge queue's, the build of that pull request. On a
 //     protected branch it then writes nothing, since such a build may not read a pull
 //     request's scope.
-//   - Trusted true lets a fork's pull request, and an event that does not say whose code it
-//     builds, read and write like one of this repository. Trusted false makes every build read
-//     like a fork's: the scopes of base, fallbacks and default branch, without its own.
-//     (Write "never" reads the own scope and leaves it unchanged.)
+//   - Trusted true lets a fork's pull request read and write like one of this repository, and
+//     an event that does not say whose code it builds read like a push, both with a warning.
+//     Trusted false makes every build read like a fork's: the scopes of base, fallbacks and
+//     default branch, without its own. (Write "never" reads the own scope and leaves it
+//     unchanged.)
 //   - Write "always" overrides the trust rules about writing, and keeps those about names: an
 //     untrusted pull request writes the scope of its number, never a branch's. A merge queue,
 //     and a pull request with an unknown number, still write nothing.
+//   - An event that does not say whose code it builds writes the scope of its pull request or
+//     nothing, with all options.
 type Options struct {
 	Branch, Base, Default string
 	PR                    int   // 0: as detected

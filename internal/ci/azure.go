@@ -60,7 +60,7 @@ func azureUntrusted(h host) string {
 	case "false":
 		return ""
 	case "true":
-		return fork
+		return scope.Fork
 	}
 	return "a pull request that may be a fork's"
 }

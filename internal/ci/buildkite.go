@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,14 +51,24 @@ func buildkiteFacts(h host) scope.Facts {
 	case f.PR != 0 && from == "":
 		f.Untrusted = "a pull request whose repository is not known"
 	case f.PR != 0 && from != f.Repo:
-		f.Untrusted = fork
+		f.Untrusted = scope.Fork
 	case f.Branch == "" && f.Tag == "":
-		f.Unlisted, f.Untrusted = true, noRef
+		f.Untrusted = noRef
+	case !slices.Contains(buildkiteSources, f.Event) || h.getenv("BUILDKITE_TRIGGERED_FROM_BUILD_ID") != "":
+		f.Untrusted = buildkiteStarted
 	default:
 		f.Trusted = true
 	}
 	return f
 }
+
+// buildkiteSources are the values of BUILDKITE_SOURCE whose builds have a branch's code, or a
+// pull request's that is named as such. Builds of a trigger step (trigger_job) and of the API have
+// whatever commit their caller names, which may be that of a fork's pull request, and the
+// variables of no pull request.
+var buildkiteSources = []string{"webhook", "ui", "schedule"}
+
+const buildkiteStarted = "a trigger step, the API or an unknown source started this build, perhaps with a fork's commit; trusted: true overrides"
 
 // buildkiteBegin begins a group that is folded away:
 // buildkite.com/docs/pipelines/configure/managing-log-output.

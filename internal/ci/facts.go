@@ -9,9 +9,8 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// Reasons why a build is not trusted, for [scope.Facts].
+// Reasons why a build is not trusted, for [scope.Facts], beside those of package scope.
 const (
-	fork        = "a fork's pull request"
 	perhapsFork = "this CI does not say whether a pull request is a fork's; trusted: true overrides"
 	noRef       = "the CI names neither a branch nor a tag; trusted: true overrides"
 	noPayload   = "a pull request whose origin is not known: the event payload cannot be read"
@@ -23,14 +22,18 @@ func judgeRef(f *scope.Facts) {
 	case base != "": // a CI that builds every branch also builds those of GitHub's merge queue
 		f.Base, f.Queue, f.Untrusted = base, true, scope.MergeQueue
 	case f.Branch == "" && f.Tag == "":
-		f.Unlisted, f.Untrusted = true, noRef
+		f.Untrusted = noRef
 	default:
 		f.Trusted = true
 	}
 }
 
-// judgePull judges a pull request: untrusted is "" where its code is this repository's own.
+// judgePull judges a pull request: untrusted is "" where its code is this repository's own. One
+// without a number is not trusted: variables that say so may be missing too.
 func judgePull(f *scope.Facts, number int, untrusted string) {
+	if number <= 0 && untrusted == "" {
+		untrusted = scope.UnknownNumber
+	}
 	f.PR = numberOrUnknown(number)
 	f.Trusted, f.Untrusted = untrusted == "", untrusted
 }
@@ -45,7 +48,7 @@ func judgeEvent(f *scope.Facts) {
 // both are the same one, which must be known.
 func unlessSame(from, into string) string {
 	if from == "" || from != into {
-		return fork
+		return scope.Fork
 	}
 	return ""
 }

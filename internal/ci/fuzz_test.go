@@ -24,7 +24,9 @@ func checkPlan(t *testing.T, f scope.Facts, o scope.Options) {
 		t.Errorf("%+v with %+v writes %q", f, o, p.Write)
 	case e.PR > 0 && p.Write != own:
 		t.Errorf("pull request %d writes %q", e.PR, p.Write)
-	case (!e.Trusted || e.Unlisted) && (o.Write != scope.WriteAlways || len(p.Warnings) == 0):
+	case e.Unlisted && p.Write != own:
+		t.Errorf("an event that does not say whose code is built writes %q", p.Write)
+	case !e.Trusted && (o.Write != scope.WriteAlways || len(p.Warnings) == 0):
 		t.Errorf("an untrusted build writes %q, with warnings %q", p.Write, p.Warnings)
 	}
 	allowed := []scope.Name{p.Write}
@@ -35,7 +37,7 @@ func checkPlan(t *testing.T, f scope.Facts, o scope.Options) {
 		if strings.HasPrefix(string(s.Name), "pr-") && (e.Protected || e.PR <= 0 || s.Name != own) {
 			t.Errorf("reads %q, which is another branch's, or not a protected one's", s.Name)
 		}
-		if (!e.Trusted || e.Unlisted) && !slices.Contains(allowed, s.Name) {
+		if !e.Trusted && !slices.Contains(allowed, s.Name) {
 			t.Errorf("an untrusted build reads %q", s.Name)
 		}
 	}

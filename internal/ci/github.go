@@ -13,31 +13,46 @@ var github = actions("github", "GITHUB_ACTIONS", githubFacts)
 // payload is the part of a GitHub webhook event that says where the code comes from.
 // https://docs.github.com/en/webhooks/webhook-events-and-payloads
 type payload struct {
-	Action      string `json:"action"`
-	Number      int    `json:"number"`
-	PullRequest *struct {
-		Number int `json:"number"`
-		Head   struct {
-			Ref  string    `json:"ref"`
-			Repo *struct { // null when the fork was deleted
-				FullName string `json:"full_name"`
-			} `json:"repo"`
-		} `json:"head"`
-		Base struct {
-			Ref string `json:"ref"`
-		} `json:"base"`
-	} `json:"pull_request"`
-	Issue struct {
+	Action      string       `json:"action"`
+	Number      int          `json:"number"`
+	PullRequest *pullRequest `json:"pull_request"`
+	Issue       struct {
 		Number      int       `json:"number"`
 		PullRequest *struct{} `json:"pull_request"` // absent on an issue that is not a pull request
 	} `json:"issue"`
 	MergeGroup struct {
 		BaseRef string `json:"base_ref"`
 	} `json:"merge_group"`
+	WorkflowRun struct {
+		HeadRepository repo `json:"head_repository"`
+	} `json:"workflow_run"`
 	Repository struct {
 		DefaultBranch string `json:"default_branch"`
 		Private       *bool  `json:"private"`
 	} `json:"repository"`
+}
+
+// pullRequest is a pull request in a payload.
+type pullRequest struct {
+	Number int `json:"number"`
+	Head   struct {
+		Ref  string `json:"ref"`
+		Repo *repo  `json:"repo"` // null when the fork was deleted
+	} `json:"head"`
+	Base struct {
+		Ref string `json:"ref"`
+	} `json:"base"`
+}
+
+// fork reports whether the pull request comes from another repository than the given one, or
+// whether that is not known.
+func (pr pullRequest) fork(repository string) bool {
+	return pr.Head.Repo == nil || repository == "" || pr.Head.Repo.FullName != repository
+}
+
+// repo is a repository in a payload: "owner/name".
+type repo struct {
+	FullName string `json:"full_name"`
 }
 
 // githubFacts reads GitHub Actions. A called workflow (workflow_call) has its caller's event.
@@ -86,7 +101,7 @@ func githubRefEvent(f *scope.Facts, h host) {
 	case f.Tag != "", f.Branch != "" && f.Event != "release":
 		f.Trusted = true
 	default:
-		f.Unlisted, f.Untrusted = true, noRef
+		f.Untrusted = noRef
 	}
 }
 
@@ -109,9 +124,14 @@ func githubPullRequest(f *scope.Facts, h host, event payload, ref string) {
 	}
 }
 
-// githubUnlisted finds the pull request that an unlisted event is about, so that the user's
-// word (trusted, cache-write) for such a build never lets it into a branch's scope.
+// githubUnlisted finds the pull request that an unlisted event is about, and a fork that it names.
 func githubUnlisted(f *scope.Facts, h host, event payload, ref string, readable bool) {
+	if from := event.WorkflowRun.HeadRepository.FullName; from != "" && from != f.Repo {
+		f.Untrusted = scope.ForkRun
+	}
+	if pr := event.PullRequest; pr != nil && pr.fork(f.Repo) {
+		f.Untrusted = scope.Fork
+	}
 	switch {
 	case event.PullRequest != nil || strings.HasPrefix(f.Event, "pull_request") || h.getenv("GITHUB_HEAD_REF") != "":
 		githubPullRequest(f, h, event, ref)
@@ -122,15 +142,19 @@ func githubUnlisted(f *scope.Facts, h host, event payload, ref string, readable 
 	}
 }
 
-// githubTrust reports whether a pull request's code comes from this repository, and if not,
-// or if it no longer matters, why not.
+// githubTrust reports whether a pull request's code comes from a branch of this repository, and
+// if not, or if it no longer matters, why not. Gitea and Forgejo name the base repository as the
+// head's of a pull request that was pushed to refs/for/<branch>, which everyone who may read the
+// repository can do: its head is refs/pull/<number>/head (services/convert/pull.go in Gitea).
 func githubTrust(event payload, repo string, readable bool) (bool, string) {
 	pr := event.PullRequest
 	switch {
 	case !readable || pr == nil:
 		return false, noPayload
-	case pr.Head.Repo == nil || repo == "" || pr.Head.Repo.FullName != repo:
-		return false, fork
+	case pr.fork(repo):
+		return false, scope.Fork
+	case pr.Head.Ref == "" || strings.HasPrefix(pr.Head.Ref, "refs/"):
+		return false, scope.NoBranch
 	case event.Action == "closed":
 		// A merged one runs on its base branch, which must not read a pull request's scope.
 		return false, "a closed pull request: no later build would read its cache"

@@ -35,7 +35,7 @@ func gitlabFacts(h host) scope.Facts {
 		f.Protected = h.getenv("CI_COMMIT_REF_PROTECTED") == "true"
 		f.Trusted = f.Branch != "" || f.Tag != ""
 		if !f.Trusted {
-			f.Unlisted, f.Untrusted = true, noRef
+			f.Untrusted = noRef
 		}
 	}
 	return f
@@ -53,7 +53,7 @@ func gitlabPullRequest(f *scope.Facts, h host, prefix, target, source string) {
 	case h.getenv(prefix+"EVENT_TYPE") == "merge_train":
 		f.Queue, f.Untrusted = true, scope.MergeQueue
 	case from == "" || from != into:
-		f.Untrusted = fork
+		f.Untrusted = scope.Fork
 	default:
 		f.Trusted = true
 		// GitLab judges by the source branch's name, which means nothing in a fork.

@@ -1,14 +1,19 @@
 package ci
 
-import "github.com/warmlayer/warmlayer/scope"
+import (
+	"regexp"
 
-var jenkins = Dialect{Name: "jenkins", here: set("JENKINS_URL"), facts: jenkinsFacts}
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// A controller whose own address is not configured does not set JENKINS_URL.
+var jenkins = Dialect{Name: "jenkins", here: set("JENKINS_URL", "JENKINS_HOME"), facts: jenkinsFacts}
 
 // jenkinsFacts reads a multibranch project of Jenkins; other kinds of jobs set no variable that
 // is certain to name their branch. The default branch is known only in its own builds; elsewhere
 // it is an input.
 // https://www.jenkins.io/doc/book/pipeline/multibranch/, and the Branch API plugin's
-// BranchNameContributor: CHANGE_FORK is set for forks alone.
+// BranchNameContributor.
 func jenkinsFacts(h host) scope.Facts {
 	f := scope.Facts{
 		Branch: h.getenv("BRANCH_NAME"),
@@ -21,13 +26,9 @@ func jenkinsFacts(h host) scope.Facts {
 		f.Default = h.getenv("BRANCH_NAME")
 	}
 	switch {
-	case h.knows("CHANGE_ID", "CHANGE_BRANCH", "CHANGE_TARGET", "CHANGE_FORK"):
+	case h.knows("CHANGE_ID", "CHANGE_BRANCH", "CHANGE_TARGET", "CHANGE_FORK"), h.knows(gerritVariables...), jenkinsChange.MatchString(f.Branch):
 		f.Branch, f.Base = h.getenv("CHANGE_BRANCH"), h.getenv("CHANGE_TARGET")
-		untrusted := ""
-		if h.getenv("CHANGE_FORK") != "" {
-			untrusted = fork
-		}
-		judgePull(&f, pullNumber(h.getenv("CHANGE_ID")), untrusted)
+		judgePull(&f, pullNumber(h.getenv("CHANGE_ID")), jenkinsUntrusted(h))
 	case f.Tag != "":
 		f.Branch = "" // it holds the tag
 		judgeRef(&f)
@@ -35,4 +36,28 @@ func jenkinsFacts(h host) scope.Facts {
 		judgeRef(&f)
 	}
 	return f
+}
+
+// gerritVariables name a change of Gerrit, which everyone with an account can push. They are set
+// by the plugins gerrit-code-review (GerritEnvironmentContributor) and gerrit-trigger.
+var gerritVariables = []string{"GERRIT_CHANGE_NUMBER", "GERRIT_CHANGE_ID", "GERRIT_PATCHSET_NUMBER", "GERRIT_REFSPEC"}
+
+// jenkinsChange matches the names of changes as multibranch projects have them in BRANCH_NAME:
+// PR-7, PR-7-head, MR-7-merge, and Gerrit's 45/12345/3.
+var jenkinsChange = regexp.MustCompile(`^(PR|MR)-[0-9]+(-head|-merge)?$|^[0-9]+/[0-9]+/[0-9]+$`)
+
+// jenkinsUntrusted says why a change may not be the repository's own. CHANGE_FORK is set for
+// forks alone, by sources that know forks. A source that does not know them, Gerrit's, has one
+// name for a change's head and its target.
+func jenkinsUntrusted(h host) string {
+	head := h.getenv("CHANGE_BRANCH")
+	switch {
+	case h.getenv("CHANGE_FORK") != "":
+		return scope.Fork
+	case h.knows(gerritVariables...):
+		return "a change of Gerrit, which may be anyone's; trusted: true overrides"
+	case head == "" || head == h.getenv("CHANGE_TARGET"):
+		return "a change whose head branch is not known; trusted: true overrides"
+	}
+	return ""
 }

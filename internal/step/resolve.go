@@ -85,7 +85,7 @@ func (r *Run) logIn() syntax.Problems {
 
 // untrusted says why a build is untrusted, "" for a trusted one.
 func untrusted(f scope.Facts) string {
-	if f.Trusted && !f.Unlisted {
+	if f.Trusted {
 		return ""
 	}
 	return cmp.Or(f.Untrusted, "whose code it builds is unknown")
