@@ -19,15 +19,16 @@ import (
 // (exporter/containerimage, DefaultOCIArtifact).
 const ociArtifact = "oci-artifact"
 
-// manifestRefused are the words of registries that do not take an attestation as an OCI artifact:
-// "blob unknown to registry" of GitLab, which does not take a manifest before its subject
-// (moby/buildkit#7007), and those of registries that know images only (moby/buildkit#6171). Of the
-// codes of the distribution specification containerd shows the message alone.
+// manifestRefused are the messages of registries that refuse an attestation as an OCI artifact:
+// "blob unknown to registry" of GitLab, which refuses a manifest before its subject
+// (moby/buildkit#7007), and those of registries that accept only images (moby/buildkit#6171).
+// containerd shows only the message of an error, and leaves out its code in the distribution
+// specification.
 var manifestRefused = regexp.MustCompile(`(?i)failed to push (\S+): .*(blob unknown|manifest (blob )?unknown|manifest invalid|invalid manifest|media ?type|artifact ?type|unexpected status from PUT request to \S+/manifests/\S+: (400|404|415|422) )`)
 
-// buildAndPush is the build solve. Where a registry refuses attestations as OCI artifacts, which no
-// input asks for, it pushes the image again with attestations in the form of an image. The steps do not
-// run again. It returns the solve whose response it is.
+// buildAndPush is the build solve. When a registry refuses attestations as OCI artifacts, and no
+// input requires that form, it pushes the image again with attestations in the form of an image.
+// The steps do not run again. It returns the solve whose response it returns.
 func (b *run) buildAndPush(ctx context.Context, a target) (target, *client.SolveResponse, error) {
 	response, err := b.solve(ctx, a)
 	again := b.withoutArtifacts(a.exports)
@@ -50,8 +51,8 @@ func (b *run) buildAndPush(ctx context.Context, a target) (target, *client.Solve
 	return second, response, err
 }
 
-// withoutArtifacts are the exports with attestations in the form of an image. Standard output is
-// left out, since it has been written. The result is nil where that changes nothing that is pushed.
+// withoutArtifacts are the exports with attestations in the form of an image, without those to
+// standard output, which has been written. The result is nil when it would push the same again.
 func (b *run) withoutArtifacts(exports []client.ExportEntry) []client.ExportEntry {
 	isPushed := func(o inputs.Output) bool {
 		return o.Pushes() && o.Attrs[ociArtifact] == "" && !syntax.IsFalse(o.Attrs["oci-mediatypes"])

@@ -57,7 +57,7 @@ func (b *run) attrs(t target) map[string]string {
 	return attrs
 }
 
-// setBuildArgs sets the build arguments, and those of the proxies that the user did not give.
+// setBuildArgs sets the build arguments, and those for proxies that the user has not set.
 func (b *run) setBuildArgs(attrs map[string]string) {
 	for name, value := range b.Proxies {
 		if !slices.ContainsFunc(b.Inputs.BuildArgs, func(p syntax.Pair) bool { return strings.EqualFold(p.Key, name) }) {
@@ -71,7 +71,7 @@ func (b *run) setBuildArgs(attrs map[string]string) {
 
 const buildArg = "build-arg:"
 
-// frontend is BuildKit's own, or the one that runs the image of BUILDKIT_SYNTAX.
+// frontend is BuildKit's own frontend, or the one that runs the image of BUILDKIT_SYNTAX.
 func frontend(attrs map[string]string) string {
 	if attrs["source"] != "" {
 		return "gateway.v0"
@@ -79,7 +79,7 @@ func frontend(attrs map[string]string) string {
 	return "dockerfile.v0"
 }
 
-// joinHosts is the option add-hosts: "db=10.0.0.1,db=::1".
+// joinHosts is the frontend's option add-hosts: "db=10.0.0.1,db=::1".
 func joinHosts(pairs []syntax.Pair) string {
 	hosts := make([]string, len(pairs))
 	for i, h := range pairs {

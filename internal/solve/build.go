@@ -1,12 +1,12 @@
-// Package solve holds everything that BuildKit is asked for: one solve that builds, and
+// Package solve makes all requests to BuildKit: one solve that builds, and
 // one for each destination of the cache.
 //
 //	result, err := solve.Run(ctx, solve.Request{Inputs: values, Builder: b, Caches: caches, Progress: display})
 //	// result.Digest, result.Steps, result.Sources and result.Exports are filled,
-//	// as far as the build came, also when err is not nil.
+//	// as far as the build got, also when err is not nil.
 //
-// The cache is exported in solves of its own, so that it can neither delay nor cancel a
-// push, has a timeout, fails alone and costs nothing when nothing changed.
+// The cache is exported in separate solves. An export therefore neither delays nor cancels a push,
+// has its own timeout, fails alone, and is left out when nothing has changed.
 package solve
 
 import (
@@ -37,25 +37,25 @@ type Request struct {
 	Builder *builder.Builder
 	Caches  cacheplan.Plan
 
-	// Exclude are directories that a local context leaves out where it holds them.
+	// Exclude are directories that are left out of local contexts.
 	Exclude []string
 	// Auth finds the credentials of registries; nil for none.
 	Auth authprovider.AuthConfigProvider
 	// Login says who is logged in to a repository such as "ghcr.io/owner/app", for the explanation
-	// of a failure; nil where that is not known.
+	// of a failure; nil: unknown.
 	Login func(ctx context.Context, repository string, push bool) explain.Login
-	// Redact hides secrets in a text; nil where there are none.
+	// Redact hides secrets in a text; nil: there are none.
 	Redact func(string) string
-	// Engine is where an output of type docker without a destination goes.
+	// Engine is the container engine that an output of type docker without a destination is loaded into.
 	Engine builder.Engine
 	// Proxies are build arguments from the Docker config: HTTP_PROXY and the like. Those
 	// that the inputs have too, in upper or lower case, are left out.
 	Proxies map[string]string
-	// BuilderID names the builder in a provenance that names none: the page of the run; "": it stays so.
+	// BuilderID is the builder's id in a provenance without one: the page of the run; "": none.
 	BuilderID string
-	// Progress shows the build; its mode is that of the input.
+	// Progress gets the display of the build, in the mode of the input progress.
 	Progress io.Writer
-	// Stdout takes the outputs with dest=-.
+	// Stdout gets the outputs with dest=-.
 	Stdout io.Writer
 }
 
@@ -86,19 +86,19 @@ func Run(ctx context.Context, req Request) (Result, error) {
 	return b.result, errors.Join(err, <-shown)
 }
 
-// run is one Run under way.
+// run is one call of Run in progress.
 type run struct {
 	Request
-	key     string // what the sessions of this build share, so that solves join
+	key     string // shared by the sessions of this build, so that BuildKit joins their solves
 	seed    []byte // of the keys by which these sessions share registries' tokens
 	display chan *client.SolveStatus
-	indexes bool           // the image goes into an engine that calls it by its digest
-	loads   sync.WaitGroup // images on their way into engines
+	indexes bool           // the image is loaded into an engine that uses its digest as the ID
+	loads   sync.WaitGroup // images that are being loaded into engines
 	notes   []Warning      // of this package, for the result
 	result  Result
 }
 
-// build makes the first attempt and, where a second one may help, that one too.
+// build makes the first attempt and, where it may help, a second one.
 func (b *run) build(ctx context.Context) error {
 	mounts, err := b.mounts(ctx)
 	if err != nil {
@@ -106,7 +106,7 @@ func (b *run) build(ctx context.Context) error {
 	}
 	faults, err := b.attempt(ctx, mounts)
 	b.Caches.Reads.LeaveOut(faults)
-	// A daemon that this run did not start cannot be restarted, and would go on hanging.
+	// A remote builder cannot be restarted, so it would hang again.
 	if len(faults) > 0 && (b.Builder.Managed || !errors.Is(err, cacheplan.ErrImportHangs)) {
 		err = b.again(ctx, mounts, err)
 	}
@@ -114,8 +114,8 @@ func (b *run) build(ctx context.Context) error {
 	return err
 }
 
-// again is the second attempt. A managed builder on which the first was given up is
-// restarted before.
+// again is the second attempt. A managed builder on which the first attempt was abandoned is
+// restarted first.
 func (b *run) again(ctx context.Context, m mounts, why error) error {
 	b.result.Retried = fmt.Sprintf("a cache broke the build: %v", why)
 	for i := range b.result.Phases {
@@ -130,8 +130,8 @@ func (b *run) again(ctx context.Context, m mounts, why error) error {
 	return err
 }
 
-// attempt runs the build solve, and the export solves beside its push. It returns the
-// cache sources that are at fault for the error.
+// attempt runs the build solve, and the export solves during its push. It returns the cache sources
+// that are at fault for the error.
 func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) {
 	b.result.Exports, b.result.Steps = nil, nil
 	began := time.Now()
@@ -187,9 +187,9 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	return faults, err
 }
 
-// finish ends the exports: it completes all of them after a good build, and those under
-// way after a failed push. It cancels them before a second attempt, and when the run was
-// cancelled.
+// finish ends the exports. After a successful build it completes all of them, and after a failed
+// push those that have begun. Before a second attempt, and when the run is cancelled, it cancels
+// them.
 func (b *run) finish(ctx context.Context, x *exports, err error, again bool) {
 	switch {
 	case err == nil:
@@ -203,7 +203,7 @@ func (b *run) finish(ctx context.Context, x *exports, err error, again bool) {
 	}
 }
 
-// manifestOf is the digest of the cache manifest that an export solve sent, "" for none.
+// manifestOf is the digest of the cache manifest that an export solve sent; "": none.
 func manifestOf(response *client.SolveResponse) digest.Digest {
 	var desc ocispecs.Descriptor
 	if json.Unmarshal([]byte(response.ExporterResponse[keyCacheManifest]), &desc) != nil {

@@ -9,8 +9,8 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Combined is what came of the builds of one image's parts on several builders at once,
-// each under the name of what it built: "linux/arm64". It has no image yet.
+// Combined combines the results of the builds of one image's parts, which ran on several builders
+// at the same time, each with a name for what it built: "linux/arm64". The result has no image yet.
 func Combined(names []string, parts []Result) Result {
 	var all Result
 	for i, part := range parts {
@@ -37,7 +37,7 @@ func Combined(names []string, parts []Result) Result {
 	return all
 }
 
-// longest keeps the longest of each phase: the builds ran beside each other.
+// longest keeps the longest of each phase, since the builds ran at the same time.
 func (r *Result) longest(phases []Phase) {
 	for _, p := range phases {
 		i := slices.IndexFunc(r.Phases, func(other Phase) bool { return other.Name == p.Name })
@@ -69,7 +69,7 @@ func described(all, part map[string]string, name string) map[string]string {
 	return all
 }
 
-// Becomes makes an index the result's image, under these names.
+// Becomes sets an index as the image of the result, with these names.
 func (r *Result) Becomes(index ocispecs.Descriptor, names []string) {
 	r.Digest, r.ImageID = index.Digest, index.Digest
 	r.Metadata = maps.Clone(r.Metadata)

@@ -23,9 +23,9 @@ func (b *run) blob(ctx context.Context, d ocispecs.Descriptor) ([]byte, error) {
 	return content.ReadBlob(ctx, proxy.NewContentStore(b.Builder.Client.ContentClient()), d)
 }
 
-// made names what the build solve made. The config of an image covers its layers and
-// their times, which a cache keeps. Of an index that are its images without their
-// attestations, which say when they were built.
+// made identifies the result of the build solve. The config of an image covers its layers and their
+// times, which a cache keeps. An index is identified by its images without their attestations,
+// which contain the time of the build.
 func (b *run) made(ctx context.Context, response *client.SolveResponse) cacheplan.Exported {
 	answer := response.ExporterResponse
 	e := cacheplan.Exported{
@@ -44,7 +44,7 @@ func (b *run) made(ctx context.Context, response *client.SolveResponse) cachepla
 	defer cancel()
 	var index ocispecs.Index
 	if text, err = b.blob(ctx, d); err != nil || json.Unmarshal(text, &index) != nil {
-		return e // a changed index costs an export more, no wrong one
+		return e // after a change of the index the cache is exported once more, which does no harm
 	}
 	var manifests []string
 	for _, m := range index.Manifests {

@@ -23,7 +23,7 @@ import (
 type mounts struct {
 	local   map[string]fsutil.FS     // directories that the daemon may read
 	layouts map[string]content.Store // OCI layouts that it may read, by an ID
-	attrs   map[string]string        // the frontend's options that name these
+	attrs   map[string]string        // the frontend's options with the names of these
 	exports []client.ExportEntry
 }
 
@@ -57,14 +57,14 @@ func (b *run) addContext(m *mounts) error {
 	return m.addDockerfile(b.Inputs.Dockerfile, false)
 }
 
-// addDockerfile opens the directory that a Dockerfile on this machine is in. One from standard
-// input is a directory of its own, as in docker buildx, but in memory.
+// addDockerfile opens the directory of a Dockerfile on this machine. One from standard input gets
+// its own directory in memory; docker buildx makes one on disk.
 func (m *mounts) addDockerfile(d inputs.Dockerfile, remoteContext bool) error {
 	m.attrs["filename"] = d.Filename()
 	if d.InContext != "" {
 		return nil
 	}
-	const name = "dockerfile" // what the frontend calls the directory
+	const name = "dockerfile" // the frontend's name for the directory
 	if remoteContext {
 		m.attrs["dockerfilekey"] = name
 	}
@@ -82,8 +82,8 @@ func (m *mounts) addDockerfile(d inputs.Dockerfile, remoteContext bool) error {
 	return nil
 }
 
-// contextFS is a directory without the excluded ones in it. A cache in its own context would
-// change the context with every build, so that no step would be cached.
+// contextFS is a directory without the excluded ones in it. A cache inside its own context would
+// change the context with every build, so no step would be cached.
 func contextFS(dir string, exclude []string) (fsutil.FS, error) {
 	context, err := fsutil.NewFS(dir)
 	if err != nil {
@@ -110,8 +110,8 @@ func contextFS(dir string, exclude []string) (fsutil.FS, error) {
 // literal escapes the characters that have a meaning in a pattern (moby/patternmatcher).
 var literal = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `!`, `\!`)
 
-// withParents adds the parents that hold, or will hold, excluded directories alone. The first
-// build would add these parents to the context.
+// withParents adds the parents that contain, or will contain, only excluded directories. The first
+// build would otherwise add these parents to the context.
 func withParents(dir string, exclude []string) []string {
 	all := slices.Clone(exclude)
 	for i := 0; i < len(all); i++ {
@@ -133,7 +133,7 @@ func resolve(dir, path string) string {
 	}
 	abs, err := filepath.Abs(filepath.Join(dir, path))
 	if err != nil {
-		return filepath.Join(dir, path) // in a process without a working directory nothing can be found
+		return filepath.Join(dir, path) // without a working directory no file can be found anyway
 	}
 	return abs
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/refusal"
 )
 
-// exports are the export solves of one attempt, one for each destination, since in BuildKit
-// the exports of one solve share an error group and a response.
+// exports are the export solves of one attempt, one for each destination: in BuildKit the exports
+// of one solve share an error group and a response.
 type exports struct {
 	run     *run
 	mounts  mounts
@@ -46,8 +46,8 @@ func newExports(b *run, m mounts, imports []client.CacheOptionsEntry, w *watch) 
 	return x
 }
 
-// errChanged says that an export would have run steps, so its inputs are others than the
-// build's were.
+// errChanged says that an export would have run steps, so its inputs differ from those of the
+// build.
 var errChanged = errors.New("the build's inputs changed while it ran")
 
 // start begins all exports that have not begun.
@@ -62,15 +62,15 @@ func (x *exports) start(ctx context.Context) {
 		}
 		x.results[i] = outcomes(d)
 		if d.Entry.Type == "" {
-			continue // the image carries it
+			continue // an inline cache is part of the image
 		}
 		x.wg.Go(func() { x.export(ctx, i, d) })
 	}
 }
 
-// startChanged begins the exports that have not begun and are not unchanged.
+// startChanged begins the exports that have not begun, except unchanged ones.
 func (x *exports) startChanged(ctx context.Context) {
-	// In a second attempt the steps that the first one ran count as cached, and the scope is
+	// In a second attempt the steps that ran in the first one count as cached, but the scope is
 	// still broken.
 	cached := x.watch.allCached() && x.run.result.Retried == ""
 	for i, d := range x.run.Caches.Destinations {
@@ -84,7 +84,7 @@ func (x *exports) startChanged(ctx context.Context) {
 	x.start(ctx)
 }
 
-// outcomes are one export for each cache of a destination, still without an outcome.
+// outcomes are one export for each cache of a destination, without outcomes yet.
 func outcomes(d cacheplan.Destination) []Export {
 	out := make([]Export, len(d.Caches))
 	for n, c := range d.Caches {
@@ -93,8 +93,8 @@ func outcomes(d cacheplan.Destination) []Export {
 	return out
 }
 
-// export runs one export solve: the build's options and imports, no outputs, and
-// never no-cache, which would run every step again.
+// export runs one export solve, with the options and imports of the build, without outputs, and
+// always without no-cache, which would run every step again.
 func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 	began := time.Now()
 	ctx, abort := context.WithCancelCause(ctx)
@@ -126,15 +126,15 @@ func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 	}
 }
 
-// cancel ends the exports under way; wait then reports the cause.
+// cancel ends the exports in progress; afterwards wait reports the cause.
 func (x *exports) cancel(cause error) {
 	if x.stop != nil {
 		x.stop(cause)
 	}
 }
 
-// wait waits for every export and commits it: what was sent becomes the scope's cache, with
-// its record.
+// wait waits for every export and commits it, so that the sent cache becomes the scope's cache,
+// with its record.
 func (x *exports) wait(ctx context.Context) []Export {
 	x.wg.Wait()
 	var all []Export
@@ -165,8 +165,8 @@ func (x *exports) decide(i int, o Outcome, err error) {
 	}
 }
 
-// commit decides the outcomes of one destination. An empty cache does not replace a good
-// one: without a layer to cache, BuildKit sends no manifest.
+// commit decides the outcomes of one destination. An empty cache must not replace another one: when
+// no layer is cached, BuildKit sends no manifest.
 func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 	err := x.results[i][0].Err
 	switch {
@@ -199,8 +199,8 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 	}
 }
 
-// tell adds BuildKit's response for an entry of cache-to to the metadata, where it is when
-// cache and image are exported by one solve.
+// tell adds BuildKit's response for a line of cache-to to the metadata, where it also is when
+// BuildKit exports cache and image in one solve.
 func (x *exports) tell(i int, d cacheplan.Destination) {
 	if d.Name != "" || x.sent[i] == nil {
 		return

@@ -24,12 +24,12 @@ type Join struct {
 	Parts       []digest.Digest   // images, or indexes with attestations, in every name's repository
 	Annotations map[string]string // of the index
 	Docker      bool              // Docker's media type instead of OCI's
-	Insecure    bool              // the registries may speak plain HTTP, or have a certificate that is not trusted
+	Insecure    bool              // the registries may use plain HTTP, or an untrusted certificate
 	Keychain    authn.Keychain
 }
 
-// Push makes the index and pushes it under every name. Images and attestations stay as
-// they are, in the order of the parts, as in the index that one builder would have made.
+// Push makes the index and pushes it with every name. It is equal to the index of one builder:
+// images and attestations are unchanged, in the order of the parts.
 func (j Join) Push(ctx context.Context) (ocispecs.Descriptor, error) {
 	tags := make([]name.Tag, len(j.Names))
 	for i, n := range j.Names {
@@ -70,7 +70,7 @@ func (j Join) Push(ctx context.Context) (ocispecs.Descriptor, error) {
 	return desc, eg.Wait()
 }
 
-// manifests are the descriptors of a part, as they stand in an index.
+// manifests are the descriptors of a part for the index.
 func (j Join) manifests(ctx context.Context, part name.Digest) ([]ocispecs.Descriptor, error) {
 	got, err := remote.Get(part, j.remote(ctx)...)
 	if err != nil {
@@ -116,13 +116,13 @@ func (j Join) remote(ctx context.Context) []remote.Option {
 	return options
 }
 
-// pushedIndex is an index as go-containerregistry puts it.
+// pushedIndex is an index in the form that go-containerregistry pushes.
 type pushedIndex struct{ ocispecs.Index }
 
 // RawManifest implements [remote.Taggable].
 func (j pushedIndex) RawManifest() ([]byte, error) { return json.MarshalIndent(j.Index, "", "  ") }
 
-// MediaType tells go-containerregistry what is put.
+// MediaType is the media type of the pushed index.
 func (j pushedIndex) MediaType() (types.MediaType, error) {
 	return types.MediaType(j.Index.MediaType), nil
 }

@@ -19,11 +19,12 @@ import (
 	"github.com/warmlayer/warmlayer/inputs"
 )
 
-// engine is a builder.Engine that has answered.
+// engine is a container engine that has answered.
 type engine struct {
 	*engineclient.Client
-	// indexes: its images are in containerd's store, which takes an index, and calls an
-	// image by the digest of its manifest (docker buildx v0.37.0, util/dockerutil).
+	// indexes tells whether the engine's images are in containerd's store, which accepts an index,
+	// and uses the digest of the manifest as an image's ID (docker buildx v0.37.0,
+	// util/dockerutil).
 	indexes bool
 	show    chan<- *client.SolveStatus
 }
@@ -31,7 +32,7 @@ type engine struct {
 // connectTimeout bounds the wait for an engine's first answer; it may be behind ssh.
 const connectTimeout = 20 * time.Second
 
-// connect finds out whether the engine answers, and what it is.
+// connect finds out whether the engine answers, and what kind of store it has.
 func (b *run) connect(ctx context.Context, name string) (*engine, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -70,11 +71,11 @@ func (b *run) loadOutput(ctx context.Context, o inputs.Output) (client.ExportEnt
 	return entry, nil
 }
 
-// loading is an image on its way into an engine. Close returns when it is there.
+// loading is an image that is being loaded into an engine. Close returns when the engine has it.
 type loading struct {
 	*io.PipeWriter
 	done chan struct{}
-	err  error // once done is closed
+	err  error // valid when done is closed
 }
 
 func (b *run) load(ctx context.Context, e *engine) *loading {
@@ -84,7 +85,7 @@ func (b *run) load(ctx context.Context, e *engine) *loading {
 		defer close(l.done)
 		defer context.AfterFunc(ctx, func() { r.CloseWithError(context.Cause(ctx)) })()
 		if l.err = e.load(ctx, r); l.err == nil {
-			_, l.err = io.Copy(io.Discard, r) // what follows the archive's end
+			_, l.err = io.Copy(io.Discard, r) // the data after the end of the archive
 		}
 		r.CloseWithError(l.err)
 	})
@@ -97,9 +98,9 @@ func (l *loading) Close() error {
 	return errors.Join(err, l.err)
 }
 
-// load sends an archive to the engine, and shows how far the engine has come with it.
+// load sends an archive to the engine, and shows the engine's progress.
 func (e *engine) load(ctx context.Context, archive io.Reader) error {
-	// The HTTP client would close a pipe when the engine stops reading, before it is known why.
+	// The HTTP client would close a pipe when the engine stops reading, before the reason is known.
 	result, err := e.ImageLoad(ctx, struct{ io.Reader }{archive})
 	if err != nil {
 		return fmt.Errorf("load image into engine: %w", err)
@@ -118,8 +119,8 @@ func (e *engine) load(ctx context.Context, archive io.Reader) error {
 	return err
 }
 
-// progress follows the engine's messages, which say how much of each layer it has
-// unpacked, to their end. Only the first and the last of each layer are shown.
+// progress reads the engine's messages, which say how much of each layer it has unpacked, to their
+// end. Only the first and the last message of each layer are shown.
 func (e *engine) progress(messages io.Reader, vertex digest.Digest) error {
 	layers := map[string]*client.VertexStatus{}
 	var failure error

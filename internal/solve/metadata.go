@@ -20,22 +20,22 @@ import (
 )
 
 // The keys that docker buildx v0.37.0 adds to BuildKit's answer (build/build.go,
-// build/provenance.go, commands/build.go). Where several platforms were built, each has a
-// provenance of its own, its name after a slash.
+// build/provenance.go, commands/build.go). With several platforms each has its own provenance, with
+// the platform after a slash.
 const (
 	keyRef        = "buildx.build.ref"
 	keyProvenance = "buildx.build.provenance"
 	keyWarnings   = "buildx.build.warnings"
 )
 
-// keyCacheManifest is BuildKit's, of the cache that a solve has exported.
+// keyCacheManifest is BuildKit's key for the manifest of an exported cache.
 const keyCacheManifest = "cache.manifest"
 
-// lookupTimeout bounds the questions to the daemon about a build that has ended.
+// lookupTimeout bounds the requests to the daemon about a finished build.
 const lookupTimeout = 10 * time.Second
 
-// describe adds buildx's keys to the metadata. A key that the daemon cannot tell becomes a
-// warning, since the build itself has succeeded.
+// describe adds buildx's keys to the metadata. When the daemon does not return a value, that
+// becomes a warning, since the build itself has succeeded.
 func (b *run) describe(ctx context.Context, ref string, w *watch) {
 	metadata := b.result.Metadata
 	metadata[keyRef] = b.recordName(ref)
@@ -51,8 +51,8 @@ func (b *run) describe(ctx context.Context, ref string, w *watch) {
 	}
 }
 
-// plain are the warnings without the definition by which the Dockerfile was sent. Docker buildx
-// leaves it out too.
+// plain are the warnings without the definition with which the Dockerfile was sent, as in docker
+// buildx.
 func plain(warnings []*client.VertexWarning) []*client.VertexWarning {
 	all := make([]*client.VertexWarning, len(warnings))
 	for i, w := range warnings {
@@ -66,8 +66,8 @@ func plain(warnings []*client.VertexWarning) []*client.VertexWarning {
 	return all
 }
 
-// recordName is the build's name in buildx's form, builder/node/ref, where the ref is that of
-// the daemon's build history. A managed builder's node is called by its address.
+// recordName is the name of the build in buildx's form, builder/node/ref. The ref is that in the
+// daemon's build history; the node of a managed builder is its address.
 func (b *run) recordName(ref string) string {
 	node := "remote"
 	if b.Builder.Managed {
@@ -76,7 +76,7 @@ func (b *run) recordName(ref string) string {
 	return "warmlayer/" + node + "/" + ref
 }
 
-// encode is JSON in base64, as BuildKit's answers have values other than plain text.
+// encode is JSON in base64, the form of structured values in BuildKit's answers.
 func encode(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -150,7 +150,7 @@ func (b *run) addProvenance(ctx context.Context, to map[string]string, key strin
 	return nil
 }
 
-// slsa begins the types of provenance.
+// slsa is the beginning of the types of provenance.
 const slsa = "https://slsa.dev/provenance/"
 
 func predicate(d *controlapi.Descriptor) string { return d.Annotations["in-toto.io/predicate-type"] }

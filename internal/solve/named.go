@@ -37,7 +37,7 @@ func (b *run) addContexts(m *mounts) error {
 	return nil
 }
 
-// capability demands a feature of the frontend, which an old frontend would ignore otherwise.
+// capability requires a feature of the frontend. An old frontend would otherwise ignore the option.
 func (m *mounts) capability(name string) {
 	name = "moby.buildkit.frontend." + name
 	all := strings.FieldsFunc(m.attrs["frontend.caps"], func(c rune) bool { return c == ',' })
@@ -46,15 +46,15 @@ func (m *mounts) capability(name string) {
 	}
 }
 
-// gitQuery demands that a URL's query is understood, where it has one.
+// gitQuery requires support for the query of a URL, if it has one.
 func (m *mounts) gitQuery(c inputs.Context, suffix string) {
 	if c.HasQuery {
 		m.capability("gitquerystring" + suffix)
 	}
 }
 
-// addDirectory mounts the directory of a named context. The names that the build's own mounts
-// have get an underscore, as in docker buildx.
+// addDirectory mounts the directory of a named context. Names of the build's own mounts get an
+// underscore, as in docker buildx.
 func (m *mounts) addDirectory(c inputs.Context, exclude []string) error {
 	mount := c.Name
 	if mount == "context" || mount == "dockerfile" {

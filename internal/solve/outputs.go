@@ -14,8 +14,8 @@ import (
 	"github.com/warmlayer/warmlayer/inputs"
 )
 
-// addOutputs turns the outputs into BuildKit's exports. The engine that an image is to
-// be loaded into must answer.
+// addOutputs makes BuildKit's exports from the outputs. It fails unless the engine that an image is
+// loaded into answers.
 func (b *run) addOutputs(ctx context.Context, m *mounts) error {
 	for _, o := range b.Inputs.Outputs {
 		entry := client.ExportEntry{Type: o.Type, Attrs: o.Attrs}
@@ -42,7 +42,7 @@ func (b *run) addOutputs(ctx context.Context, m *mounts) error {
 	return nil
 }
 
-// loads tells whether the output is an image that goes into a container engine.
+// loads tells whether the output is an image that is loaded into a container engine.
 func loads(o inputs.Output) bool { return o.Type == client.ExporterDocker && o.Dest == "" }
 
 // outputs are the exports of the build solve. The image must be what it would have

@@ -13,26 +13,26 @@ import (
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 )
 
-// Result is what came of a build. Of a build that failed it has what is known.
+// Result is the result of a build. After a failure it has what is known.
 type Result struct {
 	Digest   digest.Digest     // the image or index; "" when none was made
-	ImageID  digest.Digest     // its config, or what an engine that it was loaded into calls it; of an index its digest
-	Metadata map[string]string // BuildKit's exporter response, as it came, and what docker buildx adds
-	Answer   string            // what the frontend answered to Inputs.Call, for standard output
+	ImageID  digest.Digest     // its ID in an engine: the digest of its config, or of the image in containerd's store; of an index its digest
+	Metadata map[string]string // BuildKit's exporter response, unchanged, and the keys that docker buildx adds
+	Answer   string            // the frontend's answer to Inputs.Call, for standard output
 	Steps    []Step            // in the order in which they began, each after its inputs
 	Warnings []Warning         // BuildKit's, such as those of Dockerfile checks
-	Failure  *Failure          // where in the Dockerfile the build failed; nil where that is not known
+	Failure  *Failure          // where in the Dockerfile the build failed; nil: not known
 	Sources  []cacheplan.Source
 	Exports  []Export
 	Phases   []Phase
-	Retried  string // why the build ran twice; "" when it did not
+	Retried  string // why the build ran a second time; "": it ran once
 }
 
 // Outcome is the outcome of an export to one cache.
 type Outcome string
 
-// An export is unchanged when the cache holds the same already, and skipped when
-// there was nothing to write, or writing it would have been wrong.
+// An export is unchanged when the cache has the same content already, and skipped when there is
+// nothing to write, or when writing it would be wrong.
 const (
 	Written   Outcome = "written"
 	Unchanged Outcome = "unchanged"
@@ -40,10 +40,10 @@ const (
 	Broken    Outcome = "failed"
 )
 
-// Export is one cache that was to be written, and its outcome.
+// Export is one destination cache, with its outcome.
 type Export struct {
 	Cache   string
-	Name    string // the scope's; "" for an entry of cache-to
+	Name    string // of the scope; "" for a line of cache-to
 	Outcome Outcome
 	Err     error // why it failed, or was skipped
 	Strict  bool  // a failure fails the step
@@ -60,7 +60,7 @@ func (r *Result) phase(name string, seconds float64) {
 	r.Phases = append(r.Phases, Phase{Name: name, Seconds: seconds})
 }
 
-// take keeps what the status stream told, and BuildKit's response where there is one.
+// take stores what the status stream reported, and BuildKit's response if there is one.
 func (b *run) take(response *client.SolveResponse, w *watch, began time.Time) {
 	b.result.Steps, b.result.Warnings, b.result.Failure = w.steps(), slices.Clone(b.notes), nil
 	for _, warning := range w.warnings {

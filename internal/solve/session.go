@@ -8,7 +8,7 @@ import (
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
 )
 
-// attachables are what the daemon may ask this process for while it solves.
+// attachables are the services that the daemon may use in this process during a solve.
 func (b *run) attachables() ([]session.Attachable, error) {
 	secrets := map[string][]byte{}
 	for _, s := range b.Inputs.Secrets {

@@ -9,7 +9,7 @@ import (
 	"github.com/moby/buildkit/session"
 )
 
-// target is what one solve is for.
+// target is the purpose of one solve.
 type target struct {
 	ref          string // of the build's record in the daemon's history
 	session      *session.Session
@@ -17,28 +17,28 @@ type target struct {
 	imports      []client.CacheOptionsEntry
 	exports      []client.ExportEntry // of the build solve only
 	cacheExports []client.CacheOptionsEntry
-	noCache      bool                       // obeys the inputs no-cache and no-cache-filters
+	noCache      bool                       // applies the inputs no-cache and no-cache-filters
 	internal     bool                       // left out of the daemon's build history
-	watch        func(*client.SolveStatus)  // sees every status, in order
-	show         chan<- *client.SolveStatus // gets them too; nil for none
+	watch        func(*client.SolveStatus)  // gets every status, in order
+	show         chan<- *client.SolveStatus // gets every status too; nil: none
 }
 
 // target is the part that a build's solves have in common.
 func (b *run) target(m mounts, imports []client.CacheOptionsEntry) target {
-	// NewSession fails only where the system has no randomness left.
+	// NewSession fails only when the system has no randomness.
 	s, err := session.NewSession(context.Background(), b.key)
 	if err != nil {
 		panic(err)
 	}
 	t := target{ref: identity.NewID(), session: s, mounts: m}
 	for _, i := range imports {
-		// The client writes into the attributes that it is given.
+		// The client writes to the attributes that it gets.
 		t.imports = append(t.imports, client.CacheOptionsEntry{Type: i.Type, Attrs: maps.Clone(i.Attrs)})
 	}
 	return t
 }
 
-// solve serves the build and every export: same frontend, same options, same imports.
+// solve runs the build and every export, with the same frontend, options and imports.
 func (b *run) solve(ctx context.Context, t target) (*client.SolveResponse, error) {
 	opt, err := b.options(t)
 	if err != nil {
@@ -51,7 +51,7 @@ func (b *run) solve(ctx context.Context, t target) (*client.SolveResponse, error
 	return response, err
 }
 
-// options are those of a solve, all but the frontend's name.
+// options are the options of a solve, without the name of the frontend.
 func (b *run) options(t target) (client.SolveOpt, error) {
 	attachables, err := b.attachables()
 	return client.SolveOpt{
@@ -70,7 +70,7 @@ func (b *run) options(t target) (client.SolveOpt, error) {
 	}, err
 }
 
-// follow passes the statuses of one solve on, until the solve closes them.
+// follow passes on the statuses of one solve, until the solve closes the channel.
 func (t target) follow() (chan *client.SolveStatus, <-chan struct{}) {
 	statuses, done := make(chan *client.SolveStatus), make(chan struct{})
 	go func() {

@@ -15,12 +15,11 @@ type Step struct {
 	Digest  digest.Digest // of the instruction with its inputs, not of its result
 	Cached  bool
 	Seconds float64
-	Error   string // "" when it did not fail
+	Error   string // "": it did not fail
 }
 
-// needed are the steps that began, in the order in which they did, but each after those
-// that it is made from: BuildKit begins with the last step, and where that is cached goes
-// on to the one before it.
+// needed are the steps that began, in the order of their beginnings, but each after its inputs:
+// BuildKit begins with the last step and, where that is cached, continues with the one before it.
 func (w *watch) needed() []digest.Digest {
 	began := slices.SortedStableFunc(slices.Values(w.order), func(a, b digest.Digest) int {
 		return w.vertices[a].first.Compare(w.vertices[b].first)
@@ -69,8 +68,8 @@ func (w *watch) allCached() bool {
 	return true
 }
 
-// ran is a step of this solve that was executed although before had been through
-// with it. A step that both solves share is reported to both, with one start.
+// ran is a step that this solve executed although before had finished it. A step that both solves
+// share is reported to both, with one start.
 func (w *watch) ran(before *watch) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -90,7 +89,7 @@ func (w *watch) saw(d digest.Digest, started time.Time) bool {
 	return v != nil && !v.first.IsZero() && !started.After(v.started)
 }
 
-// said is a step's name, and the last lines that it wrote.
+// said is the name of a step, and the last lines of its output.
 func (w *watch) said(d digest.Digest) (name, log string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -100,7 +99,7 @@ func (w *watch) said(d digest.Digest) (name, log string) {
 	}
 	log = string(v.log)
 	if len(log) == maxLog {
-		_, log, _ = strings.Cut(log, "\n") // half a secret would not be known as one
+		_, log, _ = strings.Cut(log, "\n") // part of a secret would not be redacted
 	}
 	return v.name, colours.ReplaceAllString(log, "")
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 )
 
-// question is BuildKit's name of what the frontend is asked (frontend/subrequests).
+// question is BuildKit's name of a request to the frontend (frontend/subrequests).
 func question(call string) string {
 	if call == "check" {
 		return "lint"
@@ -70,7 +70,7 @@ func (b *run) ask(ctx context.Context, t target) (map[string]string, error) {
 	return answer, err
 }
 
-// answer keeps the answer, in words unless JSON was wanted.
+// answer stores the answer, as text unless JSON was requested.
 func (b *run) answer(answer map[string]string) error {
 	text := []byte(answer["result.json"])
 	var said bytes.Buffer
@@ -96,8 +96,8 @@ func (b *run) answer(answer map[string]string) error {
 	return found
 }
 
-// lintAnswer shows what a check found as docker buildx does (v0.37.0, commands/build.go,
-// printResult). found is not nil where that is anything.
+// lintAnswer formats the findings of a check as docker buildx does (v0.37.0, commands/build.go,
+// printResult). The error found says how many there are; nil: none.
 func (b *run) lintAnswer(w io.Writer, text []byte) (found, err error) {
 	var results lint.LintResults
 	if err := json.Unmarshal(text, &results); err != nil {
@@ -139,7 +139,7 @@ func (b *run) lintAnswer(w io.Writer, text []byte) (found, err error) {
 	return found, nil
 }
 
-// lintWarning has the words that the same check has in a build.
+// lintWarning is the text of the warning that a build gives for the same finding.
 func (b *run) lintWarning(w lint.Warning, sources []*pb.SourceInfo) Warning {
 	place := b.located(w.Location, sources)
 	return Warning{Text: linter.LintFormatShort(w.RuleName, w.Detail, place.Line), Detail: w.Description, URL: w.URL, Place: place}

@@ -10,7 +10,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 )
 
-// Warning is a warning of BuildKit's, such as one of a Dockerfile check.
+// Warning is a warning of BuildKit, such as one of a Dockerfile check.
 type Warning struct {
 	Text   string // "StageNameCasing: Stage name 'Base' should be lowercase (line 1)"
 	Detail string // what it means; may have several lines
@@ -18,7 +18,7 @@ type Warning struct {
 	Place  Place
 }
 
-// Place is a range of lines in a file of the repository. The zero value is nowhere.
+// Place is a range of lines in a file of the repository. The zero value is no place.
 type Place struct {
 	File          string // slash-separated, from the working directory or the Git repository's root; "stdin"
 	Line, EndLine int    // from 1; 0 where only the file is known
@@ -33,7 +33,7 @@ func (b *run) warning(w *client.VertexWarning) Warning {
 	return Warning{Text: string(w.Short), Detail: strings.Join(detail, "\n"), URL: w.URL, Place: b.place(w.SourceInfo, w.Range)}
 }
 
-// byLine compares where two warnings begin.
+// byLine orders two warnings by their lines.
 func byLine(a, b *client.VertexWarning) int {
 	first := func(w *client.VertexWarning) int32 {
 		if len(w.Range) == 0 {
@@ -44,8 +44,8 @@ func byLine(a, b *client.VertexWarning) int {
 	return cmp.Or(cmp.Compare(a.SourceInfo.GetFilename(), b.SourceInfo.GetFilename()), cmp.Compare(first(a), first(b)))
 }
 
-// place is where a range of a source is in the repository. BuildKit calls the Dockerfile by
-// the name that the frontend was given.
+// place is the place of a range of a source in the repository. BuildKit's name for the Dockerfile
+// is the one that the frontend got.
 func (b *run) place(source *pb.SourceInfo, ranges []*pb.Range) Place {
 	if source == nil || source.Filename == "" {
 		return Place{}

@@ -21,9 +21,9 @@ import (
 // watch follows the status stream of one solve.
 //
 // Steps are the vertices with inputs: sources, loads, imports and exports have none. BuildKit
-// reports a hit as cached once. The vertex may begin and end again, as not cached, when its
-// layers are unpacked for a later step, so a step that was cached once stays cached here. A
-// step that never began was not needed.
+// reports a cached step once. Its vertex may begin and end again, not cached, when its layers are
+// unpacked for a later step, so a step that was cached once counts as cached. A step that never
+// began was not needed.
 type watch struct {
 	exporter digest.Digest // the first exporter's vertex
 	layers   chan struct{} // closed when the layers of the result exist
@@ -34,10 +34,10 @@ type watch struct {
 	begins   int                     // how often the exporter's vertex began
 	existed  time.Time               // when layers was closed
 	warnings []*client.VertexWarning // in the order of their lines; BuildKit sends them in any order
-	fetches  map[digest.Digest]int64 // the bytes that came of each layer whose transfer has not ended
-	moved    time.Time               // when one of them got further, by the daemon's clock
+	fetches  map[digest.Digest]int64 // the bytes received of each layer whose transfer has not ended
+	moved    time.Time               // when one of them last grew, by the daemon's clock
 	timeout  time.Duration           // of caches
-	cancel   context.CancelCauseFunc // ends the solve; nil for no timeout
+	cancel   context.CancelCauseFunc // ends the solve; nil: no timeout
 	timers   map[digest.Digest]*time.Timer
 }
 
@@ -50,7 +50,7 @@ type vertex struct {
 	cached    bool
 	completed bool
 	err       string
-	log       []byte // the end of what it wrote
+	log       []byte // the end of its output
 }
 
 // maxLog is how many bytes of each step's log are kept.
@@ -67,12 +67,12 @@ func newWatch(s *session.Session) *watch {
 	}
 }
 
-// stall bounds the time in which not one byte of a layer comes.
+// stall is the longest time without a byte of any layer.
 const stall = time.Minute
 
-// limitCaches cancels the solve with an [cacheplan.ErrImportHangs] when the import of one
-// cache takes longer than the timeout, and with an [cacheplan.ErrStalled] when no layer gets
-// further for as long, or for a minute.
+// limitCaches cancels the solve with an [cacheplan.ErrImportHangs] when the import of one cache
+// takes longer than the timeout, and with an [cacheplan.ErrStalled] when no layer has grown for as
+// long, or for a minute.
 func (w *watch) limitCaches(timeout time.Duration, cancel context.CancelCauseFunc) {
 	w.timeout, w.cancel = timeout, cancel
 }
@@ -129,9 +129,9 @@ func (w *watch) vertex(v *client.Vertex) {
 	}
 }
 
-// status follows the layers that steps get from caches; those of base images belong
-// to sources. BuildKit names such a status by the layer, and repeats it several times
-// a second as long as it fetches (v0.33.1, util/pull/pullprogress/progress.go).
+// status follows the layers that steps get from caches; layers of base images belong to sources.
+// The ID of such a status is the layer, and BuildKit repeats it several times a second during the
+// transfer (v0.33.1, util/pull/pullprogress/progress.go).
 func (w *watch) status(s *client.VertexStatus) {
 	d, err := digest.Parse(s.ID)
 	if v := w.vertices[s.Vertex]; err != nil || v == nil || len(v.inputs) == 0 {
@@ -150,16 +150,15 @@ func (w *watch) status(s *client.VertexStatus) {
 	}
 }
 
-// partial are the layers of caches whose transfer has not ended. It must be called after
-// the solve.
+// partial are the layers of caches whose transfer has not ended. Call it after the solve.
 func (w *watch) partial() []digest.Digest {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Collect(maps.Keys(w.fetches))
 }
 
-// began notices the second start of the exporter: the first commits the image,
-// the second pushes it.
+// began detects the second start of the exporter: in the first it commits the image, in the second
+// it pushes it.
 func (w *watch) began(v *client.Vertex) {
 	if v.Digest == w.exporter {
 		w.begins++
@@ -198,12 +197,12 @@ func (w *watch) pushed() bool {
 	return w.begins > 1
 }
 
-// importing begins the names of the vertices that import caches
+// importing is the beginning of the names of vertices that import caches
 // (BuildKit v0.33.1, solver/llbsolver/bridge.go, loadResult).
 const importing = "importing cache manifest from "
 
-// imports is how each import ended. The entries are those that were sent, to which the
-// client adds the digest of a cache in a directory. It must be called after the solve.
+// imports are the ends of the imports. The entries are those that were sent, to which the client
+// adds the digest of a cache in a directory. Call it after the solve.
 func (w *watch) imports(sent []client.CacheOptionsEntry) []cacheplan.ImportEnd {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -216,15 +215,15 @@ func (w *watch) imports(sent []client.CacheOptionsEntry) []cacheplan.ImportEnd {
 	return ends
 }
 
-// importID is how BuildKit names an import: by its reference, or by a hash of all
-// its attributes (v0.33.1, solver/llbsolver/bridge.go, cmKey).
+// importID is BuildKit's ID of an import: its reference, or a hash of all its attributes (v0.33.1,
+// solver/llbsolver/bridge.go, cmKey).
 func importID(e client.CacheOptionsEntry) string {
 	if e.Type == "registry" {
 		return e.Attrs["ref"]
 	}
 	hash, err := hashstructure.Hash(gw.CacheOptionsEntry{Type: e.Type, Attrs: e.Attrs}, nil)
 	if err != nil {
-		return "" // maps of strings always hash
+		return "" // never happens: hashing a map of strings succeeds
 	}
 	return fmt.Sprintf("%s:%d", e.Type, hash)
 }
