@@ -1,6 +1,6 @@
-// Package cacheplan decides what BuildKit is told to import and to export, and what came of
-// it. It plans without I/O: backends has read the scopes, and a [Destination] writes through
-// the stores and the gateway only when it is committed.
+// Package cacheplan decides what BuildKit imports and exports, and determines the outcomes of both.
+// It plans without I/O: backends has read the scopes, and a [Destination] uses the stores and the
+// gateway only when it is committed.
 //
 // A build of feature/a on a managed builder, with a cache in a directory:
 //
@@ -26,28 +26,28 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// Request is what a plan is made of.
+// Request is the input of a plan.
 type Request struct {
 	Caches   []backends.Backend
 	Readings []backends.Reading // of the caches' scopes
 	Scopes   scope.Plan
 	Record   backends.Record // attached to every scope that is written, with time and result
 
-	// From and To are the lines of cache-from and cache-to, which BuildKit gets as they are.
+	// From and To are the lines of cache-from and cache-to, which are passed to BuildKit as they are.
 	From, To    []cachespec.Cache
 	Environment cachespec.Environment // of the lines
 
-	// Gateway is reached by a managed builder only; nil for a remote builder, which gets
-	// native entries.
+	// Gateway is the gateway of a managed builder; nil for a remote builder, which gets native
+	// entries.
 	Gateway *gateway.Gateway
 }
 
-// Plan is what BuildKit is told of the caches of one build.
+// Plan has the entries that BuildKit gets for the caches of one build.
 type Plan struct {
 	Reads        *Reads
 	Destinations []Destination
-	Inline       bool // the image carries its cache
-	Forced       bool // a cache holds the image's layers in another compression than the image
+	Inline       bool // the image contains its cache
+	Forced       bool // a cache has the image's layers in another compression than the image
 }
 
 // New plans the reads and the writes of a build.
@@ -65,7 +65,7 @@ func New(r Request) Plan {
 			continue
 		}
 		entry := r.verbatim(line)
-		delete(entry.Attrs, "ignore-error") // BuildKit would drop the error that the report shows
+		delete(entry.Attrs, "ignore-error") // with it BuildKit would drop the error, which the report shows
 		out.Destinations = append(out.Destinations, Destination{
 			Caches: []Cache{{Name: line.String(), Strict: line.Config.Strict()}}, Entry: entry,
 		})
@@ -78,8 +78,8 @@ func (r Request) verbatim(line cachespec.Cache) client.CacheOptionsEntry {
 	return client.CacheOptionsEntry{Type: line.Type, Attrs: line.Config.Native(r.Environment)}
 }
 
-// addCaches adds the destinations of all caches. Those that take the same export through
-// the gateway take it together.
+// addCaches adds the destinations of all caches. Caches that receive the same export through the
+// gateway share a destination.
 func (p *Plan) addCaches(r Request) {
 	var groups []*group
 	for _, cache := range r.Caches {
@@ -116,11 +116,11 @@ func (p *Plan) addCaches(r Request) {
 	}
 }
 
-// own is the reading of the scope that is written, from the cache that it is written to;
-// nil where there is none.
+// own is the reading of the scope that is written, from the cache that it is written to; nil: there
+// is none.
 func (r Request) own(cache backends.Backend) *backends.Reading {
 	if through, ok := cache.(backends.GatewayWritten); ok && !through.InPlace() {
-		return nil // what was read tells nothing about where it is written
+		return nil // a reading of another location than the one that is written
 	}
 	for i, reading := range r.Readings {
 		if reading.From == cache && reading.Name == r.Scopes.Write {
@@ -130,7 +130,7 @@ func (r Request) own(cache backends.Backend) *backends.Reading {
 	return nil
 }
 
-// expected are the blobs of all that was read, which an export mostly holds.
+// expected are the blobs of all readings. Most blobs of an export are among them.
 func (r Request) expected() []ocispecs.Descriptor {
 	var all []ocispecs.Descriptor
 	known := map[digest.Digest]bool{}

@@ -15,27 +15,27 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// Exported is what a build made, as far as it is known when its cache is exported.
+// Exported is the result of a build, as far as it is known when its cache is exported.
 type Exported struct {
-	Content  string        // stands for the result's content; see [backends.ResultKey]
+	Content  string        // identifies the result's content; see [backends.ResultKey]
 	Image    digest.Digest // the image or index; "" when none was made
 	Manifest digest.Digest // the cache manifest that BuildKit sent; "" before, and for an inline cache
 }
 
-// Destination is one place that a build's cache is exported to. BuildKit sends the cache
-// once to each, and a destination may pass it on to several caches.
+// Destination is one export of a build's cache. BuildKit sends the cache once to each destination,
+// which may write it to several caches.
 type Destination struct {
-	Name   scope.Name // "" for an entry of cache-to
+	Name   scope.Name // "" for a line of cache-to
 	Caches []Cache    // at least one
-	// Entry is BuildKit's export entry. Its Type is "" when there is nothing to send, because
-	// the cache is in the image.
+	// Entry is BuildKit's export entry. Its Type is "" for an inline cache, which is sent with the
+	// image.
 	Entry client.CacheOptionsEntry
-	// Answers: BuildKit answers with the manifest that it sent, or sent nothing.
+	// Answers tells whether BuildKit answers with the manifest that it has sent, or has sent none.
 	Answers bool
-	// Refused says why nothing is to be sent; nil when it is.
+	// Refused says why the scope must not be sent; nil: it may be.
 	Refused error
 
-	target target // nil where the export is all
+	target target // nil: the export needs no commit
 }
 
 // Cache is one cache of a destination.
@@ -44,20 +44,20 @@ type Cache struct {
 	Strict bool   // a failure fails the step
 }
 
-// target is how a destination's caches come to hold what was sent.
+// target is the part of a destination that compares and commits.
 type target interface {
 	unchanged(Exported) bool
 	commit(context.Context, Exported) []error
 }
 
-// Unchanged reports whether every cache of the destination holds this export already. It
-// waits until the scopes that were read are verified.
+// Unchanged reports whether every cache of the destination has this export already. It waits until
+// the scopes that were read are verified.
 func (d Destination) Unchanged(e Exported) bool {
 	return d.target != nil && d.target.unchanged(e)
 }
 
-// Commit makes what BuildKit sent the scope's cache, with a record. It returns one error or
-// nil for each of Caches. It is to be called after a successful export only.
+// Commit makes the sent cache the scope's cache, with a record. It returns one error or nil for
+// each of Caches. Call it only after a successful export.
 func (d Destination) Commit(ctx context.Context, e Exported) []error {
 	if d.target == nil {
 		return make([]error, len(d.Caches))
@@ -68,9 +68,9 @@ func (d Destination) Commit(ctx context.Context, e Exported) []error {
 // written is a scope of a cache that is written.
 type written struct {
 	scope   scope.Name
-	options map[string]string // the export options that decide what the cache holds
+	options map[string]string // the export options that determine the content of the cache
 	record  backends.Record   // without time and result
-	own     *backends.Reading // of the same scope and cache; nil where it was not read
+	own     *backends.Reading // of the same scope and cache; nil: it was not read
 }
 
 func (w written) unchanged(e Exported) bool {
@@ -85,7 +85,7 @@ func (w written) recordOf(e Exported) backends.Record {
 	return r
 }
 
-// group is several caches that take one export through the gateway.
+// group is several caches that receive one export through the gateway.
 type group struct {
 	options map[string]string
 	caches  []Cache
@@ -94,7 +94,7 @@ type group struct {
 	fanout  *gateway.Fanout
 }
 
-// join adds a cache to the group with its export options, or begins one.
+// join adds a cache to the group with the same export options, or makes a new group.
 func join(groups []*group, cache backends.GatewayWritten, name Cache, w written) []*group {
 	options := cache.Options()
 	var g *group
@@ -137,8 +137,8 @@ func (g *group) commit(ctx context.Context, e Exported) []error {
 	return g.fanout.Commit(ctx, w.scope, w.recordOf(e))
 }
 
-// native is a cache that BuildKit writes to itself. The record is attached afterwards,
-// unless another build has replaced the cache since.
+// native is a cache that BuildKit writes itself. The record is attached afterwards, unless another
+// build has replaced the cache since.
 type native struct {
 	written
 	store backends.Scopes
@@ -155,7 +155,7 @@ func (n native) attachRecord(ctx context.Context, e Exported) error {
 	m, err := n.store.Manifest(ctx, n.scope)
 	var withheld backends.Withheld
 	if errors.As(err, &withheld) {
-		return nil // who may only write the scope cannot add a record
+		return nil // without permission to read the scope no record can be attached
 	}
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (n native) attachRecord(ctx context.Context, e Exported) error {
 	return n.store.PutManifest(ctx, n.scope, m)
 }
 
-// tagged is an inline cache, which went out with the image.
+// tagged is an inline cache, which was pushed with the image.
 type tagged struct {
 	written
 	cache backends.ImageTagged

@@ -12,13 +12,15 @@ const (
 	// maxConnections bounds the gateway's connections. BuildKit keeps at most four idle ones,
 	// and one for each transfer (v0.33.1, util/resolver/resolver.go).
 	maxConnections = 512
-	// maxUnauthenticated bounds those among them that have not presented the password yet. Each
-	// ends with the answer to its first request without the password, or with headerTimeout.
+	// maxUnauthenticated bounds the connections that have not sent the password yet. Such a
+	// connection ends with the answer to its first request without the password, or after
+	// headerTimeout.
 	maxUnauthenticated = 64
 	// headerTimeout bounds the wait for the headers of a request.
 	headerTimeout = 10 * time.Second
 	// idleTimeout is how long a connection may be idle. It is longer than the 120 seconds after
-	// which BuildKit's client closes it, so that a request never meets the gateway's closing.
+	// which BuildKit's client closes a connection, so the gateway never closes one that the client
+	// is using.
 	idleTimeout = 150 * time.Second
 	// maxHeader bounds the bytes of a request's headers.
 	maxHeader = 16 << 10
@@ -35,7 +37,7 @@ type bounded struct {
 	authenticated   int
 }
 
-// connection is one of a bounded listener.
+// connection is a connection of a bounded listener.
 type connection struct {
 	net.Conn
 	from *bounded
@@ -62,7 +64,7 @@ func (b *bounded) Accept() (net.Conn, error) {
 }
 
 // add counts a new connection, unless there are too many with the password. It returns the
-// connection that is to be closed for it, nil for none.
+// connection to close in its place; nil: none.
 func (b *bounded) add(c *connection) (oldest *connection, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -89,7 +91,7 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite lets [http.Server] end a connection without losing its last answer.
+// CloseWrite lets [http.Server] end a connection after its last answer has arrived.
 func (c *connection) CloseWrite() error {
 	if conn, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return conn.CloseWrite()
@@ -106,8 +108,8 @@ func (c *connection) authenticate() {
 	}
 }
 
-// remove takes a connection off the unauthenticated ones, and reports whether it was one. The caller holds
-// the lock.
+// remove removes a connection from the unauthenticated ones, and reports whether it was one of
+// them. The caller holds the lock.
 func (b *bounded) remove(c *connection) bool {
 	i := slices.Index(b.unauthenticated, c)
 	if i >= 0 {
@@ -123,7 +125,7 @@ func withConnection(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, c)
 }
 
-// connectionOf is the connection that a request came by.
+// connectionOf is the connection of a request.
 func connectionOf(ctx context.Context) *connection {
 	return ctx.Value(connectionKey{}).(*connection)
 }

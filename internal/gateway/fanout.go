@@ -22,26 +22,26 @@ import (
 // wait a round trip for each.
 const smallBlob = 1 << 20
 
-// smallAtOnce bounds the small blobs that are under way at once.
+// smallAtOnce bounds the small blobs that are in transfer at the same time.
 const smallAtOnce = 16
 
-// Fanout is a repository of the gateway that takes one export for several stores. A store
-// that fails gets nothing more, and the others go on.
+// Fanout is a repository of the gateway that receives one export for several stores. A store that
+// fails gets no more data, and the others continue.
 type Fanout struct {
-	repo     string // as BuildKit knows it: "127.0.0.1:41235/d0"
+	repo     string // BuildKit's name for it: "127.0.0.1:41235/d0"
 	stores   []backends.Store
 	lost     func(digest.Digest) bool  // whether a store's copy of a blob is known to be unusable
 	expected []ocispecs.Descriptor     // the blobs of the caches that were read: most of an export
-	first    sync.Once                 // asks for the expected blobs, all at once
-	known    []map[digest.Digest]int64 // then, for each store, the sizes in bytes of those that it has
-	small    errgroup.Group            // small blobs under way
-	ctx      context.Context           // of the gateway, for what goes on after a request
+	first    sync.Once                 // asks every store for all expected blobs, once
+	known    []map[digest.Digest]int64 // the result: for each store the sizes, in bytes, of the expected blobs that it has
+	small    errgroup.Group            // small blobs in transfer
+	ctx      context.Context           // of the gateway, for transfers that continue after a request
 
 	mu       sync.Mutex
-	failed   []error                 // for each store, why it gets nothing more
+	failed   []error                 // for each store, why it gets no more data
 	sizes    map[digest.Digest]int64 // in bytes, of the blobs that are expected or were received
 	asked    map[digest.Digest]answer
-	manifest *backends.Manifest // what BuildKit sent, not yet in any store
+	manifest *backends.Manifest // sent by BuildKit, and not yet in a store
 }
 
 func newFanout(ctx context.Context, repo string, stores []backends.Store, expected []ocispecs.Descriptor, lost func(digest.Digest) bool) *Fanout {
@@ -66,8 +66,8 @@ type answer []int64
 
 const noBlob int64 = -2
 
-// lacking are the indexes of the stores to send a blob to. A copy of another size counts as
-// absent: it was cut short. Stores that have failed get nothing more.
+// lacking are the indexes of the stores that need a blob. A copy of another size counts as absent,
+// since it was truncated. Stores that have failed are left out.
 func (f *Fanout) lacking(a answer, desc ocispecs.Descriptor) []int {
 	var lacking []int
 	for i, size := range a {
@@ -78,10 +78,9 @@ func (f *Fanout) lacking(a answer, desc ocispecs.Descriptor) []int {
 	return lacking
 }
 
-// complete reports whether every store that has not failed has the blob, and one of them at
-// least, and returns its size. A blob whose right size is not known is complete only where
-// the stores do not say theirs: BuildKit names the size when it sends the blob, and put
-// leaves out the stores whose copy has it.
+// complete reports whether every store that has not failed has the blob, and at least one store has
+// it, and returns its size. A blob of unknown correct size is complete only when the stores report
+// no size: BuildKit sends the size with the blob, and put leaves out the stores whose copy has it.
 func (f *Fanout) complete(a answer, blob digest.Digest) (size int64, ok bool) {
 	f.mu.Lock()
 	size, known := f.sizes[blob]
@@ -96,8 +95,8 @@ func (f *Fanout) complete(a answer, blob digest.Digest) (size int64, ok bool) {
 	return size, there && len(f.lacking(a, ocispecs.Descriptor{Digest: blob, Size: size})) == 0
 }
 
-// ask asks all stores at once. Those that fail get nothing more. BuildKit asks before each
-// upload, so the answer to that question serves for both.
+// ask asks all stores at once. Stores that fail get no more data. BuildKit asks before each upload,
+// so the answer is used for both.
 func (f *Fanout) ask(ctx context.Context, blob digest.Digest) answer {
 	f.first.Do(func() { f.stat(ctx, digestsOf(f.expected), f.known) })
 	sizes := f.known
@@ -123,7 +122,7 @@ func digestsOf(descs []ocispecs.Descriptor) []digest.Digest {
 	return all
 }
 
-// stat asks each store for blobs, and keeps their sizes in its place.
+// stat asks each store for blobs, and records their sizes at the index of the store.
 func (f *Fanout) stat(ctx context.Context, blobs []digest.Digest, sizes []map[digest.Digest]int64) {
 	var wg sync.WaitGroup
 	for i, store := range f.stores {
@@ -149,7 +148,7 @@ func (f *Fanout) remember(blob digest.Digest, a answer) {
 	f.asked[blob] = a
 }
 
-// remembered is the answer that was remembered, once, or a new one.
+// remembered is a new answer, or the remembered one, which it removes.
 func (f *Fanout) remembered(ctx context.Context, blob digest.Digest) answer {
 	f.mu.Lock()
 	a, ok := f.asked[blob]
@@ -173,8 +172,8 @@ func (f *Fanout) fail(i int, err error) {
 	f.failed[i] = err
 }
 
-// put sends one body on to the stores that lack it, and a small one after it returns. The
-// error says that the body does not match the descriptor, or that every store has failed.
+// put sends one body to the stores that lack it; a small one is sent after put returns. The error
+// says that the body does not match the descriptor, or that every store has failed.
 func (f *Fanout) put(ctx context.Context, desc ocispecs.Descriptor, body io.Reader) error {
 	if desc.Size > smallBlob {
 		return f.send(ctx, desc, body)
@@ -190,7 +189,7 @@ func (f *Fanout) put(ctx context.Context, desc ocispecs.Descriptor, body io.Read
 	return nil
 }
 
-// send streams one body into several stores.
+// send streams one body to several stores.
 func (f *Fanout) send(ctx context.Context, desc ocispecs.Descriptor, body io.Reader) error {
 	lacking := f.lacking(f.remembered(ctx, desc.Digest), desc)
 	pipes := make([]*io.PipeWriter, len(lacking))
@@ -201,7 +200,7 @@ func (f *Fanout) send(ctx context.Context, desc ocispecs.Descriptor, body io.Rea
 		pipes[n] = writer
 		wg.Go(func() {
 			outcome[n] = f.stores[i].Put(ctx, desc, reader)
-			// A store that failed, or stopped reading, must not hold up the others.
+			// A store that has failed, or stops reading, must not delay the others.
 			_, _ = io.Copy(io.Discard, reader)
 		})
 	}
@@ -219,7 +218,7 @@ func (f *Fanout) send(ctx context.Context, desc ocispecs.Descriptor, body io.Rea
 	return f.allFailed()
 }
 
-// received keeps a blob's size, now that its content is known to be right.
+// received records the size of a blob whose content is correct.
 func (f *Fanout) received(desc ocispecs.Descriptor) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -247,7 +246,7 @@ func receive(to io.Writer, desc ocispecs.Descriptor, body io.Reader) error {
 	return nil
 }
 
-// allFailed is the error of each store when all have failed, and else nil.
+// allFailed is the error of each store when all have failed, and nil otherwise.
 func (f *Fanout) allFailed() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -259,8 +258,8 @@ func (f *Fanout) allFailed() error {
 	return errors.Join(f.failed...)
 }
 
-// Commit makes the manifest that BuildKit sent, with the record, the scope's cache in
-// every store. It returns one error or nil for each of the stores, in their order.
+// Commit writes the manifest that BuildKit sent, with the record, as the scope's cache to every
+// store. It returns one error or nil for each store, in their order.
 func (f *Fanout) Commit(ctx context.Context, n scope.Name, r backends.Record) []error {
 	_ = f.small.Wait() // failures are kept for each store
 	outcome := make([]error, len(f.stores))

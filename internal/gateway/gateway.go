@@ -1,5 +1,5 @@
-// Package gateway is a small OCI registry on loopback in front of the stores, so that
-// BuildKit reads and writes all of them as registries, which it does best.
+// Package gateway is a small OCI registry on loopback in front of the stores, so that BuildKit can
+// read and write all of them as registries, its best supported kind of cache.
 //
 // A build reads a cache that was merged in memory through the repository s0, and writes the
 // scope b-feature of two stores through d0:
@@ -36,9 +36,9 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 )
 
-// Gateway serves the stores of one run. Its methods may be called concurrently.
+// Gateway serves the stores of one run. It is safe for concurrent use.
 type Gateway struct {
-	// Host is where it listens, as BuildKit knows it: "127.0.0.1:41235".
+	// Host is the address of its listener, for BuildKit: "127.0.0.1:41235".
 	Host     string
 	password string
 	server   *http.Server
@@ -52,8 +52,8 @@ type Gateway struct {
 	lost     []digest.Digest
 }
 
-// Cache is a cache that BuildKit may import: its manifest and config lie in memory, its
-// blobs in stores.
+// Cache is a cache that BuildKit may import: its manifest and config are in memory, its blobs in
+// stores.
 type Cache struct {
 	Manifest backends.Manifest
 	Config   []byte
@@ -66,13 +66,13 @@ type Blob struct {
 	Size  int64
 }
 
-// Offered waits until a cache is complete. It may be called concurrently.
+// Offered waits until a cache is complete. It must be safe for concurrent use.
 type Offered func(context.Context) (Cache, error)
 
-// username goes with the password; BuildKit takes an empty one for anonymous.
+// username goes with the password; BuildKit treats an empty one as anonymous.
 const username = "warmlayer"
 
-// Serve starts a gateway, with no store yet, on a listener that it closes in the end.
+// Serve starts a gateway without repositories on a listener, which Close closes.
 func Serve(listener net.Listener) *Gateway {
 	ctx, end := context.WithCancel(context.Background())
 	g := &Gateway{
@@ -91,11 +91,11 @@ func Serve(listener net.Listener) *Gateway {
 	return g
 }
 
-// Credentials are the user name and password that BuildKit presents. The password
-// is a secret of this run, and is to be redacted.
+// Credentials are the user name and password that BuildKit sends. The password is a secret of this
+// run, and must be redacted.
 func (g *Gateway) Credentials() (user, password string) { return username, g.password }
 
-// Auth adds the gateway's own credentials to those that next finds.
+// Auth adds the gateway's own credentials to those of next.
 func (g *Gateway) Auth(next authprovider.AuthConfigProvider) authprovider.AuthConfigProvider {
 	return func(ctx context.Context, host string, scopes []string, expired authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
 		if host == g.Host {
@@ -105,7 +105,7 @@ func (g *Gateway) Auth(next authprovider.AuthConfigProvider) authprovider.AuthCo
 	}
 }
 
-// Close ends the gateway and every transfer under way.
+// Close ends the gateway and every transfer in progress.
 func (g *Gateway) Close() error {
 	g.end()
 	err := g.server.Close()
@@ -115,17 +115,17 @@ func (g *Gateway) Close() error {
 	return err
 }
 
-// Lost are the blobs that a store had when its scope was read, but did not deliver, or
-// delivered damaged, when BuildKit asked for them. BuildKit gets them from no store again,
-// and an export sends them anew.
+// Lost are the blobs that a store had when its scope was read, and later did not deliver to
+// BuildKit, or delivered damaged. BuildKit gets them from no store again, and an export sends them
+// again.
 func (g *Gateway) Lost() []digest.Digest {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.lost)
 }
 
-// lose remembers a blob as lost, unless the request's ctx has ended: when the client
-// leaves, the store's error tells nothing about the blob.
+// lose records a blob as lost, unless the request's ctx has ended: after the client has
+// disconnected, the store's error says nothing about the blob.
 func (g *Gateway) lose(ctx context.Context, d digest.Digest) {
 	if ctx.Err() != nil {
 		return
@@ -151,8 +151,8 @@ func (g *Gateway) Offer(cache Offered) (ref string) {
 	return g.Host + "/" + repo + ":scopes"
 }
 
-// Accept opens a repository that takes one export for several stores. Most of its blobs are
-// expected to be the given ones, which the stores are asked for all at once.
+// Accept opens a repository that receives one export for several stores. Most of its blobs are
+// expected to be the given ones, so the stores are asked for all of these at once.
 func (g *Gateway) Accept(stores []backends.Store, expected []ocispecs.Descriptor) *Fanout {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -162,7 +162,7 @@ func (g *Gateway) Accept(stores []backends.Store, expected []ocispecs.Descriptor
 	return f
 }
 
-// handler routes the requests that carry the password. The answer to any other one ends its
+// handler routes the requests that carry the password. The answer to any other request ends its
 // connection.
 func (g *Gateway) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -198,7 +198,7 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, backends.ErrAbsent):
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", err.Error())
 	case errors.Is(r.Context().Err(), context.Canceled):
-		panic(http.ErrAbortHandler) // the client has gone
+		panic(http.ErrAbortHandler) // the client has disconnected
 	default:
 		refuse(w, http.StatusBadGateway, "UNKNOWN", err.Error())
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 )
 
-// cache is the cache that is offered in the request's repository, an [backends.ErrAbsent]
-// where none is. It waits until the cache is complete.
+// cache is the cache that is offered in the request's repository; an [backends.ErrAbsent] when
+// there is none. It waits until the cache is complete.
 func (g *Gateway) cache(r *http.Request) (Cache, error) {
 	g.mu.Lock()
 	offered := g.offered[r.PathValue("repo")]
@@ -26,8 +26,8 @@ func (g *Gateway) cache(r *http.Request) (Cache, error) {
 	return offered(r.Context())
 }
 
-// getManifest serves GET and HEAD. In a repository for exports it finds no manifest, so
-// BuildKit always sends its own.
+// getManifest serves GET and HEAD. A repository for exports has no manifest, so BuildKit always
+// sends its own.
 func (g *Gateway) getManifest(w http.ResponseWriter, r *http.Request) {
 	c, err := g.cache(r)
 	if errors.Is(err, backends.ErrAbsent) {
@@ -50,7 +50,7 @@ func sendConfig(w http.ResponseWriter, config []byte) {
 	_, _ = w.Write(config)
 }
 
-// getBlob serves GET and HEAD, of a cache that is offered and of an export.
+// getBlob serves GET and HEAD, for a cache that is offered and for an export.
 func (g *Gateway) getBlob(w http.ResponseWriter, r *http.Request) {
 	d, err := digest.Parse(r.PathValue("digest"))
 	if err != nil {
@@ -80,16 +80,16 @@ func (g *Gateway) getBlob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if g.isLost(d) {
-		// A client that goes on where a damaged copy broke off would get the rest of it.
+		// A client that continues where a damaged copy was interrupted would get the rest of it.
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "the store's copy is lost")
 		return
 	}
 	g.sendBlob(w, r, b.Store, ocispecs.Descriptor{Digest: d, Size: b.Size})
 }
 
-// sendBlob streams a blob from an offset. A blob that arrives damaged, or not at all, is
-// remembered as lost. Then the connection of a transfer that has begun is broken, since
-// BuildKit takes a short answer for a slow one and asks again.
+// sendBlob streams a blob from an offset. A blob that is damaged or missing is recorded as lost.
+// The connection of a transfer that has begun is then closed, since BuildKit treats a short answer
+// as a slow one and asks again.
 func (g *Gateway) sendBlob(w http.ResponseWriter, r *http.Request, store backends.Scopes, desc ocispecs.Descriptor) {
 	offset, length, err := parseRange(r.Header.Get("Range"), desc.Size)
 	if err != nil {
@@ -125,11 +125,11 @@ func (g *Gateway) sendBlob(w http.ResponseWriter, r *http.Request, store backend
 	}
 }
 
-// errDamaged says that a store's copy of a blob is not what it should be, or cut off.
+// errDamaged says that the content of a store's copy is wrong or truncated.
 var errDamaged = errors.New("the store's copy is damaged or cut off")
 
-// copyBlob copies length bytes, and verifies them where that is the whole blob. Its error
-// is an errDamaged where the store is at fault, and another one where the client has gone.
+// copyBlob copies length bytes, and verifies them when they are the whole blob. The error is an
+// errDamaged when the store is at fault, and another one when the client has disconnected.
 func copyBlob(w io.Writer, content io.Reader, desc ocispecs.Descriptor, length int64) error {
 	content = io.LimitReader(content, length)
 	if length == desc.Size {
@@ -142,8 +142,8 @@ func copyBlob(w io.Writer, content io.Reader, desc ocispecs.Descriptor, length i
 	return err
 }
 
-// stored turns the errors of reading a store into an errDamaged, which tells them from
-// those of writing to a client.
+// stored wraps the errors of reading a store in an errDamaged, which separates them from those of
+// writing to a client.
 type stored struct{ io.Reader }
 
 func (s stored) Read(p []byte) (int, error) {

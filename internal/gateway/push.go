@@ -15,7 +15,7 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 )
 
-// fanout is the one that takes exports in the request's repository, nil where none does.
+// fanout is the export that is received in the request's repository; nil when there is none.
 func (g *Gateway) fanout(r *http.Request) *Fanout {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -29,7 +29,7 @@ func (f *Fanout) head(w http.ResponseWriter, r *http.Request, blob digest.Digest
 		return
 	}
 	if strings.HasPrefix(r.Header.Get("Accept"), cacheconfig.CacheConfigMediaTypeV0) {
-		// Each export has a config of its own.
+		// Each export has its own config.
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "configs are always taken")
 		return
 	}
@@ -75,7 +75,7 @@ func created(w http.ResponseWriter, location string, d digest.Digest) {
 	w.WriteHeader(http.StatusCreated)
 }
 
-// putBlob takes a whole blob and sends it on to the stores that lack it.
+// putBlob reads a whole blob and sends it to the stores that lack it.
 func (g *Gateway) putBlob(w http.ResponseWriter, r *http.Request) {
 	repo, f := r.PathValue("repo"), g.fanout(r)
 	blob, err := digest.Parse(r.URL.Query().Get("digest"))
@@ -94,14 +94,14 @@ func (g *Gateway) putBlob(w http.ResponseWriter, r *http.Request) {
 	created(w, fmt.Sprintf("/v2/%s/blobs/%s", repo, blob), blob)
 }
 
-// noStoreLeft ends an export. The status is below 500, since BuildKit retries after a
-// status of 500 and more for some seconds (v0.33.1, util/resolver/retryhandler): a failed
-// store gets nothing more, and has retried by itself.
+// noStoreLeft ends an export. The status is below 500, since BuildKit retries for some seconds
+// after a status of 500 and above (v0.33.1, util/resolver/retryhandler): the stores have failed,
+// and have done their own retries.
 func noStoreLeft(w http.ResponseWriter, err error) {
 	refuse(w, http.StatusFailedDependency, "DENIED", err.Error())
 }
 
-// putManifest keeps what BuildKit sends until it is committed.
+// putManifest holds what BuildKit sends until it is committed.
 func (g *Gateway) putManifest(w http.ResponseWriter, r *http.Request) {
 	f := g.fanout(r)
 	if f == nil {
