@@ -57,6 +57,7 @@ func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.
 	in, problems := inputs.ParseJob(args, environ, ".", inputs.Job{
 		Mounts: mounts(self), Repository: inputs.Repository(dialect.Repository()), Stdin: stdin,
 	})
+	problems = append(problems, trust(in.Managed.Authorities)...)
 	redactor := report.NewRedactor(in.Sensitive())
 	host := step.Host{Environ: environ, CI: dialect, Self: self, Redactor: redactor, Version: version(), Stdout: stdout, Stderr: stderr}
 	resolved, found := step.Resolve(in, facts, host)

@@ -63,6 +63,7 @@ var Fields = []Field{
 	{Name: "username", Help: "User name for the registry."},
 	{Name: "password", Kind: syntax.Block, Help: "Password or token for the registry."},
 	{Name: "registry-auth", Kind: syntax.Block, Help: "Logins for several registries: a YAML list with `registry`, `username`, `password`, and optionally `scope` and `ecr`."},
+	{Name: "ca-certificates", Kind: syntax.Block, Help: "CA certificates, in addition to those of the system, that verify registries, caches and proxies, for warmlayer and for a managed builder: PEM text or the path of a file."},
 
 	{Name: "cache", Kind: syntax.Entries, Default: "auto", Help: "Caches to read and write, one per line, without the branch: `type=registry,ref=ghcr.io/owner/app`, `type=s3,…`, `type=azblob,…`, `type=local,…`, `gha`, `inline`, `auto` or `none`. With `cache-from` or `cache-to` the default is `none`."},
 	{Name: "cache-from", Kind: syntax.Entries, Help: "Cache sources in BuildKit's syntax. They are passed to BuildKit unchanged, without a branch."},

@@ -8,19 +8,21 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 )
 
-// archive is a tar of a configuration, and of files and directories at the paths that they have
-// on this machine. Links are followed.
-func archive(config string, files []string) io.ReadCloser {
+// archive is a tar of a managed builder's configuration and authorities, and of files and
+// directories at the paths that they have on this machine. Links are followed.
+func archive(o builderspec.Managed) io.ReadCloser {
 	r, w := io.Pipe()
 	go func() {
 		t := tar.NewWriter(w)
-		err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(path.Join(configDir, configFile), "/"), Mode: 0o600, Size: int64(len(config))})
-		if err == nil {
-			_, err = io.WriteString(t, config)
+		err := addFile(t, configFile, o.Config)
+		if err == nil && o.Authorities != "" {
+			err = addFile(t, path.Join(authoritiesDir, authoritiesFile), o.Authorities)
 		}
-		for _, name := range files {
+		for _, name := range o.ConfigFiles {
 			if err == nil {
 				err = addTree(t, name)
 			}
@@ -31,6 +33,16 @@ func archive(config string, files []string) io.ReadCloser {
 		w.CloseWithError(err)
 	}()
 	return r
+}
+
+// addFile adds a file below the directory of the configuration.
+func addFile(t *tar.Writer, name, content string) error {
+	name = strings.TrimPrefix(path.Join(configDir, name), "/")
+	err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o600, Size: int64(len(content))})
+	if err == nil {
+		_, err = io.WriteString(t, content)
+	}
+	return err
 }
 
 // addTree adds a file, or all files in a directory.

@@ -1,6 +1,7 @@
 package builder_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -48,7 +49,8 @@ const once = "head -c 16 /dev/urandom | od -An -tx1 > /once"
 
 func TestContainer(t *testing.T) {
 	t.Parallel()
-	o := inContainer(t)
+	o, authority := inContainer(t), newAuthority(t)
+	o.Managed.Authorities = string(authority.pem)
 	b := open(t, o)
 	if !b.Managed || b.Address != "container" {
 		t.Errorf("Managed = %v, Address = %q", b.Managed, b.Address)
@@ -57,12 +59,14 @@ func TestContainer(t *testing.T) {
 	if err != nil {
 		t.Fatalf("solve: %v\n%s", err, b.Log())
 	}
-	fetch := fetching(t, b)
+	fetch, fetchTLS := fetching(t, b, nil), fetching(t, b, &authority)
 	fetch("before")
+	fetchTLS("before")
 	if err := b.Restart(t.Context()); err != nil {
 		t.Fatalf("restart: %v", err)
 	}
 	fetch("after")
+	fetchTLS("after")
 	second, err := run(t.Context(), b, once)
 	if err != nil || first["once"] == "" || first["once"] != second["once"] {
 		t.Errorf("after a restart the step ran again: %q, then %q; %v", first["once"], second["once"], err)
@@ -74,13 +78,22 @@ func TestContainer(t *testing.T) {
 	}
 }
 
-// fetching serves files from this process on the builder's loopback interface, and returns a
-// function that makes the daemon fetch one.
-func fetching(t *testing.T, b *builder.Builder) func(name string) {
+// fetching serves files from this process on the builder's loopback interface, with a certificate
+// of an authority where one is given, and returns a function that makes the daemon fetch one.
+func fetching(t *testing.T, b *builder.Builder, by *authority) func(name string) {
 	t.Helper()
 	listener, err := b.Listen(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	scheme, address := "http", listener.Addr()
+	if by != nil {
+		cert, key := by.pair(t)
+		pair, err := tls.X509KeyPair(cert, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scheme, listener = "https", tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair}})
 	}
 	var asked atomic.Value
 	content := strings.Repeat("0123456789abcdef", 1<<16) // larger than all buffers in between
@@ -98,7 +111,7 @@ func fetching(t *testing.T, b *builder.Builder) func(name string) {
 	})
 	return func(name string) {
 		t.Helper()
-		definition, err := llb.HTTP(fmt.Sprintf("http://%s/%s", listener.Addr(), name)).Marshal(t.Context())
+		definition, err := llb.HTTP(fmt.Sprintf("%s://%s/%s", scheme, address, name)).Marshal(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

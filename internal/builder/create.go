@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"errors"
+	"path"
 	"slices"
 	"strings"
 
@@ -50,13 +51,17 @@ func (d *containerDaemon) config() *container.Config {
 		name, _, _ := strings.Cut(v, "=")
 		return !strings.HasSuffix(strings.ToLower(name), "_proxy") // all others name files of this process's file system
 	})
+	env = slices.Concat(env, []string{"TMPDIR=" + stateDir}, d.options.Managed.Env)
+	if d.options.Managed.Authorities != "" {
+		env = trusting(env, path.Join(configDir, authoritiesDir))
+	}
 	return &container.Config{
 		Image:      d.image,
 		Entrypoint: d.command(),
 		Cmd:        []string{},
 		User:       "0",
 		WorkingDir: "/",
-		Env:        slices.Concat(env, []string{"TMPDIR=" + stateDir}, d.options.Managed.Env),
+		Env:        env,
 		Labels:     map[string]string{labelBuilder: "true", labelJob: d.options.Job.ID, labelRunner: d.options.Job.Runner},
 	}
 }
@@ -90,7 +95,7 @@ func capable(h *container.HostConfig) {
 // putFiles copies the configuration, and the files that it names, into a container that does
 // not run yet. The files keep their paths.
 func (d *containerDaemon) putFiles(ctx context.Context) error {
-	files := archive(d.options.Managed.Config, d.options.Managed.ConfigFiles)
+	files := archive(d.options.Managed)
 	defer files.Close()
 	_, err := d.engine.CopyToContainer(ctx, d.id, engine.CopyToContainerOptions{DestinationPath: "/", Content: files})
 	return err

@@ -21,6 +21,9 @@ const (
 	configFile     = "buildkitd.toml"
 	rootlesskitDir = "rootlesskit"
 
+	authoritiesDir  = "authorities"
+	authoritiesFile = "ca.pem"
+
 	// pollInterval is the time between two attempts to connect to a starting daemon's socket.
 	// Starting takes about 200 ms.
 	pollInterval = 10 * time.Millisecond
@@ -85,7 +88,10 @@ func newProcessDaemon(o Options, rootless bool) (*processDaemon, error) {
 		return nil, err
 	}
 	d.environ = append(daemonEnviron(o.Environ, d.dir.path), o.Managed.Env...)
-	if err := os.WriteFile(d.dir.join(configFile), []byte(o.Managed.Config), 0o600); err != nil {
+	if o.Managed.Authorities != "" {
+		d.environ = trusting(d.environ, d.dir.join(authoritiesDir))
+	}
+	if err := d.writeFiles(); err != nil {
 		return nil, errors.Join(err, d.remove())
 	}
 	if len(emulators) > 0 {
@@ -97,6 +103,17 @@ func newProcessDaemon(o Options, rootless bool) (*processDaemon, error) {
 		d.commandRoot(found)
 	}
 	return d, nil
+}
+
+// writeFiles writes the files that the daemon reads.
+func (d *processDaemon) writeFiles() error {
+	err := os.WriteFile(d.dir.join(configFile), []byte(d.options.Managed.Config), 0o600)
+	if err == nil && d.options.Managed.Authorities != "" {
+		if err = os.Mkdir(d.dir.join(authoritiesDir), 0o700); err == nil {
+			err = os.WriteFile(filepath.Join(d.dir.join(authoritiesDir), authoritiesFile), []byte(d.options.Managed.Authorities), 0o600)
+		}
+	}
+	return err
 }
 
 // locate finds all programs that are needed, or reports all that are missing.

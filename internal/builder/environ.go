@@ -65,6 +65,20 @@ func daemonEnviron(environ []string, dir string) []string {
 	return env
 }
 
+// authorityDirs are the directories of which Go loads every certificate, unless SSL_CERT_DIR is set
+// (crypto/x509, root_linux.go).
+const authorityDirs = "/etc/ssl/certs:/etc/pki/tls/certs"
+
+// trusting returns an environment in which Go programs also trust the authorities in the files of
+// a directory.
+func trusting(env []string, dir string) []string {
+	dirs := variable(env, "SSL_CERT_DIR")
+	if dirs == "" {
+		dirs = authorityDirs
+	}
+	return append(env, "SSL_CERT_DIR="+dirs+":"+dir)
+}
+
 // lookPath returns the absolute path of the first of some programs that a directory of path
 // contains, "" for none. exec.LookPath would read this process's environment.
 func lookPath(path string, names ...string) string {

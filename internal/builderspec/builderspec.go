@@ -22,6 +22,7 @@ type Inputs struct {
 	CACert, Cert, Key string        // builder-cacert, builder-cert, builder-key: PEM, or a file's path
 	DriverOpts        []syntax.Item // driver-opts
 	Flags             []syntax.Item // buildkitd-flags
+	Authorities       string        // ca-certificates: PEM, or a file's path
 	ConfigFile        string        // buildkitd-config: a path
 	Config            string        // buildkitd-config-inline: TOML
 	Platforms         bool          // the input platforms is set
@@ -61,6 +62,7 @@ type Managed struct {
 	Config      string   // buildkitd.toml, with absolute paths; "": an empty one
 	ConfigFiles []string // absolute paths of the files and directories that Config names
 	Env         []string // further variables, as in os.Environ
+	Authorities string   // PEM of certificate authorities in addition to the system's; "": none
 	Container   ContainerOptions
 }
 
@@ -85,6 +87,7 @@ func Parse(in Inputs, m Machine) (Spec, syntax.Problems) {
 	managed.Flags = r.readFlags()
 	managed.Config, managed.ConfigFiles = r.readConfig()
 	managed.Env, managed.Container = r.readDriverOpts()
+	managed.Authorities = r.readAuthorities()
 	return Spec{Nodes: r.nodes, Managed: managed}, r.problems
 }
 

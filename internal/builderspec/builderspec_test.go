@@ -37,7 +37,8 @@ func parseMoved(dir, from, to string, environ ...string) (Spec, string) {
 	}
 	in := Inputs{
 		Builder: list("BUILDER"), CACert: env["INPUT_BUILDER-CACERT"], Cert: env["INPUT_BUILDER-CERT"], Key: env["INPUT_BUILDER-KEY"],
-		DriverOpts: list("DRIVER-OPTS"), Flags: list("BUILDKITD-FLAGS"),
+		Authorities: env["INPUT_CA-CERTIFICATES"],
+		DriverOpts:  list("DRIVER-OPTS"), Flags: list("BUILDKITD-FLAGS"),
 		ConfigFile: env["INPUT_BUILDKITD-CONFIG"], Config: env["INPUT_BUILDKITD-CONFIG-INLINE"],
 		Platforms: env["INPUT_PLATFORMS"] != "",
 	}
@@ -219,6 +220,25 @@ func keyPair(t *testing.T) (cert, key string) {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret}))
+}
+
+// TestAuthorities: ca-certificates is for every kind of builder.
+func TestAuthorities(t *testing.T) {
+	t.Parallel()
+	cert, _ := keyPair(t)
+	dir := t.TempDir()
+	writeText(t, dir, "ca.pem", cert)
+	for _, test := range []struct{ builder, text, problem string }{
+		{"embedded", cert, ""},
+		{"tcp://b.example:1234", "ca.pem", ""},
+		{"container", "-----BEGIN X-----", "ca-certificates: it contains no certificate"},
+		{"container", "none.pem", "ca-certificates: it is neither PEM nor a file that can be read"},
+	} {
+		spec, problem := parse(dir, "INPUT_BUILDER="+test.builder, "INPUT_CA-CERTIFICATES="+test.text)
+		if !strings.HasPrefix(problem, test.problem) || test.problem == "" && (problem != "" || spec.Managed.Authorities != cert) {
+			t.Errorf("%s: %q, problem %q", test.builder, spec.Managed.Authorities, problem)
+		}
+	}
 }
 
 func TestTLS(t *testing.T) {

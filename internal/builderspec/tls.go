@@ -78,6 +78,15 @@ func (r *reader) readTLS() TLS {
 	return t
 }
 
+// readAuthorities reads ca-certificates, which is for this process as well as for a managed builder.
+func (r *reader) readAuthorities() string {
+	text := r.pem("ca-certificates", r.in.Authorities)
+	if text != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {
+		r.report("ca-certificates", 0, "it contains no certificate", "give the authority's certificate in PEM, or the path of such a file")
+	}
+	return text
+}
+
 func (r *reader) variable(name string) string { return strings.TrimSpace(r.machine.Getenv(name)) }
 
 // pem is the text itself, or the content of the file that it names.

@@ -42,11 +42,17 @@ func (r Run) resolve(in inputs.Values, plan scope.Plan) (Build, syntax.Problems)
 	b := Build{Inputs: in, Plan: plan, Builder: r.builder(in)}
 	caches, problems := cachespec.Resolve(in.Caches, r.cacheEnvironment(b))
 	b.Caches = backends.Open(caches, r.registries)
+	if in.Managed.Authorities != "" && !b.Builder.Address.Managed() {
+		b.Warnings = append(b.Warnings, noAuthorities)
+	}
 	if len(problems) == 0 {
 		b = b.guarded()
 	}
 	return b, problems
 }
+
+// noAuthorities is the warning where ca-certificates is set and the builder runs already.
+const noAuthorities = `ca-certificates does not reach a builder that runs already: add ca = ["PATH"] under [registry."HOST"] in its buildkitd.toml`
 
 // scopeOptions are the inputs that override what was detected.
 func scopeOptions(in inputs.Values) scope.Options {

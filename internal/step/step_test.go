@@ -4,11 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/report"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -96,6 +98,22 @@ func TestResolveBuilds(t *testing.T) {
 	}
 	if one := resolve(t, in, facts); len(one.Builds) != 1 {
 		t.Errorf("%d builds on one builder", len(one.Builds))
+	}
+}
+
+// A builder that runs already does not get the authorities, which a warning says.
+func TestAuthoritiesOfRemoteBuilder(t *testing.T) {
+	t.Parallel()
+	for address, warnings := range map[string]int{"embedded": 0, "ssh://a": 1} {
+		in, problems := inputs.Parse([]string{"--builder", address}, nil, t.TempDir())
+		if problems = slices.DeleteFunc(problems, func(p syntax.Problem) bool { return p.Input == "file" }); len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		in.Managed.Authorities = "-----BEGIN CERTIFICATE-----"
+		run := resolve(t, in, scope.Facts{Branch: "main", Default: "main", Trusted: true})
+		if got := run.Builds[0].Warnings; len(got) != warnings {
+			t.Errorf("%s: warnings %q", address, got)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -47,7 +48,9 @@ func StartStandIn(t testing.TB, address string, quirks ...Quirk) *StandIn {
 func StartPrivateCA(t testing.TB, address string, quirks ...Quirk) (s *StandIn, authority string) {
 	t.Helper()
 	s = &StandIn{}
-	server := httptest.NewTLSServer(s.handler(address, quirks))
+	server := httptest.NewUnstartedServer(s.handler(address, quirks))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not know the authority
+	server.StartTLS()
 	s.Host = server.Listener.Addr().String()
 	end(t, server)
 	return s, certificate(server.Certificate())
