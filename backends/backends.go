@@ -1,6 +1,5 @@
-// Package backends keeps BuildKit's caches: it turns what the lines of the input cache say
-// and a [scope.Plan] into BuildKit's cache entries, and reads and writes the stores that the
-// gateway serves.
+// Package backends has the caches: it makes BuildKit's cache entries from the lines of the input
+// cache and a [scope.Plan], and reads and writes the stores that the gateway serves.
 //
 // For `type=registry,ref=ghcr.io/o/app` and a push to the branch feature/a,
 //
@@ -26,12 +25,13 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// Backend is one cache of the user's, with everything but the branch decided. What does not
-// depend on a plan it answers as its config does.
-// It maps a whole plan rather than one name, because a backend may fold the plan's names
-// into one (gha) or read another kind of entry than it writes (inline). Its own methods do no
-// I/O and hand out fresh attribute maps on every call, since BuildKit's client writes into
-// the ones that it is given.
+// Backend is one cache of the user, for any branch. Its config answers everything that does not
+// depend on a plan.
+//
+// Its methods take a whole plan rather than one name, because a backend may serve all names of the
+// plan with one entry (gha), or read another kind of entry than it writes (inline). They do no I/O,
+// and return new attribute maps on every call, since BuildKit's client writes to the maps that it
+// gets.
 type Backend interface {
 	cachespec.Config
 	// Imports are the native entries that BuildKit reads from, nearest scope first.
@@ -65,8 +65,8 @@ type Store interface {
 	Put(context.Context, ocispecs.Descriptor, io.Reader) error
 }
 
-// GatewayWritten is a backend that a managed builder writes through the gateway: one that
-// BuildKit either does not speak well or should not hold the credentials of.
+// GatewayWritten is a backend that a managed builder writes through the gateway, because BuildKit's
+// own support for it is limited, or because BuildKit should not get its credentials.
 type GatewayWritten interface {
 	Backend
 	// Destination is where blobs and manifests are written to; most often the place
@@ -84,7 +84,7 @@ type ImageTagged interface {
 	Tag(ctx context.Context, n scope.Name, digest string) error
 }
 
-// Limited is a backend whose credentials may allow less than a plan wants.
+// Limited is a backend whose credentials may allow less than a plan requires.
 type Limited interface {
 	Backend
 	// Refuses says why the plan's scope is not written there, as a phrase: "the runner's
@@ -110,7 +110,7 @@ func Forced(caches []Backend) bool {
 // ErrAbsent says that a scope or a blob is certainly not in the store.
 var ErrAbsent = errors.New("absent")
 
-// Withheld says why a scope is not to be read, be it there or not. It is an [ErrAbsent].
+// Withheld says why a scope must not be read, whether it exists or not. It is an [ErrAbsent].
 type Withheld string
 
 func (w Withheld) Error() string { return string(w) }
@@ -118,5 +118,5 @@ func (w Withheld) Error() string { return string(w) }
 // Is implements the interface that errors.Is asks for.
 func (w Withheld) Is(target error) bool { return target == ErrAbsent }
 
-// UnknownSize is that of a blob which a store has without saying how large it is.
+// UnknownSize is the size of a blob whose store does not report sizes.
 const UnknownSize int64 = -1

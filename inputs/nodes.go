@@ -12,7 +12,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// readBuilders reads which builders build, and how those that warmlayer starts are set up.
+// readBuilders reads the inputs about builders, and the settings of managed ones.
 func (p *parser) readBuilders(v *Values) {
 	_, platforms := p.settings["platforms"]
 	spec, problems := builderspec.Parse(builderspec.Inputs{
@@ -33,8 +33,8 @@ func (p *parser) file(name string) (string, *syntax.Problem) {
 	return locate(p.dir, found), problem
 }
 
-// assign gives the wanted platforms to the builders, and checks that several builders are
-// given images to push: what they build is joined into one.
+// assign distributes the platforms to the builders, and checks that several builders have images to
+// push, since their images are joined into one.
 func (p *parser) assign(v *Values) {
 	builders, problems := builderspec.Assign(v.Builders, v.Platforms)
 	v.Builders, p.problems = builders, append(p.problems, problems...)
@@ -53,7 +53,7 @@ func (p *parser) assign(v *Values) {
 }
 
 // PerNode is one build for each builder, with this one in Builders. Of several builders each
-// builds its platforms, pushes them by digest, and has a cache key of its own.
+// builds its platforms, pushes them by digest, and has its own cache key.
 func (v Values) PerNode() []Values {
 	if len(v.Builders) == 1 {
 		return []Values{v}
@@ -100,7 +100,7 @@ func isOfIndex(key string) bool {
 	return ok && err == nil && (a.Type == exptypes.AnnotationIndex || a.Type == exptypes.AnnotationIndexDescriptor)
 }
 
-// IndexAnnotations are those of the index that the images of several builders make.
+// IndexAnnotations are the annotations of the index of several builders' images.
 func (v Values) IndexAnnotations() map[string]string {
 	all := map[string]string{}
 	for _, o := range v.Outputs {

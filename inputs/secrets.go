@@ -12,7 +12,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// Secret is handed to the build under its ID. Printing one shows the ID alone.
+// Secret is a secret of the build. It can be printed: all verbs of fmt show only its ID.
 type Secret struct{ ID, Value string }
 
 // String is the secret's ID.
@@ -98,8 +98,8 @@ func secretSpec(text string) (map[string]string, bool) {
 	return spec, spec["id"] != "" && len(spec) > 1
 }
 
-// specified reads the secret that a line in buildx's form describes. With an id alone it is
-// the variable of that name, or else the file.
+// specified reads the secret of a line in buildx's form. With only an id it is the variable of that
+// name, or else the file.
 func (p *parser) specified(spec map[string]string) (Secret, *syntax.Problem) {
 	id, env, file := spec["id"], spec["env"], spec["src"]
 	if spec["type"] == "env" && env == "" {
@@ -128,7 +128,7 @@ func (p *parser) secretOfEnv(id, name string) (Secret, *syntax.Problem) {
 	return Secret{id, value}, nil
 }
 
-// secretOfFile is a file's content, up to one byte more than BuildKit takes.
+// secretOfFile is a file's content, up to one byte more than BuildKit accepts.
 func (p *parser) secretOfFile(id, name string) (Secret, *syntax.Problem) {
 	name, problem := p.translate(name)
 	if problem != nil { // without the name, which may be a secret by mistake

@@ -30,7 +30,8 @@ type Destination struct {
 	// Entry is BuildKit's export entry. Its Type is "" for an inline cache, which is sent with the
 	// image.
 	Entry client.CacheOptionsEntry
-	// Answers tells whether BuildKit answers with the manifest that it has sent, or has sent none.
+	// Answers tells whether BuildKit's response names the manifest that it has sent. An export
+	// without one in the response has then sent nothing.
 	Answers bool
 	// Refused says why the scope must not be sent; nil: it may be.
 	Refused error

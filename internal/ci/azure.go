@@ -53,8 +53,7 @@ func azureFacts(h host) scope.Facts {
 // azureBranch is a branch without refs/heads/, which stands before those of Azure Repos alone.
 func azureBranch(ref string) string { return strings.TrimPrefix(ref, "refs/heads/") }
 
-// azureUntrusted says why a pull request's code may not be the repository's own: it must be said
-// not to be a fork's.
+// azureUntrusted says why a pull request's code may be a fork's; "": a variable says that it is not.
 func azureUntrusted(h host) string {
 	switch strings.ToLower(h.getenv("SYSTEM_PULLREQUEST_ISFORK")) {
 	case "false":
@@ -88,7 +87,7 @@ func azureMask(line string) string {
 	return "##vso[task.setsecret]" + azureEscapes.Replace(line) + "\n"
 }
 
-// azureNote is one line, and has no end of the place:
+// azureNote is one line. It has the beginning of a place, without its end:
 //
 //	##vso[task.logissue type=warning;sourcepath=Dockerfile;linenumber=3;code=StageNameCasing]Stage name …
 func azureNote(n Note) string {
@@ -103,13 +102,13 @@ func azureNote(n Note) string {
 		n.Level, place, azurePropertyEscapes.Replace(n.Title), azureEscapes.Replace(strings.Join(n.Message, " — ")))
 }
 
-// longestVariable is the size in bytes of the longest output that Azure's agent is handed: it
-// puts every variable into the environment of every later step, which holds 32 KiB on Windows.
+// longestVariable is the size, in bytes, of the longest output that becomes a variable. Azure's agent
+// puts every variable into the environment of every later step, which is limited to 32 KiB on Windows.
 const longestVariable = 8 << 10
 
-// azurePublish shows the summary on the run's page, from a file that must be where the agent
-// finds it, and hands the outputs to later steps as variables of this one:
-// $(NAME.WARMLAYER_DIGEST), where NAME is the step's. One that is too long is left out.
+// azurePublish shows the summary on the run's page, from a file that the agent must be able to read,
+// and passes the outputs to later steps as variables of this step: $(NAME.WARMLAYER_DIGEST), where
+// NAME is the name of the step. An output that is too long is left out.
 func azurePublish(_ host, log io.Writer, p Page) error {
 	var b strings.Builder
 	for _, o := range p.Outputs {

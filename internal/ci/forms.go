@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// Section is a part of a job's log that is folded away where the CI can fold; elsewhere it
-// shows nothing of itself. Its title is one line.
+// Section is a part of a job's log. It is collapsed on CIs that support that, and invisible on
+// others. Its title is one line.
 type Section struct {
 	Title string
 	Began time.Time
 }
 
-// Begin is what the log says before the section, in whole lines; "" for nothing.
+// Begin are the lines in the log that begin the section; "": none.
 func (d Dialect) Begin(s Section) string {
 	if d.log.begin == nil {
 		return ""
@@ -25,8 +25,8 @@ func (d Dialect) Begin(s Section) string {
 	return d.log.begin(s)
 }
 
-// End is what the log says after the section, in whole lines; "" for nothing. A section that
-// failed is opened where that can be said.
+// End are the lines in the log that end the section; "": none. A section that failed is expanded
+// on CIs that support that.
 func (d Dialect) End(s Section, ended time.Time, failed bool) string {
 	if d.log.end == nil {
 		return ""
@@ -34,7 +34,7 @@ func (d Dialect) End(s Section, ended time.Time, failed bool) string {
 	return d.log.end(s, ended, failed)
 }
 
-// Note is a message, mostly about a place in a file. All text in it is printable, in lines without ends.
+// Note is a message, mostly about a place in a file. All its texts are printable lines without newlines.
 type Note struct {
 	Level         string // "warning" or "error"
 	File          string // relative to the checkout; "": no file is at fault
@@ -55,8 +55,8 @@ func (d Dialect) Notes(notes []Note) string {
 	return b.String()
 }
 
-// Masks are the commands that make the runner hide secrets, by lines, in the log of the whole
-// job. They hold the secrets themselves, and are "" where no runner takes them out of the log.
+// Masks are the commands in the log with which the runner hides secrets, line by line, in the log of
+// the whole job. They contain the secrets, so they are "" unless the runner removes them from the log.
 func (d Dialect) Masks(lines []string) string {
 	if d.log.mask == nil {
 		return ""
@@ -68,8 +68,8 @@ func (d Dialect) Masks(lines []string) string {
 	return b.String()
 }
 
-// Hide makes the runner hide secrets, by lines, in the log of the whole job, where that is not
-// done by [Dialect.Masks].
+// Hide makes the runner hide secrets, line by line, in the log of the whole job, on CIs that do this
+// in another way than with [Dialect.Masks].
 func (d Dialect) Hide(ctx context.Context, lines []string) error {
 	if d.hide == nil || len(lines) == 0 {
 		return nil
@@ -77,11 +77,11 @@ func (d Dialect) Hide(ctx context.Context, lines []string) error {
 	return d.hide(ctx, d.host, lines)
 }
 
-// Obeys tells whether the runner runs every command in the log, also one that a build has
-// written. Then the build's text has to go through [Disarmed].
+// Obeys tells whether the runner executes every command in the log, also one that a build has
+// printed. The build's output must then be written through [Disarmed].
 func (d Dialect) Obeys() bool { return d.log.obeyed }
 
-// Output is a value that a step hands to later steps.
+// Output is a value that a step passes to later steps.
 type Output struct{ Name, Value string }
 
 // Variable is the name of the variable for the output in later steps: "WARMLAYER_CACHE_HITS".
@@ -89,19 +89,19 @@ func (o Output) Variable() string {
 	return "WARMLAYER_" + strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_"))
 }
 
-// Page is a report in the forms that CIs show and hand on, with all secrets hidden.
+// Page is a report in the formats that CIs show or pass on, with all secrets hidden.
 type Page struct {
 	Markdown string // the summary
-	Summary  bool   // the summary is to be shown
-	File     string // absolute path of the file with the summary; "" for none
+	Summary  bool   // show the summary
+	File     string // absolute path of the file with the summary; "": none
 	Outputs  []Output
-	Key      string // of the image, to tell it from others of the same job; "" for none
+	Key      string // cache key of the image, which separates it from others of the same job; "": none
 	Level    string // "success", "warning" or "error"
 }
 
-// Publish shows a report, and hands its outputs to later steps: by commands in the log, and, on
-// every CI, in the files that GITHUB_OUTPUT and GITHUB_STEP_SUMMARY name. When one place fails
-// the others are written all the same; the errors come joined.
+// Publish shows a report, and passes its outputs to later steps: with commands in the log and, on
+// every CI, in the files that GITHUB_OUTPUT and GITHUB_STEP_SUMMARY name. When one of these fails
+// the others are still written; the errors are joined.
 func (d Dialect) Publish(log io.Writer, p Page) error {
 	errs := []error{appendTo(d.host.getenv("GITHUB_OUTPUT"), githubOutputs(p.Outputs))}
 	if p.Summary {
@@ -121,9 +121,9 @@ func (d Dialect) Show(ctx context.Context, p Page) error {
 	return d.show(ctx, d.host, p)
 }
 
-// ReportDir is the directory of the report's files where the user names none, relative to the
-// working directory. It is below RUNNER_TEMP, GitHub's variable, on every CI that sets it, and ""
-// at a user's shell, for no files.
+// ReportDir is the default directory of the report's files, relative to the working directory. It
+// is below RUNNER_TEMP, GitHub's variable, on every CI that sets it. In a user's shell it is "": no
+// files are written.
 func (d Dialect) ReportDir() string {
 	switch temp := d.host.getenv("RUNNER_TEMP"); {
 	case temp != "":
@@ -134,8 +134,8 @@ func (d Dialect) ReportDir() string {
 	return ".warmlayer"
 }
 
-// Job identifies one run of a job, and who runs it, where the CI runs something after the
-// job's last step that can remove what its steps have shared; "" elsewhere.
+// Job identifies one run of a job, and its runner. It is "" unless the CI runs a command after the
+// last step of the job, which can remove what the steps have shared.
 func (d Dialect) Job() (id, runner string) {
 	if d.job == nil {
 		return "", ""
@@ -143,18 +143,19 @@ func (d Dialect) Job() (id, runner string) {
 	return d.job(d.host)
 }
 
-// Credential is a user of a registry. Host is as images name it, with a port if there is one.
+// Credential is a login for a registry. Host is the host in the names of images, with a port if
+// there is one.
 type Credential struct{ Host, User, Password string }
 
-// Credentials are those that the CI hands to a job, and those of the input github-token, which
-// is "" for none: a token for github.com is one for ghcr.io too.
+// Credentials are those that the CI gives to a job, and those of the input github-token ("": none):
+// a token for github.com is valid for ghcr.io too.
 func (d Dialect) Credentials(githubToken string) []Credential {
 	var all []Credential
 	if d.credentials != nil {
 		all = d.credentials(d.host)
 	}
 	if d.server() == githubServer {
-		// The registry checks the token alone, and any user will do.
+		// The registry checks only the token, and accepts any user.
 		all = append(all, Credential{"ghcr.io", cmp.Or(d.host.getenv("GITHUB_ACTOR"), "x-access-token"), githubToken})
 	}
 	var complete []Credential
@@ -166,20 +167,20 @@ func (d Dialect) Credentials(githubToken string) []Credential {
 	return complete
 }
 
-// Repository is the one that a job builds, as the defaults of inputs need it.
+// Repository is the repository that a job builds, with what the defaults of inputs need.
 type Repository struct {
 	// Server is the URL of the GitHub server that a token is for, without a slash at its end.
 	Server string
-	// Actions: the inputs have the defaults that they have in docker/build-push-action.
+	// Actions tells whether the inputs have the defaults of docker/build-push-action.
 	Actions bool
-	// Context is the Git URL of the commit that runs, with its ref: the default where nothing is
-	// checked out. "" where the CI names none.
+	// Context is the Git URL of the commit that runs, with its ref: the default context without a
+	// checkout. It is "" where the CI names none.
 	Context string
 	// Public tells whether the repository is public. It is false where that is unknown.
 	Public bool
 }
 
-// Repository is the job's.
+// Repository is the repository of the job.
 func (d Dialect) Repository() Repository {
 	var r Repository
 	if d.repository != nil {
