@@ -15,6 +15,7 @@ package cacheplan
 import (
 	"errors"
 	"maps"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
@@ -36,6 +37,10 @@ type Request struct {
 	// From and To are the lines of cache-from and cache-to, which are passed to BuildKit as they are.
 	From, To    []cachespec.Cache
 	Environment cachespec.Environment // of the lines
+
+	// Timeout is the timeout of an export; 0: none. A store that accepts no data for half of it
+	// fails, and the others have the rest of the time.
+	Timeout time.Duration
 
 	// Gateway is the gateway of a managed builder; nil for a remote builder, which gets native
 	// entries.

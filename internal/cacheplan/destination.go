@@ -114,7 +114,7 @@ func join(groups []*group, cache backends.GatewayWritten, name Cache, w written)
 }
 
 func (g *group) destination(r Request) Destination {
-	g.fanout = r.Gateway.Accept(g.stores, r.expected())
+	g.fanout = r.Gateway.Accept(g.stores, r.expected(), r.Timeout/2)
 	attrs := maps.Clone(g.options)
 	attrs["ref"] = g.fanout.Ref(r.Scopes.Write)
 	return Destination{

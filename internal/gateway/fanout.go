@@ -8,10 +8,10 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/scope"
@@ -22,38 +22,33 @@ import (
 // wait a round trip for each.
 const smallBlob = 1 << 20
 
-// smallAtOnce bounds the small blobs that are in transfer at the same time.
-const smallAtOnce = 16
-
 // Fanout is a repository of the gateway that receives one export for several stores. A store that
-// fails gets no more data, and the others continue.
+// fails or stalls gets no more data, and the others continue.
 type Fanout struct {
+	gateway  *Gateway
 	repo     string // BuildKit's name for it: "127.0.0.1:41235/d0"
-	stores   []backends.Store
-	lost     func(digest.Digest) bool  // whether a store's copy of a blob is known to be unusable
-	expected []ocispecs.Descriptor     // the blobs of the caches that were read: most of an export
-	first    sync.Once                 // asks every store for all expected blobs, once
-	known    []map[digest.Digest]int64 // the result: for each store the sizes, in bytes, of the expected blobs that it has
-	small    errgroup.Group            // small blobs in transfer
-	ctx      context.Context           // of the gateway, for transfers that continue after a request
+	members  []*member
+	expected []ocispecs.Descriptor // the blobs of the caches that were read: most of an export
+	first    sync.Once             // asks every store for all expected blobs, once
+	known    []sizes               // the result: the expected blobs that each store has
 
 	mu       sync.Mutex
-	failed   []error                 // for each store, why it gets no more data
-	sizes    map[digest.Digest]int64 // in bytes, of the blobs that are expected or were received
+	sizes    sizes // of the blobs that are expected or were received
 	asked    map[digest.Digest]answer
 	manifest *backends.Manifest // sent by BuildKit, and not yet in a store
 }
 
-func newFanout(ctx context.Context, repo string, stores []backends.Store, expected []ocispecs.Descriptor, lost func(digest.Digest) bool) *Fanout {
-	f := &Fanout{
-		ctx: ctx, repo: repo, stores: stores, expected: expected, lost: lost,
-		failed: make([]error, len(stores)), known: make([]map[digest.Digest]int64, len(stores)),
-		sizes: map[digest.Digest]int64{},
+// sizes are the sizes of blobs, in bytes.
+type sizes map[digest.Digest]int64
+
+func newFanout(g *Gateway, repo string, stores []backends.Store, expected []ocispecs.Descriptor, stall time.Duration) *Fanout {
+	f := &Fanout{gateway: g, repo: repo, expected: expected, sizes: sizes{}}
+	for _, store := range stores {
+		f.members = append(f.members, newMember(g.ctx, store, stall))
 	}
 	for _, desc := range expected {
 		f.sizes[desc.Digest] = desc.Size
 	}
-	f.small.SetLimit(smallAtOnce)
 	return f
 }
 
@@ -66,13 +61,13 @@ type answer []int64
 
 const noBlob int64 = -2
 
-// lacking are the indexes of the stores that need a blob. A copy of another size counts as absent,
-// since it was truncated. Stores that have failed are left out.
-func (f *Fanout) lacking(a answer, desc ocispecs.Descriptor) []int {
-	var lacking []int
-	for i, size := range a {
-		if size != desc.Size && size != backends.UnknownSize && f.failure(i) == nil {
-			lacking = append(lacking, i)
+// lacking are the stores that need a blob. A copy of another size counts as absent, since it was
+// truncated. Stores that have failed are left out.
+func (f *Fanout) lacking(a answer, desc ocispecs.Descriptor) []*member {
+	var lacking []*member
+	for i, m := range f.members {
+		if a[i] != desc.Size && a[i] != backends.UnknownSize && m.failure() == nil {
+			lacking = append(lacking, m)
 		}
 	}
 	return lacking
@@ -89,25 +84,24 @@ func (f *Fanout) complete(a answer, blob digest.Digest) (size int64, ok bool) {
 		size = backends.UnknownSize
 	}
 	there := false
-	for i, has := range a {
-		there = there || has != noBlob && f.failure(i) == nil
+	for i, m := range f.members {
+		there = there || a[i] != noBlob && m.failure() == nil
 	}
 	return size, there && len(f.lacking(a, ocispecs.Descriptor{Digest: blob, Size: size})) == 0
 }
 
 // ask asks all stores at once. Stores that fail get no more data. BuildKit asks before each upload,
 // so the answer is used for both.
-func (f *Fanout) ask(ctx context.Context, blob digest.Digest) answer {
-	f.first.Do(func() { f.stat(ctx, digestsOf(f.expected), f.known) })
-	sizes := f.known
+func (f *Fanout) ask(blob digest.Digest) answer {
+	f.first.Do(func() { f.known = f.stat(digestsOf(f.expected)) })
+	found := f.known
 	if !slices.ContainsFunc(f.expected, func(d ocispecs.Descriptor) bool { return d.Digest == blob }) {
-		sizes = make([]map[digest.Digest]int64, len(f.stores))
-		f.stat(ctx, []digest.Digest{blob}, sizes)
+		found = f.stat([]digest.Digest{blob})
 	}
-	a := make(answer, len(f.stores))
-	for i := range f.stores {
-		size, ok := sizes[i][blob]
-		if a[i] = size; !ok || f.lost(blob) {
+	a := make(answer, len(f.members))
+	for i := range f.members {
+		size, ok := found[i][blob]
+		if a[i] = size; !ok || f.gateway.isLost(blob) {
 			a[i] = noBlob
 		}
 	}
@@ -122,21 +116,17 @@ func digestsOf(descs []ocispecs.Descriptor) []digest.Digest {
 	return all
 }
 
-// stat asks each store for blobs, and records their sizes at the index of the store.
-func (f *Fanout) stat(ctx context.Context, blobs []digest.Digest, sizes []map[digest.Digest]int64) {
+// stat asks each store for blobs, and returns the sizes at the index of the store.
+func (f *Fanout) stat(blobs []digest.Digest) []sizes {
+	found := make([]sizes, len(f.members))
 	var wg sync.WaitGroup
-	for i, store := range f.stores {
-		if len(blobs) == 0 || f.failure(i) != nil {
-			continue
+	for i, m := range f.members {
+		if len(blobs) > 0 && m.failure() == nil {
+			wg.Go(func() { found[i] = m.stat(blobs) })
 		}
-		wg.Go(func() {
-			var err error
-			if sizes[i], err = store.Stat(ctx, blobs); err != nil {
-				f.fail(i, err)
-			}
-		})
 	}
 	wg.Wait()
+	return found
 }
 
 func (f *Fanout) remember(blob digest.Digest, a answer) {
@@ -149,27 +139,15 @@ func (f *Fanout) remember(blob digest.Digest, a answer) {
 }
 
 // remembered is a new answer, or the remembered one, which it removes.
-func (f *Fanout) remembered(ctx context.Context, blob digest.Digest) answer {
+func (f *Fanout) remembered(blob digest.Digest) answer {
 	f.mu.Lock()
 	a, ok := f.asked[blob]
 	delete(f.asked, blob)
 	f.mu.Unlock()
 	if !ok {
-		a = f.ask(ctx, blob)
+		a = f.ask(blob)
 	}
 	return a
-}
-
-func (f *Fanout) failure(i int) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.failed[i]
-}
-
-func (f *Fanout) fail(i int, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.failed[i] = err
 }
 
 // put sends one body to the stores that lack it; a small one is sent after put returns. The error
@@ -182,36 +160,62 @@ func (f *Fanout) put(ctx context.Context, desc ocispecs.Descriptor, body io.Read
 	if err := receive(&content, desc, body); err != nil {
 		return err
 	}
-	f.small.Go(func() error {
-		_ = f.send(f.ctx, desc, &content) // failures are kept for each store
-		return nil
-	})
-	return nil
+	f.received(desc)
+	var reserved []*member
+	for _, m := range f.members {
+		if m.reserve(ctx) {
+			reserved = append(reserved, m)
+		}
+	}
+	f.gateway.begin(func() { f.sendSmall(desc, content.Bytes(), reserved) })
+	return context.Cause(ctx)
+}
+
+// sendSmall sends a blob to those of the stores that lack it, and releases their slots. No store
+// waits for another one.
+func (f *Fanout) sendSmall(desc ocispecs.Descriptor, content []byte, reserved []*member) {
+	lacking := f.lacking(f.remembered(desc.Digest), desc)
+	var wg sync.WaitGroup
+	for _, m := range reserved {
+		wg.Go(func() {
+			defer m.slots.Release(1)
+			if !slices.Contains(lacking, m) {
+				return
+			}
+			if err := m.put(m.ctx, desc, bytes.NewReader(content)); err != nil {
+				m.fail(err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // send streams one body to several stores.
 func (f *Fanout) send(ctx context.Context, desc ocispecs.Descriptor, body io.Reader) error {
-	lacking := f.lacking(f.remembered(ctx, desc.Digest), desc)
-	pipes := make([]*io.PipeWriter, len(lacking))
+	lacking := f.lacking(f.remembered(desc.Digest), desc)
+	pipes := make(pipes, len(lacking))
 	outcome := make([]error, len(lacking))
 	var wg sync.WaitGroup
-	for n, i := range lacking {
+	for n, m := range lacking {
 		reader, writer := io.Pipe()
 		pipes[n] = writer
 		wg.Go(func() {
-			outcome[n] = f.stores[i].Put(ctx, desc, reader)
+			outcome[n] = m.put(ctx, desc, reader)
 			// A store that has failed, or stops reading, must not delay the others.
-			_, _ = io.Copy(io.Discard, reader)
+			reader.CloseWithError(io.ErrClosedPipe)
 		})
 	}
-	err := fanOut(pipes, desc, body)
+	err := receive(pipes, desc, body)
+	for _, p := range pipes {
+		_ = p.CloseWithError(err) // never fails; a nil error is io.EOF
+	}
 	wg.Wait()
 	if err != nil {
 		return err
 	}
-	for n, i := range lacking {
+	for n, m := range lacking {
 		if outcome[n] != nil {
-			f.fail(i, outcome[n])
+			m.fail(outcome[n])
 		}
 	}
 	f.received(desc)
@@ -225,18 +229,15 @@ func (f *Fanout) received(desc ocispecs.Descriptor) {
 	f.sizes[desc.Digest] = desc.Size
 }
 
-// fanOut writes the body to every pipe, and ends each with an error unless the content
-// matches the descriptor.
-func fanOut(pipes []*io.PipeWriter, desc ocispecs.Descriptor, body io.Reader) error {
-	var writers []io.Writer
-	for _, p := range pipes {
-		writers = append(writers, p)
+// pipes are one pipe for each store. A write skips those that the store has closed.
+type pipes []*io.PipeWriter
+
+// Write implements [io.Writer].
+func (p pipes) Write(b []byte) (int, error) {
+	for _, pipe := range p {
+		_, _ = pipe.Write(b) // the outcome of the store's Put tells more
 	}
-	err := receive(io.MultiWriter(writers...), desc, body)
-	for _, p := range pipes {
-		_ = p.CloseWithError(err) // never fails; a nil error is io.EOF
-	}
-	return err
+	return len(b), nil
 }
 
 func receive(to io.Writer, desc ocispecs.Descriptor, body io.Reader) error {
@@ -248,43 +249,29 @@ func receive(to io.Writer, desc ocispecs.Descriptor, body io.Reader) error {
 
 // allFailed is the error of each store when all have failed, and nil otherwise.
 func (f *Fanout) allFailed() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, err := range f.failed {
+	var all []error
+	for _, m := range f.members {
+		err := m.failure()
 		if err == nil {
 			return nil
 		}
+		all = append(all, err)
 	}
-	return errors.Join(f.failed...)
+	return errors.Join(all...)
 }
 
 // Commit writes the manifest that BuildKit sent, with the record, as the scope's cache to every
-// store. It returns one error or nil for each store, in their order.
+// store. It returns one error or nil for each store, in their order. A store whose blobs are not
+// complete when ctx ends keeps the cache that it has.
 func (f *Fanout) Commit(ctx context.Context, n scope.Name, r backends.Record) []error {
-	_ = f.small.Wait() // failures are kept for each store
-	outcome := make([]error, len(f.stores))
 	f.mu.Lock()
-	copy(outcome, f.failed)
 	manifest := f.manifest
 	f.mu.Unlock()
+	outcome := make([]error, len(f.members))
 	var wg sync.WaitGroup
-	for i, store := range f.stores {
-		if outcome[i] != nil {
-			continue
-		}
-		wg.Go(func() { outcome[i] = commitTo(ctx, store, n, manifest, r) })
+	for i, m := range f.members {
+		wg.Go(func() { outcome[i] = m.commit(ctx, n, manifest, r) })
 	}
 	wg.Wait()
 	return outcome
-}
-
-func commitTo(ctx context.Context, store backends.Store, n scope.Name, m *backends.Manifest, r backends.Record) error {
-	if m == nil {
-		return errors.New("no manifest was received")
-	}
-	annotated, err := m.WithRecord(r)
-	if err != nil {
-		return err
-	}
-	return store.PutManifest(ctx, n, annotated)
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
 
@@ -45,7 +46,7 @@ func serve(t testing.TB, s *testkit.Store) (*gateway.Gateway, gateway.Cache, *ga
 	if ref := g.Offer(complete(c)); ref != g.Host+"/s0:scopes" {
 		t.Fatal(ref)
 	}
-	return g, c, g.Accept([]backends.Store{s}, c.Manifest.Layers)
+	return g, c, g.Accept([]backends.Store{s}, c.Manifest.Layers, time.Minute)
 }
 
 // listen starts a gateway for the test.

@@ -27,11 +27,13 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/docker/cli/cli/config/types"
 	"github.com/moby/buildkit/session/auth/authprovider"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/warmlayer/warmlayer/backends"
 )
@@ -45,6 +47,7 @@ type Gateway struct {
 	served   chan error
 	ctx      context.Context // ends with the gateway
 	end      context.CancelFunc
+	work     *semaphore.Weighted // a slot for each request in progress, and for each transfer that continues after one
 
 	mu       sync.Mutex
 	offered  map[string]Offered // by repository, as are
@@ -72,6 +75,9 @@ type Offered func(context.Context) (Cache, error)
 // username goes with the password; BuildKit treats an empty one as anonymous.
 const username = "warmlayer"
 
+// workAtOnce is more than can be in progress at once.
+const workAtOnce = 1 << 30
+
 // Serve starts a gateway without repositories on a listener, which Close closes.
 func Serve(listener net.Listener) *Gateway {
 	ctx, end := context.WithCancel(context.Background())
@@ -80,6 +86,7 @@ func Serve(listener net.Listener) *Gateway {
 		Host:     listener.Addr().String(),
 		password: rand.Text(),
 		served:   make(chan error, 1),
+		work:     semaphore.NewWeighted(workAtOnce),
 		offered:  map[string]Offered{},
 		accepted: map[string]*Fanout{},
 	}
@@ -105,10 +112,24 @@ func (g *Gateway) Auth(next authprovider.AuthConfigProvider) authprovider.AuthCo
 	}
 }
 
-// Close ends the gateway and every transfer in progress.
+// begin runs work in a goroutine, and Close waits for it a while.
+func (g *Gateway) begin(work func()) {
+	if g.work.Acquire(g.ctx, 1) == nil {
+		go func() {
+			defer g.work.Release(1)
+			work()
+		}()
+	}
+}
+
+// Close ends the gateway and every transfer in progress. It waits for the transfers, but not longer
+// than a store may take to clean up.
 func (g *Gateway) Close() error {
 	g.end()
 	err := g.server.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), cleanUp)
+	defer cancel()
+	_ = g.work.Acquire(ctx, workAtOnce) // after that time the process ends without them
 	if served := <-g.served; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
@@ -152,12 +173,14 @@ func (g *Gateway) Offer(cache Offered) (ref string) {
 }
 
 // Accept opens a repository that receives one export for several stores. Most of its blobs are
-// expected to be the given ones, so the stores are asked for all of these at once.
-func (g *Gateway) Accept(stores []backends.Store, expected []ocispecs.Descriptor) *Fanout {
+// expected to be the given ones, so the stores are asked for all of these at once. A store that does
+// not answer within stall, or accepts no data of a blob for as long, fails without the others; 0: no
+// limit.
+func (g *Gateway) Accept(stores []backends.Store, expected []ocispecs.Descriptor, stall time.Duration) *Fanout {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	repo := fmt.Sprintf("d%d", len(g.accepted))
-	f := newFanout(g.ctx, g.Host+"/"+repo, stores, expected, g.isLost)
+	f := newFanout(g, g.Host+"/"+repo, stores, expected, stall)
 	g.accepted[repo] = f
 	return f
 }
@@ -181,6 +204,10 @@ func (g *Gateway) handler() http.Handler {
 			return
 		}
 		connectionOf(r.Context()).authenticate()
+		if g.work.Acquire(r.Context(), 1) != nil {
+			panic(http.ErrAbortHandler) // the gateway ends
+		}
+		defer g.work.Release(1)
 		mux.ServeHTTP(w, r)
 	})
 }

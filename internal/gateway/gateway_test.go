@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -318,7 +319,7 @@ func TestMemory(t *testing.T) {
 	cache.Blobs[blob.Digest] = gateway.Blob{Store: store, Size: size}
 	store.Stream = func(context.Context) io.ReadCloser { return io.NopCloser(io.LimitReader(zeros{}, size)) }
 	g.Offer(complete(cache))
-	g.Accept([]backends.Store{sink, sink}, nil)
+	g.Accept([]backends.Store{sink, sink}, nil, time.Minute)
 
 	for name, transfer := range map[string]func() (int64, error){
 		"GET": func() (int64, error) {

@@ -33,7 +33,7 @@ func (f *Fanout) head(w http.ResponseWriter, r *http.Request, blob digest.Digest
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "configs are always taken")
 		return
 	}
-	a := f.ask(r.Context(), blob)
+	a := f.ask(blob)
 	size, ok := f.complete(a, blob)
 	if !ok {
 		f.remember(blob, a)
@@ -56,7 +56,7 @@ func (g *Gateway) startUpload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if mount, err := digest.Parse(r.URL.Query().Get("mount")); err == nil {
-		if _, ok := f.complete(f.ask(r.Context(), mount), mount); ok {
+		if _, ok := f.complete(f.ask(mount), mount); ok {
 			created(w, fmt.Sprintf("/v2/%s/blobs/%s", repo, mount), mount)
 			return
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
 	digest "github.com/opencontainers/go-digest"
@@ -23,7 +24,7 @@ import (
 func shared(t testing.TB, stores ...backends.Store) (*gateway.Gateway, *gateway.Fanout) {
 	t.Helper()
 	g := listen(t)
-	return g, g.Accept(stores, nil)
+	return g, g.Accept(stores, nil, time.Minute)
 }
 
 var one = digest.FromString("one")
@@ -61,7 +62,7 @@ func TestPushAsks(t *testing.T) {
 	t.Parallel()
 	s, g := testkit.NewStore(), listen(t)
 	layers := offered(t, s).Manifest.Layers
-	g.Accept([]backends.Store{s}, layers)
+	g.Accept([]backends.Store{s}, layers, time.Minute)
 	for _, l := range layers {
 		if a := ask(t, g, "HEAD", blobURL("d0", l.Digest), nil); a.status != 200 || a.header.Get("Content-Length") != fmt.Sprint(l.Size) {
 			t.Errorf("%s: %+v", l.Digest, a)
@@ -131,16 +132,16 @@ func TestPushUnknownSize(t *testing.T) {
 	quiet, plain := testkit.NewStore(), testkit.NewStore()
 	g, expected := listen(t), []ocispecs.Descriptor{{Digest: one, Size: 3}}
 	quiet.Add("one")
-	g.Accept([]backends.Store{plain, silent{quiet}}, expected)
+	g.Accept([]backends.Store{plain, silent{quiet}}, expected, time.Minute)
 	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 404 {
 		t.Errorf("in one store of two: %+v", a)
 	}
 	plain.Add("one")
-	g.Accept([]backends.Store{plain, silent{quiet}}, expected)
+	g.Accept([]backends.Store{plain, silent{quiet}}, expected, time.Minute)
 	if a := ask(t, g, "HEAD", blobURL("d1", one), nil); a.status != 200 || a.header.Get("Content-Length") != "3" {
 		t.Errorf("in both stores: %+v", a)
 	}
-	g.Accept([]backends.Store{silent{quiet}}, nil)
+	g.Accept([]backends.Store{silent{quiet}}, nil, time.Minute)
 	if a := ask(t, g, "HEAD", blobURL("d2", one), nil); a.status != 200 || a.header.Get("Content-Length") != "" || a.header.Get("Docker-Content-Digest") != one.String() {
 		t.Errorf("in the store that reports no size: %+v", a)
 	}
@@ -158,7 +159,7 @@ func TestPushWrongSize(t *testing.T) {
 			right.Add("one")
 			right.PutFault = errors.New("sent in vain")
 			g := listen(t)
-			fanout := g.Accept([]backends.Store{short, right}, expected)
+			fanout := g.Accept([]backends.Store{short, right}, expected, time.Minute)
 			mount := "/v2/d0/blobs/uploads/?from=other&mount=" + one.String()
 			if head, mounted := ask(t, g, "HEAD", blobURL("d0", one), nil), ask(t, g, "POST", mount, nil); head.status != 404 || mounted.status != 202 {
 				t.Errorf("it counts as there: %+v, %+v", head, mounted)

@@ -89,6 +89,7 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, readings
 	request.Caches = cacheplan.New(cacheplan.Request{
 		Caches: b.Caches, Readings: readings, Scopes: b.Plan, Record: r.record(b),
 		From: b.Inputs.CacheFrom, To: b.Inputs.CacheTo, Environment: r.cacheEnvironment(b), Gateway: g,
+		Timeout: b.Inputs.CacheTimeout,
 	})
 	made.result, made.err = solve.Run(ctx, request)
 	return made

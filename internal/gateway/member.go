@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// smallAtOnce bounds the small blobs that are in transfer to one store.
+const smallAtOnce = 16
+
+// cleanUp is how long a store may take to remove incomplete data after its context has ended.
+const cleanUp = time.Second
+
+// member is one store of a [Fanout].
+type member struct {
+	store backends.Store
+	stall time.Duration           // how long it may accept no data of a blob, or not answer
+	ctx   context.Context         // ends when the store gets no more data; its cause says why
+	fail  context.CancelCauseFunc // ends ctx; only the first call counts
+	slots *semaphore.Weighted     // a slot for each small blob in transfer
+}
+
+func newMember(ctx context.Context, store backends.Store, stall time.Duration) *member {
+	if stall == 0 {
+		stall = math.MaxInt64
+	}
+	ctx, fail := context.WithCancelCause(ctx)
+	return &member{store: store, stall: stall, ctx: ctx, fail: fail, slots: semaphore.NewWeighted(smallAtOnce)}
+}
+
+// failure is why the store gets no more data; nil: it has not failed.
+func (m *member) failure() error { return context.Cause(m.ctx) }
+
+// both is a context that ends with ctx, and when the store fails. The caller calls end.
+func (m *member) both(ctx context.Context) (_ context.Context, end func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(m.ctx, func() { cancel(m.failure()) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// stat asks the store for blobs. A store that does not answer, or answers with an error, fails.
+func (m *member) stat(blobs []digest.Digest) sizes {
+	ctx, cancel := context.WithTimeoutCause(m.ctx, m.stall, fmt.Errorf("no answer within %s", m.stall))
+	defer cancel()
+	found, err := m.store.Stat(ctx, blobs)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		m.fail(err)
+	}
+	return found
+}
+
+// reserve takes a slot for a small blob. It reports false for a store that has failed, and when ctx
+// ends.
+func (m *member) reserve(ctx context.Context) bool {
+	ctx, end := m.both(ctx)
+	defer end()
+	return ctx.Err() == nil && m.slots.Acquire(ctx, 1) == nil
+}
+
+// put sends a blob to the store, until ctx ends. A store that accepts no data for too long fails.
+// All other errors are left to the caller, because the body may be at fault.
+func (m *member) put(ctx context.Context, desc ocispecs.Descriptor, body io.Reader) error {
+	ctx, end := m.both(ctx)
+	defer end()
+	stalled := time.AfterFunc(m.stall, func() {
+		if ctx.Err() == nil {
+			m.fail(fmt.Errorf("no data of blob %s was accepted for %s", desc.Digest, m.stall))
+		}
+	})
+	defer stalled.Stop()
+	done := make(chan error, 1)
+	go func() { done <- m.store.Put(ctx, desc, &paced{body, stalled, m.stall}) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+	case <-time.After(cleanUp):
+	}
+	return context.Cause(ctx)
+}
+
+// paced is the body of a blob. The timer runs while its reader does not read.
+type paced struct {
+	from  io.Reader
+	timer *time.Timer
+	limit time.Duration
+}
+
+func (p *paced) Read(b []byte) (int, error) {
+	p.timer.Stop()
+	defer p.timer.Reset(p.limit)
+	return p.from.Read(b)
+}
+
+// commit waits for the small blobs and makes the manifest, with the record, the scope's cache in
+// the store.
+func (m *member) commit(ctx context.Context, n scope.Name, manifest *backends.Manifest, r backends.Record) error {
+	ctx, end := m.both(ctx)
+	defer end()
+	if m.slots.Acquire(ctx, smallAtOnce) == nil {
+		m.slots.Release(smallAtOnce)
+	} else {
+		m.fail(context.Cause(ctx)) // which ends the transfers
+	}
+	if err := m.failure(); err != nil {
+		return err
+	}
+	if manifest == nil {
+		return errors.New("no manifest was received")
+	}
+	annotated, err := manifest.WithRecord(r)
+	if err != nil {
+		return err
+	}
+	return m.store.PutManifest(ctx, n, annotated)
+}
