@@ -4,7 +4,7 @@
 //
 //	func TestLocal(t *testing.T) {
 //		t.Parallel()
-//		conform(t, harness{open: localStores(t)})
+//		conform(t, harness{open: directories(t)})
 //	}
 //
 // The suite runs the program as its users do, each time with an empty builder, and inspects the
