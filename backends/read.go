@@ -112,6 +112,20 @@ const MaxConfig = 1 << 20
 // ErrGone says that a cache is there and names blobs that certainly are not.
 var ErrGone = errors.New("blobs are gone")
 
+// Gone says which blobs of a cache are certainly not there, or have another size than they
+// should. It is an [ErrGone].
+type Gone struct {
+	Missing []digest.Digest // at least one
+	Of      int             // the number of the cache's blobs
+}
+
+func (e *Gone) Error() string {
+	return fmt.Sprintf("%d of %d %v, the first %s", len(e.Missing), e.Of, ErrGone, e.Missing[0])
+}
+
+// Is implements the interface that errors.Is asks for.
+func (e *Gone) Is(target error) bool { return target == ErrGone }
+
 // checkWhole refuses a cache that would fail a build later, when its blobs are wanted.
 func checkWhole(ctx context.Context, store Scopes, m Manifest) error {
 	missing, err := Missing(ctx, store, m.Blobs())
@@ -119,7 +133,7 @@ func checkWhole(ctx context.Context, store Scopes, m Manifest) error {
 		return err
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("%d of %d %w, the first %s", len(missing), len(m.Blobs()), ErrGone, missing[0])
+		return &Gone{missing, len(m.Blobs())}
 	}
 	return nil
 }

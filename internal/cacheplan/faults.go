@@ -60,6 +60,7 @@ func (e ImportEnd) state() (State, error) {
 type Fault struct {
 	Err    error // wraps the attempt's
 	source *source
+	lost   []digest.Digest // the source's blobs that were lost; nil where that is not known, or where the store stalls
 }
 
 // faults are the sources that made an attempt fail: those with a blob that was lost, or
@@ -79,10 +80,14 @@ func faults(a Attempt, all []imports) []Fault {
 	var found, suspects []Fault
 	for _, i := range all {
 		for _, s := range i.sources {
-			if d := s.holds(wanted); d != "" {
-				found = append(found, Fault{fmt.Errorf("blob %s was lost: %w", d, a.Err), s})
+			if lost := s.holds(wanted); len(lost) > 0 {
+				f := Fault{Err: fmt.Errorf("blob %s was lost: %w", lost[0], a.Err), source: s}
+				if !errors.Is(a.Err, ErrStalled) {
+					f.lost = lost
+				}
+				found = append(found, f)
 			} else if len(wanted) > 0 && s.state == Loaded && s.reading.Manifest.Raw == nil {
-				suspects = append(suspects, Fault{fmt.Errorf("a blob was lost: %w", a.Err), s})
+				suspects = append(suspects, Fault{Err: fmt.Errorf("a blob was lost: %w", a.Err), source: s})
 			}
 		}
 	}
@@ -107,7 +112,7 @@ func hanging(a Attempt, all []imports) []Fault {
 	var found []Fault
 	for _, i := range open {
 		for _, s := range i.sources {
-			found = append(found, Fault{a.Err, s})
+			found = append(found, Fault{Err: a.Err, source: s})
 		}
 	}
 	return found
@@ -126,21 +131,22 @@ func inseparable(found []Fault, all []imports, err error) []Fault {
 		}
 		for _, s := range i.sources {
 			if !atFault(s) {
-				others = append(others, Fault{fmt.Errorf("BuildKit reads it only together with a scope that is broken: %w", err), s})
+				others = append(others, Fault{Err: fmt.Errorf("BuildKit reads it only together with a scope that is broken: %w", err), source: s})
 			}
 		}
 	}
 	return others
 }
 
-// holds is a wanted blob that the source's cache is made of, "" for none.
-func (s *source) holds(wanted map[digest.Digest]bool) digest.Digest {
+// holds are the wanted blobs that the source's cache is made of.
+func (s *source) holds(wanted map[digest.Digest]bool) []digest.Digest {
+	var held []digest.Digest
 	for _, blob := range s.reading.Manifest.Blobs() {
-		if wanted[blob.Digest] {
-			return blob.Digest
+		if wanted[blob.Digest] && !s.lost[blob.Digest] {
+			held = append(held, blob.Digest)
 		}
 	}
-	return ""
+	return held
 }
 
 // wantedBlobs are the blobs that BuildKit may have lacked when the attempt failed.

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/moby/buildkit/client"
+	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachegraph"
@@ -34,8 +35,12 @@ type Source struct {
 	Name  string // the scope's; "" for an entry of cache-from
 	Why   string // why the scope is read: "default branch"
 	State State
-	Err   error // why it failed or is absent; nil when loaded
+	Err   error // why it failed or is absent, or, when loaded, why not all of it was used; nil for none
 }
+
+// Faulty reports whether something is wrong with the source: it failed, or not all of it could
+// be used.
+func (s Source) Faulty() bool { return s.State == Failed || s.State == Loaded && s.Err != nil }
 
 // Reads are the cache sources of one build, and the only writer of their outcomes. A build
 // asks for the imports, reports what it observed of the attempt, leaves out the sources that
@@ -45,6 +50,8 @@ type Reads struct {
 	sources []*source
 	leftOut []*source // at fault for a failed attempt
 	imports []imports // of the current attempt
+	failed  int       // attempts that sources were at fault for
+	known   int       // blobs of the gateway that were lost in former attempts
 }
 
 // source is a cache source under way.
@@ -52,7 +59,9 @@ type source struct {
 	cache   string           // for people: "registry ghcr.io/o/app"
 	reading backends.Reading // the zero value for an entry of cache-from
 	entry   client.CacheOptionsEntry
-	own     bool // an entry of cache-from, which BuildKit alone reads
+	own     bool                   // an entry of cache-from, which BuildKit alone reads
+	lost    map[digest.Digest]bool // its blobs that are known to be lost
+	why     error                  // why they are; nil where none is
 	state   State
 	err     error
 }
@@ -63,6 +72,7 @@ type imports struct {
 	sources      []*source
 	allOrNothing bool    // BuildKit reads all of the sources or none
 	merged       *merged // the sources as one cache, where the gateway merges them
+	verified     bool    // the sources are those in merged
 }
 
 // newReads takes the readings of the scopes, and the entries of cache-from.
@@ -137,24 +147,33 @@ func (r *Reads) Imports(ctx context.Context) []client.CacheOptionsEntry {
 	return entries
 }
 
-// throughGateway is the import of all loaded sources on a managed builder.
+// throughGateway is the import of all loaded sources on a managed builder. A lone cache in a
+// registry that has lost blobs goes through the gateway too, without the results that need them.
 func (r *Reads) throughGateway(ctx context.Context, loaded []*source) []imports {
 	if len(loaded) == 0 {
 		return nil
 	}
-	if _, through := loaded[0].reading.From.(backends.GatewayWritten); len(loaded) == 1 && !through {
-		if loaded[0].verify(); loaded[0].state != Loaded {
+	_, through := loaded[0].reading.From.(backends.GatewayWritten)
+	lone := len(loaded) == 1 && !through
+	if s := loaded[0]; lone && len(s.lost) == 0 && !errors.Is(s.reading.Verify(), backends.ErrGone) {
+		if s.verify(); s.state != Loaded {
 			return nil
 		}
-		return []imports{nativeImport(loaded[0])}
+		return []imports{nativeImport(s)}
 	}
-	readings := make([]backends.Reading, len(loaded))
+	parts := make([]part, len(loaded))
 	for i, s := range loaded {
-		readings[i] = s.reading
+		parts[i] = part{reading: s.reading, lost: s.lost, why: s.why}
 	}
-	m := mergeReadings(ctx, readings)
-	entry := client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": r.gateway.Offer(m.wait)}}
-	return []imports{{entry: entry, sources: loaded, merged: m}}
+	one := imports{sources: loaded, merged: mergeParts(ctx, parts)}
+	if lone {
+		// Its blobs are verified, so there is nothing to wait for.
+		if one.verify(); len(one.sources) == 0 {
+			return nil
+		}
+	}
+	one.entry = client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": r.gateway.Offer(one.merged.wait)}}
+	return []imports{one}
 }
 
 // nativeImport is the import of a source by its cache's own entry.
@@ -192,14 +211,18 @@ func (i imports) sameEntry(other imports) bool {
 }
 
 // verify waits until it is known which of the merged sources are in the cache that BuildKit
-// got, and records why the others are not.
+// got, and records why the others are not, or not as a whole.
 func (i *imports) verify() {
-	if i.merged == nil {
+	if i.merged == nil || i.verified {
 		return
 	}
+	i.verified = true
 	<-i.merged.done
 	for n, s := range i.sources {
-		s.fail(cmp.Or(i.merged.errs[n], i.merged.err))
+		p := i.merged.parts[n]
+		if s.fail(cmp.Or(p.err, i.merged.err)); s.state == Loaded {
+			s.lost, s.err = p.lost, p.reduced
+		}
 	}
 	i.sources = slices.DeleteFunc(slices.Clone(i.sources), func(s *source) bool { return s.state != Loaded })
 }
@@ -211,23 +234,70 @@ func (r *Reads) Observe(a Attempt) []Fault {
 		r.imports[n].verify()
 		if end := a.end(n); end.Ended {
 			for _, s := range r.imports[n].sources {
-				s.state, s.err = end.state()
+				s.ended(end)
 			}
 		}
 	}
 	if r.gateway != nil {
-		a.Lost = append(slices.Clone(a.Lost), r.gateway.Lost()...)
+		all := r.gateway.Lost()
+		a.Lost = append(slices.Clone(a.Lost), all[r.known:]...)
+		r.known = len(all)
 	}
 	return faults(a, r.imports)
 }
 
-// LeaveOut marks sources that are at fault as failed, and imports them no more.
-func (r *Reads) LeaveOut(faults []Fault) {
-	for _, f := range faults {
-		f.source.state, f.source.err = Failed, f.Err
-		r.leftOut = append(r.leftOut, f.source)
+// ended takes how the import of the source ended.
+func (s *source) ended(end ImportEnd) {
+	reduced := s.err
+	if s.state, s.err = end.state(); s.state == Loaded {
+		s.err = reduced
 	}
-	r.sources = slices.DeleteFunc(r.sources, func(s *source) bool { return slices.Contains(r.leftOut, s) })
+}
+
+// errFailedTwice is why a source that is not at fault is left out of a third attempt.
+var errFailedTwice = errors.New("left out, because other sources broke the build twice")
+
+// LeaveOut takes the sources that are at fault for a failed attempt, and leaves them out of the
+// next one. After the first attempt a managed builder goes without the results that need the
+// lost blobs, where these are known. After the second attempt all sources are left out.
+func (r *Reads) LeaveOut(faults []Fault) {
+	if len(faults) == 0 {
+		return
+	}
+	r.failed++
+	for _, f := range faults {
+		if r.failed == 1 && r.gateway != nil && f.reduce() {
+			continue
+		}
+		r.leaveOut(f.source, f.Err)
+	}
+	for _, s := range slices.Clone(r.sources) {
+		if r.failed > 1 && s.state == Loaded {
+			r.leaveOut(s, errFailedTwice)
+		}
+	}
+}
+
+func (r *Reads) leaveOut(s *source, err error) {
+	s.state, s.err = Failed, err
+	r.leftOut = append(r.leftOut, s)
+	r.sources = slices.DeleteFunc(r.sources, func(other *source) bool { return s == other })
+}
+
+// reduce makes the source go without its lost blobs, and reports whether it can.
+func (f Fault) reduce() bool {
+	if len(f.lost) == 0 || f.source.own {
+		return false
+	}
+	f.source.lost = maps.Clone(f.source.lost)
+	if f.source.lost == nil {
+		f.source.lost = map[digest.Digest]bool{}
+	}
+	for _, d := range f.lost {
+		f.source.lost[d] = true
+	}
+	f.source.why = f.Err
+	return true
 }
 
 // Outcomes are all sources with their outcomes, those that were left out last.

@@ -124,11 +124,11 @@ func (r Report) outcome() solve.Outcome {
 	return solve.Skipped
 }
 
-// reason is why a source failed, or why it must not be read. A scope that is simply absent has
-// the reason "".
+// reason is why a source failed, why not all of it was used, or why it must not be read. A scope
+// that is simply absent has the reason "".
 func reason(s cacheplan.Source) string {
 	var withheld backends.Withheld
-	if s.State == cacheplan.Failed || errors.As(s.Err, &withheld) {
+	if s.Faulty() || errors.As(s.Err, &withheld) {
 		return message(s.Err)
 	}
 	return ""

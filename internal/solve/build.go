@@ -10,6 +10,7 @@
 package solve
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,39 +96,44 @@ type run struct {
 	indexes bool           // the image is loaded into an engine that uses its digest as the ID
 	loads   sync.WaitGroup // images that are being loaded into engines
 	notes   []Warning      // of this package, for the result
+	former  int            // phases of the result that belong to attempts that failed
 	result  Result
 }
 
-// build makes the first attempt and, where it may help, a second one.
+// build makes the first attempt and, where cache sources are at fault for its error, another
+// one, twice at most.
 func (b *run) build(ctx context.Context) error {
 	mounts, err := b.mounts(ctx)
 	if err != nil {
 		return err
 	}
 	faults, err := b.attempt(ctx, mounts)
-	b.Caches.Reads.LeaveOut(faults)
-	// A remote builder cannot be restarted, so it would hang again.
-	if len(faults) > 0 && (b.Builder.Managed || !errors.Is(err, cacheplan.ErrImportHangs)) {
-		err = b.again(ctx, mounts, err)
+	for _, name := range []string{"first ", "second "} {
+		b.Caches.Reads.LeaveOut(faults)
+		// A remote builder cannot be restarted, so it would hang again.
+		if len(faults) == 0 || !b.Builder.Managed && errors.Is(err, cacheplan.ErrImportHangs) {
+			break
+		}
+		faults, err = b.again(ctx, mounts, name, err)
 	}
 	b.result.Sources = b.Caches.Reads.Outcomes()
 	return err
 }
 
-// again is the second attempt. A managed builder on which the first attempt was abandoned is
-// restarted first.
-func (b *run) again(ctx context.Context, m mounts, why error) error {
-	b.result.Retried = fmt.Sprintf("a cache broke the build: %v", why)
-	for i := range b.result.Phases {
-		b.result.Phases[i].Name = "first " + b.result.Phases[i].Name
+// again is another attempt after the named one. A managed builder on which that one was
+// abandoned is restarted first.
+func (b *run) again(ctx context.Context, m mounts, name string, why error) ([]cacheplan.Fault, error) {
+	b.result.Retried = cmp.Or(b.result.Retried, fmt.Sprintf("a cache broke the build: %v", why))
+	for i := range b.result.Phases[b.former:] {
+		b.result.Phases[b.former+i].Name = name + b.result.Phases[b.former+i].Name
 	}
+	b.former = len(b.result.Phases)
 	if b.Builder.Managed && (errors.Is(why, cacheplan.ErrImportHangs) || errors.Is(why, cacheplan.ErrStalled)) {
 		if err := b.Builder.Restart(ctx); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	_, err := b.attempt(ctx, m)
-	return err
+	return b.attempt(ctx, m)
 }
 
 // attempt runs the build solve, and the export solves during its push. It returns the cache sources

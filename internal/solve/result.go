@@ -52,7 +52,7 @@ type Export struct {
 
 // Phase is a part of the time that the build took. Phases may overlap.
 type Phase struct {
-	Name    string // "build", "push", "export cache"
+	Name    string // "build", "push", "export cache"; "first build" of an attempt that failed
 	Seconds float64
 }
 

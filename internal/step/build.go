@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
@@ -79,7 +78,7 @@ func (r Run) exitCode(ctx context.Context, rep report.Report) int {
 		return ExitBuild
 	}
 	for _, source := range rep.Result.Sources {
-		if source.State == cacheplan.Failed && r.Inputs.CacheStrict {
+		if source.Faulty() && r.Inputs.CacheStrict {
 			return ExitCache
 		}
 	}
