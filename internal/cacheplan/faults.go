@@ -151,7 +151,11 @@ func (s *source) holds(wanted map[digest.Digest]bool) []digest.Digest {
 
 // wantedBlobs are the blobs that BuildKit may have lacked when the attempt failed.
 func wantedBlobs(a Attempt) map[digest.Digest]bool {
-	wanted := blobsIn(a.Err, a.Partial)
+	partial := a.Partial
+	if len(a.Lost) > 0 && !errors.Is(a.Err, ErrStalled) {
+		partial = nil // the others of them were cancelled with the build
+	}
+	wanted := blobsIn(a.Err, partial)
 	for _, d := range a.Lost {
 		wanted[d] = true
 	}

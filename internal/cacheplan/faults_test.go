@@ -67,6 +67,7 @@ func TestFaults(t *testing.T) {
 		{name: "a blob of one of two that BuildKit reads together", attempt: Attempt{Err: errors.New(blobB.String())}, allOrNothing: true, want: "main own"},
 		{name: "a blob of neither", attempt: Attempt{Err: errors.New(blobC.String())}, allOrNothing: true, want: "other"},
 		{name: "a blob that the gateway lost", attempt: Attempt{Err: errors.New("unexpected EOF"), Lost: []digest.Digest{blobB}}, want: "main"},
+		{name: "a blob that the gateway lost, beside a cancelled one", attempt: Attempt{Err: errors.New("unexpected EOF"), Lost: []digest.Digest{blobB}, Partial: []digest.Digest{blobB, blobC}}, want: "main"},
 		{name: "a transfer that was interrupted", attempt: Attempt{Err: errors.New("unexpected EOF"), Partial: []digest.Digest{blobB}}, want: "main"},
 		{name: "a stall", attempt: Attempt{Err: ErrStalled, Partial: []digest.Digest{blobC}}, want: "other"},
 		{name: "an import that hangs", attempt: Attempt{Err: ErrImportHangs}, open: []int{1}, want: "other"},
