@@ -63,7 +63,9 @@ func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.
 	resolved, found := step.Resolve(in, facts, host)
 	if problems = append(problems, found...); len(problems) > 0 {
 		inputs.Sort(problems)
-		fmt.Fprintln(redactor.Writer(stderr), problems.Error())
+		log := redactor.Log(stderr)
+		fmt.Fprintln(log, problems.Error())
+		_ = log.Close() // there is no other place for the error
 		return step.ExitInput
 	}
 	if command == "plan" {

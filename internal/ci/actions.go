@@ -17,7 +17,7 @@ import (
 func actions(name, variable string, facts func(host) scope.Facts) Dialect {
 	return Dialect{
 		Name: name, here: set(variable), facts: facts,
-		log: log{obeyed: true, begin: githubBegin, end: githubEnd, mask: githubMask, note: githubNote},
+		log: log{begin: githubBegin, end: githubEnd, mask: githubMask, note: githubNote},
 		job: githubJob, repository: githubRepository,
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 var azure = Dialect{
 	Name: "azure", here: set("TF_BUILD"), facts: azureFacts, publish: azurePublish,
-	log: log{obeyed: true, begin: azureBegin, end: azureEnd, mask: azureMask, note: azureNote},
+	log: log{begin: azureBegin, end: azureEnd, mask: azureMask, note: azureNote},
 }
 
 // azureFacts reads Azure Pipelines, which does not know the default branch: it is an input.

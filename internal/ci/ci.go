@@ -47,8 +47,6 @@ type log struct {
 	end   func(s Section, ended time.Time, failed bool) string
 	mask  func(line string) string // holds the secret: for runners that take it out of the log
 	note  func(Note) string
-	// obeyed: the runner runs every command in the log, also one that a build has written.
-	obeyed bool
 }
 
 // dialects are the CIs that are known, in the order in which they are looked for. Some set the

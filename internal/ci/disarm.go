@@ -9,70 +9,237 @@ import (
 	"unicode/utf8"
 )
 
-// Disarmed passes text of a build on to a log, however it is cut into pieces, with the commands
-// in it broken that a runner would obey: an untrusted build may have written it.
+// Disarmed passes text on to a job's log, however it is cut into pieces, with everything broken in
+// it that a runner would obey or a terminal would act on: an untrusted build may have written it.
+// It breaks the commands of all CIs, because the job may run in a container that was not told
+// which CI it is part of:
 //
-//   - ##vso[ and ##[ anywhere in a line, which Azure's agent obeys, and GitHub's runner
-//     the second (src/Runner.Common/ActionCommand.cs in actions/runner);
+//   - ##[, ##vso[, ##teamcity[ and the like, anywhere in a line: Azure's agent, TeamCity, and
+//     GitHub's runner the first (src/Runner.Common/ActionCommand.cs in actions/runner).
 //   - :: where a line begins, after white space or not: GitHub, Gitea and Forgejo. A carriage
 //     return begins a line too.
+//   - section_start: and section_end: (docs.gitlab.com, "Custom collapsible sections"), and
+//     travis_fold: and travis_time: (travis-build, lib/travis/build/bash).
+//   - "--- ", "+++ ", "~~~ " and "^^^ " where a line begins: Buildkite's groups
+//     (buildkite.com/docs/pipelines/configure/managing-log-output).
+//   - The control sequences of terminals, except for colours: with them Buildkite shows links and
+//     images (OSC 1339 and 1338), GitLab folds sections, and Jenkins hides notes. What only erases
+//     a line is left out.
 //
-// The first character of a command becomes its escape, as JSON has it, so that JSON stays
-// what it is. The work is linear in the text. It is for one goroutine.
+// One character of each becomes its escape, as JSON has it, so that JSON stays what it is:
+//
+//	##vso\u005btask.setvariable variable=A]b
+//
+// The work is linear in the text, and only the beginning of a control sequence is held back. It is
+// for one goroutine.
 type Disarmed struct {
 	To io.Writer
 
-	held   []byte // the beginning of what could be a command
-	inLine bool   // a line has begun, with more than white space
+	out    []byte
+	before [longestWord]byte // the end of what was written
+	held   []byte            // the beginning of a control sequence, or of a character
+	inLine bool              // a line has begun, with more than white space
+	run    byte              // the character that a line begins with several times
+	runs   int               // how often
+	hashes int               // 0: none, 1: #, 2: ##, 3: ## and letters
 }
 
-// Write passes p on. It holds back an end that may be the beginning of a command.
+// special are the bytes that need a look in the middle of a line: what commands end with, number
+// signs and control characters, those of ISO 6429's second set too, which begin with 0xc2.
+var special = func() (s [256]bool) {
+	for c := range byte(' ') {
+		s[c] = c != '\t'
+	}
+	for _, c := range []byte{'#', ':', 0x7f, 0xc2} {
+		s[c] = true
+	}
+	return s
+}()
+
+// Write passes p on, except for an end that could be the beginning of a control sequence.
 func (d *Disarmed) Write(p []byte) (int, error) {
-	d.held = append(d.held, p...)
-	return len(p), d.pass(false)
+	d.out = d.out[:0]
+	for i := 0; i < len(p); i++ {
+		from := i
+		if d.inLine && d.hashes == 0 && len(d.held) == 0 {
+			for i < len(p) && !special[p[i]] {
+				i++
+			}
+			d.out = append(d.out, p[from:i]...)
+		}
+		if i < len(p) {
+			d.take(p[i])
+		}
+	}
+	return len(p), d.flush()
 }
 
 // Close passes on what is held back. It does not close To.
-func (d *Disarmed) Close() error { return d.pass(true) }
+func (d *Disarmed) Close() error {
+	d.out = d.out[:0]
+	d.release()
+	return d.flush()
+}
 
-// pass writes what is held up to what may still become a command, or all of it.
-func (d *Disarmed) pass(all bool) error {
-	var out []byte
-	text := d.held
-	for len(text) > 0 {
-		armed, open := command(text, !d.inLine)
-		if open && !all {
-			break
-		}
-		c, size := utf8.DecodeRune(text)
-		d.inLine = c != '\n' && c != '\r' && (d.inLine || !unicode.IsSpace(c))
-		if armed {
-			out = fmt.Appendf(out, `\u%04x`, c)
-		} else {
-			out = append(out, text[:size]...)
-		}
-		text = text[size:]
+func (d *Disarmed) flush() error {
+	if len(d.out) == 0 {
+		return nil
 	}
-	d.held = append(d.held[:0], text...)
-	_, err := d.To.Write(out)
+	for i := range d.before {
+		d.before[i] = d.byteAt(len(d.out) - longestWord + i)
+	}
+	_, err := d.To.Write(d.out)
 	return err
 }
 
-// commands are what the commands of all CIs begin with.
-var commands = [][]byte{[]byte("##["), []byte("##vso["), []byte("::")}
+// byteAt is a byte of the text that goes out, or of what went out before it.
+func (d *Disarmed) byteAt(i int) byte {
+	if i < 0 {
+		return d.before[longestWord+i]
+	}
+	return d.out[i]
+}
 
-// command tells whether text begins with a command, and whether it could with more text.
-func command(text []byte, lineBegins bool) (armed, open bool) {
-	for _, begin := range commands {
-		switch n := min(len(begin), len(text)); {
-		case begin[0] == ':' && !lineBegins, !bytes.Equal(begin[:n], text[:n]):
-		case n == len(begin):
-			return true, false
-		default:
-			open = true
+// take takes one byte.
+func (d *Disarmed) take(c byte) {
+	switch {
+	case len(d.held) > 0 && d.held[0] == escape:
+		d.sequence(c)
+	case len(d.held) > 0:
+		d.held = append(d.held, c)
+		if utf8.FullRune(d.held) {
+			d.release()
+		}
+	case c == escape, c == 0xc2, c >= utf8.RuneSelf && !d.inLine:
+		d.held = append(d.held, c)
+	default:
+		d.character(rune(c), 1)
+	}
+}
+
+const escape = 0x1b
+
+// longestSequence is the length in bytes of the longest sequence that sets colours.
+const longestSequence = 48
+
+// sequence takes one byte of what began with an escape character.
+func (d *Disarmed) sequence(c byte) {
+	begun := len(d.held)
+	d.held = append(d.held, c)
+	switch {
+	case begun == 1 && c == '[', begun > 1 && begun < longestSequence && ('0' <= c && c <= '9' || c == ';' || c == ':'):
+	case begun > 1 && c == 'm' && string(d.held) != "\x1b[8m": // 8 hides text, and Jenkins's notes
+		d.out = append(d.out, d.held...)
+		d.held = d.held[:0]
+	case begun > 1 && c == 'K':
+		d.held = d.held[:0]
+	default:
+		d.held = d.held[:begun]
+		d.release()
+		d.take(c)
+	}
+}
+
+// release takes what is held as the characters that it consists of.
+func (d *Disarmed) release() {
+	var held [longestSequence + 1]byte
+	rest := held[:copy(held[:], d.held)]
+	d.held = d.held[:0]
+	for len(rest) > 0 {
+		c, size := utf8.DecodeRune(rest)
+		if c == utf8.RuneError {
+			c, size = rune(rest[0])|invalid, 1
+		}
+		d.character(c, size)
+		rest = rest[size:]
+	}
+}
+
+// invalid marks a byte that is no character.
+const invalid = 1 << 24
+
+// character takes one character, which has size bytes.
+func (d *Disarmed) character(c rune, size int) {
+	switch {
+	case c == '\n' || c == '\r':
+		d.inLine, d.run, d.runs, d.hashes = false, 0, 0, 0
+	case c != '\t' && unicode.IsControl(c):
+		d.inLine, d.hashes = true, 0
+		d.broken(c)
+		return
+	case d.commands(c):
+		d.broken(c)
+		return
+	}
+	switch {
+	case c >= invalid:
+		d.out = append(d.out, byte(c)) //nolint:gosec // the byte alone
+	case size == 1:
+		d.out = append(d.out, byte(c)) //nolint:gosec // ASCII
+	default:
+		d.out = utf8.AppendRune(d.out, c)
+	}
+}
+
+func (d *Disarmed) broken(c rune) { d.out = fmt.Appendf(d.out, `\u%04x`, c) }
+
+// commands tells whether a character completes what a command begins with.
+func (d *Disarmed) commands(c rune) bool {
+	atBegin := !d.inLine && d.atBegin(c)
+	return d.afterHashes(c) || atBegin || c == ':' && d.afterWord()
+}
+
+// atBegin follows the beginning of a line.
+func (d *Disarmed) atBegin(c rune) bool {
+	space := unicode.IsSpace(c)
+	switch {
+	case d.runs == 0 && space:
+	case d.runs == 0 && strings.ContainsRune(":-+~^", c), d.runs > 0 && d.runs < 3 && c == rune(d.run):
+		d.run, d.runs = byte(c), d.runs+1 //nolint:gosec // ASCII
+		d.inLine = d.run == ':' && d.runs == 2
+		return d.inLine
+	default:
+		d.inLine = true
+		return space && d.runs == 3
+	}
+	return false
+}
+
+// afterHashes follows ##, letters, and a bracket.
+func (d *Disarmed) afterHashes(c rune) bool {
+	begun := d.hashes
+	switch {
+	case c == '#' && begun < 3:
+		d.hashes = min(begun+1, 2)
+	case c == '#':
+		d.hashes = 1
+	case begun >= 2 && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'):
+		d.hashes = 3
+	default:
+		d.hashes = 0
+		return c == '[' && begun >= 2
+	}
+	return false
+}
+
+// words are the commands that end with a colon.
+var words = [][]byte{[]byte("section_start"), []byte("section_end"), []byte("travis_fold"), []byte("travis_time")}
+
+// longestWord is the length in bytes of the longest of words.
+const longestWord = len("section_start")
+
+// afterWord tells whether one of words was written last.
+func (d *Disarmed) afterWord() bool {
+	var last [longestWord]byte
+	for i := range last {
+		last[i] = d.byteAt(len(d.out) - longestWord + i)
+	}
+	for _, word := range words {
+		if bytes.HasSuffix(last[:], word) {
+			return true
 		}
 	}
-	return false, open || !utf8.FullRune(text) // half of what may be white space
+	return false
 }
 
 // Disarm is a text without commands.

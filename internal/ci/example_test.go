@@ -25,10 +25,8 @@ func Example() {
 	dialect, facts := ci.Detect(environ, noFiles)
 
 	fmt.Printf("%s: pull request %d from %s into %s, trusted: %t\n", dialect.Name, facts.PR, facts.Branch, facts.Base, facts.Trusted)
-	fmt.Printf("the log is obeyed: %t\n", dialect.Obeys())
 	fmt.Printf("%q\n", dialect.Begin(ci.Section{Title: "Build", Began: time.Unix(0, 7)}))
 	// Output:
 	// gitlab: pull request 7 from fix into release/1.4, trusted: true
-	// the log is obeyed: false
 	// "\x1b[0Ksection_start:0:warmlayer_7[collapsed=true]\r\x1b[0KBuild\n"
 }

@@ -77,10 +77,6 @@ func (d Dialect) Hide(ctx context.Context, lines []string) error {
 	return d.hide(ctx, d.host, lines)
 }
 
-// Obeys tells whether the runner executes every command in the log, also one that a build has
-// printed. The build's output must then be written through [Disarmed].
-func (d Dialect) Obeys() bool { return d.log.obeyed }
-
 // Output is a value that a step passes to later steps.
 type Output struct{ Name, Value string }
 

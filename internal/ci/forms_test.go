@@ -66,8 +66,7 @@ func TestSection(t *testing.T) {
 	}
 }
 
-// Secrets are printed to the log only for a runner that removes the commands from it. Such a runner
-// also executes commands in the log.
+// Secrets are printed to the log only for a runner that removes the commands from it.
 func TestMasks(t *testing.T) {
 	t.Parallel()
 	lines := []string{"100%;]", "first line"}
@@ -80,9 +79,6 @@ func TestMasks(t *testing.T) {
 		d := dialect(t, name)
 		if got := d.Masks(lines); got != masking[name] {
 			t.Errorf("%s: %q, want %q", name, got, masking[name])
-		}
-		if d.Obeys() != (masking[name] != "") {
-			t.Errorf("%s obeys the log: %v", name, d.Obeys())
 		}
 	}
 }

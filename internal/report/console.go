@@ -7,7 +7,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
@@ -24,7 +23,7 @@ const (
 func (r Report) Console(w io.Writer) error {
 	var text bytes.Buffer
 	p := page{tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)}
-	fmt.Fprintf(p.w, "warmlayer: %s\n", ci.Disarm(r.headline()))
+	fmt.Fprintf(p.w, "warmlayer: %s\n", r.headline())
 	p.rows("read", r.reads()...)
 	p.rows("steps", cells(r.steps()))
 	p.rows("write", r.writes()...)
@@ -52,7 +51,7 @@ func (p page) rows(label string, rows ...[]string) {
 		if len(row) == 0 {
 			continue
 		}
-		fmt.Fprintf(p.w, "  %-6s %s\n", label, ci.Disarm(strings.Join(row, "\t")))
+		fmt.Fprintf(p.w, "  %-6s %s\n", label, strings.Join(row, "\t"))
 		label = ""
 	}
 	_ = p.w.Flush() // into memory

@@ -3,17 +3,15 @@ package report
 import (
 	"errors"
 	"io"
-	"strings"
+
+	"github.com/containerd/console"
 
 	"github.com/warmlayer/warmlayer/internal/ci"
 )
 
-// Log returns a writer that hides secrets in the text of a build that goes to the log w, and
-// where the CI obeys commands, breaks those. Closing it leaves w open.
-func (r *Redactor) Log(d ci.Dialect, w io.Writer) io.WriteCloser {
-	if !d.Obeys() {
-		return r.Writer(w)
-	}
+// Log returns the writer for all text that goes to a job's log w: it hides secrets, and breaks what
+// a runner would obey or a terminal would act on. Closing it leaves w open.
+func (r *Redactor) Log(w io.Writer) io.WriteCloser {
 	disarmed := &ci.Disarmed{To: w}
 	return log{r.Writer(disarmed), disarmed}
 }
@@ -25,15 +23,14 @@ type log struct {
 
 func (l log) Close() error { return errors.Join(l.Writer.Close(), l.disarmed.Close()) }
 
-// SecretLines are the lines of secrets that are long enough to be hidden.
-func SecretLines(secrets []string) []string {
-	var lines []string
-	for _, secret := range secrets {
-		for line := range strings.FieldsFuncSeq(secret, func(c rune) bool { return c == '\n' || c == '\r' }) {
-			if line = strings.TrimSpace(line); len(line) >= shortest {
-				lines = append(lines, line)
-			}
-		}
+// Text is one text as it stands in a job's log.
+func (r *Redactor) Text(text string) string { return ci.Disarm(r.String(text)) }
+
+// Display returns the writer for a progress display, which moves the cursor where f is a terminal.
+// What the display is given must have gone through [Redactor.Log] already. Closing it leaves f open.
+func (r *Redactor) Display(f console.File) io.WriteCloser {
+	if _, err := console.ConsoleFromFile(f); err == nil {
+		return r.Terminal(f)
 	}
-	return lines
+	return r.Log(f)
 }

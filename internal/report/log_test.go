@@ -6,19 +6,22 @@ import (
 	"testing"
 )
 
-// Where the runner executes commands in the log, the commands in a build's output are disarmed.
+// Secrets are hidden, and commands broken, whatever the CI: the job may run in a container that
+// does not know it.
 func TestLog(t *testing.T) {
 	t.Parallel()
-	r := NewRedactor([]string{"hunter2"})
-	for variable, want := range map[string]string{"TF_BUILD": "\\u0023#vso[x]*** #", "GITLAB_CI": "##vso[x]*** #"} {
-		var b bytes.Buffer
-		l := r.Log(runner(variable+"=true"), &b)
-		if _, err := l.Write([]byte("##vso[x]hunter2 #")); err != nil {
-			t.Fatal(err)
-		}
-		if err := l.Close(); err != nil || b.String() != want {
-			t.Errorf("%s: %q, want %q; %v", variable, b.String(), want, err)
-		}
+	r := NewRedactor([]string{"hunter2", "##vso[secret"})
+	var b bytes.Buffer
+	l := r.Log(&b)
+	const text, want = "##vso[x]hunter2 ##vso[secret\x1b]1339;x\a#", "##vso\\u005bx]*** ***\\u001b]1339;x\\u0007#"
+	if _, err := l.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil || b.String() != want {
+		t.Errorf("%q, want %q; %v", b.String(), want, err)
+	}
+	if got := r.Text(text); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

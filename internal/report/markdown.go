@@ -201,14 +201,16 @@ func (r Report) stepTable(limit int) string {
 }
 
 func (r Report) warningList() string {
+	about := map[string]solve.Warning{} // the first of each text
+	for _, w := range slices.Backward(r.Result.Warnings) {
+		about[w.Text] = w
+	}
 	var items []string
 	for _, text := range r.warnings() {
 		item := "- ⚠️ " + code(text)
-		if i := slices.IndexFunc(r.Result.Warnings, func(w solve.Warning) bool { return w.Text == text }); i >= 0 {
-			for _, detail := range []string{place(r.Result.Warnings[i].Place), r.Result.Warnings[i].URL} {
-				if detail != "" {
-					item += " " + code(detail)
-				}
+		for _, detail := range []string{place(about[text].Place), about[text].URL} {
+			if detail != "" {
+				item += " " + code(detail)
 			}
 		}
 		items = append(items, item+"\n")

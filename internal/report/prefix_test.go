@@ -26,3 +26,30 @@ func TestPrefix(t *testing.T) {
 		t.Errorf("got %q", out.String())
 	}
 }
+
+// A line of any length, in pieces, is broken, and no byte of it is lost.
+func TestPrefixBreaksLongLines(t *testing.T) {
+	t.Parallel()
+	const pieces, length = 3000, 100
+	var out strings.Builder
+	p := &report.Prefix{To: &out, Each: "| "}
+	for range pieces {
+		if _, err := p.Write([]byte(strings.Repeat("x", length))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out.Len() == 0 {
+		t.Error("the whole line is held")
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), "x"); n != pieces*length {
+		t.Errorf("%d bytes of %d", n, pieces*length)
+	}
+	for line := range strings.Lines(out.String()) {
+		if !strings.HasPrefix(line, "| ") || len(line) > 64<<10+len("| \n") {
+			t.Errorf("a line of %d bytes begins with %q", len(line), line[:2])
+		}
+	}
+}

@@ -100,15 +100,18 @@ func (r Report) tags() []string {
 // warnings are the texts of all warnings, each once.
 func (r Report) warnings() []string {
 	var all []string
-	for _, w := range r.Warnings {
-		if !slices.Contains(all, w) {
-			all = append(all, w)
+	known := map[string]bool{}
+	add := func(text string) {
+		if !known[text] {
+			known[text] = true
+			all = append(all, text)
 		}
 	}
+	for _, w := range r.Warnings {
+		add(w)
+	}
 	for _, w := range r.Result.Warnings {
-		if !slices.Contains(all, w.Text) {
-			all = append(all, w.Text)
-		}
+		add(w.Text)
 	}
 	return all
 }

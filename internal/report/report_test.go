@@ -163,7 +163,8 @@ func TestForms(t *testing.T) {
 			t.Parallel()
 			var console, dotenv bytes.Buffer
 			document, err := r.JSON()
-			if err := errors.Join(err, r.Console(&console), Dotenv(&dotenv, r.Outputs())); err != nil {
+			log := new(Redactor).Log(&console)
+			if err := errors.Join(err, r.Console(log), log.Close(), Dotenv(&dotenv, r.Outputs())); err != nil {
 				t.Fatal(err)
 			}
 			got := txtar.Archive{Files: []txtar.File{

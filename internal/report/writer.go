@@ -8,16 +8,16 @@ import (
 )
 
 // Writer hides secrets in everything that is written to it, also secrets that are split
-// between calls. It holds back only bytes that could begin a secret, and none of a line that
-// has ended, so that progress stays live. It may be used by several goroutines.
+// between calls. It holds back only bytes that could begin a secret, and of a line that has ended
+// only what could be base64 that goes on in the next line, so that progress stays live. It may be
+// used by several goroutines.
 type Writer struct {
 	redactor *Redactor
 
-	mu      sync.Mutex
-	to      io.Writer
-	held    []byte
-	covered int // bytes of held that belong to a mask that was already written
-	out     []byte
+	mu   sync.Mutex
+	to   io.Writer
+	text stream
+	out  []byte
 }
 
 // Writer returns a writer that writes to w with secrets hidden.
@@ -28,13 +28,9 @@ func (r *Redactor) Writer(w io.Writer) *Writer { return &Writer{redactor: r, to:
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	text := p
-	if len(w.held) > 0 {
-		w.held = append(w.held, p...)
-		text = w.held
-	}
-	spans, open := w.redactor.scan(text)
-	if err := w.pass(text, spans, open); err != nil {
+	w.text.use(w.redactor.automaton())
+	w.text.scan(p)
+	if err := w.pass(w.text.openFrom()); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -44,21 +40,16 @@ func (w *Writer) Write(p []byte) (int, error) {
 func (w *Writer) Flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.held) == 0 {
-		return nil
-	}
-	spans, _ := w.redactor.scan(w.held)
-	return w.pass(w.held, spans, len(w.held))
+	defer w.text.restart()
+	return w.pass(len(w.text.held))
 }
 
 // Close flushes. The underlying writer stays open.
 func (w *Writer) Close() error { return w.Flush() }
 
-// pass writes text up to end and holds the rest.
-func (w *Writer) pass(text []byte, spans []span, end int) error {
-	covered := w.covered
-	w.out, w.covered = masked(w.out[:0], text, spans, covered, end)
-	w.held = append(w.held[:0], text[end:]...)
+// pass writes what is held up to end, with its secrets hidden.
+func (w *Writer) pass(end int) error {
+	w.out = w.text.pass(w.out[:0], end)
 	if len(w.out) == 0 {
 		return nil
 	}

@@ -54,6 +54,8 @@ type Request struct {
 	Proxies map[string]string
 	// BuilderID is the builder's id in a provenance without one: the page of the run; "": none.
 	BuilderID string
+	// Screen makes what the build says fit to be shown; nil: it is shown as it is.
+	Screen Screen
 	// Progress gets the display of the build, in the mode of the input progress.
 	Progress io.Writer
 	// Stdout gets the outputs with dest=-.
@@ -68,6 +70,9 @@ func Run(ctx context.Context, req Request) (Result, error) {
 	display, err := progressui.NewDisplay(req.Progress, progressui.DisplayMode(req.Inputs.Progress))
 	if err != nil {
 		return Result{}, fmt.Errorf("show progress: %w", err)
+	}
+	if req.Screen == nil {
+		req.Screen = unscreened{}
 	}
 	b := &run{Request: req, display: make(chan *client.SolveStatus), key: identity.NewID(), seed: newSeed()}
 	shown := make(chan error, 1)

@@ -13,13 +13,15 @@ import (
 // at the same time, each with a name for what it built: "linux/arm64". The result has no image yet.
 func Combined(names []string, parts []Result) Result {
 	var all Result
+	known := map[Warning]bool{}
 	for i, part := range parts {
 		for _, s := range part.Steps {
 			s.Name = names[i] + " " + s.Name
 			all.Steps = append(all.Steps, s)
 		}
 		for _, w := range part.Warnings {
-			if !slices.Contains(all.Warnings, w) {
+			if !known[w] {
+				known[w] = true
 				all.Warnings = append(all.Warnings, w)
 			}
 		}

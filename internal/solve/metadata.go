@@ -47,7 +47,7 @@ func (b *run) describe(ctx context.Context, ref string, w *watch) {
 		}
 	}
 	if b.Inputs.MetadataWarnings && len(w.warnings) > 0 {
-		metadata[keyWarnings] = encode(plain(w.warnings))
+		metadata[keyWarnings] = encode(plain(w.sorted()))
 	}
 }
 

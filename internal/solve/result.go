@@ -63,9 +63,10 @@ func (r *Result) phase(name string, seconds float64) {
 // take stores what the status stream reported, and BuildKit's response if there is one.
 func (b *run) take(response *client.SolveResponse, w *watch, began time.Time) {
 	b.result.Steps, b.result.Warnings, b.result.Failure = w.steps(), slices.Clone(b.notes), nil
-	for _, warning := range w.warnings {
-		// Each platform has its own copy.
-		if w := b.warning(warning); !slices.Contains(b.result.Warnings, w) {
+	known := map[Warning]bool{} // each platform has its own copy
+	for _, warning := range w.sorted() {
+		if w := b.warning(warning); !known[w] {
+			known[w] = true
 			b.result.Warnings = append(b.result.Warnings, w)
 		}
 	}

@@ -45,7 +45,7 @@ func (b *run) solve(ctx context.Context, t target) (*client.SolveResponse, error
 		return nil, err
 	}
 	opt.Frontend = frontend(opt.FrontendAttrs)
-	statuses, done := t.follow()
+	statuses, done := b.follow(t)
 	response, err := b.Builder.Client.Solve(ctx, nil, opt, statuses)
 	<-done
 	return response, err
@@ -70,16 +70,27 @@ func (b *run) options(t target) (client.SolveOpt, error) {
 	}, err
 }
 
-// follow passes on the statuses of one solve, until the solve closes the channel.
-func (t target) follow() (chan *client.SolveStatus, <-chan struct{}) {
+// follow passes the statuses of one solve on, until the solve closes them. What is shown has gone
+// through the screen, and so have the logs that are watched.
+func (b *run) follow(t target) (chan *client.SolveStatus, <-chan struct{}) {
 	statuses, done := make(chan *client.SolveStatus), make(chan struct{})
+	screened := newScreened(b.Screen)
 	go func() {
 		defer close(done)
 		for s := range statuses {
-			t.watch(s)
-			if t.show != nil {
-				t.show <- s
+			if t.show == nil {
+				t.watch(s)
+				continue
 			}
+			shown := screened.status(s)
+			watched := *s
+			watched.Logs = shown.Logs
+			t.watch(&watched)
+			t.show <- shown
+		}
+		if rest := screened.rest(); t.show != nil && len(rest.Logs) > 0 {
+			t.watch(rest)
+			t.show <- rest
 		}
 	}()
 	return statuses, done

@@ -55,7 +55,7 @@ func (b *run) ask(ctx context.Context, t target) (map[string]string, error) {
 	request := gw.SolveRequest{Frontend: frontend(opt.FrontendAttrs), FrontendOpt: maps.Clone(opt.FrontendAttrs)}
 	request.FrontendOpt["requestid"] = "frontend." + question(b.Inputs.Call)
 	answer := map[string]string{}
-	statuses, done := t.follow()
+	statuses, done := b.follow(t)
 	_, err = b.Builder.Client.Build(ctx, opt, "warmlayer", func(ctx context.Context, c gw.Client) (*gw.Result, error) {
 		result, err := c.Solve(ctx, request)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/client"
@@ -31,6 +32,13 @@ func (b *run) warning(w *client.VertexWarning) Warning {
 		detail = append(detail, string(line))
 	}
 	return Warning{Text: string(w.Short), Detail: strings.Join(detail, "\n"), URL: w.URL, Place: b.place(w.SourceInfo, w.Range)}
+}
+
+// sorted are the warnings in the order of their lines.
+func (w *watch) sorted() []*client.VertexWarning {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.SortedStableFunc(slices.Values(w.warnings), byLine)
 }
 
 // byLine orders two warnings by their lines.

@@ -47,7 +47,7 @@ func TestWarningsInOrder(t *testing.T) {
 		w.update(&client.SolveStatus{Warnings: []*client.VertexWarning{{Range: []*pb.Range{{Start: &pb.Position{Line: line}}}}}})
 	}
 	var got []int32
-	for _, one := range w.warnings {
+	for _, one := range w.sorted() {
 		got = append(got, one.Range[0].Start.Line)
 	}
 	if !slices.Equal(got, []int32{2, 5, 7}) {

@@ -33,7 +33,7 @@ type watch struct {
 	order    []digest.Digest
 	begins   int                     // how often the exporter's vertex began
 	existed  time.Time               // when layers was closed
-	warnings []*client.VertexWarning // in the order of their lines; BuildKit sends them in any order
+	warnings []*client.VertexWarning // in the order in which BuildKit sends them, which is any
 	fetches  map[digest.Digest]int64 // the bytes received of each layer whose transfer has not ended
 	moved    time.Time               // when one of them last grew, by the daemon's clock
 	timeout  time.Duration           // of caches
@@ -95,10 +95,7 @@ func (w *watch) update(s *client.SolveStatus) {
 	for _, status := range s.Statuses {
 		w.status(status)
 	}
-	if len(s.Warnings) > 0 {
-		w.warnings = append(w.warnings, s.Warnings...)
-		slices.SortStableFunc(w.warnings, byLine)
-	}
+	w.warnings = append(w.warnings, s.Warnings...)
 	for _, l := range s.Logs {
 		if v := w.vertices[l.Vertex]; v != nil {
 			v.log = append(v.log, l.Data...)

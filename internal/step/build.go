@@ -3,7 +3,6 @@ package step
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -26,9 +25,9 @@ func (r Run) Build(ctx context.Context) int {
 	began := time.Now()
 	unmasked := r.mask(ctx)
 	section := ci.Section{Title: "Build", Began: began}
-	fmt.Fprint(r.host.Stderr, r.host.CI.Begin(section))
+	_ = r.command(r.host.CI.Begin(section))
 	made := r.solve(ctx)
-	fmt.Fprint(r.host.Stderr, r.host.CI.End(section, time.Now(), made.err != nil))
+	_ = r.command(r.host.CI.End(section, time.Now(), made.err != nil))
 	rep := report.Report{
 		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, Result: made.result, Err: made.err,
 		Warnings: slices.Concat(r.warnings(), made.warnings, unmasked), Seconds: time.Since(began).Seconds(),
@@ -38,11 +37,11 @@ func (r Run) Build(ctx context.Context) int {
 
 // publish writes the report for people and for programs, and returns the exit code.
 func (r Run) publish(ctx context.Context, rep report.Report) int {
-	out := r.host.Redactor.Writer(r.host.Stderr)
+	out := r.log()
 	err := errors.Join(r.answer(rep.Result.Answer), r.annotate(rep), rep.Console(out), out.Close())
 	code := r.exitCode(ctx, rep)
 	if err := errors.Join(err, rep.Publish(r.places(), r.host.Redactor.String)); err != nil {
-		fmt.Fprintln(r.host.Stderr, r.host.Redactor.String("report: "+err.Error()))
+		r.say("report: " + err.Error())
 		code = max(code, ExitBuild)
 	}
 	r.show(ctx, rep)
@@ -51,7 +50,7 @@ func (r Run) publish(ctx context.Context, rep report.Report) int {
 
 // answer writes the frontend's answer to the input call to standard output.
 func (r Run) answer(text string) error {
-	out := r.host.Redactor.Log(r.host.CI, r.host.Stdout)
+	out := r.host.Redactor.Log(r.host.Stdout)
 	_, err := io.WriteString(out, text)
 	return errors.Join(err, out.Close())
 }

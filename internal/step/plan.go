@@ -2,6 +2,7 @@ package step
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,16 +17,15 @@ import (
 // PrintPlan prints the scopes and caches that the run would read and write, as text or as JSON,
 // and returns the exit code. It contacts no builder and no store.
 func (r Run) PrintPlan(asJSON bool) int {
-	w := r.host.Redactor.Writer(r.host.Stdout)
-	defer w.Close()
+	w := r.host.Redactor.Log(r.host.Stdout)
 	var err error
 	if asJSON {
 		err = r.planJSON(w)
 	} else {
 		_, err = io.WriteString(w, r.planText())
 	}
-	if err != nil {
-		fmt.Fprintln(r.host.Stderr, err)
+	if err := errors.Join(err, w.Close()); err != nil {
+		r.say(err.Error())
 		return ExitBuild
 	}
 	return ExitOK

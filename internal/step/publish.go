@@ -2,7 +2,6 @@ package step
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/warmlayer/warmlayer/internal/report"
 )
@@ -13,7 +12,7 @@ func (r Run) mask(ctx context.Context) []string {
 	lines := report.SecretLines(append(r.Inputs.Sensitive(), r.registries.Secrets()...))
 	// These lines bypass the redactor: the runner reads the secrets in them and removes the lines
 	// from the log.
-	fmt.Fprint(r.host.Stderr, r.host.CI.Masks(lines))
+	_ = r.command(r.host.CI.Masks(lines))
 	if err := r.host.CI.Hide(ctx, lines); err != nil {
 		return []string{"later steps' logs may show the secrets: " + err.Error()}
 	}
@@ -27,9 +26,7 @@ func (r Run) places() report.Places {
 
 // annotate prints the CI's commands for annotations at lines of the Dockerfile.
 func (r Run) annotate(rep report.Report) error {
-	// To standard error: standard output may be an archive.
-	_, err := fmt.Fprint(r.host.Stderr, r.host.CI.Notes(rep.Notes(r.Inputs.Annotate, r.host.Redactor.String)))
-	return err
+	return r.command(r.host.CI.Notes(rep.Notes(r.Inputs.Annotate, r.host.Redactor.String)))
 }
 
 // show puts the report on the CI's page for the build. A cancelled run leaves that out: the CI
@@ -39,6 +36,6 @@ func (r Run) show(ctx context.Context, rep report.Report) {
 		return
 	}
 	if err := rep.Show(ctx, r.places(), r.host.Redactor.String); err != nil {
-		fmt.Fprintln(r.host.Stderr, r.host.Redactor.String("report: "+err.Error()))
+		r.say("report: " + err.Error())
 	}
 }

@@ -18,7 +18,10 @@ import (
 // by digest are joined into one.
 func (r Run) solve(ctx context.Context) outcome {
 	if len(r.Builds) == 1 {
-		return r.on(ctx, r.Builds[0], r.terminal())
+		display := r.host.Redactor.Display(r.host.Stderr)
+		made := r.on(ctx, r.Builds[0], display)
+		made.err = errors.Join(made.err, display.Close())
+		return made
 	}
 	names, parts, err := r.solveAll(ctx)
 	all := outcome{result: solve.Combined(names, results(parts)), err: err}
@@ -53,7 +56,7 @@ func (r Run) solveAll(ctx context.Context) (names []string, parts []outcome, err
 		b.Inputs.Progress = plainUnlessQuiet(b.Inputs.Progress)
 		eg.Go(func() error {
 			lines := &report.Prefix{To: r.host.Stderr, Each: names[i] + " | "}
-			display := r.host.Redactor.Log(r.host.CI, lines)
+			display := r.host.Redactor.Log(lines)
 			parts[i] = r.on(building, b, display)
 			err := parts[i].err
 			if err != nil {

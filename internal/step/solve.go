@@ -71,7 +71,7 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, readings
 	request := solve.Request{
 		Inputs: b.Inputs, Builder: on, Exclude: r.exclude(b),
 		Auth: r.registries.AuthConfig, Login: r.login, Redact: r.host.Redactor.String,
-		Progress: display, Stdout: r.host.Stdout,
+		Screen: r.host.Redactor, Progress: display, Stdout: r.host.Stdout,
 		Engine: r.engine(), Proxies: r.proxies(), BuilderID: r.Facts.URL,
 	}
 	var g *gateway.Gateway
@@ -93,15 +93,6 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, readings
 	})
 	made.result, made.err = solve.Run(ctx, request)
 	return made
-}
-
-// terminal is the writer for progress. Where the CI executes commands in the log it disarms them;
-// elsewhere it keeps the control characters of a terminal.
-func (r Run) terminal() io.Writer {
-	if r.host.CI.Obeys() {
-		return r.host.Redactor.Log(r.host.CI, r.host.Stderr)
-	}
-	return r.host.Redactor.Terminal(r.host.Stderr)
 }
 
 // proxies are the build arguments for proxies in the Docker config: those for its engine, or else

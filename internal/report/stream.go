@@ -1,0 +1,277 @@
+package report
+
+import (
+	"cmp"
+	"slices"
+)
+
+// stream is a text that is scanned for secrets piece by piece, each byte once. All positions are
+// those in the text that it holds; those of text that was passed on are negative.
+type stream struct {
+	automaton *automaton
+	state     int32
+	held      []byte
+	spans     []span // to hide: disjoint, in order, none over a line's end
+	breaks    []span // line ends, with the white space after them, within the current match
+	floor     int    // what is before it is not held back for the current match
+	covered   int    // bytes of held that belong to a mask that was already passed on
+	values    [len(valueKinds)]value
+	open      int          // how many of values have begun
+	before    [recent]byte // the end of what was passed on, for the beginnings of patterns
+	hops      int          // transitions and comparisons so far, for tests
+}
+
+// span is a part of a text: the bytes from from up to, not including, to.
+type span struct{ from, to int }
+
+// Kinds of bytes that need more than a transition.
+const (
+	lineEnd = 1 << iota
+	patternEnd
+)
+
+var kinds = func() (k [256]byte) {
+	k['\n'], k['\r'] = lineEnd, lineEnd
+	for c := range patternsBy {
+		if len(patternsBy[c]) > 0 {
+			k[c] = patternEnd
+		}
+	}
+	return k
+}()
+
+// scan appends text to what is held, and finds what must be hidden in it.
+func (s *stream) scan(text []byte) {
+	i := len(s.held)
+	s.held = append(s.held, text...)
+	a, state, held := s.automaton, s.state, s.held
+	for ; i < len(held); i++ {
+		if state == 0 && s.open == 0 {
+			for i < len(held) && a.quiet[held[i]] {
+				i++
+			}
+			if i == len(held) {
+				break
+			}
+		}
+		c := held[i]
+		kind := kinds[c]
+		if kind == lineEnd {
+			s.endValues()
+			state = s.lineEnd(state, i)
+			continue
+		}
+		if len(s.breaks) > 0 && s.indents(c, i) {
+			continue
+		}
+		if row := a.nodes[state].row; row >= 0 {
+			state = a.rows[row][c]
+		} else {
+			state = a.step(state, c)
+		}
+		if n := a.nodes[state].match; n > 0 {
+			s.found(s.begins(i, int(n)), i+1)
+		}
+		if s.open > 0 {
+			s.extend(c, i)
+		}
+		if kind == patternEnd {
+			s.beginValues(i)
+		}
+	}
+	s.state = state
+}
+
+// indents tells whether c is white space at the beginning of a line on which a match goes on.
+func (s *stream) indents(c byte, i int) bool {
+	if s.breaks[len(s.breaks)-1].to != i || c != ' ' && c != '\t' {
+		return false
+	}
+	s.skip(i)
+	return true
+}
+
+// skip adds the byte at i to the last of breaks.
+func (s *stream) skip(i int) {
+	s.breaks[len(s.breaks)-1].to++
+	if s.floor == i {
+		s.floor++
+	}
+}
+
+// shortestLine is the length in bytes of the shortest line between two others over which a match
+// may go. It bounds the work for a match.
+const shortestLine = 16
+
+// lineEnd is the state after a line's end at i: the match may go on in the next line.
+func (s *stream) lineEnd(state int32, i int) int32 {
+	n := len(s.breaks)
+	if state == 0 {
+		s.breaks = s.breaks[:0]
+		return 0
+	}
+	if n > 0 && s.breaks[n-1].to == i {
+		if s.held[i] == '\n' && s.byteAt(i-1) == '\r' {
+			s.skip(i)
+			return state
+		}
+		s.breaks = s.breaks[:0] // an empty line
+		return 0
+	}
+	wrap := s.automaton.nodes[state].wrap
+	begins := s.begins(i-1, int(s.automaton.nodes[wrap].depth))
+	if wrap == 0 || n > 0 && begins < s.breaks[n-1].from && i-s.breaks[n-1].to < shortestLine {
+		s.breaks = s.breaks[:0]
+		return 0
+	}
+	s.breaks = slices.DeleteFunc(s.breaks, func(b span) bool { return b.to <= begins })
+	s.breaks = append(s.breaks, span{i, i + 1})
+	if !s.automaton.nodes[wrap].holds {
+		s.floor = i + 1
+	}
+	return wrap
+}
+
+// begins is where a match of n bytes begins that ends with the byte at i.
+func (s *stream) begins(i, n int) int {
+	from := i + 1 - n
+	for k := len(s.breaks) - 1; k >= 0 && from < s.breaks[k].to; k-- {
+		from -= s.breaks[k].to - s.breaks[k].from
+		s.hops++
+	}
+	return from
+}
+
+// found hides a match, the part on each line by itself.
+func (s *stream) found(from, to int) {
+	from = max(from, s.floor)
+	if len(s.breaks) == 0 || from >= s.breaks[len(s.breaks)-1].to {
+		s.hide(from, to)
+		return
+	}
+	// The text between the parts may have spans of its own: all are put in order again.
+	for _, b := range s.breaks {
+		if b.to > from {
+			s.spans = append(s.spans, span{from, b.from})
+			from = b.to
+		}
+	}
+	s.spans = append(s.spans, span{from, to})
+	s.order()
+}
+
+// order makes spans disjoint, puts them in order, and drops what was passed on already.
+func (s *stream) order() {
+	s.hops += len(s.spans)
+	slices.SortFunc(s.spans, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	all := s.spans
+	s.spans = nil
+	for _, one := range all {
+		if one.to > 0 {
+			s.hide(one.from, one.to)
+		}
+	}
+}
+
+// hide adds a span. No span so far ends after it, or it is in order.
+func (s *stream) hide(from, to int) {
+	n := len(s.spans)
+	for ; n > 0 && s.spans[n-1].to > from; n-- {
+		from, to = min(from, s.spans[n-1].from), max(to, s.spans[n-1].to)
+		s.hops++
+	}
+	s.spans = append(s.spans[:n], span{from, to})
+}
+
+// openFrom is where the text begins that may become a secret with what follows.
+func (s *stream) openFrom() int {
+	from := len(s.held)
+	if n := s.automaton.nodes[s.state].open; n > 0 {
+		from = max(s.floor, s.begins(len(s.held)-1, int(n)))
+	}
+	for k, v := range s.values {
+		if v.on {
+			from = min(from, v.openFrom(valueKinds[k], len(s.held)))
+		}
+	}
+	return max(0, min(from, len(s.held)))
+}
+
+// pass appends what is held up to end to out, with a mask in place of each span, and forgets it.
+func (s *stream) pass(out []byte, end int) []byte {
+	shown := s.covered
+	for _, one := range s.spans {
+		if one.from >= end {
+			break
+		}
+		if one.from >= shown {
+			out = append(out, s.held[shown:one.from]...)
+			out = append(out, mask...)
+		}
+		shown = max(shown, one.to)
+	}
+	if shown < end {
+		out = append(out, s.held[shown:end]...)
+	}
+	s.covered = max(shown, end) - end
+	s.remember(end)
+	s.move(end)
+	return out
+}
+
+// remember keeps the end of what is passed on.
+func (s *stream) remember(end int) {
+	if end >= recent {
+		copy(s.before[:], s.held[end-recent:end])
+		return
+	}
+	copy(s.before[:], s.before[end:])
+	copy(s.before[recent-end:], s.held[:end])
+}
+
+// move drops the first bytes of what is held.
+func (s *stream) move(n int) {
+	if n == 0 {
+		return
+	}
+	s.held = append(s.held[:0], s.held[n:]...)
+	s.hops += len(s.held)
+	kept := s.spans[:0]
+	for _, one := range s.spans {
+		if one.from >= n {
+			kept = append(kept, span{one.from - n, one.to - n})
+		}
+	}
+	s.spans = kept
+	for i := range s.breaks {
+		s.breaks[i] = span{s.breaks[i].from - n, s.breaks[i].to - n}
+	}
+	for i := range s.values {
+		s.values[i].from -= n
+		s.values[i].last -= n
+	}
+	s.floor -= n
+}
+
+// restart forgets the text so far, of which nothing may be held.
+func (s *stream) restart() { *s = stream{automaton: s.automaton, held: s.held[:0]} }
+
+// byteAt is a byte of what is held, or of the end of what was passed on.
+func (s *stream) byteAt(i int) byte {
+	if i < 0 {
+		return s.before[recent+i]
+	}
+	return s.held[i]
+}
+
+// use continues with another automaton, which knows more secrets.
+func (s *stream) use(a *automaton) {
+	if a == s.automaton {
+		return
+	}
+	old := stream{automaton: a}
+	old.scan(s.held)
+	s.automaton, s.state, s.breaks, s.floor = a, old.state, old.breaks, old.floor
+	s.spans = append(s.spans, old.spans...)
+	s.order()
+}
