@@ -27,7 +27,7 @@ func contained(ctx context.Context, command string, args, environ []string, stdi
 	env := step.Environment(environ)
 	switch {
 	case command == "post":
-		dialect, _ := ci.Detect(environ, os.ReadFile)
+		dialect, _ := ci.Detect(ci.Machine{Environ: environ, ReadFile: os.ReadFile})
 		if job, _ := dialect.Job(); job != "" {
 			err = builder.RemoveJob(ctx, env.Engine(""), job)
 		}

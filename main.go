@@ -18,6 +18,8 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/containerd/console"
+
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/report"
@@ -53,7 +55,7 @@ func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.
 		asJSON, args = cutFlag(args, "--json")
 	}
 	self := ownContainer(ctx, environ)
-	dialect, facts := ci.Detect(environ, os.ReadFile)
+	dialect, facts := ci.Detect(ci.Machine{Environ: environ, ReadFile: os.ReadFile, Terminal: isTerminal(stdin) || isTerminal(stderr)})
 	in, problems := inputs.ParseJob(args, environ, ".", inputs.Job{
 		Mounts: mounts(self), Repository: inputs.Repository(dialect.Repository()), Stdin: stdin,
 	})
@@ -72,4 +74,10 @@ func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.
 		return resolved.PrintPlan(asJSON)
 	}
 	return resolved.Build(ctx)
+}
+
+// isTerminal tells whether a file is a terminal. A character device such as /dev/null is none.
+func isTerminal(f *os.File) bool {
+	_, err := console.ConsoleFromFile(f)
+	return err == nil
 }

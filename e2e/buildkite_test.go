@@ -37,7 +37,7 @@ func TestBuildkitePlugin(t *testing.T) {
 	cmd.Dir = app
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(),
-		"BUILDKITE=true", "BUILDKITE_BRANCH=main", "BUILDKITE_PULL_REQUEST=false", "BUILDKITE_PIPELINE_DEFAULT_BRANCH=main",
+		"BUILDKITE=true", "BUILDKITE_SOURCE=webhook", "BUILDKITE_BRANCH=main", "BUILDKITE_PULL_REQUEST=false", "BUILDKITE_PIPELINE_DEFAULT_BRANCH=main",
 		"BUILDKITE_PLUGIN_NAME=WARMLAYER", "BUILDKITE_PLUGIN_WARMLAYER_IMAGE=none", "BUILDKITE_PLUGIN_WARMLAYER_PASS_0=TOKEN",
 		`BUILDKITE_PLUGIN_CONFIGURATION={"image": "none", "pass": ["TOKEN"], "progress": "plain", "builder": "embedded",` +
 			`"tags": ["` + registry + `/shop:one", "` + registry + `/shop:two"], "push": true,` +

@@ -41,9 +41,13 @@ func New(f Facts, o Options) Plan {
 	return p
 }
 
-// trustWarnings warn of the input trusted where it contradicts what the CI says. A CI that says
-// nothing about forks is no contradiction: there the input is the only way to be trusted.
+// trustWarnings warn where the input trusted is needed, and where it contradicts what the CI says.
+// A CI that says nothing about forks is no contradiction: there the input is the only way to be
+// trusted.
 func (o Options) trustWarnings(f Facts) []string {
+	if o.Trusted == nil && o.Write != WriteAlways && (f.Untrusted == UnknownCI || f.Untrusted == NoPerson) {
+		return []string{f.Untrusted + ": this run writes no cache and uses no credentials of the machine; set trusted: true where only people who may push start builds, as in a cron job"}
+	}
 	contradicts := f.Unlisted || slices.Contains([]string{Fork, ForkRun, NoBranch}, f.Untrusted)
 	if o.Trusted == nil || !*o.Trusted || f.Trusted || !contradicts {
 		return nil

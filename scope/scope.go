@@ -56,11 +56,13 @@ const UnknownPR = -1
 
 // Reasons of [Facts].Untrusted on which rules depend.
 const (
-	MergeQueue    = "a merge queue's branch is temporary"                          // such a build writes nothing
-	UnknownNumber = "a pull request whose number is not known"                     // such a build writes nothing
-	Fork          = "a fork's pull request"                                        // Trusted true gives a warning
-	ForkRun       = "a run for a fork's code"                                      // the same
-	NoBranch      = "a pull request whose head is not a branch of this repository" // the same
+	MergeQueue    = "a merge queue's branch is temporary"                                             // such a build writes nothing
+	UnknownNumber = "a pull request whose number is not known"                                        // such a build writes nothing
+	Fork          = "a fork's pull request"                                                           // Trusted true gives a warning
+	ForkRun       = "a run for a fork's code"                                                         // the same
+	UnknownCI     = "this CI is unknown, and so is whose code it builds"                              // an untrusted build gives a warning
+	NoPerson      = "neither a known CI nor a terminal outside a container shows whose code is built" // the same
+	NoBranch      = "a pull request whose head is not a branch of this repository"                    // the same
 )
 
 // Source is one scope to read.

@@ -11,8 +11,8 @@ cd "$dir/app"
 
 build() {
 	echo
-	echo "$ warmlayer --cache type=local,dest=cache --branch $1"
-	warmlayer --builder embedded --progress plain --report-dir "$dir/$2" \
+	echo "$ warmlayer --trusted --cache type=local,dest=cache --branch $1"
+	warmlayer --builder embedded --trusted --progress plain --report-dir "$dir/$2" \
 		--cache "type=local,dest=$dir/cache" --default-branch main --branch "$1" \
 		--outputs "type=oci,dest=$dir/$2.tar" > "$dir/log" 2>&1 || {
 		cat "$dir/log"

@@ -1,7 +1,7 @@
 // Package ci has the table of the CIs that the program knows: what each tells about a build,
 // and how it is told about one.
 //
-//	dialect, facts := ci.Detect(os.Environ(), os.ReadFile)
+//	dialect, facts := ci.Detect(ci.Machine{Environ: os.Environ(), ReadFile: os.ReadFile, Terminal: true})
 //	section := ci.Section{Title: "Build", Began: time.Now()}
 //	fmt.Fprint(os.Stderr, dialect.Begin(section)) // ::group::Build on GitHub, nothing on Jenkins
 //
@@ -13,6 +13,7 @@ package ci
 import (
 	"context"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -78,16 +79,24 @@ func Names() []string {
 	return names
 }
 
-// Detect finds the CI that runs this program by its environment, as os.Environ gives it, and
-// reads the facts from there and from files; without a CI from the git checkout around the
-// working directory. It never fails: what cannot be read is unknown, and a build that may be of
-// a fork's code is not trusted. Outside a CI and outside git the user of a shell is trusted, but
-// there is no branch to name a scope after.
-//
-// The paths given to readFile are absolute or relative to the working directory.
-func Detect(environ []string, readFile func(string) ([]byte, error)) (Dialect, scope.Facts) {
-	h := host{environ: environ, readFile: readFile, variables: map[string]string{}}
-	for _, variable := range environ { // the last of several assignments holds
+// Machine is what [Detect] looks at. Its zero value is a machine without variables and files.
+type Machine struct {
+	Environ  []string                          // as os.Environ gives it
+	ReadFile func(path string) ([]byte, error) // paths are absolute or relative to the working directory; nil: there are no files
+	Terminal bool                              // the program's standard input or standard error is a terminal
+}
+
+// Detect finds the CI that runs this program by its environment, and reads the facts from there
+// and from files; without a CI from the git checkout around the working directory. It never fails:
+// what cannot be read is unknown, and a build that may be of a fork's code is not trusted. Outside
+// a CI a person at a terminal is trusted, and a process without one, or in a container, is not: many
+// CIs set no variable, or hand none on to a container.
+func Detect(m Machine) (Dialect, scope.Facts) {
+	if m.ReadFile == nil {
+		m.ReadFile = func(string) ([]byte, error) { return nil, fs.ErrNotExist }
+	}
+	h := host{environ: m.Environ, readFile: m.ReadFile, terminal: m.Terminal, variables: map[string]string{}}
+	for _, variable := range m.Environ { // the last of several assignments holds
 		name, value, _ := strings.Cut(variable, "=")
 		h.variables[name] = value
 	}
@@ -103,7 +112,9 @@ func Detect(environ []string, readFile func(string) ([]byte, error)) (Dialect, s
 		}
 		return d, f
 	}
-	return Dialect{host: h}, scope.Facts{Trusted: true}
+	f := scope.Facts{}
+	judgeShell(&f, h)
+	return Dialect{host: h}, f
 }
 
 // host is the machine as [Detect] sees it.
@@ -111,6 +122,7 @@ type host struct {
 	environ   []string
 	variables map[string]string
 	readFile  func(string) ([]byte, error)
+	terminal  bool
 }
 
 func (h host) getenv(name string) string { return h.variables[name] }

@@ -19,7 +19,8 @@ var update = flag.Bool("update", false, "write what the code gives into testdata
 
 // TestDetect runs the archives of testdata/<ci>: env is the environment, event.json the payload
 // at GITHUB_EVENT_PATH, a file with an absolute name is part of the machine, with PWD as the
-// working directory. want.json is the plan without options.
+// working directory. A file "terminal" says that the program runs at a terminal. want.json is the
+// plan without options.
 func TestDetect(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*/*.txtar")
@@ -126,8 +127,9 @@ func section(archive *txtar.Archive, name string) *txtar.File {
 
 // machine is an environment and a file system in memory.
 type machine struct {
-	env   map[string]string
-	files map[string][]byte
+	env      map[string]string
+	files    map[string][]byte
+	terminal bool
 }
 
 func newMachine(archive *txtar.Archive) machine {
@@ -141,13 +143,14 @@ func newMachine(archive *txtar.Archive) machine {
 		if file.Name == "event.json" {
 			m.files[m.env["GITHUB_EVENT_PATH"]] = file.Data
 		}
+		m.terminal = m.terminal || file.Name == "terminal"
 		m.files[file.Name] = file.Data
 	}
 	return m
 }
 
 func (m machine) facts() scope.Facts {
-	_, facts := Detect(m.environ(), m.readFile)
+	_, facts := Detect(Machine{m.environ(), m.readFile, m.terminal})
 	return facts
 }
 

@@ -2,7 +2,6 @@ package ci_test
 
 import (
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/warmlayer/warmlayer/internal/ci"
@@ -20,9 +19,8 @@ func Example() {
 		"CI_MERGE_REQUEST_SOURCE_BRANCH_NAME=fix",
 		"CI_MERGE_REQUEST_TARGET_BRANCH_NAME=release/1.4",
 	}
-	noFiles := func(string) ([]byte, error) { return nil, fs.ErrNotExist }
 
-	dialect, facts := ci.Detect(environ, noFiles)
+	dialect, facts := ci.Detect(ci.Machine{Environ: environ})
 
 	fmt.Printf("%s: pull request %d from %s into %s, trusted: %t\n", dialect.Name, facts.PR, facts.Branch, facts.Base, facts.Trusted)
 	fmt.Printf("%q\n", dialect.Begin(ci.Section{Title: "Build", Began: time.Unix(0, 7)}))

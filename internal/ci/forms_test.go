@@ -15,7 +15,7 @@ import (
 func dialect(t testing.TB, name string, environ ...string) Dialect {
 	t.Helper()
 	i := slices.IndexFunc(dialects, func(d Dialect) bool { return d.Name == name })
-	detected, _ := Detect(environ, os.ReadFile)
+	detected, _ := Detect(Machine{Environ: environ, ReadFile: os.ReadFile})
 	if i < 0 {
 		return Dialect{host: detected.host}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/warmlayer/warmlayer/scope"
 )
 
-// git is a checkout outside a CI, on the machine of a user, who is trusted.
+// git is a checkout outside a CI. A person at a terminal is trusted.
 var git = Dialect{Name: "git", here: isCheckout, facts: gitFacts, shell: true}
 
 func isCheckout(h host) bool {
@@ -18,7 +18,7 @@ func isCheckout(h host) bool {
 
 func gitFacts(h host) scope.Facts {
 	f, _ := readCheckout(h)
-	f.Trusted = true
+	judgeShell(&f, h)
 	return f
 }
 

@@ -86,7 +86,7 @@ func resolved(t *testing.T, r *Registries, repository string) string {
 
 // given are the credentials of a job with these variables and a GitHub token, "" for none.
 func given(token string, environ ...string) []ci.Credential {
-	dialect, _ := ci.Detect(environ, os.ReadFile)
+	dialect, _ := ci.Detect(ci.Machine{Environ: environ, ReadFile: os.ReadFile})
 	return dialect.Credentials(token)
 }
 

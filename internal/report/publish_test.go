@@ -19,7 +19,7 @@ func same(s string) string { return s }
 
 // runner is the CI in a job with these variables.
 func runner(environ ...string) ci.Dialect {
-	dialect, _ := ci.Detect(environ, os.ReadFile)
+	dialect, _ := ci.Detect(ci.Machine{Environ: environ, ReadFile: os.ReadFile})
 	return dialect
 }
 

@@ -149,6 +149,9 @@ func (r Invocation) Command(t testing.TB) (*exec.Cmd, string) {
 	if r.Branch != "" {
 		args = append(args, "--branch", r.Branch)
 	}
+	if !r.inCI() && !slices.ContainsFunc(r.Args, func(arg string) bool { return strings.HasPrefix(arg, "--trusted") }) {
+		args = append(args, "--trusted") // tests have no terminal
+	}
 	if !slices.Contains(r.Args, "--builder") && r.Env["INPUT_BUILDER"] == "" {
 		args = append(args, "--builder", "embedded")
 	}
@@ -169,6 +172,16 @@ func (r Invocation) Command(t testing.TB) (*exec.Cmd, string) {
 	}
 	cmd.Dir, cmd.Stdin = r.Dir, strings.NewReader(r.Stdin)
 	return cmd, reports
+}
+
+// inCI tells whether the run's environment is that of a CI, which shows whether it is trusted.
+func (r Invocation) inCI() bool {
+	for _, name := range []string{"CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE"} {
+		if r.Env[name] != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // Program is the path of warmlayer, compiled once for all tests.
