@@ -1,10 +1,12 @@
 package cacheplan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -64,6 +66,18 @@ func (d Destination) Commit(ctx context.Context, e Exported) []error {
 		return make([]error, len(d.Caches))
 	}
 	return d.target.commit(ctx, e)
+}
+
+// Failures are the errors of an export that failed with err, one for each of Caches: the cache's
+// own where it has one, since BuildKit wraps it in an answer of the gateway.
+func (d Destination) Failures(err error) []error {
+	all := slices.Repeat([]error{err}, len(d.Caches))
+	if g, ok := d.target.(*group); ok {
+		for n, own := range g.fanout.Failures() {
+			all[n] = cmp.Or(own, err)
+		}
+	}
+	return all
 }
 
 // written is a scope of a cache that is written.

@@ -169,15 +169,3 @@ func full(f failure) Explanation {
 	}
 	return Explanation{}
 }
-
-// Storage explains why a cache could not be written, for reasons that lie on this machine: a full
-// disk, or a directory that may not be written. "" for any other.
-func Storage(err error) string {
-	switch text := err.Error(); {
-	case reasons[0].pattern.MatchString(text):
-		return "the disk is full: free space there, or keep fewer caches with the command reset"
-	case strings.Contains(text, "read-only file system"):
-		return "the file system is read-only: choose another directory"
-	}
-	return ""
-}

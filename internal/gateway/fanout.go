@@ -247,6 +247,16 @@ func receive(to io.Writer, desc ocispecs.Descriptor, body io.Reader) error {
 	return nil
 }
 
+// Failures are, for each of the stores in their order, why it gets no more data; nil for one that
+// has not failed.
+func (f *Fanout) Failures() []error {
+	all := make([]error, len(f.members))
+	for i, m := range f.members {
+		all[i] = m.failure()
+	}
+	return all
+}
+
 // allFailed is the error of each store when all have failed, and nil otherwise.
 func (f *Fanout) allFailed() error {
 	var all []error

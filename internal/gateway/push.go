@@ -98,7 +98,7 @@ func (g *Gateway) putBlob(w http.ResponseWriter, r *http.Request) {
 // after a status of 500 and above (v0.33.1, util/resolver/retryhandler): the stores have failed,
 // and have done their own retries.
 func noStoreLeft(w http.ResponseWriter, err error) {
-	refuse(w, http.StatusFailedDependency, "DENIED", err.Error())
+	refuse(w, http.StatusFailedDependency, "UNKNOWN", err.Error())
 }
 
 // putManifest holds what BuildKit sends until it is committed.

@@ -63,8 +63,11 @@ var rules = []rule{
 	// goharbor/harbor#9427, docker/hub-feedback#2466)
 	words(`immutable`,
 		"the registry takes each tag once (immutable tags)", "exempt the tags of caches (cache-…) from that rule, or set ref to a repository without it"),
-	// Artifactory and Quay: DENIED. Harbor: 412. S3 servers: QuotaExceeded. A full disk: ENOSPC.
-	words(`quota|storage limit|no space left on device|insufficient storage`,
+	// A directory, or a registry's own: ENOSPC, EDQUOT (errno(3)).
+	words(`no space left on device|disk quota exceeded`,
+		"the disk is full", "free space there, or delete caches that are no longer needed"),
+	// Artifactory and Quay: DENIED. Harbor: 412. S3 servers: QuotaExceeded.
+	words(`quota|storage limit|insufficient storage`,
 		"the storage is full, or its quota is", "delete caches that are no longer needed (cache-…), or raise the quota"),
 	// ECR's words for NAME_UNKNOWN; Artifactory's for a missing repository.
 	words(`repository with name \S+ does not exist|NAME_UNKNOWN|repository name not known|repository \S+ (not found|does not exist)`,

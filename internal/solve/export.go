@@ -174,7 +174,9 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 		x.decide(i, Skipped, err)
 		return
 	case err != nil:
-		x.decide(i, Broken, refusal.Explain(err))
+		for n, err := range d.Failures(err) {
+			x.results[i][n].Outcome, x.results[i][n].Err = Broken, refusal.Explain(err)
+		}
 		return
 	case d.Entry.Type == "" && x.made.Image == "":
 		x.decide(i, Skipped, errors.New("the image was not pushed"))
