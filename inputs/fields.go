@@ -78,7 +78,7 @@ var Fields = []Field{
 	{Name: "cache-fallbacks", Kind: syntax.Words, Help: "Additional branches whose caches are read, in this order."},
 	{Name: "cache-write", Default: "auto", Choices: []string{"auto", "always", "never"}, Help: "When to write caches: `auto` follows the trust rules."},
 	{Name: "cache-strict", Kind: syntax.Bool, Default: "false", Help: "Fail the step when a cache cannot be read or written."},
-	{Name: "probe-timeout", Kind: syntax.Duration, Default: "5s", Help: "Timeout for finding out which caches exist."},
+	{Name: "probe-timeout", Kind: syntax.Duration, Default: "5s", Help: "Timeout for finding out which caches exist, and whether registries accept the pushes."},
 	{Name: "cache-timeout", Kind: syntax.Duration, Default: "10m", Help: "Timeout for importing a cache's manifest, and for exporting a cache."},
 
 	{Name: "branch", Unset: "detected", Help: "Branch to build."},

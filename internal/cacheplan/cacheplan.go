@@ -38,6 +38,9 @@ type Request struct {
 	From, To    []cachespec.Cache
 	Environment cachespec.Environment // of the lines
 
+	// Refused are the repositories that no cache can be written to, and why: "ghcr.io/o/app".
+	Refused map[string]error
+
 	// Timeout is the timeout of an export; 0: none. A store that accepts no data for half of it
 	// fails, and the others have the rest of the time.
 	Timeout time.Duration
@@ -72,7 +75,7 @@ func New(r Request) Plan {
 		entry := r.verbatim(line)
 		delete(entry.Attrs, "ignore-error") // with it BuildKit would drop the error, which the report shows
 		out.Destinations = append(out.Destinations, Destination{
-			Caches: []Cache{{Name: line.String(), Strict: line.Config.Strict()}}, Entry: entry,
+			Caches: []Cache{{Name: line.String(), Strict: line.Config.Strict()}}, Entry: entry, Broken: r.broken(line.Config),
 		})
 	}
 	return out
@@ -89,7 +92,7 @@ func (p *Plan) addCaches(r Request) {
 	var groups []*group
 	for _, cache := range r.Caches {
 		w := written{scope: r.Scopes.Write, record: r.Record, own: r.own(cache)}
-		d := Destination{Name: r.Scopes.Write, Caches: []Cache{{Name: cache.String(), Strict: cache.Strict()}}}
+		d := Destination{Name: r.Scopes.Write, Caches: []Cache{{Name: cache.String(), Strict: cache.Strict()}}, Broken: r.broken(cache)}
 		if limited, ok := cache.(backends.Limited); ok && limited.Refuses(r.Scopes) != "" {
 			d.Refused = errors.New(limited.Refuses(r.Scopes))
 			p.Destinations = append(p.Destinations, d)
@@ -119,6 +122,16 @@ func (p *Plan) addCaches(r Request) {
 	for _, g := range groups {
 		p.Destinations = append(p.Destinations, g.destination(r))
 	}
+}
+
+// broken says why nothing can be written to a cache; nil where that is not known.
+func (r Request) broken(cache any) error {
+	pushed, ok := cache.(cachespec.Pushed)
+	if !ok {
+		return nil
+	}
+	repository, _ := pushed.PushedTo()
+	return r.Refused[repository]
 }
 
 // own is the reading of the scope that is written, from the cache that it is written to; nil: there

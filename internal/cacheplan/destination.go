@@ -37,6 +37,8 @@ type Destination struct {
 	Answers bool
 	// Refused says why the scope must not be sent; nil: it may be.
 	Refused error
+	// Broken says why an export would fail, so that none is begun; nil where that is not known.
+	Broken error
 
 	target target // nil: the export needs no commit
 }

@@ -80,6 +80,14 @@ type Config interface {
 	Native(Environment) map[string]string
 }
 
+// Pushed is a config of a cache in a registry.
+type Pushed interface {
+	// PushedTo is the repository, fully qualified as in "docker.io/owner/app", and whether the
+	// registry may speak plain HTTP or have a certificate that no known authority has signed. The
+	// repository is "" where the line names none.
+	PushedTo() (repository string, insecure bool)
+}
+
 // config is what this package needs of a type.
 type config interface {
 	Config

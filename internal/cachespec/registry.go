@@ -56,6 +56,15 @@ func (c *Registry) label() string {
 	return c.Repository.Name()
 }
 
+// PushedTo implements [Pushed].
+func (c *Registry) PushedTo() (repository string, insecure bool) {
+	named, err := reference.ParseNormalizedNamed(c.label())
+	if err != nil {
+		return "", c.Insecure
+	}
+	return named.Name(), c.Insecure
+}
+
 // Identity implements [Config].
 func (c *Registry) Identity() string { return "registry " + c.label() + " " + c.TagPrefix }
 

@@ -43,7 +43,7 @@ var rooms = []room{
 	{"internal/explain", "why a build failed, in plain words, and what to do next (computes only)", []string{"internal/syntax"}},
 	{"internal/solve", "every request to BuildKit, and its result", []string{"internal/syntax", "inputs", "backends", "internal/refusal", "internal/cacheplan", "internal/builder", "internal/explain"}},
 	{"internal/report", "the report of a build, in every format; redaction", []string{"internal/syntax", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve"}},
-	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/explain", "internal/solve", "internal/report"}},
+	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/refusal", "internal/explain", "internal/solve", "internal/report"}},
 	{"main", "the whole program on one screen; the commands", []string{"internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step"}},
 }
 

@@ -43,6 +43,9 @@ func TestReasons(t *testing.T) {
 		// A disk is full, whatever the registry calls it.
 		{"error writing layer blob: denied: write /cache/blobs/sha256/x: no space left on device", Unclear, "the disk of registry.example is full"},
 		{"unknown: filesystem: write /var/lib/registry/x: no space left on device", Unclear, "the disk of registry.example is full"},
+		{"denied: The image tag 'v1' cannot be overwritten because the tag is immutable.", Unclear, "registry.example takes each tag once (immutable tags)"},
+		{"denied: Quota has been exceeded on namespace", Unclear, "the storage of registry.example is full, or its quota is"},
+		{"unexpected status from PUT request to https://registry.example/v2/: 413 Request Entity Too Large", Unclear, "a proxy in front of registry.example limits the size of requests"},
 		// Docker Hub, GHCR, GitLab, Quay, Harbor, Amazon, Google.
 		{"toomanyrequests: You have reached your unauthenticated pull rate limit", Unclear, "registry.example limits the number of requests (429)"},
 		{"denied: permission_denied: write_package", Denied, "registry.example refuses access (403)"},

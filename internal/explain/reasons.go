@@ -1,8 +1,12 @@
 package explain
 
 import (
+	"errors"
+	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // reason is why another host did not do what was asked.
@@ -30,13 +34,19 @@ const (
 var reasons = []reason{
 	{pattern: regexp.MustCompile(`(?i)no space left on device|disk quota exceeded`),
 		what: "the disk of %host is full", next: fixed("free space there, and try again")},
-	{pattern: regexp.MustCompile(`429 Too Many Requests|(?i:toomanyrequests)`),
+	{pattern: regexp.MustCompile(`(?i)immutable`),
+		what: "%host takes each tag once (immutable tags)", next: fixed("push another tag, or change that rule of the repository")},
+	{pattern: regexp.MustCompile(`(?i)quota|storage limit`),
+		what: "the storage of %host is full, or its quota is", next: fixed("delete images there, or raise the quota")},
+	{pattern: regexp.MustCompile(`(?i)request entity too large`),
+		what: "a proxy in front of %host limits the size of requests", next: fixed("raise its limit (nginx: client_max_body_size 0)")},
+	{pattern: regexp.MustCompile(`429 Too Many Requests|status 429\)|(?i:toomanyrequests)`),
 		what: "%host limits the number of requests (429)", next: limited},
 	{pattern: regexp.MustCompile(`no match for platform in manifest`),
 		what: "it is not made for the platform of the build", next: fixed("set platforms to one that the image has, or use another image: docker buildx imagetools inspect lists them")},
-	{pattern: regexp.MustCompile(`(?i)insufficient_scope|401 Unauthorized|authentication required|no basic auth credentials|incorrect username or password|unauthorized: |may require authorization`), kind: Denied,
+	{pattern: regexp.MustCompile(`(?i)insufficient_scope|401 Unauthorized|status 401\)|authentication required|no basic auth credentials|incorrect username or password|unauthorized: |may require authorization`), kind: Denied,
 		what: "%host does not accept the login (401), or there is no such repository", next: login},
-	{pattern: regexp.MustCompile(`(?i)403 Forbidden|denied: |permission_denied|requested access to the resource is denied`), kind: Denied,
+	{pattern: regexp.MustCompile(`(?i)403 Forbidden|status 403\)|denied: |permission_denied|requested access to the resource is denied`), kind: Denied,
 		what: "%host refuses access (403)", next: login},
 	{pattern: regexp.MustCompile(`no such host`), kind: Unreachable, host: regexp.MustCompile(`lookup (\S+?)(?: on \S+)?: no such host`),
 		what: "there is no host %host", next: fixed("check the name, and the DNS of the builder")},
@@ -56,7 +66,7 @@ var reasons = []reason{
 		what: "%host broke the connection off", next: fixed("try again")},
 	{pattern: regexp.MustCompile(`Bad Gateway|Service Unavailable|Gateway Time-?out|Internal Server Error|: 5\d\d |status (?:code )?5\d\d`),
 		what: "%host has a fault of its own (5xx)", next: fixed("try again later; look at the server's status page or log")},
-	{pattern: regexp.MustCompile(`(?i)404 Not Found|: not found|manifest unknown|manifest_unknown|name unknown|name_unknown|invalid response status 404`),
+	{pattern: regexp.MustCompile(`(?i)404 Not Found|status 404\)|: not found|manifest unknown|manifest_unknown|name unknown|name_unknown|invalid response status 404`),
 		what: "%host does not have it", next: spelling},
 	{pattern: regexp.MustCompile(`invalid response status (\d+)`),
 		what: "%host refuses the request", next: fixed("open the URL elsewhere, and check whether it needs a login")},
@@ -87,13 +97,13 @@ func (r reason) explained(q request, text string) (what, next string) {
 	fill := strings.NewReplacer("%host", host)
 	next = fill.Replace(r.next(q))
 	if r.kind == Denied && q.known {
-		next += "; " + q.user.used(host)
+		next += "; " + q.user.Used(host)
 	}
 	return fill.Replace(r.what), next
 }
 
-// used says who was logged in to a host, and where the login came from.
-func (l Login) used(host string) string {
+// Used says who was logged in to a host, and where the login came from.
+func (l Login) Used(host string) string {
 	switch {
 	case l.From == "":
 		return "no login for " + host + " was found"
@@ -136,11 +146,8 @@ func plainHTTP(q request) string {
 	return `set http = true under [registry."%host"] in buildkitd-config, or use a server with HTTPS`
 }
 
-func trust(q request) string {
-	if q.what == "fetch" {
-		return "let the machine of the builder trust the certificate's authority"
-	}
-	return `set ca = ["PATH"] under [registry."%host"] in buildkitd-config, or let the machine of the builder trust the certificate's authority`
+func trust(request) string {
+	return `set ca-certificates to the certificate of its authority; a remote builder needs ca = ["PATH"] under [registry."%host"] in its own buildkitd.toml`
 }
 
 func spelling(q request) string {
@@ -154,6 +161,10 @@ func spelling(q request) string {
 // certain the refusal is. The repository is a name such as "ghcr.io/owner/app".
 func Refusal(repository string, user Login, err error) (Explanation, Kind) {
 	text := err.Error()
+	var answer *transport.Error
+	if errors.As(err, &answer) {
+		text += fmt.Sprintf(" (status %d)", answer.StatusCode)
+	}
 	r, ok := whyNot(text)
 	if !ok {
 		return Explanation{}, Unclear

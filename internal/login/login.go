@@ -180,15 +180,27 @@ func (r *Registries) ResolveContext(ctx context.Context, target authn.Resource) 
 	if err != nil {
 		return nil, err
 	}
-	auth := f.auth
+	return f.authenticator(), nil
+}
+
+// Authenticator returns, for go-containerregistry, the credentials that [Registries.AuthConfig]
+// returns for the same host and scopes.
+func (r *Registries) Authenticator(ctx context.Context, host string, scopes ...string) (authn.Authenticator, error) {
+	repository, actions := parseScopes(scopes)
+	f, err := r.credentials(ctx, canonical(host), repository, actions)
+	return f.authenticator(), err
+}
+
+// authenticator are the credentials for go-containerregistry.
+func (f found) authenticator() authn.Authenticator {
 	c := authn.AuthConfig{
-		Username: auth.Username, Password: auth.Password, Auth: auth.Auth,
-		IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken,
+		Username: f.auth.Username, Password: f.auth.Password, Auth: f.auth.Auth,
+		IdentityToken: f.auth.IdentityToken, RegistryToken: f.auth.RegistryToken,
 	}
 	if c == (authn.AuthConfig{}) {
-		return authn.Anonymous, nil
+		return authn.Anonymous
 	}
-	return authn.FromConfig(c), nil
+	return authn.FromConfig(c)
 }
 
 // hubBacked are registries that accept the logins of Docker Hub: buildx's list (v0.37.0,

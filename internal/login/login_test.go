@@ -125,6 +125,33 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestFrom: a message can say whose credentials were used, and where they come from.
+func TestFrom(t *testing.T) {
+	t.Parallel()
+	const pushing = "repository:o/app:pull,push"
+	several := Inputs{RegistryAuth: "- registry: ghcr.io\n  username: all\n  password: s1\n- registry: ghcr.io\n  scope: o/app@push\n  username: pusher\n  password: s2\n"}
+	file := docker(t, `{"auths":{"ghcr.io":{"auth":"`+basic("file", "s3")+`"}}}`)
+	file.Filename = "c/config.json"
+	helper := docker(t, `{"auths":{"ghcr.io":{}},"credsStore":"none-such"}`)
+	for _, test := range []struct {
+		options Options
+		want    Login
+	}{
+		{Options{Inputs: Inputs{Registry: "ghcr.io", Username: "input", Password: "s4"}}, Login{"input", "the inputs registry, username and password"}},
+		{Options{Inputs: several}, Login{"pusher", "the input registry-auth, line 4"}},
+		{Options{Docker: file}, Login{"file", "the Docker config c/config.json"}},
+		{Options{Docker: helper}, Login{}},
+		{Options{CI: given("t", "GITHUB_ACTOR=octocat")}, Login{"octocat", "the credentials that the CI gives to each job"}},
+		{Options{Getenv: variables("DOCKER_AUTH_CONFIG", `{"auths":{"ghcr.io":{"auth":"`+basic("variable", "s5")+`"}}}`)}, Login{"variable", "the variable DOCKER_AUTH_CONFIG"}},
+		{Options{}, Login{}},
+	} {
+		r := newRegistries(t, test.options)
+		if got := r.Login(t.Context(), "ghcr.io", pushing); got != test.want {
+			t.Errorf("%+v, want %+v", got, test.want)
+		}
+	}
+}
+
 // TestHub: Docker Hub has four names.
 func TestHub(t *testing.T) {
 	t.Parallel()

@@ -85,6 +85,31 @@ func TestExplained(t *testing.T) {
 	}
 }
 
+// TestPushUntrusted: a registry with an unknown certificate is found out before the build, unless
+// the builder's own configuration is about that registry.
+func TestPushUntrusted(t *testing.T) {
+	t.Parallel()
+	net := newInternet(t)
+	for config, words := range map[string]string{
+		"":                                       "\n         push: ",
+		"[registry.\"selfsigned.test\"]\n":       "\n         failed to solve: failed to push selfsigned.test/app:v1: ",
+		"[registry.\"another.test\"]\nca = []\n": "\n         push: ",
+	} {
+		t.Run(config, func(t *testing.T) {
+			t.Parallel()
+			out := testkit.Invocation{
+				Dir: testkit.App(t), Branch: "main", Env: map[string]string{"HTTPS_PROXY": net.Proxy},
+				Args: []string{"--cache", "none", "--push", "--tags", "selfsigned.test/app:v1", "--buildkitd-config-inline", config},
+			}.Start(t)
+			for _, line := range []string{": the certificate of selfsigned.test is not trusted\n         next: set ca-certificates", words} {
+				if out.Code != 1 || !strings.Contains(out.Text, line) {
+					t.Errorf("exit code %d, and the log lacks %q:\n%s", out.Code, line, out.Text)
+				}
+			}
+		})
+	}
+}
+
 // faultyApp is a context with a Dockerfile, to which the stage base is added where it is needed,
 // and the Dockerfile's text.
 func faultyApp(t *testing.T, dockerfile string) (string, []byte) {

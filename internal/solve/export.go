@@ -41,6 +41,9 @@ func newExports(b *run, m mounts, imports []client.CacheOptionsEntry, w *watch) 
 		if d.Refused != nil {
 			x.results[i] = outcomes(d)
 			x.decide(i, Skipped, d.Refused)
+		} else if d.Broken != nil {
+			x.results[i] = outcomes(d)
+			x.decide(i, Broken, d.Broken)
 		}
 	}
 	return x
@@ -152,7 +155,7 @@ func (x *exports) wait(ctx context.Context) []Export {
 	if x.stop != nil {
 		x.stop(nil)
 	}
-	if slices.ContainsFunc(all, func(e Export) bool { return e.Outcome == Written || e.Outcome == Broken }) {
+	if !x.began.IsZero() && slices.ContainsFunc(all, func(e Export) bool { return e.Outcome == Written || e.Outcome == Broken }) {
 		x.seconds = time.Since(x.began).Seconds()
 	}
 	return all

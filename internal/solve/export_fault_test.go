@@ -30,7 +30,8 @@ func TestExportFails(t *testing.T) {
 		reason string
 	}{
 		{"upload 500", status(500, "UNKNOWN"), []func(*http.Request) bool{repo, method("POST", "PUT")}, ""},
-		{"upload denied", status(403, "DENIED"), []func(*http.Request) bool{repo, method("POST", "PUT")}, "denied"},
+		{"upload denied", status(403, "DENIED"), []func(*http.Request) bool{repo, method("POST", "PUT")}, "the credentials do not permit it"},
+		{"upload denied to BuildKit", status(403, "DENIED"), []func(*http.Request) bool{repo, method("POST", "PUT"), byBuildKit}, "denied"},
 		{"manifest denied", status(403, "DENIED"), []func(*http.Request) bool{path("/v2/one/manifests/"), method("PUT")}, "denied"},
 		{"manifest hangs", hang, []func(*http.Request) bool{path("/v2/one/manifests/"), method("PUT")}, "not done within 5s (cache-timeout)"},
 		{"record denied", status(403, "DENIED"), []func(*http.Request) bool{path("/v2/one/manifests/"), method("PUT"), func(r *http.Request) bool { return !byBuildKit(r) }}, "attach the scope's record"},
@@ -99,7 +100,7 @@ func TestStoresFailAlone(t *testing.T) {
 	}
 }
 
-// TestPushFails: the registry refuses the image. No cache is left out, and the result is cached for
+// TestPushFails: the registry refuses the image, but not the check before the build. No cache is left out, and the result is cached for
 // the next run.
 func TestPushFails(t *testing.T) {
 	t.Parallel()
@@ -119,7 +120,7 @@ func TestPushFails(t *testing.T) {
 			cache := []string{"--cache", p.cache("one").Line}
 			pushing(p, app, cache...).Build(t)
 			change(t, app)
-			match := append(test.match, path("/v2/image/"))
+			match := append(test.match, path("/v2/image/"), byBuildKit)
 			if strings.Contains(test.name, "layer") {
 				var layers []digest.Digest
 				for _, l := range manifest(t, p.cache("one"), "b-main").Layers {

@@ -25,8 +25,12 @@ type Failure struct {
 	Log   string // the last lines that the step wrote
 }
 
-// failure explains an error of BuildKit. It is nil if nothing is known beyond the error.
+// failure explains an error of BuildKit. It is nil if nothing is known beyond the error, and for a
+// build that was cancelled.
 func (b *run) failure(ctx context.Context, err error, w *watch) *Failure {
+	if ctx.Err() != nil {
+		return nil
+	}
 	f, text := &Failure{}, b.Inputs.Dockerfile.Text
 	for _, source := range slices.Backward(errdefs.Sources(err)) {
 		if place := b.place(source.Info, source.Ranges); place.Line > 0 {

@@ -135,7 +135,7 @@ var faults = []fault{
 	{name: "push to no registry", change: pushing("127.0.0.1:1/app"),
 		what: "pushing 127.0.0.1:1/app: nothing listens at 127.0.0.1:1 (connection refused)", next: "the port", words: "connection refused"},
 	{name: "push to an unknown certificate", change: pushing("selfsigned.test/app"),
-		what: "pushing selfsigned.test/app: the certificate of selfsigned.test is not trusted", next: "ca = ", words: "unknown authority"},
+		what: "pushing selfsigned.test/app: the certificate of selfsigned.test is not trusted", next: "set ca-certificates", words: "unknown authority"},
 	{name: "unknown output", change: func(r *Request) { r.Inputs.Outputs = []inputs.Output{{Type: "image2", Attrs: map[string]string{}}} },
 		what: `outputs: this builder does not support the type "image2"`, next: "use one of", words: "image2"},
 }

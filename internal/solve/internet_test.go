@@ -31,6 +31,7 @@ import (
 //	plain.test            HTTP where HTTPS is expected
 type internet struct {
 	Daemon string // the address of a daemon that reaches no other network
+	Proxy  string // the URL of the proxy
 	Plain  string // a server of files and registry answers over HTTP: "127.0.0.1:40001"
 }
 
@@ -50,6 +51,7 @@ func newInternet(t *testing.T) *internet {
 	dir := t.TempDir()
 	testkit.Write(t, filepath.Join(dir, "ca.pem"), string(authority))
 	testkit.Write(t, filepath.Join(dir, "buildkitd.toml"), fmt.Sprintf("[registry.\"docker.io\"]\nca = [%q]\n", filepath.Join(dir, "ca.pem")))
+	i.Proxy = proxy.URL
 	i.Daemon = testkit.StartBuildkitdIn(t, []string{"HTTPS_PROXY=" + proxy.URL, "NO_PROXY=.invalid"}, "--config="+filepath.Join(dir, "buildkitd.toml"))
 	return i
 }

@@ -2,12 +2,187 @@ package step
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/distribution/reference"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/explain"
+	"github.com/warmlayer/warmlayer/internal/refusal"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
+
+// refusedPush is a push that a registry refuses, found before the build.
+type refusedPush struct {
+	explain.Explanation
+	err error // of the check
+}
+
+func (r *refusedPush) Error() string { return "push: " + r.err.Error() }
+
+func (r *refusedPush) Unwrap() error { return r.err }
+
+// imageChecks are the checks of the images that a build pushes, which go on beside the build.
+type imageChecks struct {
+	running sync.WaitGroup
+	mu      sync.Mutex
+	first   *refusedPush
+}
+
+// checkImages asks the registries whether they accept the images that a build pushes. It does not
+// wait for the answers, since a registry may be slow; stop is called when one of them refuses.
+func (r Run) checkImages(ctx context.Context, b Build, stop func()) *imageChecks {
+	checks, insecure := &imageChecks{}, map[string]bool{}
+	if r.asks() {
+		return checks
+	}
+	for _, o := range b.Inputs.Outputs {
+		if !o.Pushes() {
+			continue
+		}
+		for image := range strings.SplitSeq(o.Attrs["name"], ",") {
+			if named, err := reference.ParseNormalizedNamed(image); err == nil {
+				insecure[named.Name()] = insecure[named.Name()] || syntax.IsTrue(o.Attrs["registry.insecure"])
+			}
+		}
+	}
+	for repository, insecure := range insecure {
+		checks.running.Go(func() {
+			if refused := r.checkPush(ctx, b, repository, insecure); refused != nil {
+				checks.mu.Lock()
+				checks.first = refused
+				checks.mu.Unlock()
+				stop()
+			}
+		})
+	}
+	return checks
+}
+
+// wait waits for the checks, and returns a refusal, or nil.
+func (c *imageChecks) wait() *refusedPush {
+	c.running.Wait()
+	return c.first
+}
+
+// checkCaches asks the registries whether they accept the caches that a build writes. It returns
+// the repositories of those that do not, and why.
+func (r Run) checkCaches(ctx context.Context, b Build) map[string]error {
+	var caches []any
+	if b.Plan.Write != "" {
+		for _, c := range b.Caches {
+			caches = append(caches, c)
+		}
+	}
+	for _, line := range b.Inputs.CacheTo {
+		caches = append(caches, line.Config)
+	}
+	refused := map[string]error{}
+	if r.asks() {
+		return refused
+	}
+	var mu sync.Mutex
+	var running sync.WaitGroup
+	for _, c := range caches {
+		pushed, ok := c.(cachespec.Pushed)
+		if config, isConfig := c.(cachespec.Config); !ok || isConfig && config.InImage() {
+			continue // the image's push shows it
+		}
+		running.Go(func() {
+			repository, insecure := pushed.PushedTo()
+			if no := r.checkPush(ctx, b, repository, insecure); no != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				used := r.login(ctx, repository, true).Used(repository)
+				refused[repository] = refusal.Explain(fmt.Errorf("%s: %w", used, no.err))
+			}
+		})
+	}
+	running.Wait()
+	return refused
+}
+
+// checkPush asks a registry whether it accepts a push to a repository such as "ghcr.io/owner/app".
+// It returns nil unless the registry certainly refuses, or certainly cannot be reached: a registry
+// that does not answer in time, that does not support the check, or that makes a repository with
+// the first push may accept what comes later.
+func (r Run) checkPush(ctx context.Context, b Build, repository string, insecure bool) *refusedPush {
+	ctx, cancel := context.WithTimeout(ctx, b.Inputs.ProbeTimeout)
+	defer cancel()
+	named, err := reference.ParseNormalizedNamed(repository)
+	if err != nil {
+		return nil
+	}
+	var options []name.Option
+	transport := remote.DefaultTransport
+	if insecure {
+		options, transport = append(options, name.Insecure), backends.InsecureTransport
+	}
+	target, err := name.NewRepository(repository, options...)
+	if err != nil {
+		return nil
+	}
+	auth, err := r.registries.Authenticator(ctx, reference.Domain(named), scopeOf(named, true))
+	if err != nil {
+		return nil // BuildKit asks for the credentials too, and its error is the build's
+	}
+	err = remote.CheckPushPermission(target.Tag("latest"), keychain{auth}, within{ctx, transport, b.Inputs.ProbeTimeout})
+	if err == nil || ctx.Err() != nil {
+		return nil
+	}
+	explained, kind := explain.Refusal(named.Name(), r.login(ctx, named.Name(), true), err)
+	if kind == explain.Denied || kind == explain.Unreachable && b.reachesAlike(target.RegistryStr()) {
+		return &refusedPush{explained, err}
+	}
+	return nil
+}
+
+// reachesAlike tells whether the builder reaches a registry as this process does: it is managed,
+// and no setting gives it another network, a proxy, or rules for that registry.
+func (b Build) reachesAlike(host string) bool {
+	o := b.Builder
+	if !o.Address.Managed() || o.Managed.Container.Image != "" || o.Managed.Container.Network != "" || strings.Contains(o.Managed.Config, host) {
+		return false
+	}
+	for _, variable := range o.Managed.Env {
+		if key, _, _ := strings.Cut(variable, "="); strings.HasSuffix(strings.ToLower(key), "_proxy") {
+			return false
+		}
+	}
+	return true
+}
+
+// keychain has the same credentials for everything.
+type keychain struct{ authn.Authenticator }
+
+// Resolve implements [authn.Keychain].
+func (k keychain) Resolve(authn.Resource) (authn.Authenticator, error) { return k.Authenticator, nil }
+
+// within bounds requests, for a function that takes no context: by a context, and the request that
+// ends an upload by a time, since it comes after the answer.
+type within struct {
+	ctx   context.Context
+	to    http.RoundTripper
+	limit time.Duration
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (w within) RoundTrip(request *http.Request) (*http.Response, error) {
+	if request.Method == http.MethodDelete {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), w.limit)
+		defer cancel()
+		return w.to.RoundTrip(request.WithContext(ctx))
+	}
+	return w.to.RoundTrip(request.WithContext(w.ctx))
+}
 
 // login says who is logged in to a repository, by the credentials that BuildKit gets for it.
 func (r Run) login(ctx context.Context, repository string, push bool) explain.Login {

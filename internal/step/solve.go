@@ -28,8 +28,20 @@ func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	images := r.checkImages(ctx, b, cancel)
+	made := r.openAndBuild(ctx, b, began, cancel, display)
+	cancel()
+	if refused := images.wait(); refused != nil && made.err != nil && made.result.Failure == nil {
+		made.err, made.result.Failure = refused, &solve.Failure{What: refused.What, Next: refused.Next}
+	}
+	return made
+}
+
+// openAndBuild opens the builder and builds, without the check of the images' pushes.
+func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel func(), display io.Writer) outcome {
 	var started *builder.Builder
 	var readings []backends.Reading
+	var refused map[string]error
 	var starting, reading time.Duration
 	var eg errgroup.Group
 	eg.Go(func() (err error) {
@@ -46,10 +58,14 @@ func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 		reading = time.Since(began)
 		return nil
 	})
+	eg.Go(func() error {
+		refused = r.checkCaches(ctx, b)
+		return nil
+	})
 	if err := eg.Wait(); err != nil {
 		return outcome{err: err}
 	}
-	made := r.connect(ctx, b, started, readings, display)
+	made := r.connect(ctx, b, started, cacheplan.Request{Readings: readings, Refused: refused}, display)
 	made.address = started.Address
 	made.result.Phases = slices.Concat([]solve.Phase{
 		{Name: "start builder", Seconds: starting.Seconds()},
@@ -62,8 +78,9 @@ func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 	return made
 }
 
-// connect solves on a running builder. A managed builder reaches the stores through a gateway.
-func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, readings []backends.Reading, display io.Writer) (made outcome) {
+// connect solves on a running builder, with what was found out about the caches. A managed builder
+// reaches the stores through a gateway.
+func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, caches cacheplan.Request, display io.Writer) (made outcome) {
 	made.warnings, made.err = r.checkPlatforms(b, on)
 	if made.err != nil {
 		return made
@@ -86,11 +103,10 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, readings
 		r.host.Redactor.Add(password)
 		request.Auth = g.Auth(request.Auth)
 	}
-	request.Caches = cacheplan.New(cacheplan.Request{
-		Caches: b.Caches, Readings: readings, Scopes: b.Plan, Record: r.record(b),
-		From: b.Inputs.CacheFrom, To: b.Inputs.CacheTo, Environment: r.cacheEnvironment(b), Gateway: g,
-		Timeout: b.Inputs.CacheTimeout,
-	})
+	caches.Caches, caches.Scopes, caches.Record = b.Caches, b.Plan, r.record(b)
+	caches.From, caches.To, caches.Environment, caches.Gateway = b.Inputs.CacheFrom, b.Inputs.CacheTo, r.cacheEnvironment(b), g
+	caches.Timeout = b.Inputs.CacheTimeout
+	request.Caches = cacheplan.New(caches)
 	made.result, made.err = solve.Run(ctx, request)
 	return made
 }
