@@ -170,11 +170,16 @@ func bearing(t *testing.T) (host string) {
 		given := r.Header.Get("Authorization")
 		switch {
 		case r.URL.Path == "/token":
-			if r.PostFormValue("password") != password {
+			// A form as in OAuth 2, or a header (distribution, "Token Authentication Specification").
+			name, secret, ok := r.BasicAuth()
+			if !ok {
+				name, secret = r.PostFormValue("username"), r.PostFormValue("password")
+			}
+			if secret != password {
 				w.WriteHeader(http.StatusUnauthorized)
 				return
 			}
-			_ = json.NewEncoder(w).Encode(map[string]any{"access_token": r.PostFormValue("username"), "expires_in": 300})
+			_ = json.NewEncoder(w).Encode(map[string]any{"access_token": name, "expires_in": 300})
 		case given == "Bearer writer", given == "Bearer "+wanted:
 			through.ServeHTTP(w, r)
 		default:
