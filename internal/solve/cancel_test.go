@@ -34,7 +34,7 @@ func TestFailingStep(t *testing.T) {
 	if runs := regexp.MustCompile(`(?m)^#\d+ [\d.]+ the end$`).FindAllString(out.Text, -1); len(runs) != 1 {
 		t.Errorf("the step ran %d times:\n%s", len(runs), out.Text)
 	}
-	if !regexp.MustCompile(`(?m)^  error +\[stage-3 4/4\] RUN echo the end; false$`).MatchString(out.Text) {
+	if !regexp.MustCompile(`(?m)^  error +Dockerfile:\d+: RUN echo the end; false: exit code 1$`).MatchString(out.Text) {
 		t.Errorf("the report does not name the step:\n%s", out.Text)
 	}
 	if after := manifest(t, p.cache("one"), "b-main"); !bytes.Equal(before.Raw, after.Raw) {

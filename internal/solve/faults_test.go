@@ -21,7 +21,7 @@ var faults = []fault{
 		what: "COPY nofile: not in the context (e/)", next: "starts from e/", words: `"/nofile": not found`},
 	{name: "COPY of an excluded file", dockerfile: "COPY ./made.txt /\n", line: 4,
 		what: "COPY ./made.txt: not in the context (e/); excluded by e/.dockerignore line 3", next: "!made.txt", words: `"/made.txt": not found`},
-	{name: "COPY of a misspelled file", dockerfile: "COPY sit garbag /x/\n", line: 4,
+	{name: "COPY of a misspelled file", dockerfile: "COPY sit garbage /x/\n", line: 4,
 		what: "COPY sit: not in the context (e/)", next: "did you mean site?", words: `not found`},
 	{name: "COPY of a file that is elsewhere", dockerfile: "COPY index.txt /\n", line: 4,
 		what: "COPY index.txt: not in the context (e/); excluded by e/.dockerignore line 3", next: "remove the pattern", words: "not found"},
@@ -122,8 +122,8 @@ var faults = []fault{
 		what: `ADD GITHOST/app.git#nobranch /: the Git repository has no branch, tag or commit "nobranch"`, next: "after #", words: "does not contain ref"},
 	{name: "ADD of a missing Git repository", dockerfile: "ADD GITHOST/nope.git#main /\n", line: 4,
 		what: "ADD GITHOST/nope.git#main /: the Git repository cannot be read: remote error: access denied or repository not exported: /nope.git", next: "GIT_AUTH_TOKEN", words: "exit status 128"},
-	{name: "context of a missing Git ref", change: fetching("GITHOST/app.git#nobranch"),
-		what: `the context: the Git repository has no branch, tag or commit "nobranch"`, next: "after #", words: "does not contain ref"},
+	{name: "context of a missing Git ref", change: fetching("GITHOST/app.git#nocontext"),
+		what: `the context: the Git repository has no branch, tag or commit "nocontext"`, next: "after #", words: "does not contain ref"},
 
 	// Pushes, and other outputs.
 	{name: "push without a login", change: pushing("PLAIN/app"),
