@@ -47,7 +47,7 @@ func TestBuildkitePlugin(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
-	for _, want := range []string{"\n+++ Report\nwarmlayer: b-main (branch main)\n", "/shop:one " + registry + "/shop:two\n", "written  b-main  registry"} {
+	for _, want := range []string{"\n+++ Report\nwarmlayer: b-main (branch main (webhook))\n", "/shop:one " + registry + "/shop:two\n", "written  b-main  registry"} {
 		if !strings.Contains(string(said), want) {
 			t.Errorf("the log has no %q:\n%s", want, said)
 		}
