@@ -21,7 +21,7 @@ type Field struct {
 	Choices []string // the only values allowed; nil: any
 	Help    string   // one or two sentences of Markdown for action.yml, docs/reference/inputs.md and --help
 	Secret  bool     // items may hold every character except a newline
-	Action  string   // default in action.yml: an expression of GitHub's
+	Action  string   // default in action.yml: text with an expression of GitHub's
 }
 
 // Fields is the table of inputs, in the order of the documentation. Parsing, documentation and
@@ -51,7 +51,7 @@ var Fields = []Field{
 	{Name: "secret-envs", Kind: syntax.Words, Help: "Secrets from environment variables, such as `id=NAME`."},
 	{Name: "secret-files", Kind: syntax.Lines, Help: "Secrets from files, one `id=path` per line."},
 	{Name: "ssh", Kind: syntax.Words, Help: "SSH agents for `RUN --mount=type=ssh`: `default`, or `id=path` of a socket or key. Put quotes around several paths."},
-	{Name: "github-token", Unset: "`github.token` in the GitHub Action", Action: "${{ github.token }}", Help: "Token for Git contexts on the GitHub server, and for ghcr.io when the run is trusted and has no other login."},
+	{Name: "github-token", Unset: "`github.token` in the GitHub Action", Action: tokenDefault + "${{ github.token }}", Help: "Token for Git contexts on the GitHub server, and for ghcr.io when the run is trusted and has no other login. Only trusted runs use the default."},
 	{Name: "add-hosts", Kind: syntax.Words, Help: "Additional host names for `RUN`, such as `name=10.0.0.1`."},
 	{Name: "allow", Kind: syntax.Words, Help: "Entitlements that the build may use: `network.host`, `security.insecure`, `device=name`."},
 	{Name: "cgroup-parent", Unset: "set by BuildKit", Help: "Parent control group of `RUN` steps."},

@@ -58,6 +58,8 @@ type Values struct {
 	BuildContexts  []Context
 	CgroupParent   string   // "": BuildKit's
 	GitHubToken    string   // "": none
+	TokenByDefault bool     // GitHubToken is the default of the GitHub Action, and not the workflow's choice
+	GitSecret      string   // ID of the secret that holds GitHubToken; "": none does
 	Load           bool     // as given; Outputs then have one of type docker without a Dest
 	Network        string   // of RUN steps: "", default, none or host
 	NoCacheFilters []string // stages whose steps run without the cache
@@ -200,9 +202,11 @@ func (p *parser) readSources(v *Values) {
 	v.MultiPlatform, v.InlineCache = syntax.IsTrue(v.buildArg(multiPlatformArg)), syntax.IsTrue(v.buildArg(inlineCacheArg))
 	v.SSH = p.ssh(v.Context)
 	v.SourcePolicy = p.sourcePolicy()
-	v.GitHubToken = p.value("github-token")
+	v.GitHubToken, v.TokenByDefault = strings.CutPrefix(p.value("github-token"), tokenDefault)
 	v.Secrets = p.secrets()
-	v.Secrets = append(v.Secrets, p.gitToken(*v)...)
+	if v.GitSecret = p.gitSecret(*v); v.GitSecret != "" {
+		v.Secrets = append(v.Secrets, Secret{v.GitSecret, v.GitHubToken})
+	}
 }
 
 // readRun reads how RUN steps run.

@@ -42,22 +42,26 @@ func (p *parser) expand(input string, line int, text string) (string, bool) {
 	return defaultTemplate.ReplaceAllLiteralString(text, context), true
 }
 
-// gitToken makes github-token a secret where one of the contexts is a repository on the
-// GitHub server. Its name is the one that BuildKit looks for there and sends to no other
-// host (source/git). A token, header or user that the inputs give replaces it.
-func (p *parser) gitToken(v Values) []Secret {
+// tokenDefault begins the value of github-token that is the default in action.yml. A runner hands a
+// default over like a value of the workflow, and untrusted runs must not get the default.
+const tokenDefault = "default:"
+
+// gitSecret is the ID under which github-token is a secret, "" where it is none: where no context is
+// a repository on the GitHub server, or the inputs have a token, header or user of their own for it.
+// BuildKit looks for this name there and sends its value to no other host (source/git).
+func (p *parser) gitSecret(v Values) string {
 	server, err := url.Parse(p.server())
 	if err != nil || v.GitHubToken == "" {
-		return nil
+		return ""
 	}
 	if !slices.ContainsFunc(v.contexts(), func(c Context) bool { return c.host == server.Host }) {
-		return nil
+		return ""
 	}
 	for _, s := range v.Secrets {
 		name := strings.TrimSuffix(s.ID, "."+server.Host)
 		if name == "GIT_AUTH_TOKEN" || name == "GIT_AUTH_HEADER" {
-			return nil
+			return ""
 		}
 	}
-	return []Secret{{"GIT_AUTH_TOKEN." + server.Host, v.GitHubToken}}
+	return "GIT_AUTH_TOKEN." + server.Host
 }

@@ -15,7 +15,7 @@ func actionYAML() string {
 	for _, f := range inputs.Fields {
 		fmt.Fprintf(&b, "  %s:\n    description: %s\n    required: false\n", f.Name, yamlText(f.Description()))
 		if f.Action != "" {
-			fmt.Fprintf(&b, "    default: %s\n", f.Action)
+			fmt.Fprintf(&b, "    default: %s\n", yamlText(f.Action))
 		}
 	}
 	return b.String()

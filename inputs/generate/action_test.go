@@ -38,7 +38,7 @@ func TestActionYAML(t *testing.T) {
 		}
 		var want any
 		if f.Name == "github-token" {
-			want = "${{ github.token }}"
+			want = "default:${{ github.token }}"
 		}
 		if in["default"] != want {
 			t.Errorf("%s has the default %v, want %v", f.Name, in["default"], want)

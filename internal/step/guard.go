@@ -5,17 +5,37 @@ import (
 	"slices"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 )
 
-// guarded is the build without some caches when an untrusted Dockerfile chooses its own frontend,
-// with a warning for each cache that is left out. BuildKit passes cache entries to the frontend,
-// so these are the caches whose entries carry credentials: of cache-from and cache-to on every
-// builder, of cache on remote builders only.
+// guarded is the build without what an untrusted build must not have, with a warning for each thing
+// that is left out.
 func (b Build) guarded() Build {
 	if b.Plan.Facts.Trusted {
 		return b
 	}
+	return b.withoutToken().withoutCaches()
+}
+
+// withoutToken leaves out the job's token where the workflow has not chosen to hand it over. Every
+// RUN step can mount a secret.
+func (b Build) withoutToken() Build {
+	if !b.Inputs.TokenByDefault || b.Inputs.GitSecret == "" {
+		return b
+	}
+	b.Inputs.Secrets, _ = without(b.Inputs.Secrets,
+		func(s inputs.Secret) bool { return s.ID == b.Inputs.GitSecret }, inputs.Secret.String)
+	b.Warnings = append(slices.Clip(b.Warnings), fmt.Sprintf(
+		"the job's token is withheld from Git contexts: this run is not trusted (%s), and each step of the Dockerfile could read it; to hand it over, set github-token",
+		b.Plan.Facts.Untrusted))
+	return b
+}
+
+// withoutCaches leaves out some caches when the Dockerfile chooses its own frontend. BuildKit
+// passes cache entries to the frontend, so these are the caches whose entries carry credentials:
+// of cache-from and cache-to on every builder, of cache on remote builders only.
+func (b Build) withoutCaches() Build {
 	frontend := b.Inputs.CustomFrontend()
 	if frontend == "" {
 		return b

@@ -142,3 +142,49 @@ func TestGuardKnowsGitHubsToken(t *testing.T) {
 		t.Errorf("caches %v, warnings %q", b.Caches, b.Warnings)
 	}
 }
+
+// An untrusted run gets the job's token for a Git context only when the workflow sets it: each
+// step could read it. The Action marks its default.
+func TestUntrustedRunsGetNoTokenByDefault(t *testing.T) {
+	t.Parallel()
+	trusted := scope.Facts{Branch: "main", Default: "main", Trusted: true}
+	target := scope.Facts{Event: "pull_request_target", PR: 7, Default: "main", Unlisted: true, Untrusted: scope.Fork}
+	for _, tt := range []struct {
+		name, token, secrets string
+		facts                scope.Facts
+		want                 string // the secrets that remain, with their values
+		warns                bool
+	}{
+		{"default, trusted", "default:ghs_job", "", trusted, "GIT_AUTH_TOKEN.github.com=ghs_job", false},
+		{"default, untrusted", "default:ghs_job", "", target, "", true},
+		{"default, untrusted, with another secret", "default:ghs_job", "a=ghs_job", target, "a=ghs_job", true},
+		{"default, untrusted, with a token of its own", "default:ghs_job", "GIT_AUTH_TOKEN=mine", target, "GIT_AUTH_TOKEN=mine", false},
+		{"set, trusted", "ghs_job", "", trusted, "GIT_AUTH_TOKEN.github.com=ghs_job", false},
+		{"set, untrusted", "ghs_job", "", target, "GIT_AUTH_TOKEN.github.com=ghs_job", false},
+		{"no token", "default:", "", target, "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			in, problems := inputs.Parse(nil, []string{
+				"INPUT_CONTEXT=https://github.com/o/r.git", "INPUT_GITHUB-TOKEN=" + tt.token, "INPUT_SECRETS=" + tt.secrets, "INPUT_CACHE=none",
+			}, t.TempDir())
+			if len(problems) > 0 {
+				t.Fatal(problems)
+			}
+			if tt.token != "default:" && !slices.Contains(in.Sensitive(), "ghs_job") {
+				t.Error("the token is not redacted")
+			}
+			build := resolve(t, in, tt.facts).Builds[0]
+			var got []string
+			for _, s := range build.Inputs.Secrets {
+				got = append(got, s.ID+"="+s.Value)
+			}
+			if strings.Join(got, " ") != tt.want {
+				t.Errorf("secrets %q, want %q", got, tt.want)
+			}
+			if warns := strings.Contains(strings.Join(build.Warnings, "\n"), "the job's token is withheld from Git contexts"); warns != tt.warns {
+				t.Errorf("warnings %q", build.Warnings)
+			}
+		})
+	}
+}
