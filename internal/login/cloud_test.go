@@ -233,7 +233,7 @@ func fakeCloud(open bool, err error, asked *int) clouds {
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	const host, untrusted = "team.azurecr.io", "a fork's pull request"
-	named := Inputs{Registry: host}
+	named := Inputs{RegistryAuth: "- registry: " + host}
 	for name, test := range map[string]struct {
 		options Options
 		open    bool

@@ -1,6 +1,8 @@
 package login
 
 import (
+	"cmp"
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -34,6 +36,7 @@ type login struct {
 	username   string   // empty, as the password is: a cloud's registry, used with the identity
 	password   string
 	ecr        string // auto, true or false: username and password are an AWS access key
+	identity   bool   // registry-auth names neither username nor password, so it asks for the identity
 }
 
 // String is the registry with the limits of the login: "ghcr.io/owner/app@pull,push".
@@ -69,9 +72,11 @@ func (l login) from() string {
 
 // reader parses the inputs, and collects the problems.
 type reader struct {
-	clouds   clouds
-	redact   func(string)
-	problems syntax.Problems
+	clouds    clouds
+	redact    func(string)
+	untrusted string // why the run is untrusted; "": it is trusted
+	problems  syntax.Problems
+	warnings  []string
 }
 
 func (r *reader) report(input string, line int, what, hint string) {
@@ -91,7 +96,7 @@ func (r *reader) logins(in Inputs) []login {
 		}
 		return r.registryAuth(in.RegistryAuth)
 	}
-	if !given || !r.complete(&one) {
+	if !given || r.withoutSecrets(one) || !r.complete(&one) {
 		return nil
 	}
 	return []login{one}
@@ -118,7 +123,7 @@ func (r *reader) registryAuth(text string) []login {
 	var logins []login
 	for _, node := range document.Content[0].Content {
 		l, ok := r.login(node)
-		if !ok || !r.complete(&l) {
+		if !ok || r.withoutSecrets(l) || !r.complete(&l) {
 			continue
 		}
 		if slices.ContainsFunc(logins, func(other login) bool { return other.String() == l.String() }) {
@@ -155,6 +160,9 @@ func (r *reader) login(node *yaml.Node) (login, bool) {
 	}
 	r.redact(values["password"])
 	l := login{line: node.Line, registry: values["registry"], username: values["username"], password: values["password"], ecr: "auto"}
+	_, user := values["username"]
+	_, password := values["password"]
+	l.identity = !user && !password
 	if e := strings.ToLower(values["ecr"]); e != "" {
 		l.ecr = e
 	}
@@ -182,15 +190,27 @@ func (r *reader) scope(l *login, text string) bool {
 	return true
 }
 
+// withoutSecrets reports whether an untrusted run goes without a login, with a warning: an empty
+// username or password is a secret that the CI withholds from it. Only an entry of registry-auth that
+// names neither asks for the identity of the machine, which must not follow from a missing secret.
+func (r *reader) withoutSecrets(l login) bool {
+	host := registryHost(l.registry)
+	if r.untrusted == "" || l.identity || l.username != "" && l.password != "" || !hostPattern.MatchString(host) {
+		return false
+	}
+	at := ""
+	if l.line > 0 {
+		at = fmt.Sprintf(" (line %d)", l.line)
+	}
+	r.warnings = append(r.warnings, fmt.Sprintf(
+		"%s%s: the login for %s is left out: its username or password is empty, as secrets are in runs that are not trusted (%s)", l.input(), at, host, r.untrusted))
+	return true
+}
+
 // complete checks one login, and replaces its registry by the canonical host. A login without a
 // username must be for a cloud's registry, which accepts the identity.
 func (r *reader) complete(l *login) bool {
-	host := strings.TrimPrefix(strings.TrimPrefix(l.registry, "https://"), "http://")
-	host, _, _ = strings.Cut(host, "/")
-	if host == "" {
-		host = hub
-	}
-	host = canonical(host)
+	host := registryHost(l.registry)
 	_, ofCloud := r.clouds.find(host)
 	switch {
 	case !hostPattern.MatchString(host):
@@ -208,6 +228,14 @@ func (r *reader) complete(l *login) bool {
 		return true
 	}
 	return false
+}
+
+// registryHost is the canonical host of a registry as an input names it: with a scheme and a path, or
+// "" for Docker Hub.
+func registryHost(text string) string {
+	host := strings.TrimPrefix(strings.TrimPrefix(text, "https://"), "http://")
+	host, _, _ = strings.Cut(host, "/")
+	return canonical(cmp.Or(host, hub))
 }
 
 var hostPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$`)

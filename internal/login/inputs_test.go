@@ -87,3 +87,52 @@ func equalLogins(a, b login) bool {
 	return same && a.line == b.line && a.registry == b.registry && a.repository == b.repository &&
 		a.username == b.username && a.password == b.password && a.ecr == b.ecr
 }
+
+// In an untrusted run an empty username or password is a secret that the CI withheld: the run goes
+// without the login, and never takes it for the request of the machine's identity.
+func TestUntrustedLoginsWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	const reason, cloud = "a fork's pull request", "x.azurecr.io"
+	warning := func(at, host string) string {
+		return at + ": the login for " + host + " is left out: its username or password is empty, as secrets are in runs that are not trusted (" + reason + ")"
+	}
+	for name, test := range map[string]struct {
+		given   Inputs
+		logins  string // registries that remain
+		warning string
+		problem string // of a trusted run
+	}{
+		"registry alone":       {given: Inputs{Registry: "ghcr.io"}, warning: warning("registry", "ghcr.io"), problem: "registry: username and password are missing"},
+		"no password":          {given: Inputs{Registry: "ghcr.io", Username: "me"}, warning: warning("registry", "ghcr.io"), problem: "registry: there is a username and no password"},
+		"no username":          {given: Inputs{Password: "hunter2"}, warning: warning("registry", "docker.io"), problem: "registry: there is a password and no username"},
+		"a cloud's":            {given: Inputs{Registry: cloud}, warning: warning("registry", cloud)},
+		"a list":               {given: Inputs{RegistryAuth: "- registry: ghcr.io\n  username:\n  password:\n- {registry: r.example, username: me, password: hunter2}"}, logins: "r.example", warning: warning("registry-auth (line 1)", "ghcr.io"), problem: "registry-auth: line 1: username and password are missing"},
+		"a list, Hub":          {given: Inputs{RegistryAuth: "- username: ''\n  password: ''"}, warning: warning("registry-auth (line 1)", "docker.io"), problem: "registry-auth: line 1: username and password are missing"},
+		"a cloud's, in a list": {given: Inputs{RegistryAuth: "- {registry: x.azurecr.io, username: '', password: ''}"}, warning: warning("registry-auth (line 1)", cloud)},
+		"a cloud's, username":  {given: Inputs{RegistryAuth: "- {registry: x.azurecr.io, username: ''}"}, warning: warning("registry-auth (line 1)", cloud)},
+		"the identity":         {given: Inputs{RegistryAuth: "- registry: x.azurecr.io"}, logins: cloud},
+		"complete":             {given: Inputs{Username: "me", Password: "hunter2"}, logins: "docker.io"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, problems := New(Options{Inputs: test.given, Untrusted: reason})
+			if len(problems) > 0 {
+				t.Errorf("problems: %v", problems)
+			}
+			var logins []string
+			for _, l := range r.logins {
+				logins = append(logins, l.String())
+			}
+			if got := strings.Join(logins, " "); got != test.logins {
+				t.Errorf("logins %q, want %q", got, test.logins)
+			}
+			if got := strings.Join(r.Warnings(), "\n"); got != test.warning || strings.Contains(got, "hunter2") {
+				t.Errorf("warnings %q, want %q", got, test.warning)
+			}
+			trusted, problems := New(Options{Inputs: test.given})
+			if got := problems.Error(); !strings.HasPrefix(got, test.problem) || test.problem == "" && got != "" || len(trusted.Warnings()) > 0 {
+				t.Errorf("trusted: problems %q, want %q; warnings %q", got, test.problem, trusted.Warnings())
+			}
+		})
+	}
+}

@@ -23,8 +23,9 @@
 //
 // An untrusted run gets 1 and 2 only. With 3 and 4 the author of its Dockerfile could name a
 // private image in FROM and read it. The inputs and the Docker config are set by the workflow,
-// so they hold in every run. A cloud's registry in registry-auth without a username requests 4,
-// in an untrusted run too.
+// so they hold in every run. A cloud's registry in registry-auth without the keys username and
+// password requests 4, in an untrusted run too. A username or password that is empty in an untrusted
+// run is a withheld secret: the run goes without that login.
 package login
 
 import (
@@ -114,8 +115,9 @@ func New(o Options) (*Registries, syntax.Problems) {
 			r.given[canonical(c.Host)] = types.AuthConfig{Username: c.User, Password: c.Password}
 		}
 	}
-	read := reader{clouds: o.clouds, redact: o.Redact}
+	read := reader{clouds: o.clouds, redact: o.Redact, untrusted: o.Untrusted}
 	r.logins = read.logins(o.Inputs)
+	r.warnings = read.warnings
 	problems := read.problems
 	if text := o.Getenv(configfile.DockerEnvConfigKey); text != "" {
 		problems = append(problems, r.addVariable(text)...)
