@@ -34,7 +34,7 @@ type Azblob struct {
 	objectCache
 	spec *cachespec.Azblob
 
-	client func() (*container.Client, error) // made on first use
+	client func() (*container.Client, error) // made on first use; the search for an identity may block
 	exists atomic.Bool                       // the container is known to exist
 }
 
@@ -109,7 +109,7 @@ func (b *blobContainer) at(key string) string {
 }
 
 func (b *blobContainer) head(ctx context.Context, key string) (int64, error) {
-	client, err := b.client()
+	client, err := within(ctx, b.client)
 	if err != nil {
 		return 0, err
 	}
@@ -121,7 +121,7 @@ func (b *blobContainer) head(ctx context.Context, key string) (int64, error) {
 }
 
 func (b *blobContainer) get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
-	client, err := b.client()
+	client, err := within(ctx, b.client)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -168,7 +168,7 @@ func (b *blobContainer) upload(ctx context.Context, key string, body io.Reader, 
 
 // target is a client for the blob that is to be written. It creates a missing container.
 func (b *blobContainer) target(ctx context.Context, key string) (*blockblob.Client, error) {
-	client, err := b.client()
+	client, err := within(ctx, b.client)
 	if err != nil {
 		return nil, err
 	}

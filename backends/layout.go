@@ -92,6 +92,14 @@ func (l *Layout) readIndex() (ocispecs.Index, error) {
 	return parseIndex(raw, index)
 }
 
+// check tells why the index cannot be read, nil when it can or is missing.
+func (l *Layout) check(ctx context.Context) error {
+	if _, err := within(ctx, l.readIndex); err != nil {
+		return fmt.Errorf("read %s: %w", l.index(), err)
+	}
+	return nil
+}
+
 // Stat implements [Scopes]. In a directory that is written, it sets the time of each blob
 // that it finds to now: an export relies on these blobs, and a concurrent reset keeps young ones.
 func (l *Layout) Stat(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {

@@ -1,6 +1,10 @@
 package backends
 
 import (
+	"context"
+	"sync"
+	"time"
+
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/moby/buildkit/client"
 
@@ -14,6 +18,23 @@ import (
 type Local struct{ *cachespec.Local }
 
 func newLocal(c *cachespec.Local, _ authn.Keychain) *Local { return &Local{c} }
+
+// Unreadable checks the lines of cache-from whose directories BuildKit's client reads in this
+// process, without a deadline. It returns one error or nil for each line: why the directory's index
+// cannot be read within timeout. A missing index is no error.
+func Unreadable(ctx context.Context, from []cachespec.Cache, timeout time.Duration) []error {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, noAnswer(timeout))
+	defer cancel()
+	errs := make([]error, len(from))
+	var checks sync.WaitGroup
+	for i, line := range from {
+		if c, ok := line.Config.(*cachespec.Local); ok {
+			checks.Go(func() { errs[i] = (&Layout{dir: c.Src}).check(ctx) })
+		}
+	}
+	checks.Wait()
+	return errs
+}
 
 // Scopes implements [Backend].
 func (l *Local) Scopes() Scopes { return &Layout{dir: l.Src, prefix: l.TagPrefix} }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -62,6 +63,9 @@ const partSize = 5 << 20
 // four blobs at once (v0.33.1, util/resolver/limited), so up to 100 MiB are in memory,
 // including the part of each blob that is being read.
 const partsAtOnce = 4
+
+// headTimeout bounds a HEAD request whose callers have left.
+const headTimeout = 30 * time.Second
 
 func (o *objects) blobKey(d digest.Digest) string { return o.blobs + d.String() }
 
@@ -131,17 +135,20 @@ func (o *objects) Stat(ctx context.Context, digests []digest.Digest) (map[digest
 }
 
 // size is an object's size. Scopes that are read concurrently name mostly the same blobs, so
-// one request serves all callers that wait for its answer. The request continues when one of
-// them is cancelled.
+// one request serves all callers that wait for its answer. The request continues for a while when
+// one of them is cancelled; later callers make a new one.
 func (o *objects) size(ctx context.Context, key string) (int64, error) {
 	answer := o.heads.DoChan(key, func() (any, error) {
-		return o.head(context.WithoutCancel(ctx), key)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
+		defer cancel()
+		return o.head(ctx, key)
 	})
 	select {
 	case a := <-answer:
 		size, _ := a.Val.(int64)
 		return size, a.Err
 	case <-ctx.Done():
+		o.heads.Forget(key)
 		return 0, context.Cause(ctx)
 	}
 }

@@ -39,7 +39,7 @@ func (r Reading) Verify() error {
 // It returns when the manifests and configs are read. The checks of the blobs go on until
 // they are done, ctx ends or the time is over; [Reading.Verify] waits for them.
 func Read(ctx context.Context, caches []Backend, plan scope.Plan, timeout time.Duration) []Reading {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s (probe-timeout)", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, noAnswer(timeout))
 	var readings []Reading
 	for _, s := range plan.Read {
 		for _, c := range caches {
@@ -56,6 +56,10 @@ func Read(ctx context.Context, caches []Backend, plan scope.Plan, timeout time.D
 		cancel()
 	}()
 	return readings
+}
+
+func noAnswer(timeout time.Duration) error {
+	return fmt.Errorf("no answer within %s (probe-timeout)", timeout)
 }
 
 // read loads the manifest and the config, and begins the check of the blobs meanwhile.

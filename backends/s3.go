@@ -36,7 +36,7 @@ type S3 struct {
 	spec  *cachespec.S3
 	slots *semaphore.Weighted // a slot for each concurrent upload request
 
-	client func() (*s3.Client, error) // made on first use
+	client func() (*s3.Client, error) // made on first use; the search for credentials may block
 }
 
 func newS3(spec *cachespec.S3, _ authn.Keychain) *S3 {
@@ -158,7 +158,7 @@ func noSuchKey(err error) bool {
 }
 
 func (b *bucket) get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
-	client, err := b.client()
+	client, err := within(ctx, b.client)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -177,7 +177,7 @@ func (b *bucket) get(ctx context.Context, key string, offset int64) (io.ReadClos
 // does, so that the blob does not expire. A blob that cannot be touched counts as absent, so
 // that it is sent again.
 func (b *bucket) head(ctx context.Context, key string) (int64, error) {
-	client, err := b.client()
+	client, err := within(ctx, b.client)
 	if err != nil {
 		return 0, err
 	}
@@ -210,7 +210,7 @@ func (b *bucket) touch(ctx context.Context, client *s3.Client, key string, head 
 
 // put implements service.
 func (b *bucket) put(ctx context.Context, key string, content []byte, metadata map[string]string) error {
-	client, err := b.client()
+	client, err := within(ctx, b.client)
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func (b *bucket) put(ctx context.Context, key string, content []byte, metadata m
 
 // upload implements service, in parts.
 func (b *bucket) upload(ctx context.Context, key string, body io.Reader, size int64) error {
-	client, err := b.client()
+	client, err := within(ctx, b.client)
 	if err != nil {
 		return err
 	}

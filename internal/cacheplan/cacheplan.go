@@ -36,6 +36,7 @@ type Request struct {
 
 	// From and To are the lines of cache-from and cache-to, which are passed to BuildKit as they are.
 	From, To    []cachespec.Cache
+	Unreadable  []error               // for each line of From why it must be left out, or nil; may be nil
 	Environment cachespec.Environment // of the lines
 
 	// Refused are the repositories that no cache can be written to, and why: "ghcr.io/o/app".

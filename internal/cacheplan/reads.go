@@ -83,8 +83,12 @@ func newReads(request Request) *Reads {
 		s.fail(reading.Err)
 		r.sources = append(r.sources, s)
 	}
-	for _, line := range request.From {
-		r.sources = append(r.sources, &source{cache: line.String(), entry: request.verbatim(line), own: true, state: Absent})
+	for i, line := range request.From {
+		s := &source{cache: line.String(), entry: request.verbatim(line), own: true, state: Absent}
+		if request.Unreadable != nil {
+			s.fail(request.Unreadable[i])
+		}
+		r.sources = append(r.sources, s)
 	}
 	return r
 }
@@ -122,8 +126,9 @@ func unreadable(err error) error { return fmt.Errorf("its cache config cannot be
 // A managed builder gets everything that was loaded as one cache through the gateway, which
 // answers when all sources are verified. Only a lone cache in a registry stays where it is,
 // so that its layers mount across the registry's repositories. A remote builder gets native
-// entries. It may reach stores that are out of our reach, so only the sources that are
-// certainly absent or incomplete are left out. Entries of cache-from are passed on.
+// entries. It may reach stores that this process does not, so only the sources that are
+// certainly absent or incomplete are left out, and directories, which BuildKit's client reads in
+// this process. Entries of cache-from are passed on.
 func (r *Reads) Imports(ctx context.Context) []client.CacheOptionsEntry {
 	r.imports = nil
 	var loaded []*source
@@ -191,7 +196,7 @@ func nativeImports(sources []*source) []imports {
 		if s.own {
 			continue
 		}
-		if s.verify(); s.state == Absent {
+		if s.verify(); s.state == Absent || s.state == Failed && s.inProcess() {
 			continue
 		}
 		one := nativeImport(s)
@@ -205,6 +210,10 @@ func nativeImports(sources []*source) []imports {
 	}
 	return slices.DeleteFunc(all, func(i imports) bool { return slices.ContainsFunc(incomplete, i.sameEntry) })
 }
+
+// inProcess tells whether BuildKit's client reads the cache in this process, so that it would fail,
+// or block, as the reading did.
+func (s *source) inProcess() bool { return len(s.reading.From.Dirs()) > 0 }
 
 func (i imports) sameEntry(other imports) bool {
 	return i.entry.Type == other.entry.Type && maps.Equal(i.entry.Attrs, other.entry.Attrs)

@@ -208,7 +208,7 @@ func (b *run) finish(ctx context.Context, x *exports, err error, again bool) {
 	case again || ctx.Err() != nil:
 		x.cancel(errors.New("the build failed"))
 	}
-	b.result.Exports = x.wait(context.WithoutCancel(ctx))
+	b.result.Exports = x.wait(ctx)
 	if x.seconds > 0 {
 		b.result.phase("export cache", x.seconds)
 	}

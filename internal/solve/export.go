@@ -137,10 +137,10 @@ func (x *exports) cancel(cause error) {
 }
 
 // wait waits for every export and commits it, so that the sent cache becomes the scope's cache,
-// with its record.
+// with its record. When ctx ends it returns, and what is not committed by then is not written.
 func (x *exports) wait(ctx context.Context) []Export {
 	x.wg.Wait()
-	var all []Export
+	var commits sync.WaitGroup
 	for i, d := range x.run.Caches.Destinations {
 		switch {
 		case x.results[i] == nil:
@@ -148,8 +148,13 @@ func (x *exports) wait(ctx context.Context) []Export {
 			x.decide(i, Skipped, errors.New("the build failed"))
 		case x.results[i][0].Outcome != "": // unchanged, or refused
 		default:
-			x.commit(ctx, i, d)
+			commits.Go(func() { x.commit(ctx, i, d) })
 		}
+	}
+	commits.Wait()
+	var all []Export
+	for i, d := range x.run.Caches.Destinations {
+		x.tell(i, d)
 		all = append(all, x.results[i]...)
 	}
 	if x.stop != nil {
@@ -194,11 +199,14 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 		return
 	}
 	x.decide(i, Written, nil)
-	x.tell(i, d)
-	ctx, cancel := context.WithTimeout(ctx, x.run.Inputs.CacheTimeout)
+	limit := x.run.Inputs.CacheTimeout
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not committed within %s (cache-timeout)", limit))
 	defer cancel()
 	for n, err := range d.Commit(ctx, made) {
 		if err != nil {
+			if errors.Is(err, ctx.Err()) {
+				err = context.Cause(ctx)
+			}
 			x.results[i][n].Outcome, x.results[i][n].Err = Broken, refusal.Explain(err)
 		}
 	}
@@ -207,7 +215,7 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 // tell adds BuildKit's response for a line of cache-to to the metadata, where it also is when
 // BuildKit exports cache and image in one solve.
 func (x *exports) tell(i int, d cacheplan.Destination) {
-	if d.Name != "" || x.sent[i] == nil {
+	if d.Name != "" || x.sent[i] == nil || x.results[i][0].Outcome != Written {
 		return
 	}
 	if manifest := x.sent[i].ExporterResponse[keyCacheManifest]; manifest != "" {

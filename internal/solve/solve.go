@@ -3,6 +3,8 @@ package solve
 import (
 	"context"
 	"maps"
+	"sync"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/identity"
@@ -45,10 +47,9 @@ func (b *run) solve(ctx context.Context, t target) (*client.SolveResponse, error
 		return nil, err
 	}
 	opt.Frontend = frontend(opt.FrontendAttrs)
-	statuses, done := b.follow(t)
-	response, err := b.Builder.Client.Solve(ctx, nil, opt, statuses)
-	<-done
-	return response, err
+	return followed(ctx, b, t, func(statuses chan *client.SolveStatus) (*client.SolveResponse, error) {
+		return b.Builder.Client.Solve(ctx, nil, opt, statuses)
+	})
 }
 
 // options are the options of a solve, without the name of the frontend.
@@ -70,28 +71,68 @@ func (b *run) options(t target) (client.SolveOpt, error) {
 	}, err
 }
 
-// follow passes the statuses of one solve on, until the solve closes them. What is shown has gone
-// through the screen, and so have the logs that are watched.
-func (b *run) follow(t target) (chan *client.SolveStatus, <-chan struct{}) {
-	statuses, done := make(chan *client.SolveStatus), make(chan struct{})
+// abandonAfter is how long BuildKit's client may take to return after its context has ended. It
+// waits for the last statuses of a builder that hangs, and for ever for a local cache in a
+// directory that does not answer (v0.33.1, client/solve.go).
+const abandonAfter = 2 * time.Second
+
+// followed calls BuildKit's client and passes on the statuses of the solve. What is shown has gone
+// through the screen, and so have the logs that are watched. When the client does not return after
+// ctx has ended, the call is abandoned, and the error is the cause of ctx's end.
+func followed[T any](ctx context.Context, b *run, t target, call func(chan *client.SolveStatus) (T, error)) (T, error) {
+	statuses, ended := make(chan *client.SolveStatus), make(chan struct{})
 	screened := newScreened(b.Screen)
+	var mu sync.Mutex
+	abandoned := false
 	go func() {
-		defer close(done)
+		defer close(ended)
 		for s := range statuses {
-			if t.show == nil {
-				t.watch(s)
-				continue
+			mu.Lock()
+			if !abandoned {
+				t.pass(screened, s)
 			}
-			shown := screened.status(s)
-			watched := *s
-			watched.Logs = shown.Logs
-			t.watch(&watched)
-			t.show <- shown
+			mu.Unlock()
 		}
-		if rest := screened.rest(); t.show != nil && len(rest.Logs) > 0 {
+		mu.Lock()
+		defer mu.Unlock()
+		if rest := screened.rest(); !abandoned && t.show != nil && len(rest.Logs) > 0 {
 			t.watch(rest)
 			t.show <- rest
 		}
 	}()
-	return statuses, done
+	var value T
+	var err error
+	returned := make(chan struct{})
+	go func() {
+		defer close(returned)
+		value, err = call(statuses)
+		<-ended
+	}()
+	select {
+	case <-returned:
+		return value, err
+	case <-ctx.Done():
+	}
+	select {
+	case <-returned:
+		return value, err
+	case <-time.After(abandonAfter):
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	abandoned = true
+	return *new(T), context.Cause(ctx)
+}
+
+// pass passes on one status.
+func (t target) pass(screened *screened, s *client.SolveStatus) {
+	if t.show == nil {
+		t.watch(s)
+		return
+	}
+	shown := screened.status(s)
+	watched := *s
+	watched.Logs = shown.Logs
+	t.watch(&watched)
+	t.show <- shown
 }

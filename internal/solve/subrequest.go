@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 
+	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	gw "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/frontend/subrequests/lint"
@@ -54,20 +55,20 @@ func (b *run) ask(ctx context.Context, t target) (map[string]string, error) {
 	}
 	request := gw.SolveRequest{Frontend: frontend(opt.FrontendAttrs), FrontendOpt: maps.Clone(opt.FrontendAttrs)}
 	request.FrontendOpt["requestid"] = "frontend." + question(b.Inputs.Call)
-	answer := map[string]string{}
-	statuses, done := b.follow(t)
-	_, err = b.Builder.Client.Build(ctx, opt, "warmlayer", func(ctx context.Context, c gw.Client) (*gw.Result, error) {
-		result, err := c.Solve(ctx, request)
-		if err != nil {
-			return nil, err
-		}
-		for key, value := range result.Metadata {
-			answer[key] = string(value)
-		}
-		return result, nil
-	}, statuses)
-	<-done
-	return answer, err
+	return followed(ctx, b, t, func(statuses chan *client.SolveStatus) (map[string]string, error) {
+		answer := map[string]string{}
+		_, err := b.Builder.Client.Build(ctx, opt, "warmlayer", func(ctx context.Context, c gw.Client) (*gw.Result, error) {
+			result, err := c.Solve(ctx, request)
+			if err != nil {
+				return nil, err
+			}
+			for key, value := range result.Metadata {
+				answer[key] = string(value)
+			}
+			return result, nil
+		}, statuses)
+		return answer, err
+	})
 }
 
 // answer stores the answer, as text unless JSON was requested.

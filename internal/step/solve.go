@@ -41,6 +41,7 @@ func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel func(), display io.Writer) outcome {
 	var started *builder.Builder
 	var readings []backends.Reading
+	var unreadable []error
 	var refused map[string]error
 	var starting, reading time.Duration
 	var eg errgroup.Group
@@ -54,6 +55,7 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 	eg.Go(func() error {
 		if !r.asks() {
 			readings = backends.Read(ctx, b.Caches, b.Plan, b.Inputs.ProbeTimeout)
+			unreadable = backends.Unreadable(ctx, b.Inputs.CacheFrom, b.Inputs.ProbeTimeout)
 		}
 		reading = time.Since(began)
 		return nil
@@ -65,7 +67,7 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 	if err := eg.Wait(); err != nil {
 		return outcome{err: err}
 	}
-	made := r.connect(ctx, b, started, cacheplan.Request{Readings: readings, Refused: refused}, display)
+	made := r.connect(ctx, b, started, cacheplan.Request{Readings: readings, Unreadable: unreadable, Refused: refused}, display)
 	made.address = started.Address
 	made.result.Phases = slices.Concat([]solve.Phase{
 		{Name: "start builder", Seconds: starting.Seconds()},
