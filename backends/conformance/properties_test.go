@@ -167,3 +167,19 @@ func (s suite) secrets(t *testing.T) {
 		}
 	}
 }
+
+// empty: a build without a layer leaves the cache of the one before, with its record.
+func (s suite) empty(t *testing.T) {
+	app := oneStep(t)
+	c, _ := s.warm(t, app)
+	before := c.manifest(t, "b-main")
+	testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nCMD [\"/nothing\"]\n")
+	r := s.run(t, c, app, "main").Build(t)
+	if r.Outcome(t) != "skipped" || r.Exports[0].Error != "there is no layer to cache" {
+		t.Errorf("exports %+v", r.Exports)
+	}
+	after := c.manifest(t, "b-main")
+	if string(after.Raw) != string(before.Raw) || len(after.Layers) == 0 || after.Record != before.Record {
+		t.Errorf("the cache was %+v with %d layers, and is %+v with %d", before.Record, len(before.Layers), after.Record, len(after.Layers))
+	}
+}

@@ -79,6 +79,7 @@ func conform(t *testing.T, h harness) {
 		{"missing source", s.missingSource, false},
 		{"odd branch names", s.oddBranches, false},
 		{"two keys in one store", s.twoKeys, false},
+		{"an empty cache replaces nothing", s.empty, false},
 		{"mode min and max", s.modes, h.inline},
 		{"compressions", s.compressions, h.inline || h.gzip},
 		{"media types", s.mediaTypes, h.inline || h.gzip},

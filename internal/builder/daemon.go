@@ -266,7 +266,7 @@ func awaitSocket(ctx context.Context, socket string) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		conn, err := net.Dial("unix", socket)
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
 		if err == nil {
 			return conn.Close()
 		}

@@ -154,6 +154,9 @@ func (g *group) commit(ctx context.Context, e Exported) []error {
 	return g.fanout.Commit(ctx, w.scope, w.recordOf(e))
 }
 
+// ErrEmpty says that BuildKit wrote an empty cache, in place of which the scope's cache was put back.
+var ErrEmpty = errors.New("the cache is empty")
+
 // native is a cache that BuildKit writes itself. The record is attached afterwards, unless another
 // build has replaced the cache since.
 type native struct {
@@ -179,6 +182,9 @@ func (n native) attachRecord(ctx context.Context, e Exported) error {
 	}
 	if e.Manifest != "" && m.Descriptor().Digest != e.Manifest {
 		return nil // another build has written its cache since, which gets its own record
+	}
+	if len(m.Layers) == 0 && n.own != nil && n.own.Verify() == nil && len(n.own.Manifest.Layers) > 0 {
+		return errors.Join(ErrEmpty, n.store.PutManifest(ctx, n.scope, n.own.Manifest))
 	}
 	if m, err = m.WithRecord(n.recordOf(e)); err != nil {
 		return err

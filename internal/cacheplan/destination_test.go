@@ -1,6 +1,7 @@
 package cacheplan_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -361,5 +362,36 @@ func TestCommitInline(t *testing.T) {
 	d = destinations([]backends.Reading{own}, nil, c)[0]
 	if !d.Unchanged(made) || d.Unchanged(cacheplan.Exported{Image: digest.FromString("other")}) {
 		t.Error("the digest of the image must decide whether it is unchanged")
+	}
+}
+
+// An empty cache that BuildKit wrote gives way to the one that was read before, with its record.
+func TestEmptyGivesWay(t *testing.T) {
+	t.Parallel()
+	c := newMemoryCache("shelf")
+	good := reading(t, app, c, "b-main")
+	empty, err := backends.NewManifest([]byte("{}"), nil, backends.Record{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name     string
+		readings []backends.Reading
+		err      error
+		want     backends.Manifest
+	}{
+		{"a good cache was read", []backends.Reading{good}, cacheplan.ErrEmpty, good.Manifest},
+		{"nothing was read", nil, nil, empty},
+	} {
+		if err := c.PutManifest(t.Context(), "b-main", empty); err != nil {
+			t.Fatal(err)
+		}
+		d := destinations(test.readings, nil, c)[0]
+		if errs := d.Commit(t.Context(), cacheplan.Exported{Content: "sha256:00"}); !errors.Is(errs[0], test.err) {
+			t.Errorf("%s: %v", test.name, errs)
+		}
+		if m, err := c.Manifest(t.Context(), "b-main"); err != nil || len(m.Layers) != len(test.want.Layers) {
+			t.Errorf("%s: %d layers, %v", test.name, len(m.Layers), err)
+		}
 	}
 }

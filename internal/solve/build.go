@@ -188,6 +188,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	if err == nil {
 		b.describe(ctx, a.ref, watch)
 		exports.made = b.made(ctx, response)
+		exports.skipEmpty(ctx, response)
 	} else {
 		b.result.Failure = b.failure(ctx, err, watch)
 	}

@@ -2,6 +2,7 @@ package solve_test
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,7 +93,7 @@ func TestCancelled(t *testing.T) {
 			} else {
 				testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nADD rootfs.tar /\nRUN echo the step runs && sleep 1000\n")
 			}
-			cancelled(t, r, test.when, test.signal)
+			cancelled(t, r, shows(test.when), test.signal)
 			if after := tree(t, dir); after != before {
 				t.Errorf("the cache changed from\n%s to\n%s", before, after)
 			}
@@ -111,17 +112,28 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nADD rootfs.tar /\nRUN echo the step runs && sleep 1000\n")
-	signalled(t, r, "the step runs", syscall.SIGKILL)
+	signalled(t, r, shows("the step runs"), syscall.SIGKILL)
 	testkit.Write(t, filepath.Join(app, "Dockerfile"), string(dockerfile))
 	r.Build(t)
 	nothingLeft(t, temp)
 }
 
-// cancelled runs a build, signals it when its output contains a text, and checks how it ends.
-func cancelled(t *testing.T, r testkit.Invocation, when string, signal os.Signal) {
+// stage reports whether a build has come to the stage at which it is signalled. It gets the
+// output and the directory for temporary files.
+type stage func(output, temp string) bool
+
+// shows is the stage at which the output contains a text.
+func shows(text string) stage {
+	return func(output, _ string) bool { return strings.Contains(output, text) }
+}
+
+// cancelled runs a build, signals it at a stage, and checks how it ends.
+func cancelled(t *testing.T, r testkit.Invocation, when stage, signal os.Signal) {
 	t.Helper()
-	temp := testkit.Temp(t)
-	r.Env = map[string]string{"TMPDIR": temp}
+	temp, env := testkit.Temp(t), map[string]string{}
+	maps.Copy(env, r.Env)
+	env["TMPDIR"] = temp
+	r.Env = env
 	cmd, out := signalled(t, r, when, signal)
 	if code := cmd.ProcessState.ExitCode(); code != 130 {
 		t.Errorf("exit code %d:\n%s", code, out)
@@ -129,8 +141,8 @@ func cancelled(t *testing.T, r testkit.Invocation, when string, signal os.Signal
 	nothingLeft(t, temp)
 }
 
-// signalled runs a build, signals it when it shows something, and waits for its end.
-func signalled(t *testing.T, r testkit.Invocation, when string, signal os.Signal) (cmd *exec.Cmd, text string) {
+// signalled runs a build, signals it at a stage, and waits for its end.
+func signalled(t *testing.T, r testkit.Invocation, when stage, signal os.Signal) (cmd *exec.Cmd, text string) {
 	t.Helper()
 	cmd, _ = r.Command(t)
 	var out watched
@@ -147,7 +159,7 @@ func signalled(t *testing.T, r testkit.Invocation, when string, signal os.Signal
 		_ = cmd.Process.Kill() // it may have ended
 		<-ended
 	})
-	testkit.Until(t, when, func() bool { return strings.Contains(out.String(), when) })
+	testkit.Until(t, "the stage", func() bool { return when(out.String(), r.Env["TMPDIR"]) })
 	if err := cmd.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}

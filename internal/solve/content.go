@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -35,23 +36,55 @@ func (b *run) made(ctx context.Context, response *client.SolveResponse) cachepla
 	if e.Content == "" {
 		e.Content = e.Image.String()
 	}
-	var d ocispecs.Descriptor
-	text, err := base64.StdEncoding.DecodeString(answer[exptypes.ExporterImageDescriptorKey])
-	if err != nil || json.Unmarshal(text, &d) != nil || !images.IsIndexType(d.MediaType) {
-		return e
-	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	var index ocispecs.Index
-	if text, err = b.blob(ctx, d); err != nil || json.Unmarshal(text, &index) != nil {
+	made, err := b.images(ctx, answer)
+	if err != nil || len(made) == 1 && made[0].Digest == e.Image {
 		return e // after a change of the index the cache is exported once more, which does no harm
 	}
 	var manifests []string
-	for _, m := range index.Manifests {
-		if m.Annotations[attestation.DockerAnnotationReferenceType] == "" {
-			manifests = append(manifests, m.Digest.String())
-		}
+	for _, m := range made {
+		manifests = append(manifests, m.Digest.String())
 	}
 	e.Content = strings.Join(manifests, " ")
 	return e
+}
+
+// images are the images that a solve made, without their attestations: one, or those of an index.
+func (b *run) images(ctx context.Context, answer map[string]string) ([]ocispecs.Descriptor, error) {
+	var d ocispecs.Descriptor
+	text, err := base64.StdEncoding.DecodeString(answer[exptypes.ExporterImageDescriptorKey])
+	if err == nil {
+		err = json.Unmarshal(text, &d)
+	}
+	if err != nil || !images.IsIndexType(d.MediaType) {
+		return []ocispecs.Descriptor{d}, err
+	}
+	var index ocispecs.Index
+	if text, err = b.blob(ctx, d); err == nil {
+		err = json.Unmarshal(text, &index)
+	}
+	isAttestation := func(m ocispecs.Descriptor) bool {
+		return m.Annotations[attestation.DockerAnnotationReferenceType] != ""
+	}
+	return slices.DeleteFunc(index.Manifests, isAttestation), err
+}
+
+// hasLayers reports whether a solve without steps made an image with a layer. It is true where that
+// cannot be found out.
+func (b *run) hasLayers(ctx context.Context, answer map[string]string) bool {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	made, err := b.images(ctx, answer)
+	for _, d := range made {
+		var m ocispecs.Manifest
+		var text []byte
+		if err == nil {
+			text, err = b.blob(ctx, d)
+		}
+		if err != nil || json.Unmarshal(text, &m) != nil || len(m.Layers) > 0 {
+			return true
+		}
+	}
+	return err != nil
 }

@@ -71,6 +71,23 @@ func (x *exports) start(ctx context.Context) {
 	}
 }
 
+// errNoLayer says that an export would be empty. An empty cache must not replace another one.
+var errNoLayer = errors.New("there is no layer to cache")
+
+// skipEmpty leaves out the exports of a build that made no layer. BuildKit would write an empty cache
+// to stores of objects, and an image that contains none.
+func (x *exports) skipEmpty(ctx context.Context, response *client.SolveResponse) {
+	if len(x.watch.steps()) > 0 || len(x.results) == 0 || x.run.hasLayers(ctx, response.ExporterResponse) {
+		return
+	}
+	for i, d := range x.run.Caches.Destinations {
+		if x.results[i] == nil {
+			x.results[i] = outcomes(d)
+			x.decide(i, Skipped, errNoLayer)
+		}
+	}
+}
+
 // startChanged begins the exports that have not begun, except unchanged ones.
 func (x *exports) startChanged(ctx context.Context) {
 	// In a second attempt the steps that ran in the first one count as cached, but the scope is
@@ -173,8 +190,8 @@ func (x *exports) decide(i int, o Outcome, err error) {
 	}
 }
 
-// commit decides the outcomes of one destination. An empty cache must not replace another one: when
-// no layer is cached, BuildKit sends no manifest.
+// commit decides the outcomes of one destination. When no layer is cached, BuildKit sends no manifest
+// to a registry.
 func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 	err := x.results[i][0].Err
 	switch {
@@ -195,7 +212,7 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 		made.Manifest = manifestOf(x.sent[i])
 	}
 	if d.Answers && made.Manifest == "" {
-		x.decide(i, Skipped, errors.New("there is no layer to cache"))
+		x.decide(i, Skipped, errNoLayer)
 		return
 	}
 	x.decide(i, Written, nil)
@@ -204,6 +221,10 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 	defer cancel()
 	for n, err := range d.Commit(ctx, made) {
 		if err != nil {
+			if errors.Is(err, cacheplan.ErrEmpty) {
+				x.results[i][n].Outcome, x.results[i][n].Err = Skipped, errNoLayer
+				continue
+			}
 			if errors.Is(err, ctx.Err()) {
 				err = context.Cause(ctx)
 			}

@@ -63,7 +63,8 @@ func allCached(t *testing.T, r testkit.Report) {
 	}
 }
 
-// proxy is a registry behind a proxy that answers some requests itself, as tests tell it.
+// proxy is a registry, or another server, behind a proxy that answers some requests itself, as tests
+// tell it.
 type proxy struct {
 	Host string // "127.0.0.1:40001"
 
@@ -74,9 +75,15 @@ type proxy struct {
 // newProxy is a registry behind a proxy that forwards all requests.
 func newProxy(t *testing.T) *proxy {
 	t.Helper()
-	registry := &url.URL{Scheme: "http", Host: testkit.StartRegistry(t).Host}
+	return newProxyBefore(t, testkit.StartRegistry(t).Host)
+}
+
+// newProxyBefore is a proxy before any server: "127.0.0.1:40001".
+func newProxyBefore(t *testing.T, address string) *proxy {
+	t.Helper()
+	target := &url.URL{Scheme: "http", Host: address}
 	through := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(registry)
+		r.SetURL(target)
 		r.Out.Host = r.In.Host // so that the URLs of uploads lead to the proxy
 	}}
 	p := &proxy{}
