@@ -2,6 +2,7 @@ package ci
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,16 +31,23 @@ func gitlabFacts(h host) scope.Facts {
 		gitlabPullRequest(&f, h, "CI_MERGE_REQUEST_", "PROJECT_ID", "SOURCE_PROJECT_ID")
 	case h.getenv("CI_EXTERNAL_PULL_REQUEST_IID") != "" || f.Event == "external_pull_request_event":
 		gitlabPullRequest(&f, h, "CI_EXTERNAL_PULL_REQUEST_", "TARGET_REPOSITORY", "SOURCE_REPOSITORY")
-	default:
+	case slices.Contains(gitlabSources, f.Event):
 		f.Branch, f.Tag = h.getenv("CI_COMMIT_BRANCH"), h.getenv("CI_COMMIT_TAG")
 		f.Protected = h.getenv("CI_COMMIT_REF_PROTECTED") == "true"
 		f.Trusted = f.Branch != "" || f.Tag != ""
 		if !f.Trusted {
 			f.Untrusted = noRef
 		}
+	default:
+		judgeEvent(&f)
 	}
 	return f
 }
+
+// gitlabSources are the values of CI_PIPELINE_SOURCE whose pipelines have the code of a branch or tag
+// of the project: pushes, and what only people who may push can start on such a ref.
+// https://docs.gitlab.com/ci/jobs/job_rules/#ci_pipeline_source-predefined-variable
+var gitlabSources = []string{"push", "web", "webide", "schedule", "api", "trigger", "pipeline", "parent_pipeline", "chat"}
 
 // gitlabPullRequest reads a merge request, or a pull request of the repository that GitLab
 // mirrors. Both have the same variables with different prefixes, except those that name the two
