@@ -10,13 +10,13 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
@@ -36,7 +36,8 @@ type S3 struct {
 	spec  *cachespec.S3
 	slots *semaphore.Weighted // a slot for each concurrent upload request
 
-	client func() (*s3.Client, error) // made on first use; the search for credentials may block
+	client  func() (*s3.Client, error) // made on first use; the search for credentials may block
+	noParts atomic.Bool                // the server takes objects in one request only
 }
 
 func newS3(spec *cachespec.S3, _ authn.Keychain) *S3 {
@@ -59,6 +60,7 @@ func (c *S3) objects(writes bool) *objects {
 func (c *S3) newClient() (*s3.Client, error) {
 	transport := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConnsPerHost = statObjects // keeps a batch's connections for the next one
+		t.DisableCompression = true         // no Accept-Encoding: see unsignedEncoding
 	})
 	cfg, err := config.LoadDefaultConfig(context.Background(),
 		config.WithRegion(c.spec.Region),
@@ -92,14 +94,13 @@ func (c *S3) newClient() (*s3.Client, error) {
 		if c.spec.RetryMaxAttempts > 0 {
 			o.RetryMaxAttempts = c.spec.RetryMaxAttempts
 		}
-		if c.spec.DisableAcceptEncoding {
-			o.APIOptions = append(o.APIOptions, unsignedEncoding)
-		}
+		o.APIOptions = append(o.APIOptions, unsignedEncoding)
 	}), nil
 }
 
-// unsignedEncoding leaves Accept-Encoding out of the signature, for servers behind a
-// proxy that rewrites it (moby/buildkit#3749).
+// unsignedEncoding leaves Accept-Encoding out of requests and of their signature, for servers
+// behind a proxy that rewrites it, as Google's are (moby/buildkit#3749, aws/aws-sdk-go-v2#1816).
+// BuildKit does so with the attribute disable_accept_encoding only.
 func unsignedEncoding(stack *middleware.Stack) error {
 	_, _ = stack.Finalize.Remove("DisableAcceptEncodingGzip") // absent from some operations
 	return nil
@@ -140,9 +141,6 @@ func (e *serviceError) Error() string {
 	if message != "" && message != code {
 		text += ": " + message
 	}
-	if code == "AccessDenied" || code == "Forbidden" {
-		text += " (S3 gives this answer for missing objects too when the credentials may not list the bucket)"
-	}
 	return text
 }
 
@@ -175,14 +173,23 @@ func (b *bucket) get(ctx context.Context, key string, offset int64) (io.ReadClos
 
 // head is the size of a blob. Where caches are written it touches an old blob, as BuildKit
 // does, so that the blob does not expire. A blob that cannot be touched counts as absent, so
-// that it is sent again.
+// that it is sent again. So does one that is refused, since that is the answer for a missing
+// blob where the credentials may not list the bucket; what is refused in fact is refused again
+// when it is sent.
 func (b *bucket) head(ctx context.Context, key string) (int64, error) {
 	client, err := within(ctx, b.client)
 	if err != nil {
 		return 0, err
 	}
-	head, err := client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.spec.Bucket, Key: &key})
-	if err != nil {
+	input := &s3.HeadObjectInput{Bucket: &b.spec.Bucket, Key: &key}
+	head, err := client.HeadObject(ctx, input)
+	if skewed(err) {
+		head, err = client.HeadObject(ctx, input)
+	}
+	switch {
+	case b.writes && isForbidden(err):
+		return 0, ErrAbsent
+	case err != nil:
 		return 0, s3Error(err)
 	}
 	if b.writes && time.Since(aws.ToTime(head.LastModified)) > b.spec.TouchRefresh && b.touch(ctx, client, key, head) != nil {
@@ -190,6 +197,28 @@ func (b *bucket) head(ctx context.Context, key string) (int64, error) {
 	}
 	return aws.ToInt64(head.ContentLength), nil
 }
+
+// isForbidden reports whether the answer is 403.
+func isForbidden(err error) bool {
+	var answer *awshttp.ResponseError
+	return errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusForbidden
+}
+
+// skewed reports whether a refused request had another time than the server. The SDK signs the
+// next request with the server's time. It also repeats one that was refused for its time, but the
+// answer to a HEAD does not say why (aws-sdk-go-v2 v1.43.8, aws/retry/middleware.go).
+func skewed(err error) bool {
+	var answer *awshttp.ResponseError
+	if !isForbidden(err) || !errors.As(err, &answer) {
+		return false
+	}
+	theirs, parsed := http.ParseTime(answer.Response.Header.Get("Date"))
+	return parsed == nil && time.Since(theirs).Abs() > maxSkew
+}
+
+// maxSkew is a little less than the difference from which S3 refuses a request, 15 minutes: Date is
+// rounded to a second, and answers take time.
+const maxSkew = 14 * time.Minute
 
 var errTooLarge = errors.New("too large to be copied in one request")
 
@@ -214,50 +243,8 @@ func (b *bucket) put(ctx context.Context, key string, content []byte, metadata m
 	if err != nil {
 		return err
 	}
-	_, err = throttled{client, b.slots}.PutObject(ctx, &s3.PutObjectInput{
+	_, err = throttled{client, b.slots, nil}.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &b.spec.Bucket, Key: &key, Body: bytes.NewReader(content), Metadata: metadata,
 	})
 	return s3Error(err)
-}
-
-// upload implements service, in parts.
-func (b *bucket) upload(ctx context.Context, key string, body io.Reader, size int64) error {
-	client, err := within(ctx, b.client)
-	if err != nil {
-		return err
-	}
-	uploads := transfermanager.New(throttled{client, b.slots}, func(o *transfermanager.Options) {
-		o.PartSizeBytes, o.MultipartUploadThreshold = partSize, partSize
-		o.Concurrency = partsAtOnce
-		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
-		o.FailTimeout = 5 * time.Second // for deleting the parts of a cancelled upload
-	})
-	_, err = uploads.UploadObject(ctx, &transfermanager.UploadObjectInput{
-		Bucket: &b.spec.Bucket, Key: &key, Body: body, ContentLength: &size,
-	})
-	return s3Error(err)
-}
-
-// throttled is a client with at most as many concurrent upload requests as slots. A slot is
-// held for one request, not for a whole blob: otherwise two stores that take the same blobs
-// could wait for each other.
-type throttled struct {
-	*s3.Client
-	slots *semaphore.Weighted
-}
-
-func (t throttled) PutObject(ctx context.Context, in *s3.PutObjectInput, o ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
-	if err := t.slots.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	defer t.slots.Release(1)
-	return t.Client.PutObject(ctx, in, o...)
-}
-
-func (t throttled) UploadPart(ctx context.Context, in *s3.UploadPartInput, o ...func(*s3.Options)) (*s3.UploadPartOutput, error) {
-	if err := t.slots.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	defer t.slots.Release(1)
-	return t.Client.UploadPart(ctx, in, o...)
 }

@@ -85,6 +85,17 @@ var rules = []rule{
 	// A directory: EACCES, EPERM, EROFS (errno(3)).
 	words(`permission denied|operation not permitted|read-only file system`,
 		"the file system does not permit it", "give the user of this process the right to read and write there"),
+	// S3 and servers like it (Amazon S3 API, "Error responses").
+	words(`RequestTimeTooSkewed`,
+		"this machine's clock is wrong", "set the clock (NTP)"),
+	words(`NoSuchBucket`,
+		"there is no such bucket", "create it, or correct bucket, region and endpoint_url"),
+	words(`InvalidAccessKeyId`,
+		"the server does not know the access key", "correct access_key_id or, without it in the line, AWS_ACCESS_KEY_ID"),
+	words(`SignatureDoesNotMatch`,
+		"the server does not accept the signature", "correct secret_access_key and region; a proxy must not change headers"),
+	words(`s3://\S+: (AccessDenied|Forbidden)`,
+		"the credentials do not permit it, or there is none and they may not list the bucket", "give them s3:ListBucket, s3:GetObject and s3:PutObject"),
 	// Artifactory, Quay, Harbor, ECR: DENIED, 403. Quay also for repositories that are missing: 401.
 	words(`denied|\b403\b|forbidden|insufficient_scope|does not have permission`,
 		"the credentials do not permit it", "give them the right to read and write there, or set others (registry-auth for registries)"),

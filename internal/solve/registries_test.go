@@ -119,3 +119,27 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 }
+
+// TestBusy: a registry that limits requests for a moment, with and without saying for how long, is
+// asked again.
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	for _, retryAfter := range []string{"", "1"} {
+		t.Run("Retry-After "+retryAfter, func(t *testing.T) {
+			t.Parallel()
+			registry, app := testkit.StartRegistry(t).Host, testkit.App(t)
+			run := func() testkit.Output {
+				s := testkit.StartStandIn(t, registry, testkit.Busy(1, retryAfter, "/v2/cache/manifests/", http.MethodGet), testkit.Busy(2, retryAfter, "/v2/cache/blobs/uploads/", http.MethodPost))
+				return build(app, "--tags", s.Host+"/image:v1", "--push", "--cache", "type=registry,ref="+s.Host+"/cache").Start(t)
+			}
+			if out := run(); out.Code != 0 || out.Report.Source("b-main") != "absent" || out.Report.Outcome(t) != "written" {
+				t.Errorf("exit code %d, sources %v, exports %v:\n%s", out.Code, out.Report.Sources, out.Report.Exports, out.Text)
+			}
+			change(t, app)
+			out := run()
+			if out.Code != 0 || out.Report.Source("b-main") != "loaded" || out.Report.Outcome(t) != "written" || out.Report.Cached() == 0 {
+				t.Errorf("exit code %d, sources %v, exports %v:\n%s", out.Code, out.Report.Sources, out.Report.Exports, out.Text)
+			}
+		})
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	digest "github.com/opencontainers/go-digest"
@@ -28,16 +29,13 @@ type Quirk func(*http.Request) http.HandlerFunc
 // server, which answers some requests itself.
 type StandIn struct {
 	Host string // "127.0.0.1:40001"
-
-	mu   sync.Mutex
-	seen []*http.Request
 }
 
 // StartStandIn starts a stand-in, with HTTP, for the server at an address, until the test's end.
 func StartStandIn(t testing.TB, address string, quirks ...Quirk) *StandIn {
 	t.Helper()
 	s := &StandIn{}
-	server := httptest.NewServer(s.handler(address, quirks))
+	server := httptest.NewServer(handler(address, quirks))
 	s.Host = server.Listener.Addr().String()
 	end(t, server)
 	return s
@@ -48,7 +46,7 @@ func StartStandIn(t testing.TB, address string, quirks ...Quirk) *StandIn {
 func StartPrivateCA(t testing.TB, address string, quirks ...Quirk) (s *StandIn, authority string) {
 	t.Helper()
 	s = &StandIn{}
-	server := httptest.NewUnstartedServer(s.handler(address, quirks))
+	server := httptest.NewUnstartedServer(handler(address, quirks))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not know the authority
 	server.StartTLS()
 	s.Host = server.Listener.Addr().String()
@@ -67,32 +65,22 @@ func end(t testing.TB, server *httptest.Server) {
 	})
 }
 
-func (s *StandIn) handler(address string, quirks []Quirk) http.Handler {
+func handler(address string, quirks []Quirk) http.Handler {
 	through := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: "http", Host: address})
 		r.Out.Host = r.In.Host // signatures cover it, and uploads continue there
 		r.SetXForwarded()      // a registry's locations have the scheme of the client
 	}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		s.seen = append(s.seen, r)
-		s.mu.Unlock()
 		for _, quirk := range quirks {
 			if answer := quirk(r); answer != nil {
-				_, _ = io.Copy(io.Discard, r.Body)
 				answer(w, r)
+				_, _ = io.Copy(io.Discard, r.Body) // where nothing has read it
 				return
 			}
 		}
 		through.ServeHTTP(w, r)
 	})
-}
-
-// Seen are the requests that came, without their bodies.
-func (s *StandIn) Seen() []*http.Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]*http.Request(nil), s.seen...)
 }
 
 // Refusal answers with a status and an error in the form of the distribution specification.
@@ -158,6 +146,25 @@ func Refuse(answer http.HandlerFunc, part string, methods ...string) Quirk {
 			return answer
 		}
 		return nil
+	}
+}
+
+// Busy answers the first requests of a method whose path contains a part with 429 (RFC 6585),
+// with a Retry-After in seconds, or "" for none.
+func Busy(first int, retryAfter, part, method string) Quirk {
+	var left atomic.Int64
+	left.Store(int64(first))
+	refused := Refusal(http.StatusTooManyRequests, "TOOMANYREQUESTS", "rate limit exceeded", "")
+	return func(r *http.Request) http.HandlerFunc {
+		if r.Method != method || !strings.Contains(r.URL.Path, part) || left.Add(-1) < 0 {
+			return nil
+		}
+		return func(w http.ResponseWriter, r *http.Request) {
+			if retryAfter != "" {
+				w.Header().Set("Retry-After", retryAfter)
+			}
+			refused(w, r)
+		}
 	}
 }
 
