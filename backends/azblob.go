@@ -202,29 +202,15 @@ func (b *blobContainer) readError(err error) error {
 	return azureError(err)
 }
 
-// azureError is the service's answer, without the SDK's text of many lines.
+// azureError is the service's answer: its error code, such as "AuthenticationFailed", or without
+// a code "HTTP status 502".
 func azureError(err error) error {
 	var response *azcore.ResponseError
-	if errors.As(err, &response) {
-		return &responseError{response}
+	switch {
+	case !errors.As(err, &response):
+		return err
+	case response.ErrorCode == "":
+		return answered{fmt.Sprintf("HTTP status %d", response.StatusCode), err}
 	}
-	return err
+	return answered{response.ErrorCode, err}
 }
-
-// responseError is an answer of Azure: its error code, such as "AuthenticationFailed", or
-// without a code "HTTP status 502".
-type responseError struct{ *azcore.ResponseError }
-
-func (e *responseError) Error() string {
-	switch bloberror.Code(e.ErrorCode) {
-	case "":
-		return fmt.Sprintf("HTTP status %d", e.StatusCode)
-	case bloberror.AuthenticationFailed:
-		return e.ErrorCode + " (check that the key or the identity belongs to this account)"
-	case bloberror.AuthorizationPermissionMismatch:
-		return e.ErrorCode + " (the identity needs the role Storage Blob Data Contributor to write caches, or Storage Blob Data Reader to read them)"
-	}
-	return e.ErrorCode
-}
-
-func (e *responseError) Unwrap() error { return e.ResponseError }

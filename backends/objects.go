@@ -213,3 +213,12 @@ func (o *objects) config(ctx context.Context, desc ocispecs.Descriptor) ([]byte,
 	defer blob.Close()
 	return io.ReadAll(Verify(io.LimitReader(blob, maxObjectDocument), desc))
 }
+
+// answered is a service's answer without the SDK's text, which has many lines.
+type answered struct {
+	words string
+	err   error // the SDK's
+}
+
+func (a answered) Error() string { return a.words }
+func (a answered) Unwrap() error { return a.err }

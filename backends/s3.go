@@ -117,34 +117,19 @@ const maxCopy = 5 << 30
 
 func (b *bucket) at(key string) string { return "s3://" + b.spec.Bucket + "/" + key }
 
-// s3Error gives the service's answer without the SDK's text, or [ErrAbsent].
+// s3Error gives the service's answer, such as "AccessDenied: Access Denied", or [ErrAbsent].
 func s3Error(err error) error {
-	if noSuchKey(err) {
-		return ErrAbsent
-	}
 	var api smithy.APIError
-	if errors.As(err, &api) {
-		return &serviceError{api, err}
+	switch {
+	case noSuchKey(err):
+		return ErrAbsent
+	case !errors.As(err, &api):
+		return err
+	case api.ErrorMessage() == "" || api.ErrorMessage() == api.ErrorCode():
+		return answered{api.ErrorCode(), err}
 	}
-	return err
+	return answered{api.ErrorCode() + ": " + api.ErrorMessage(), err}
 }
-
-// serviceError is an answer of S3, in the form "AccessDenied: Access Denied".
-type serviceError struct {
-	api smithy.APIError
-	err error
-}
-
-func (e *serviceError) Error() string {
-	code, message := e.api.ErrorCode(), e.api.ErrorMessage()
-	text := code
-	if message != "" && message != code {
-		text += ": " + message
-	}
-	return text
-}
-
-func (e *serviceError) Unwrap() error { return e.err }
 
 // noSuchKey reports whether the key is missing and the bucket exists. The answer to a HEAD
 // does not say which of the two is missing (Amazon S3 API, HeadObject). HEAD requests are

@@ -96,6 +96,11 @@ var rules = []rule{
 		"the server does not accept the signature", "correct secret_access_key and region; a proxy must not change headers"),
 	words(`s3://\S+: (AccessDenied|Forbidden)`,
 		"the credentials do not permit it, or there is none and they may not list the bucket", "give them s3:ListBucket, s3:GetObject and s3:PutObject"),
+	// Azure Blob Storage (REST API, "Common error codes").
+	words(`: AuthenticationFailed$`,
+		"the server does not accept the key or the identity", "use a key or an identity of this account"),
+	words(`AuthorizationPermissionMismatch`,
+		"the identity lacks a role", "give it Storage Blob Data Contributor to write caches, Storage Blob Data Reader to read them"),
 	// Artifactory, Quay, Harbor, ECR: DENIED, 403. Quay also for repositories that are missing: 401.
 	words(`denied|\b403\b|forbidden|insufficient_scope|does not have permission`,
 		"the credentials do not permit it", "give them the right to read and write there, or set others (registry-auth for registries)"),

@@ -33,6 +33,8 @@ func TestExplain(t *testing.T) {
 		{"error writing layer blob: denied: write blob: write /cache/ingest/1: no space left on device", "the disk is full", "free space"},
 		{"read s3://cache/manifests/b-main: AccessDenied: Access Denied", "list the bucket", "s3:ListBucket"},
 		{"read s3://cache/manifests/b-main: RequestTimeTooSkewed: The difference between", "clock", "clock"},
+		{"read https://account.blob.core.windows.net/c/manifests/b-main: AuthenticationFailed", "does not accept", "of this account"},
+		{"read https://account.blob.core.windows.net/c/manifests/b-main: AuthorizationPermissionMismatch", "role", "Storage Blob Data"},
 		{"not done within 10m (cache-timeout)", "", ""},
 		{layer + "unexpected status from PUT request to http://h/v2/cache/blobs/uploads/401403: 500 Internal Server Error", "", ""},
 		{"read s3://cache/manifests/b-main: no answer within 5s (probe-timeout)", "", ""},
