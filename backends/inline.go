@@ -102,7 +102,7 @@ func (r pushedImages) add(ctx context.Context, m Manifest, to *inlineCache) erro
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
 		return err
 	}
-	raw, err := readBlob(ctx, r, doc.Config)
+	raw, err := ReadBlob(ctx, r, doc.Config, MaxConfig)
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func (r *Reading) read(ctx context.Context, checking *sync.WaitGroup) {
 	r.verified = sync.OnceValue(func() error { return <-checked })
 	config := m.Inline
 	if config == nil {
-		config, err = readBlob(ctx, store, m.Config)
+		config, err = ReadBlob(ctx, store, m.Config, MaxConfig)
 		r.Err = timely(err)
 	}
 	if r.Err == nil {
@@ -91,11 +91,11 @@ func (r *Reading) read(ctx context.Context, checking *sync.WaitGroup) {
 	}
 }
 
-// readBlob reads a small blob whole and verifies it. Its errors are never an [ErrAbsent]:
+// ReadBlob reads a blob of at most limit bytes whole and verifies it. Its errors are never an [ErrAbsent]:
 // a scope whose config is absent is there, and broken.
-func readBlob(ctx context.Context, store Scopes, desc ocispecs.Descriptor) ([]byte, error) {
-	if desc.Size > MaxConfig {
-		return nil, fmt.Errorf("%s of %d bytes is larger than the %d that BuildKit imports", desc.Digest, desc.Size, MaxConfig)
+func ReadBlob(ctx context.Context, store Scopes, desc ocispecs.Descriptor, limit int64) ([]byte, error) {
+	if desc.Size > limit {
+		return nil, fmt.Errorf("%s has %d bytes, and at most %d are imported", desc.Digest, desc.Size, limit)
 	}
 	blob, err := store.Open(ctx, desc.Digest, 0)
 	if err != nil {

@@ -145,7 +145,7 @@ func TestReadFaults(t *testing.T) {
 		{"the config is gone", func(c *cache) { delete(c.blobs, c.Config.Digest) }, ""},
 		{"the config is too large", func(c *cache) {
 			c.Config = c.add(cacheconfig.CacheConfigMediaTypeV0, bytes.Repeat([]byte(" "), 1<<20+1))
-		}, "of 1048577 bytes is larger than the 1048576 that BuildKit imports"},
+		}, "has 1048577 bytes, and at most 1048576 are imported"},
 		{"an image without a cache", func(c *cache) { c.Config.Digest = "" }, "the manifest is not a cache"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

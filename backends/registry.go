@@ -15,9 +15,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
@@ -112,6 +114,18 @@ func isAbsent(err error) bool {
 func (r *Registry) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
 	if err := remote.Put(r.tag(n), document{m}, r.remote(ctx)...); err != nil {
 		return fmt.Errorf("write %s: %w", r.tag(n), err)
+	}
+	return nil
+}
+
+// Put implements [Store], for blobs that fit into memory. BuildKit writes layers itself.
+func (r *Registry) Put(ctx context.Context, desc ocispecs.Descriptor, content io.Reader) error {
+	raw, err := io.ReadAll(Verify(content, desc))
+	if err == nil {
+		err = remote.WriteLayer(r.Repository, static.NewLayer(raw, types.MediaType(desc.MediaType)), r.remote(ctx)...)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s@%s: %w", r.Repository, desc.Digest, err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package cacheplan
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -151,7 +152,7 @@ func (g *group) unchanged(e Exported) bool {
 
 func (g *group) commit(ctx context.Context, e Exported) []error {
 	w := g.scopes[0] // all write the same record
-	return g.fanout.Commit(ctx, w.scope, w.recordOf(e))
+	return g.fanout.Commit(ctx, w.scope, w.recordOf(e), fit)
 }
 
 // ErrEmpty says that BuildKit wrote an empty cache, in place of which the scope's cache was put back.
@@ -165,12 +166,16 @@ type native struct {
 }
 
 func (n native) commit(ctx context.Context, e Exported) []error {
-	if err := n.attachRecord(ctx, e); err != nil {
-		return []error{fmt.Errorf("attach the scope's record: %w", err)}
+	err := n.attachRecord(ctx, e)
+	var reduced *Reduced
+	if err != nil && !errors.As(err, &reduced) {
+		err = fmt.Errorf("attach the scope's record: %w", err)
 	}
-	return []error{nil}
+	return []error{err}
 }
 
+// attachRecord returns a [Reduced] when it has also left out results, so that BuildKit can import
+// the cache.
 func (n native) attachRecord(ctx context.Context, e Exported) error {
 	m, err := n.store.Manifest(ctx, n.scope)
 	var withheld backends.Withheld
@@ -184,12 +189,58 @@ func (n native) attachRecord(ctx context.Context, e Exported) error {
 		return nil // another build has written its cache since, which gets its own record
 	}
 	if len(m.Layers) == 0 && n.own != nil && n.own.Verify() == nil && len(n.own.Manifest.Layers) > 0 {
-		return errors.Join(ErrEmpty, n.store.PutManifest(ctx, n.scope, n.own.Manifest))
+		return errors.Join(ErrEmpty, n.restore(ctx))
+	}
+	m, note, err := n.fitted(ctx, m)
+	if err != nil {
+		return errors.Join(err, n.restore(ctx))
 	}
 	if m, err = m.WithRecord(n.recordOf(e)); err != nil {
 		return err
 	}
-	return n.store.PutManifest(ctx, n.scope, m)
+	if err := n.store.PutManifest(ctx, n.scope, m); err != nil {
+		return err
+	}
+	return note
+}
+
+// harmless is the size in bytes up to which a cache config cannot expand beyond the bounds of
+// what is read: each layer takes about 100 bytes, and each record with a result 150.
+const harmless = 100_000
+
+// fitted is a cache that BuildKit wrote, without the results that are too many for BuildKit to
+// import. Its config is already in the store.
+func (n native) fitted(ctx context.Context, m backends.Manifest) (_ backends.Manifest, note, err error) {
+	store, ok := n.store.(backends.Store)
+	if size := m.Config.Size + int64(len(m.Inline)); !ok || size <= harmless {
+		return m, nil, nil
+	}
+	sent := gateway.Sent{Manifest: m, Config: m.Inline}
+	if sent.Config == nil {
+		sent.Config, err = backends.ReadBlob(ctx, store, m.Config, backends.MaxManifest)
+		if err != nil && m.Config.Size <= backends.MaxConfig {
+			return m, nil, nil // BuildKit imports it; only its bounds are not known
+		}
+		if err != nil {
+			return m, nil, err
+		}
+	}
+	out, note, err := fit(sent, nil)
+	if err != nil || note == nil {
+		return m, nil, err
+	}
+	if out.Manifest.Inline == nil {
+		err = store.Put(ctx, out.Manifest.Config, bytes.NewReader(out.Config))
+	}
+	return out.Manifest, note, err
+}
+
+// restore makes the cache that was read before the build the scope's again.
+func (n native) restore(ctx context.Context) error {
+	if n.own == nil || n.own.Verify() != nil {
+		return nil
+	}
+	return n.store.PutManifest(ctx, n.scope, n.own.Manifest)
 }
 
 // tagged is an inline cache, which was pushed with the image.

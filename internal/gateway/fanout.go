@@ -35,14 +35,26 @@ type Fanout struct {
 	mu       sync.Mutex
 	sizes    sizes // of the blobs that are expected or were received
 	asked    map[digest.Digest]answer
-	manifest *backends.Manifest // sent by BuildKit, and not yet in a store
+	configs  map[digest.Digest][]byte // cache configs that BuildKit is about to send (nil), or has sent
+	manifest *backends.Manifest       // sent by BuildKit, and not yet in a store
 }
+
+// Sent is a cache as BuildKit sent it.
+type Sent struct {
+	Manifest backends.Manifest
+	Config   []byte // nil when BuildKit sent it as any other blob, and the stores have it
+}
+
+// Fit decides what a store gets in place of the cache that BuildKit sent. The given blobs are
+// those of which the store keeps a damaged copy. A note is returned by [Fanout.Commit] after the
+// write; an error prevents the write.
+type Fit func(sent Sent, damaged map[digest.Digest]bool) (fitted Sent, note, err error)
 
 // sizes are the sizes of blobs, in bytes.
 type sizes map[digest.Digest]int64
 
 func newFanout(g *Gateway, repo string, stores []backends.Store, expected []ocispecs.Descriptor, stall time.Duration) *Fanout {
-	f := &Fanout{gateway: g, repo: repo, expected: expected, sizes: sizes{}}
+	f := &Fanout{gateway: g, repo: repo, expected: expected, sizes: sizes{}, configs: map[digest.Digest][]byte{}}
 	for _, store := range stores {
 		f.members = append(f.members, newMember(g.ctx, store, stall))
 	}
@@ -153,6 +165,9 @@ func (f *Fanout) remembered(blob digest.Digest) answer {
 // put sends one body to the stores that lack it; a small one is sent after put returns. The error
 // says that the body does not match the descriptor, or that every store has failed.
 func (f *Fanout) put(ctx context.Context, desc ocispecs.Descriptor, body io.Reader) error {
+	if f.isConfig(desc.Digest) {
+		return f.hold(desc, body)
+	}
 	if desc.Size > smallBlob {
 		return f.send(ctx, desc, body)
 	}
@@ -171,6 +186,40 @@ func (f *Fanout) put(ctx context.Context, desc ocispecs.Descriptor, body io.Read
 	return context.Cause(ctx)
 }
 
+// errTooLarge says that a cache config is not accepted.
+var errTooLarge = fmt.Errorf("the cache config is larger than %d bytes", backends.MaxManifest)
+
+// expectConfig records that BuildKit is about to send a cache config.
+func (f *Fanout) expectConfig(d digest.Digest) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.configs[d] == nil {
+		f.configs[d] = nil
+	}
+}
+
+func (f *Fanout) isConfig(d digest.Digest) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, ok := f.configs[d]
+	return ok
+}
+
+// hold keeps a cache config in memory until the commit, which decides whether it is written.
+func (f *Fanout) hold(desc ocispecs.Descriptor, body io.Reader) error {
+	if desc.Size > backends.MaxManifest {
+		return errTooLarge
+	}
+	var content bytes.Buffer
+	if err := receive(&content, desc, body); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.configs[desc.Digest] = content.Bytes()
+	return nil
+}
+
 // sendSmall sends a blob to those of the stores that lack it, and releases their slots. No store
 // waits for another one.
 func (f *Fanout) sendSmall(desc ocispecs.Descriptor, content []byte, reserved []*member) {
@@ -184,6 +233,8 @@ func (f *Fanout) sendSmall(desc ocispecs.Descriptor, content []byte, reserved []
 			}
 			if err := m.put(m.ctx, desc, bytes.NewReader(content)); err != nil {
 				m.fail(err)
+			} else if f.gateway.isLost(desc.Digest) {
+				m.check(desc)
 			}
 		})
 	}
@@ -216,6 +267,8 @@ func (f *Fanout) send(ctx context.Context, desc ocispecs.Descriptor, body io.Rea
 	for n, m := range lacking {
 		if outcome[n] != nil {
 			m.fail(outcome[n])
+		} else if f.gateway.isLost(desc.Digest) {
+			m.check(desc)
 		}
 	}
 	f.received(desc)
@@ -270,17 +323,20 @@ func (f *Fanout) allFailed() error {
 	return errors.Join(all...)
 }
 
-// Commit writes the manifest that BuildKit sent, with the record, as the scope's cache to every
-// store. It returns one error or nil for each store, in their order. A store whose blobs are not
-// complete when ctx ends keeps the cache that it has.
-func (f *Fanout) Commit(ctx context.Context, n scope.Name, r backends.Record) []error {
+// Commit writes the cache that BuildKit sent, as it is fitted and with the record, as the scope's
+// cache to every store. It returns one error or nil for each store, in their order. A store whose
+// blobs are not complete when ctx ends keeps the cache that it has.
+func (f *Fanout) Commit(ctx context.Context, n scope.Name, r backends.Record, fit Fit) []error {
 	f.mu.Lock()
-	manifest := f.manifest
+	var sent *Sent
+	if f.manifest != nil {
+		sent = &Sent{*f.manifest, f.configs[f.manifest.Config.Digest]}
+	}
 	f.mu.Unlock()
 	outcome := make([]error, len(f.members))
 	var wg sync.WaitGroup
 	for i, m := range f.members {
-		wg.Go(func() { outcome[i] = m.commit(ctx, n, manifest, r) })
+		wg.Go(func() { outcome[i] = m.commit(ctx, n, sent, r, fit) })
 	}
 	wg.Wait()
 	return outcome

@@ -49,6 +49,11 @@ func serve(t testing.TB, s *testkit.Store) (*gateway.Gateway, gateway.Cache, *ga
 	return g, c, g.Accept([]backends.Store{s}, c.Manifest.Layers, time.Minute)
 }
 
+// asSent is a [gateway.Fit] that changes nothing.
+func asSent(sent gateway.Sent, _ map[digest.Digest]bool) (gateway.Sent, error, error) {
+	return sent, nil, nil
+}
+
 // listen starts a gateway for the test.
 func listen(t testing.TB) *gateway.Gateway {
 	t.Helper()

@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"sync"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
@@ -29,6 +32,9 @@ type member struct {
 	ctx   context.Context         // ends when the store gets no more data; its cause says why
 	fail  context.CancelCauseFunc // ends ctx; only the first call counts
 	slots *semaphore.Weighted     // a slot for each small blob in transfer
+
+	mu      sync.Mutex
+	damaged map[digest.Digest]bool // blobs of which the store keeps a damaged copy, though they were sent again
 }
 
 func newMember(ctx context.Context, store backends.Store, stall time.Duration) *member {
@@ -99,6 +105,22 @@ func (m *member) put(ctx context.Context, desc ocispecs.Descriptor, body io.Read
 	return context.Cause(ctx)
 }
 
+// check reads a blob back that was lost and has been sent again: a store may keep the copy that
+// it had, as GitHub's cache does.
+func (m *member) check(desc ocispecs.Descriptor) {
+	ctx, cancel := context.WithTimeoutCause(m.ctx, m.stall, fmt.Errorf("no answer within %s", m.stall))
+	defer cancel()
+	if backends.Check(ctx, m.store, desc) == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.damaged == nil {
+		m.damaged = map[digest.Digest]bool{}
+	}
+	m.damaged[desc.Digest] = true
+}
+
 // paced is the body of a blob. The timer runs while its reader does not read.
 type paced struct {
 	from  io.Reader
@@ -112,9 +134,9 @@ func (p *paced) Read(b []byte) (int, error) {
 	return p.from.Read(b)
 }
 
-// commit waits for the small blobs and makes the manifest, with the record, the scope's cache in
-// the store.
-func (m *member) commit(ctx context.Context, n scope.Name, manifest *backends.Manifest, r backends.Record) error {
+// commit waits for the small blobs and makes the cache that was sent, as it is fitted and with
+// the record, the scope's cache in the store.
+func (m *member) commit(ctx context.Context, n scope.Name, sent *Sent, r backends.Record, fit Fit) error {
 	ctx, end := m.both(ctx)
 	defer end()
 	if m.slots.Acquire(ctx, smallAtOnce) == nil {
@@ -125,12 +147,27 @@ func (m *member) commit(ctx context.Context, n scope.Name, manifest *backends.Ma
 	if err := m.failure(); err != nil {
 		return err
 	}
-	if manifest == nil {
+	if sent == nil {
 		return errors.New("no manifest was received")
 	}
-	annotated, err := manifest.WithRecord(r)
+	m.mu.Lock()
+	damaged := maps.Clone(m.damaged)
+	m.mu.Unlock()
+	fitted, note, err := fit(*sent, damaged)
 	if err != nil {
 		return err
 	}
-	return m.store.PutManifest(ctx, n, annotated)
+	if fitted.Config != nil {
+		if err := m.put(ctx, fitted.Manifest.Config, bytes.NewReader(fitted.Config)); err != nil {
+			return err
+		}
+	}
+	annotated, err := fitted.Manifest.WithRecord(r)
+	if err != nil {
+		return err
+	}
+	if err := m.store.PutManifest(ctx, n, annotated); err != nil {
+		return err
+	}
+	return note
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,7 +30,7 @@ func (f *Fanout) head(w http.ResponseWriter, r *http.Request, blob digest.Digest
 		return
 	}
 	if strings.HasPrefix(r.Header.Get("Accept"), cacheconfig.CacheConfigMediaTypeV0) {
-		// Each export has its own config.
+		f.expectConfig(blob) // each export has its own
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "configs are always taken")
 		return
 	}
@@ -84,10 +85,15 @@ func (g *Gateway) putBlob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	desc := ocispecs.Descriptor{MediaType: "application/octet-stream", Digest: blob, Size: r.ContentLength}
-	if err := f.put(r.Context(), desc, r.Body); err != nil && f.allFailed() != nil {
+	switch err := f.put(r.Context(), desc, r.Body); {
+	case err == nil:
+	case errors.Is(err, errTooLarge):
+		refuse(w, http.StatusRequestEntityTooLarge, "SIZE_INVALID", err.Error())
+		return
+	case f.allFailed() != nil:
 		noStoreLeft(w, err)
 		return
-	} else if err != nil {
+	default:
 		fail(w, r, err)
 		return
 	}

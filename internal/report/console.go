@@ -108,12 +108,15 @@ func (r Report) writes() [][]string {
 	return rows
 }
 
-// remark is the time that an export took, or the error.
+// remark is the time that a written cache took, and what is to be said of the export.
 func remark(e solve.Export) string {
-	if e.Outcome == solve.Written {
-		return duration(e.Seconds)
+	if e.Outcome != solve.Written {
+		return message(e.Err)
 	}
-	return message(e.Err)
+	if e.Err != nil {
+		return duration(e.Seconds) + ", " + message(e.Err)
+	}
+	return duration(e.Seconds)
 }
 
 // failure has rows for what happened and what to do next, or else for the failed step, and for

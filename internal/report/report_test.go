@@ -94,6 +94,15 @@ func reports() map[string]Report {
 			r.Result.Sources = []cacheplan.Source{withheld}
 			r.Result.Exports = []solve.Export{{Cache: cache, Name: ownName, Outcome: solve.Skipped, Err: errors.New("ACTIONS_CACHE_MODE=none")}}
 		}),
+		"reduced": with(func(r *Report) {
+			partly := own(cacheplan.Loaded)
+			partly.Err = errors.New("2 of 9 results are not used: 1 of 7 blobs are gone, the first sha256:2c26")
+			r.Result.Sources = []cacheplan.Source{partly, fromMain}
+			r.Result.Exports = []solve.Export{{
+				Cache: cache, Name: ownName, Outcome: solve.Written, Seconds: 0.42,
+				Err: errors.New("40 of 4000 results were left out: the cache config has 1060000 bytes, and BuildKit imports at most 1048576"),
+			}}
+		}),
 		"several": with(func(r *Report) {
 			r.Result.Sources = []cacheplan.Source{
 				own(cacheplan.Loaded),

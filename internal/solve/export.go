@@ -220,14 +220,16 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not committed within %s (cache-timeout)", limit))
 	defer cancel()
 	for n, err := range d.Commit(ctx, made) {
-		if err != nil {
-			if errors.Is(err, cacheplan.ErrEmpty) {
-				x.results[i][n].Outcome, x.results[i][n].Err = Skipped, errNoLayer
-				continue
-			}
-			if errors.Is(err, ctx.Err()) {
-				err = context.Cause(ctx)
-			}
+		var reduced *cacheplan.Reduced
+		switch {
+		case err == nil:
+		case errors.Is(err, cacheplan.ErrEmpty):
+			x.results[i][n].Outcome, x.results[i][n].Err = Skipped, errNoLayer
+		case errors.As(err, &reduced):
+			x.results[i][n].Err = err
+		case errors.Is(err, ctx.Err()):
+			x.results[i][n].Outcome, x.results[i][n].Err = Broken, context.Cause(ctx)
+		default:
 			x.results[i][n].Outcome, x.results[i][n].Err = Broken, refusal.Explain(err)
 		}
 	}

@@ -45,7 +45,7 @@ type Export struct {
 	Cache   string
 	Name    string // of the scope; "" for a line of cache-to
 	Outcome Outcome
-	Err     error // why it failed, or was skipped
+	Err     error // why it failed, was skipped, or, when written, does not hold all of the build
 	Strict  bool  // a failure fails the step
 	Seconds float64
 }
