@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
 // Azblob is a cache in a container of Azure Blob Storage, in the blobs that BuildKit
@@ -109,7 +110,7 @@ func (b *blobContainer) at(key string) string {
 }
 
 func (b *blobContainer) head(ctx context.Context, key string) (int64, error) {
-	client, err := within(ctx, b.client)
+	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return 0, err
 	}
@@ -121,7 +122,7 @@ func (b *blobContainer) head(ctx context.Context, key string) (int64, error) {
 }
 
 func (b *blobContainer) get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
-	client, err := within(ctx, b.client)
+	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -168,7 +169,7 @@ func (b *blobContainer) upload(ctx context.Context, key string, body io.Reader, 
 
 // target is a client for the blob that is to be written. It creates a missing container.
 func (b *blobContainer) target(ctx context.Context, key string) (*blockblob.Client, error) {
-	client, err := within(ctx, b.client)
+	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return nil, err
 	}

@@ -1,108 +1,12 @@
 package backends
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 )
-
-// abandonAfter is how long an operation may take to notice by itself that its context has ended, and
-// to remove what it has begun.
-const abandonAfter = 200 * time.Millisecond
-
-// within runs an operation that may block for ever although its context has ended, as one on
-// the files of a server that does not answer. Then the operation is abandoned, and the error is
-// the cause of ctx's end. Its goroutine ends when the operating system returns, or with the
-// process.
-func within[T any](ctx context.Context, operation func() (T, error)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	if ctx.Err() != nil {
-		return *new(T), context.Cause(ctx)
-	}
-	done := make(chan result, 1)
-	go func() {
-		value, err := operation()
-		done <- result{value, err}
-	}()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-ctx.Done():
-	}
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-time.After(abandonAfter):
-		return *new(T), context.Cause(ctx)
-	}
-}
-
-// openRegular opens a file for reading. A FIFO, a device or a directory is an error, found
-// without waiting: to open a FIFO otherwise waits for its writer.
-func openRegular(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = notRegular(path)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
-func notRegular(path string) error { return fmt.Errorf("%s is not a regular file", path) }
-
-// readRegular reads a file that openRegular opens.
-func readRegular(path string) ([]byte, error) {
-	f, err := openRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(f)
-}
-
-// fileBuffer is the number of bytes that are read from a file at once.
-const fileBuffer = 256 << 10
-
-// streamed is the content of a file, up to the end of ctx. It owns the file.
-func streamed(ctx context.Context, f *os.File) io.ReadCloser {
-	r, w := io.Pipe()
-	stop := context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
-	go func() {
-		defer stop()
-		// WriterTo of a file and ReaderFrom of a pipe would go around the buffer.
-		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{f}, make([]byte, fileBuffer))
-		w.CloseWithError(errors.Join(err, f.Close()))
-	}()
-	return r
-}
-
-// untilDone reads until ctx ends.
-func untilDone(ctx context.Context, from io.Reader) io.Reader {
-	return readerFunc(func(p []byte) (int, error) {
-		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
-		}
-		return from.Read(p)
-	})
-}
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // stagingDir is the directory for files that are not complete yet. BuildKit's local cache has
 // the same, in which each of its own uploads is a directory.

@@ -18,6 +18,7 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/warmlayer/warmlayer/internal/waiting"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -48,7 +49,7 @@ func (l *Layout) tag(n scope.Name) string { return l.prefix + string(n) }
 
 // Manifest implements [Scopes].
 func (l *Layout) Manifest(ctx context.Context, n scope.Name) (Manifest, error) {
-	return within(ctx, func() (Manifest, error) { return l.manifest(n) })
+	return waiting.Within(ctx, func() (Manifest, error) { return l.manifest(n) })
 }
 
 func (l *Layout) manifest(n scope.Name) (Manifest, error) {
@@ -64,7 +65,7 @@ func (l *Layout) manifest(n scope.Name) (Manifest, error) {
 	if err := desc.Digest.Validate(); err != nil {
 		return Manifest{}, fmt.Errorf("read %s in %s: digest %q: %w", l.tag(n), l.dir, desc.Digest, err)
 	}
-	raw, err := readRegular(l.blob(desc.Digest))
+	raw, err := waiting.ReadRegular(l.blob(desc.Digest))
 	if err != nil {
 		return Manifest{}, fmt.Errorf("read %s in %s: %w", l.tag(n), l.dir, err)
 	}
@@ -82,7 +83,7 @@ func (l *Layout) named(n scope.Name) func(ocispecs.Descriptor) bool {
 // returns what can be kept.
 func (l *Layout) readIndex() (ocispecs.Index, error) {
 	index := ocispecs.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageIndex}
-	raw, err := readRegular(l.index())
+	raw, err := waiting.ReadRegular(l.index())
 	if errors.Is(err, fs.ErrNotExist) {
 		return index, nil
 	}
@@ -94,7 +95,7 @@ func (l *Layout) readIndex() (ocispecs.Index, error) {
 
 // check tells why the index cannot be read, nil when it can or is missing.
 func (l *Layout) check(ctx context.Context) error {
-	if _, err := within(ctx, l.readIndex); err != nil {
+	if _, err := waiting.Within(ctx, l.readIndex); err != nil {
 		return fmt.Errorf("read %s: %w", l.index(), err)
 	}
 	return nil
@@ -103,7 +104,7 @@ func (l *Layout) check(ctx context.Context) error {
 // Stat implements [Scopes]. In a directory that is written, it sets the time of each blob
 // that it finds to now: an export relies on these blobs, and a concurrent reset keeps young ones.
 func (l *Layout) Stat(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
-	return within(ctx, func() (map[digest.Digest]int64, error) { return l.stat(ctx, digests) })
+	return waiting.Within(ctx, func() (map[digest.Digest]int64, error) { return l.stat(ctx, digests) })
 }
 
 func (l *Layout) stat(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
@@ -136,11 +137,11 @@ func touch(path string) error {
 
 // Open implements [Store].
 func (l *Layout) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
-	return within(ctx, func() (io.ReadCloser, error) { return l.open(ctx, d, offset) })
+	return waiting.Within(ctx, func() (io.ReadCloser, error) { return l.open(ctx, d, offset) })
 }
 
 func (l *Layout) open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
-	f, err := openRegular(l.blob(d))
+	f, err := waiting.OpenRegular(l.blob(d))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open blob %s in %s: %w", d, l.dir, ErrAbsent)
 	}
@@ -150,17 +151,17 @@ func (l *Layout) open(ctx context.Context, d digest.Digest, offset int64) (io.Re
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return nil, errors.Join(fmt.Errorf("open blob: %w", err), f.Close())
 	}
-	return streamed(ctx, f), nil
+	return waiting.Streamed(ctx, f), nil
 }
 
 // Put implements [Store].
 func (l *Layout) Put(ctx context.Context, desc ocispecs.Descriptor, r io.Reader) error {
-	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, l.put(ctx, desc, r) })
+	_, err := waiting.Within(ctx, func() (struct{}, error) { return struct{}{}, l.put(ctx, desc, r) })
 	return err
 }
 
 func (l *Layout) put(ctx context.Context, desc ocispecs.Descriptor, r io.Reader) error {
-	err := l.write(ctx, l.blob(desc.Digest), untilDone(ctx, Verify(r, desc)))
+	err := l.write(ctx, l.blob(desc.Digest), waiting.UntilDone(ctx, Verify(r, desc)))
 	if err != nil {
 		return fmt.Errorf("write blob in %s: %w", l.dir, err)
 	}
@@ -197,7 +198,7 @@ func (l *Layout) write(ctx context.Context, path string, content io.Reader) (err
 // PutManifest implements [Scopes]. While it holds the index's lock it checks that every blob
 // still exists, so that the index names complete caches only.
 func (l *Layout) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
-	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, l.putManifest(ctx, n, m) })
+	_, err := waiting.Within(ctx, func() (struct{}, error) { return struct{}{}, l.putManifest(ctx, n, m) })
 	return err
 }
 
@@ -267,7 +268,7 @@ func (l *Layout) lock(ctx context.Context) (unlock func(), err error) {
 	}
 	path := l.index() + ".lock"
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, notRegular(path)
+		return nil, waiting.NotRegular(path)
 	}
 	lock := flock.New(path)
 	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {

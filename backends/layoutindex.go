@@ -32,23 +32,8 @@ func parseIndex(raw []byte, index ocispecs.Index) (ocispecs.Index, error) {
 
 // wholeEntries are the entries of a damaged index, up to where its JSON ends.
 func wholeEntries(raw []byte) []ocispecs.Descriptor {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	if token, err := d.Token(); err != nil || token != json.Delim('{') {
-		return nil
-	}
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return nil
-		}
-		if key == "manifests" {
-			break
-		}
-		var other json.RawMessage
-		if d.Decode(&other) != nil {
-			return nil
-		}
-	}
+	_, list, _ := bytes.Cut(raw, []byte(`"manifests"`))
+	d := json.NewDecoder(bytes.NewReader(bytes.TrimLeft(list, ": \t\r\n")))
 	if token, err := d.Token(); err != nil || token != json.Delim('[') {
 		return nil
 	}

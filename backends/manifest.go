@@ -148,40 +148,6 @@ func (m Manifest) WithRecord(r Record) (Manifest, error) {
 	return m, nil
 }
 
-// WithConfig is the same manifest with another cache config, of those of its layers that are
-// kept. The config is JSON without annotations. All other fields of the document stay.
-func (m Manifest) WithConfig(config []byte, kept []ocispecs.Descriptor) (Manifest, error) {
-	if m.Inline != nil {
-		annotated, err := annotateConfig(config, kept)
-		if err != nil {
-			return Manifest{}, err
-		}
-		return configManifest(annotated, m.Record)
-	}
-	doc := map[string]json.RawMessage{}
-	if err := json.Unmarshal(m.Raw, &doc); err != nil {
-		return Manifest{}, fmt.Errorf("replace cache config: %w", err)
-	}
-	desc := m.Config
-	desc.Digest, desc.Size = digest.FromBytes(config), int64(len(config))
-	fields := map[string]any{"config": desc, "layers": append([]ocispecs.Descriptor{}, kept...)}
-	if images.IsIndexType(m.MediaType) {
-		fields = map[string]any{"manifests": append(slices.Clone(kept), desc)}
-	}
-	for field, value := range fields {
-		raw, err := json.Marshal(value)
-		if err != nil {
-			return Manifest{}, fmt.Errorf("replace cache config: %w", err)
-		}
-		doc[field] = raw
-	}
-	raw, err := json.Marshal(doc)
-	if err != nil {
-		return Manifest{}, fmt.Errorf("replace cache config: %w", err)
-	}
-	return ParseManifest(raw, m.MediaType)
-}
-
 // Record says which build wrote a scope, and what it exported. It proves nothing: everyone who
 // can write to the store can write any record.
 type Record struct {

@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
 // grace is how long a blob that no scope names is kept. It is longer than any export takes
@@ -72,7 +74,7 @@ func (l *Layout) children(desc ocispecs.Descriptor) ([]ocispecs.Descriptor, erro
 	if !images.IsManifestType(desc.MediaType) && !images.IsIndexType(desc.MediaType) {
 		return nil, nil
 	}
-	raw, err := readRegular(l.blob(desc.Digest))
+	raw, err := waiting.ReadRegular(l.blob(desc.Digest))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

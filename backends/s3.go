@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
 // S3 is a cache in a bucket, in the objects that BuildKit keeps there (v0.33.1,
@@ -141,7 +142,7 @@ func noSuchKey(err error) bool {
 }
 
 func (b *bucket) get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
-	client, err := within(ctx, b.client)
+	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -162,7 +163,7 @@ func (b *bucket) get(ctx context.Context, key string, offset int64) (io.ReadClos
 // blob where the credentials may not list the bucket; what is refused in fact is refused again
 // when it is sent.
 func (b *bucket) head(ctx context.Context, key string) (int64, error) {
-	client, err := within(ctx, b.client)
+	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return 0, err
 	}
@@ -224,7 +225,7 @@ func (b *bucket) touch(ctx context.Context, client *s3.Client, key string, head 
 
 // put implements service.
 func (b *bucket) put(ctx context.Context, key string, content []byte, metadata map[string]string) error {
-	client, err := within(ctx, b.client)
+	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return err
 	}

@@ -17,11 +17,13 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
 // upload implements service, in parts or, where the server does not take parts, in one request.
 func (b *bucket) upload(ctx context.Context, key string, body io.Reader, size int64) error {
-	client, err := within(ctx, b.client)
+	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package backends
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,18 +17,6 @@ var ErrMismatch = errors.New("content does not match")
 // descriptor's size, gets the right content or an error. An empty blob is verified at its end.
 func Verify(from io.Reader, desc ocispecs.Descriptor) io.Reader {
 	return &verified{from: from, desc: desc, verifier: desc.Digest.Verifier()}
-}
-
-// Check reads a blob of a store to its end. The error is nil when the store's copy is complete
-// and right, an [ErrMismatch] when it is not, and an [ErrAbsent] when there is none.
-func Check(ctx context.Context, store Scopes, desc ocispecs.Descriptor) error {
-	blob, err := store.Open(ctx, desc.Digest, 0)
-	if err != nil {
-		return err
-	}
-	defer blob.Close()
-	_, err = io.Copy(io.Discard, Verify(blob, desc))
-	return err
 }
 
 type verified struct {

@@ -209,30 +209,26 @@ func (n native) attachRecord(ctx context.Context, e Exported) error {
 const harmless = 100_000
 
 // fitted is a cache that BuildKit wrote, without the results that are too many for BuildKit to
-// import. Its config is already in the store.
+// import. Its config is already in the store. BuildKit imports a config of any size from stores
+// of objects.
 func (n native) fitted(ctx context.Context, m backends.Manifest) (_ backends.Manifest, note, err error) {
 	store, ok := n.store.(backends.Store)
-	if size := m.Config.Size + int64(len(m.Inline)); !ok || size <= harmless {
+	if !ok || m.Config.Size <= harmless {
 		return m, nil, nil
 	}
-	sent := gateway.Sent{Manifest: m, Config: m.Inline}
-	if sent.Config == nil {
-		sent.Config, err = backends.ReadBlob(ctx, store, m.Config, backends.MaxManifest)
-		if err != nil && m.Config.Size <= backends.MaxConfig {
-			return m, nil, nil // BuildKit imports it; only its bounds are not known
-		}
-		if err != nil {
-			return m, nil, err
-		}
+	sent := gateway.Sent{Manifest: m}
+	sent.Config, err = backends.ReadBlob(ctx, store, m.Config, backends.MaxManifest)
+	if err != nil && m.Config.Size <= backends.MaxConfig {
+		return m, nil, nil // BuildKit imports it; only its bounds are not known
+	}
+	if err != nil {
+		return m, nil, err
 	}
 	out, note, err := fit(sent, nil)
 	if err != nil || note == nil {
 		return m, nil, err
 	}
-	if out.Manifest.Inline == nil {
-		err = store.Put(ctx, out.Manifest.Config, bytes.NewReader(out.Config))
-	}
-	return out.Manifest, note, err
+	return out.Manifest, note, store.Put(ctx, out.Manifest.Config, bytes.NewReader(out.Config))
 }
 
 // restore makes the cache that was read before the build the scope's again.

@@ -42,7 +42,7 @@ func fit(sent gateway.Sent, damaged map[digest.Digest]bool) (fitted gateway.Sent
 	if kept == 0 {
 		return gateway.Sent{}, nil, fmt.Errorf("the former cache is kept: %w", why)
 	}
-	m, err := sent.Manifest.WithConfig(out.JSON, out.Layers)
+	m, err := backends.NewManifest(out.JSON, out.Layers, sent.Manifest.Record)
 	return gateway.Sent{Manifest: m, Config: out.JSON}, &Reduced{out.Dropped, out.Dropped + kept, why}, err
 }
 

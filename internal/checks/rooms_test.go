@@ -28,6 +28,7 @@ type room struct {
 // generated from this: go test ./internal/checks -update.
 var rooms = []room{
 	{"internal/syntax", "parsing of a user's text: lists, CSV, single values; problems with their hints", nil},
+	{"internal/waiting", "ends with its context what may block for ever, such as files of a server that does not answer", nil},
 	{"internal/builderspec", "the settings of builders: addresses, buildx's builders, certificates, options of a managed builder", []string{"internal/syntax"}},
 	{"internal/cachespec", "the table of cache types: attributes, defaults, and what follows from a line: label, identity, directories, credentials", []string{"internal/syntax"}},
 	{"inputs", "the table of inputs; typed, validated values from flags and environments", []string{"internal/syntax", "internal/builderspec", "internal/cachespec"}},
@@ -35,7 +36,7 @@ var rooms = []room{
 	{"internal/ci", "the table of CIs: the facts that each states, and how to write to its log and pages", []string{"internal/syntax", "scope"}},
 	{"internal/login", "the credentials of each registry", []string{"internal/syntax", "internal/ci"}},
 	{"internal/cachegraph", "the merge of BuildKit's cache configs, and their bounds (computes only)", nil},
-	{"backends", "the six caches: BuildKit's entries for a plan; the stores; reading scopes", []string{"internal/syntax", "internal/cachespec", "internal/cachegraph", "scope"}},
+	{"backends", "the six caches: BuildKit's entries for a plan; the stores; reading scopes", []string{"internal/waiting", "internal/syntax", "internal/cachespec", "internal/cachegraph", "scope"}},
 	{"internal/refusal", "why a store or a registry refuses a request, and which setting cures that (computes only)", nil},
 	{"internal/gateway", "a registry on loopback in front of the stores", []string{"backends", "scope"}},
 	{"internal/cacheplan", "what BuildKit imports and exports; the outcome of each cache source", []string{"internal/cachespec", "backends", "scope", "internal/refusal", "internal/cachegraph", "internal/gateway"}},

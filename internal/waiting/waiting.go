@@ -1,0 +1,109 @@
+// Package waiting ends what may block for ever, such as an operation on the files of a server that
+// does not answer, together with its context.
+//
+//	content, err := waiting.Within(ctx, func() ([]byte, error) { return waiting.ReadRegular("index.json") })
+package waiting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+)
+
+// abandonAfter is how long an operation may take to notice by itself that its context has ended, and
+// to remove what it has begun.
+const abandonAfter = 200 * time.Millisecond
+
+// Within runs an operation that may block for ever although its context has ended, as one on
+// the files of a server that does not answer. Then the operation is abandoned, and the error is
+// the cause of ctx's end. Its goroutine ends when the operating system returns, or with the
+// process.
+func Within[T any](ctx context.Context, operation func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	if ctx.Err() != nil {
+		return *new(T), context.Cause(ctx)
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := operation()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-time.After(abandonAfter):
+		return *new(T), context.Cause(ctx)
+	}
+}
+
+// OpenRegular opens a file for reading. A FIFO, a device or a directory is an error, found
+// without waiting: to open a FIFO otherwise waits for its writer.
+func OpenRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = NotRegular(path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// NotRegular is the error for a file that is not a regular one.
+func NotRegular(path string) error { return fmt.Errorf("%s is not a regular file", path) }
+
+// ReadRegular reads a file that OpenRegular opens.
+func ReadRegular(path string) ([]byte, error) {
+	f, err := OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
+}
+
+// fileBuffer is the number of bytes that are read from a file at once.
+const fileBuffer = 256 << 10
+
+// Streamed is the content of a file, up to the end of ctx. It owns the file.
+func Streamed(ctx context.Context, f *os.File) io.ReadCloser {
+	r, w := io.Pipe()
+	stop := context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
+	go func() {
+		defer stop()
+		// WriterTo of a file and ReaderFrom of a pipe would go around the buffer.
+		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{f}, make([]byte, fileBuffer))
+		w.CloseWithError(errors.Join(err, f.Close()))
+	}()
+	return r
+}
+
+// UntilDone reads until ctx ends.
+func UntilDone(ctx context.Context, from io.Reader) io.Reader {
+	return readerFunc(func(p []byte) (int, error) {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		return from.Read(p)
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
