@@ -61,7 +61,7 @@ func TestLogins(t *testing.T) {
 		},
 		"GitLab": func(host string) map[string]string {
 			return map[string]string{
-				"GITLAB_CI": "true", "CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main",
+				"GITLAB_CI": "true", "CI_PIPELINE_SOURCE": "push", "CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main",
 				"CI_REGISTRY": host, "CI_REGISTRY_USER": user, "CI_REGISTRY_PASSWORD": password,
 			}
 		},
