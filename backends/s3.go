@@ -3,6 +3,7 @@ package backends
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -82,7 +83,7 @@ func (c *S3) newClient() (*s3.Client, error) {
 			return nil, fmt.Errorf("no credentials in the line, the environment (AWS_ACCESS_KEY_ID), a profile or the machine's role: %w", err)
 		}
 	}
-	return s3.NewFromConfig(cfg, func(o *s3.Options) {
+	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
 		if id := c.spec.AccessKeyID; id != "" {
 			o.Credentials = credentials.NewStaticCredentialsProvider(id, c.spec.SecretAccessKey, c.spec.SessionToken)
 		}
@@ -96,7 +97,22 @@ func (c *S3) newClient() (*s3.Client, error) {
 			o.RetryMaxAttempts = c.spec.RetryMaxAttempts
 		}
 		o.APIOptions = append(o.APIOptions, unsignedEncoding)
-	}), nil
+	})
+	options := client.Options() // with the retryer that the configuration asks for
+	if retryer, ok := options.Retryer.(aws.RetryerV2); ok {
+		options.Retryer = certain{retryer}
+	}
+	return s3.New(options), nil
+}
+
+// certain does not repeat requests whose answer is certain: a certificate that does not verify is
+// the same a moment later. The SDK repeats every request that could not be sent.
+type certain struct{ aws.RetryerV2 }
+
+// IsErrorRetryable implements [aws.RetryerV2].
+func (r certain) IsErrorRetryable(err error) bool {
+	var certificate *tls.CertificateVerificationError
+	return !errors.As(err, &certificate) && r.RetryerV2.IsErrorRetryable(err)
 }
 
 // unsignedEncoding leaves Accept-Encoding out of requests and of their signature, for servers
