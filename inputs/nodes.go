@@ -20,7 +20,7 @@ func (p *parser) readBuilders(v *Values) {
 		CACert:  p.settings["builder-cacert"].text, Cert: p.settings["builder-cert"].text, Key: p.settings["builder-key"].text,
 		DriverOpts: p.list("driver-opts"), Flags: p.list("buildkitd-flags"),
 		Authorities: p.settings["ca-certificates"].text,
-		ConfigFile: p.value("buildkitd-config"), Config: p.settings["buildkitd-config-inline"].text,
+		ConfigFile:  p.value("buildkitd-config"), Config: p.settings["buildkitd-config-inline"].text,
 		Platforms: platforms,
 	}, builderspec.Machine{Getenv: func(name string) string { return p.env[name] }, File: p.file})
 	v.Builders, v.Managed = spec.Nodes, spec.Managed

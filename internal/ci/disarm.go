@@ -173,9 +173,9 @@ func (d *Disarmed) character(c rune, size int) {
 	}
 	switch {
 	case c >= invalid:
-		d.out = append(d.out, byte(c)) //nolint:gosec // the byte alone
+		d.out = append(d.out, byte(c))
 	case size == 1:
-		d.out = append(d.out, byte(c)) //nolint:gosec // ASCII
+		d.out = append(d.out, byte(c))
 	default:
 		d.out = utf8.AppendRune(d.out, c)
 	}
@@ -195,7 +195,7 @@ func (d *Disarmed) atBegin(c rune) bool {
 	switch {
 	case d.runs == 0 && space:
 	case d.runs == 0 && strings.ContainsRune(":-+~^", c), d.runs > 0 && d.runs < 3 && c == rune(d.run):
-		d.run, d.runs = byte(c), d.runs+1 //nolint:gosec // ASCII
+		d.run, d.runs = byte(c), d.runs+1
 		d.inLine = d.run == ':' && d.runs == 2
 		return d.inLine
 	default:

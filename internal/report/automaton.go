@@ -58,9 +58,9 @@ func (a *automaton) insert(f form) {
 	for i := range len(f.text) {
 		next := a.childOf(state, f.text[i])
 		if next == 0 {
-			next = int32(len(a.nodes)) //nolint:gosec // all secrets together are far below 2 GiB
+			next = int32(len(a.nodes))
 			a.nodes = append(a.nodes, node{
-				row: -1, depth: int32(i + 1), last: f.text[i], sibling: a.nodes[state].child, //nolint:gosec // as above
+				row: -1, depth: int32(i + 1), last: f.text[i], sibling: a.nodes[state].child,
 			})
 			a.nodes[state].child = next
 		}
@@ -108,13 +108,13 @@ func (a *automaton) complete(queue []int32, state int32) []int32 {
 	var row [256]int32
 	if state != 0 {
 		for c := range row {
-			row[c] = a.step(n.fail, byte(c)) //nolint:gosec // below 256
+			row[c] = a.step(n.fail, byte(c))
 		}
 	}
 	for _, child := range children {
 		row[a.nodes[child].last] = child
 	}
-	a.nodes[state].row = int32(len(a.rows)) //nolint:gosec // fewer than states
+	a.nodes[state].row = int32(len(a.rows))
 	a.rows = append(a.rows, row)
 	return queue
 }
