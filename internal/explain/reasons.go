@@ -26,7 +26,7 @@ type Kind int
 const (
 	Unclear     Kind = iota
 	Denied           // the registry refuses these credentials
-	Unreachable      // no such host, nobody listens there, or its certificate is not trusted
+	Unreachable      // no such host, nothing listens there, or its certificate is not trusted
 )
 
 // reasons are looked for in this order: words that registries wrap into others come first. A full

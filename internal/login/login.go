@@ -72,7 +72,7 @@ type Registries struct {
 	warnings []string
 }
 
-// Login is who is logged in to a registry. The zero value is nobody: the registry is used
+// Login is who is logged in to a registry. The zero value is no login: the registry is used
 // anonymously.
 type Login struct {
 	User string // "" where there is a token alone
