@@ -23,6 +23,13 @@ func DeadMount(t testing.TB) string {
 		err = unix.Mount("dead", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fuse))
 	}
 	Need(t, "fuse", err)
+	// Operations that were abandoned go on when they fail, and make missing directories. So the path
+	// names the mounted root itself, also after its end: nothing can be made below it, and below
+	// /proc. The descriptor stays open, so that its number names nothing else.
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		// This fails the operations that block.
 		if err := unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH); err != nil {
@@ -30,5 +37,5 @@ func DeadMount(t testing.TB) string {
 		}
 		unix.Close(fuse)
 	})
-	return dir
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), root)
 }
