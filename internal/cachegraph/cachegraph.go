@@ -5,7 +5,7 @@
 //
 //	own, err := cachegraph.Parse(ownConfig, ownManifest.Layers)
 //	main, err := cachegraph.Parse(mainConfig, mainManifest.Layers)
-//	both := cachegraph.Merge([]cachegraph.Cache{own, main}) // one config, and the layers that it names
+//	both, err := cachegraph.MergeWithin([]cachegraph.Cache{own, main}, 1<<20) // one config, and the layers that it names
 //
 // BuildKit must not import the two side by side: it tells the records of two caches apart
 // by IDs that it computes in the order of a Go map (v0.33.1, cache/remotecache/v1/chains.go,
@@ -90,18 +90,6 @@ func results(all []*record) int {
 	return n
 }
 
-// Merge makes one cache of several that come from [Parse]. A build finds in it whatever it
-// finds in any of them, and the newest result of each step. Of a layer that several have,
-// the descriptor is the first one's. The merge of no caches is an empty cache. The error is an
-// [ErrTooLarge] when the merge would take too long.
-func Merge(caches []Cache) (Cache, error) {
-	all, descriptors, err := mergeRecords(caches)
-	if err != nil {
-		return Cache{}, err
-	}
-	return newCache(all, descriptors), nil
-}
-
 // mergeRecords are the records of all caches, in order, and the descriptors of their layers.
 func mergeRecords(caches []Cache) ([]*record, map[digest.Digest]ocispecs.Descriptor, error) {
 	var all []*record
@@ -148,9 +136,11 @@ type Merged struct {
 	Dropped int     // results of the first cache that are left out, because it alone is too large
 }
 
-// MergeWithin merges as many of the caches, from the first one on, as make a config of at
-// most limit bytes of JSON that BuildKit imports in good time. When the first one alone is too
-// large, it keeps the results that [Fit] keeps.
+// MergeWithin makes one cache of as many of the caches, which come from [Parse], from the first one
+// on, as make a config of at most limit bytes of JSON that BuildKit imports in good time. When the
+// first one alone is too large, it keeps the results that [Fit] keeps. A build finds in the merge
+// whatever it finds in any of its caches, and the newest result of each step. Of a layer that several
+// have, the descriptor is the first one's. The merge of no caches is an empty cache.
 func MergeWithin(caches []Cache, limit int) (Merged, error) {
 	var refused []error
 	for n := len(caches); n > 0; n-- {

@@ -3,6 +3,7 @@ package cachegraph_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -33,11 +34,11 @@ func (g graph) cache(t testing.TB, maker string) cachegraph.Cache {
 
 func merge(t testing.TB, caches []cachegraph.Cache) cachegraph.Cache {
 	t.Helper()
-	merged, err := cachegraph.Merge(caches)
-	if err != nil {
-		t.Fatal(err)
+	merged, err := cachegraph.MergeWithin(caches, math.MaxInt)
+	if err != nil || merged.Caches != len(caches) || merged.Dropped > 0 {
+		t.Fatalf("%d of %d caches, %d results dropped: %v, %v", merged.Caches, len(caches), merged.Dropped, merged.Refused, err)
 	}
-	return merged
+	return merged.Cache
 }
 
 // storage is a cache in the form in which BuildKit's importer keeps it.

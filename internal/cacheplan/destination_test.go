@@ -44,7 +44,7 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	const why = "the runner's token may only read"
 	open, limited := newMemoryCache("open"), &limited{*newMemoryCache("shut"), why}
-	for _, g := range []*gateway.Gateway{listen(t), nil} {
+	for _, g := range []*gateway.Gateway{testkit.Gateway(t), nil} {
 		got := destinations(nil, g, open, limited)
 		slices.SortFunc(got, func(a, b cacheplan.Destination) int { return strings.Compare(a.Caches[0].Name, b.Caches[0].Name) })
 		if len(got) != 2 || got[0].Refused != nil || got[1].Refused == nil || got[1].Refused.Error() != why || got[1].Name != "b-main" {
@@ -67,7 +67,7 @@ func (l *limited) Refuses(scope.Plan) string { return l.why }
 // Caches that accept the same export share it.
 func TestDestinations(t *testing.T) {
 	t.Parallel()
-	g := listen(t)
+	g := testkit.Gateway(t)
 	zstd, gzip := map[string]string{"compression": "zstd"}, map[string]string{"compression": "gzip"}
 	caches := []backends.Backend{
 		&memoryCache{Store: testkit.NewStore(), name: "one", options: zstd},
@@ -139,7 +139,7 @@ func TestUnchanged(t *testing.T) {
 		{"one of two", []backends.Backend{near, far}, []backends.Reading{read(near, "b-main", now), read(far, "b-main", other)}, made, false},
 		{"that of another cache", []backends.Backend{near}, []backends.Reading{read(far, "b-main", now)}, made, false},
 	} {
-		d := destinations(test.readings, listen(t), test.caches...)[0]
+		d := destinations(test.readings, testkit.Gateway(t), test.caches...)[0]
 		if got := d.Unchanged(test.made); got != test.want {
 			t.Errorf("%s: %t", test.name, got)
 		}
@@ -151,7 +151,7 @@ func TestUnchangedElsewhere(t *testing.T) {
 	t.Parallel()
 	made := cacheplan.Exported{Content: "sha256:00"}
 	for line, want := range map[string]bool{"type=local,dest=/c": true, "type=local,src=/c,dest=/c/": true, "type=local,src=/c,dest=/d": false} {
-		for _, g := range []*gateway.Gateway{listen(t), nil} {
+		for _, g := range []*gateway.Gateway{testkit.Gateway(t), nil} {
 			c := real(t, nil, line).(backends.GatewayWritten)
 			own := reading(t, app, c, "b-main")
 			own.Manifest.Record = backends.Record{Time: time.Now(), Result: backends.ResultKey(c.Options(), made.Content)}
@@ -167,7 +167,7 @@ func TestUnchangedElsewhere(t *testing.T) {
 func TestCommitThenUnchanged(t *testing.T) {
 	t.Parallel()
 	made := cacheplan.Exported{Content: "sha256:00"}
-	c, g := newMemoryCache("shelf"), listen(t)
+	c, g := newMemoryCache("shelf"), testkit.Gateway(t)
 	m, _, _ := app.Cache(t, "me")
 	made.Manifest = m.Descriptor().Digest
 	for _, through := range []*gateway.Gateway{g, nil} {
@@ -218,7 +218,7 @@ func put(t testing.TB, g *gateway.Gateway, path, body string) {
 // The blobs of a reading are asked for once, all together.
 func TestExpectedBlobs(t *testing.T) {
 	t.Parallel()
-	c, g := newMemoryCache("shelf"), listen(t)
+	c, g := newMemoryCache("shelf"), testkit.Gateway(t)
 	r := reading(t, app, c, "b-main")
 	_, _, blobs := app.Cache(t, "b-main")
 	for d, content := range blobs {
@@ -290,7 +290,7 @@ func TestCommitToRegistry(t *testing.T) {
 	host := testkit.StartRegistry(t).Host
 	c := real(t, nil, "type=registry,ref="+host+"/o/app")
 	pushed := pushImage(t, host+"/o/app:cache-b-main").Descriptor().Digest
-	d := destinations(nil, listen(t), c)[0]
+	d := destinations(nil, testkit.Gateway(t), c)[0]
 	for _, test := range []struct {
 		manifest digest.Digest
 		branch   string
@@ -343,7 +343,7 @@ func TestCommitInline(t *testing.T) {
 	c := real(t, []string{host + "/o/app:v1"}, "inline").(*backends.Inline)
 	image := pushImage(t, host+"/o/app:v1")
 	made := cacheplan.Exported{Image: image.Descriptor().Digest}
-	plan := cacheplan.New(cacheplan.Request{Caches: []backends.Backend{c}, Scopes: writeMain, Gateway: listen(t)})
+	plan := cacheplan.New(cacheplan.Request{Caches: []backends.Backend{c}, Scopes: writeMain, Gateway: testkit.Gateway(t)})
 	d := plan.Destinations[0]
 	if !plan.Inline || d.Entry.Type != "" || d.Unchanged(made) {
 		t.Errorf("%+v", d)

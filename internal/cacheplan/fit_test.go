@@ -122,7 +122,7 @@ func TestLargeConfig(t *testing.T) {
 	for form, m := range map[string]backends.Manifest{"image": image, "index": indexOf(t, image)} {
 		t.Run("gateway/"+form, func(t *testing.T) {
 			t.Parallel()
-			c, g := newMemoryCache("shelf"), listen(t)
+			c, g := newMemoryCache("shelf"), testkit.Gateway(t)
 			d := destinations(nil, g, c)[0]
 			for _, desc := range m.Blobs() {
 				pushBlob(t, g, desc, blobs[desc.Digest])
@@ -190,7 +190,7 @@ func TestUnfitConfig(t *testing.T) {
 	}
 	blobs[large.Config.Digest] = config
 	made := cacheplan.Exported{Content: "sha256:00", Manifest: large.Descriptor().Digest}
-	for name, g := range map[string]*gateway.Gateway{"gateway": listen(t), "native": nil} {
+	for name, g := range map[string]*gateway.Gateway{"gateway": testkit.Gateway(t), "native": nil} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newMemoryCache("shelf")
@@ -225,7 +225,7 @@ func TestUnfitConfig(t *testing.T) {
 // A cache whose results expand beyond the bounds would be refused by the next build.
 func TestTowerIsReduced(t *testing.T) {
 	t.Parallel()
-	c, g := newMemoryCache("shelf"), listen(t)
+	c, g := newMemoryCache("shelf"), testkit.Gateway(t)
 	r := tower(t, c, "b-main")
 	d := destinations(nil, g, c)[0]
 	pushBlob(t, g, r.Manifest.Config, r.Config)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
 	"testing"
 	"time"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
-	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -116,22 +114,6 @@ func tower(t testing.TB, from backends.Backend, n scope.Name) backends.Reading {
 		t.Fatal(err)
 	}
 	return backends.Reading{Source: scope.Source{Name: n}, From: from, Manifest: m, Config: raw}
-}
-
-// listen starts a gateway for the test.
-func listen(t testing.TB) *gateway.Gateway {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := gateway.Serve(listener)
-	t.Cleanup(func() {
-		if err := g.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return g
 }
 
 // entryText is an entry with its attributes in a fixed order.

@@ -60,7 +60,7 @@ func TestGoneBlobs(t *testing.T) {
 	} {
 		t.Run(test.gone, func(t *testing.T) {
 			t.Parallel()
-			c, g := newMemoryCache("shelf"), listen(t)
+			c, g := newMemoryCache("shelf"), testkit.Gateway(t)
 			m, _, blobs := steps.Cache(t, "b-main")
 			for d, content := range blobs {
 				c.Set(d, content)
@@ -96,7 +96,7 @@ func TestLostBlobs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := listen(t)
+			g := testkit.Gateway(t)
 			reads := cacheplan.New(cacheplan.Request{Readings: []backends.Reading{reading(t, steps, from, "b-main")}, Gateway: g}).Reads
 			reads.Imports(t.Context())
 			reads.LeaveOut(reads.Observe(loadedAll(lost("deps"))))
@@ -125,7 +125,7 @@ func TestLostBlobs(t *testing.T) {
 // A store that stalls is left out as a whole: it would stall again.
 func TestStallingStore(t *testing.T) {
 	t.Parallel()
-	reads := cacheplan.New(cacheplan.Request{Readings: []backends.Reading{reading(t, steps, newMemoryCache("shelf"), "b-main")}, Gateway: listen(t)}).Reads
+	reads := cacheplan.New(cacheplan.Request{Readings: []backends.Reading{reading(t, steps, newMemoryCache("shelf"), "b-main")}, Gateway: testkit.Gateway(t)}).Reads
 	reads.Imports(t.Context())
 	attempt := loadedAll(cacheplan.ErrStalled)
 	attempt.Partial = []digest.Digest{layerOf("app")}
@@ -142,7 +142,7 @@ func TestThirdAttempt(t *testing.T) {
 	readings := []backends.Reading{
 		reading(t, testkit.NewGraph("base", "x: base"), newMemoryCache("shelf"), "b-feature"), reading(t, steps, newMemoryCache("shelf"), "b-main"),
 	}
-	reads := cacheplan.New(cacheplan.Request{Readings: readings, Gateway: listen(t)}).Reads
+	reads := cacheplan.New(cacheplan.Request{Readings: readings, Gateway: testkit.Gateway(t)}).Reads
 	for _, step := range []string{"deps", "app"} {
 		if imports := reads.Imports(t.Context()); len(imports) != 1 {
 			t.Fatalf("imports %v", imports)

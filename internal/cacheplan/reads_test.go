@@ -86,7 +86,7 @@ func TestImports(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			g := listen(t)
+			g := testkit.Gateway(t)
 			for _, way := range []struct {
 				g               *gateway.Gateway
 				want, andLoaded string
@@ -164,7 +164,7 @@ func TestDamagedConfig(t *testing.T) {
 	t.Parallel()
 	good, bad := reading(t, app, newMemoryCache("shelf"), "b-good"), reading(t, testkit.NewGraph("y"), newMemoryCache("shelf"), "b-bad")
 	bad.Config = []byte("<html>")
-	reads := cacheplan.New(cacheplan.Request{Readings: []backends.Reading{bad, good}, Gateway: listen(t)}).Reads
+	reads := cacheplan.New(cacheplan.Request{Readings: []backends.Reading{bad, good}, Gateway: testkit.Gateway(t)}).Reads
 	if imports := reads.Imports(t.Context()); len(imports) != 1 {
 		t.Errorf("imports %v", imports)
 	}
@@ -203,7 +203,7 @@ func TestMergeOfNothing(t *testing.T) {
 	t.Parallel()
 	bad := reading(t, app, newMemoryCache("shelf"), "b-main")
 	bad.Config = []byte("{")
-	g := listen(t)
+	g := testkit.Gateway(t)
 	cacheplan.New(cacheplan.Request{Readings: []backends.Reading{bad}, Gateway: g}).Reads.Imports(t.Context())
 	m, err := backends.ParseManifest([]byte(get(t, g, "/v2/s0/manifests/scopes")), "")
 	if err != nil || len(m.Layers) != 0 || get(t, g, "/v2/s0/blobs/"+m.Config.Digest.String()) != "{}" {
@@ -233,7 +233,7 @@ func TestVerifiedWhileBuilding(t *testing.T) {
 	lost := readings[1].Manifest.Layers[1].Digest
 	far.Set(lost, nil)
 
-	g := listen(t)
+	g := testkit.Gateway(t)
 	reads := cacheplan.New(cacheplan.Request{Readings: readings, Scopes: plan, Gateway: g}).Reads
 	if imports := reads.Imports(t.Context()); len(imports) != 1 || states(reads) != "b-0 loaded, b-1 loaded" {
 		t.Fatalf("imports %v of sources %s", imports, states(reads))
@@ -271,7 +271,7 @@ func TestMergeTooLarge(t *testing.T) {
 		}
 		readings = append(readings, r)
 	}
-	g := listen(t)
+	g := testkit.Gateway(t)
 	reads := cacheplan.New(cacheplan.Request{Readings: readings, Gateway: g}).Reads
 	reads.Imports(t.Context())
 	if m, err := backends.ParseManifest([]byte(get(t, g, "/v2/s0/manifests/scopes")), ""); err != nil || m.Config.Size > backends.MaxConfig {

@@ -42,7 +42,7 @@ var rooms = []room{
 	{"internal/cacheplan", "what BuildKit imports and exports; the outcome of each cache source", []string{"internal/cachespec", "backends", "scope", "internal/refusal", "internal/cachegraph", "internal/gateway"}},
 	{"internal/builder", "builders: connects to a remote one, or starts a managed one in a process or a container", []string{"internal/builderspec"}},
 	{"internal/explain", "why a build failed, in plain words, and what to do next (computes only)", []string{"internal/syntax"}},
-	{"internal/solve", "every request to BuildKit, and its result", []string{"internal/syntax", "inputs", "backends", "internal/refusal", "internal/cacheplan", "internal/builder", "internal/explain"}},
+	{"internal/solve", "every request to BuildKit, and its result", []string{"internal/waiting", "internal/syntax", "inputs", "backends", "internal/refusal", "internal/cacheplan", "internal/builder", "internal/explain"}},
 	{"internal/report", "the report of a build, in every format; redaction", []string{"internal/syntax", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve"}},
 	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/refusal", "internal/explain", "internal/solve", "internal/report"}},
 	{"main", "the whole program on one screen; the commands", []string{"internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step"}},
@@ -52,7 +52,7 @@ var rooms = []room{
 var tools = []room{
 	{"inputs/generate", "generates files from the table of inputs", []string{"internal/syntax", "inputs"}},
 	{"internal/report/picture", "renders a summary like GitHub's page", nil},
-	{"internal/testkit", "real servers, daemons and runs of the program, for tests", []string{"internal/syntax", "internal/cachespec", "scope", "backends"}},
+	{"internal/testkit", "real servers, daemons and runs of the program, for tests", []string{"internal/syntax", "internal/cachespec", "scope", "backends", "internal/gateway"}},
 	{"internal/testkit/ghaserver", "a command that runs GitHub's cache service", []string{"internal/testkit"}},
 }
 

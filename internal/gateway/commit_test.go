@@ -112,7 +112,7 @@ func TestCommitDamagedCopy(t *testing.T) {
 	t.Parallel()
 	damagedBlob := digest.FromString("app by b-main")
 	mends, keeps := testkit.NewStore(), stubborn{testkit.NewStore()}
-	g := listen(t)
+	g := testkit.Gateway(t)
 	cache := offered(t, mends)
 	g.Offer(complete(cache))
 	offered(t, keeps.Store)

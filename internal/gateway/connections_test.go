@@ -73,7 +73,7 @@ func TestConnections(t *testing.T) {
 // TestHeaders: headers have a limit.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
-	g := listen(t)
+	g := testkit.Gateway(t)
 	if a := ask(t, g, "GET", "/v2/", nil, "X-Long: "+strings.Repeat("x", 64<<10)); a.status != 431 {
 		t.Errorf("%+v", a)
 	}

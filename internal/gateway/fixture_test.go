@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -42,7 +41,7 @@ func complete(c gateway.Cache) gateway.Offered {
 // written.
 func serve(t testing.TB, s *testkit.Store) (*gateway.Gateway, gateway.Cache, *gateway.Fanout) {
 	t.Helper()
-	g, c := listen(t), offered(t, s)
+	g, c := testkit.Gateway(t), offered(t, s)
 	if ref := g.Offer(complete(c)); ref != g.Host+"/s0:scopes" {
 		t.Fatal(ref)
 	}
@@ -52,22 +51,6 @@ func serve(t testing.TB, s *testkit.Store) (*gateway.Gateway, gateway.Cache, *ga
 // asSent is a [gateway.Fit] that changes nothing.
 func asSent(sent gateway.Sent, _ map[digest.Digest]bool) (gateway.Sent, error, error) {
 	return sent, nil, nil
-}
-
-// listen starts a gateway for the test.
-func listen(t testing.TB) *gateway.Gateway {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := gateway.Serve(listener)
-	t.Cleanup(func() {
-		if err := g.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return g
 }
 
 // answer is the gateway's response to a request.

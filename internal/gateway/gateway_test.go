@@ -68,7 +68,7 @@ func TestPassword(t *testing.T) {
 
 func TestAuth(t *testing.T) {
 	t.Parallel()
-	g := listen(t)
+	g := testkit.Gateway(t)
 	auth := g.Auth(func(_ context.Context, host string, _ []string, _ authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
 		return types.AuthConfig{ServerAddress: host, Username: "me"}, nil
 	})
@@ -81,10 +81,10 @@ func TestAuth(t *testing.T) {
 			t.Errorf("%s: %+v, %v", host, got, err)
 		}
 	}
-	if other, _ := listen(t).Credentials(); len(password) < 20 || other != user {
+	if other, _ := testkit.Gateway(t).Credentials(); len(password) < 20 || other != user {
 		t.Errorf("credentials %s, a password of %d characters", user, len(password))
 	}
-	if _, other := listen(t).Credentials(); other == password {
+	if _, other := testkit.Gateway(t).Credentials(); other == password {
 		t.Error("two runs share a password")
 	}
 }
@@ -314,7 +314,7 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	blob := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageLayer, Digest: hash.Digest(), Size: size}
-	g, store, sink := listen(t), testkit.NewStore(), &sink{Store: testkit.NewStore()}
+	g, store, sink := testkit.Gateway(t), testkit.NewStore(), &sink{Store: testkit.NewStore()}
 	cache := offered(t, store)
 	cache.Blobs[blob.Digest] = gateway.Blob{Store: store, Size: size}
 	store.Stream = func(context.Context) io.ReadCloser { return io.NopCloser(io.LimitReader(zeros{}, size)) }
@@ -377,7 +377,7 @@ func (s *sink) Put(_ context.Context, _ ocispecs.Descriptor, r io.Reader) error 
 // BuildKit's request waits until the cache is complete, and fails when it never is.
 func TestOfferIncomplete(t *testing.T) {
 	t.Parallel()
-	g, done := listen(t), make(chan error)
+	g, done := testkit.Gateway(t), make(chan error)
 	g.Offer(func(ctx context.Context) (gateway.Cache, error) {
 		select {
 		case err := <-done:

@@ -23,7 +23,7 @@ import (
 // shared is a gateway over stores that one export, d0, is written to.
 func shared(t testing.TB, stores ...backends.Store) (*gateway.Gateway, *gateway.Fanout) {
 	t.Helper()
-	g := listen(t)
+	g := testkit.Gateway(t)
 	return g, g.Accept(stores, nil, time.Minute)
 }
 
@@ -60,7 +60,7 @@ func TestPushSmallBlobs(t *testing.T) {
 // The stores are asked once for the expected blobs, and never for a config.
 func TestPushAsks(t *testing.T) {
 	t.Parallel()
-	s, g := testkit.NewStore(), listen(t)
+	s, g := testkit.NewStore(), testkit.Gateway(t)
 	layers := offered(t, s).Manifest.Layers
 	g.Accept([]backends.Store{s}, layers, time.Minute)
 	for _, l := range layers {
@@ -130,7 +130,7 @@ func (s silent) Stat(ctx context.Context, digests []digest.Digest) (map[digest.D
 func TestPushUnknownSize(t *testing.T) {
 	t.Parallel()
 	quiet, plain := testkit.NewStore(), testkit.NewStore()
-	g, expected := listen(t), []ocispecs.Descriptor{{Digest: one, Size: 3}}
+	g, expected := testkit.Gateway(t), []ocispecs.Descriptor{{Digest: one, Size: 3}}
 	quiet.Add("one")
 	g.Accept([]backends.Store{plain, silent{quiet}}, expected, time.Minute)
 	if a := ask(t, g, "HEAD", blobURL("d0", one), nil); a.status != 404 {
@@ -158,7 +158,7 @@ func TestPushWrongSize(t *testing.T) {
 			short.Set(one, []byte("o"))
 			right.Add("one")
 			right.PutFault = errors.New("sent in vain")
-			g := listen(t)
+			g := testkit.Gateway(t)
 			fanout := g.Accept([]backends.Store{short, right}, expected, time.Minute)
 			mount := "/v2/d0/blobs/uploads/?from=other&mount=" + one.String()
 			if head, mounted := ask(t, g, "HEAD", blobURL("d0", one), nil), ask(t, g, "POST", mount, nil); head.status != 404 || mounted.status != 202 {

@@ -83,7 +83,7 @@ func TestPushStalls(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			bad.Store = testkit.NewStore()
-			good, g := testkit.NewStore(), listen(t)
+			good, g := testkit.NewStore(), testkit.Gateway(t)
 			fanout := g.Accept([]backends.Store{bad, good}, nil, 200*time.Millisecond)
 			outcome := export(t.Context(), t, g, fanout)
 			if outcome[0] == nil || !strings.Contains(outcome[0].Error(), "200ms") || outcome[1] != nil {
@@ -104,7 +104,7 @@ func TestPushStalls(t *testing.T) {
 func TestCommitGivesUp(t *testing.T) {
 	t.Parallel()
 	for _, deaf := range []bool{false, true} {
-		good, bad, g := testkit.NewStore(), stalling{Store: testkit.NewStore(), put: true, deaf: deaf}, listen(t)
+		good, bad, g := testkit.NewStore(), stalling{Store: testkit.NewStore(), put: true, deaf: deaf}, testkit.Gateway(t)
 		fanout := g.Accept([]backends.Store{bad, good}, nil, 0)
 		if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != http.StatusCreated {
 			t.Fatalf("%+v", a)

@@ -9,6 +9,8 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session"
+
+	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
 // target is the purpose of one solve.
@@ -100,28 +102,14 @@ func followed[T any](ctx context.Context, b *run, t target, call func(chan *clie
 			t.show <- rest
 		}
 	}()
-	var value T
-	var err error
-	returned := make(chan struct{})
-	go func() {
-		defer close(returned)
-		value, err = call(statuses)
-		<-ended
-	}()
-	select {
-	case <-returned:
-		return value, err
-	case <-ctx.Done():
-	}
-	select {
-	case <-returned:
-		return value, err
-	case <-time.After(abandonAfter):
-	}
+	value, err := waiting.Patiently(ctx, abandonAfter, func() (T, error) {
+		defer func() { <-ended }()
+		return call(statuses)
+	})
 	mu.Lock()
 	defer mu.Unlock()
-	abandoned = true
-	return *new(T), context.Cause(ctx)
+	abandoned = true // later statuses are dropped
+	return value, err
 }
 
 // pass passes on one status.

@@ -28,6 +28,9 @@ func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Proble
 	}
 	r.Facts = plans[0].Facts // the same in all plans, whose options differ only in the key
 	problems := r.logIn()
+	for _, name := range cachespec.SecretVariables() {
+		host.Redactor.Add(host.Environ.Get(name))
+	}
 	for i, part := range parts {
 		build, found := r.resolve(part, plans[i])
 		r.Builds = append(r.Builds, build)
@@ -99,9 +102,6 @@ func untrusted(f scope.Facts) string {
 
 // cacheEnvironment are the settings that all caches of a build share.
 func (r Run) cacheEnvironment(b Build) cachespec.Environment {
-	for _, name := range cachespec.SecretVariables() {
-		r.host.Redactor.Add(r.host.Environ.Get(name))
-	}
 	node := b.Inputs.Builders[0]
 	return cachespec.Environment{
 		Export: b.Inputs.CacheExport, Images: b.Inputs.Pushed(), CacheDir: r.host.Environ.cacheDir(r.Facts.Repo), Getenv: r.host.Environ.Get,

@@ -23,12 +23,18 @@ const abandonAfter = 200 * time.Millisecond
 // the cause of ctx's end. Its goroutine ends when the operating system returns, or with the
 // process.
 func Within[T any](ctx context.Context, operation func() (T, error)) (T, error) {
+	if ctx.Err() != nil {
+		return *new(T), context.Cause(ctx)
+	}
+	return Patiently(ctx, abandonAfter, operation)
+}
+
+// Patiently runs an operation, also when ctx has ended before. It is abandoned, as by [Within], when
+// it takes longer than patience to notice that ctx has ended.
+func Patiently[T any](ctx context.Context, patience time.Duration, operation func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
-	}
-	if ctx.Err() != nil {
-		return *new(T), context.Cause(ctx)
 	}
 	done := make(chan result, 1)
 	go func() {
@@ -43,7 +49,7 @@ func Within[T any](ctx context.Context, operation func() (T, error)) (T, error) 
 	select {
 	case r := <-done:
 		return r.value, r.err
-	case <-time.After(abandonAfter):
+	case <-time.After(patience):
 		return *new(T), context.Cause(ctx)
 	}
 }
