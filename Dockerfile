@@ -3,13 +3,15 @@
 #   docker build .                       the slim image
 #   docker build --target emulation .    with emulators for other platforms
 #
+# The base images are stages of their own, which build contexts replace (debian=docker-image://…).
 # Go programs are cross-compiled; Debian's packages are installed on each platform. With
 # SOURCE_DATE_EPOCH and rewrite-timestamp=true, builds from the same state of Debian are equal
 # byte for byte.
-ARG GO=docker.io/library/golang:1.26.8-bookworm
-ARG DEBIAN=docker.io/library/debian:bookworm-slim
+FROM --platform=$BUILDPLATFORM docker.io/library/golang:1.26.8-bookworm@sha256:a688600ca24f8a4d3ca77f95b0dd40704a9fc787c826660eb7ba0b641b8b175d AS golang
 
-FROM --platform=$BUILDPLATFORM $GO AS programs
+FROM docker.io/library/debian:bookworm-slim@sha256:3783cc01769c7b2b1b83a5c5ad96c815348e28ed7da68e2e3687004faa906251 AS debian
+
+FROM golang AS programs
 ARG TARGETOS TARGETARCH
 ENV CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH
 WORKDIR /src
@@ -23,7 +25,7 @@ COPY . .
 ARG VERSION=unreleased
 RUN go build -o /out/ -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$VERSION" .
 
-FROM $DEBIAN AS packages
+FROM debian AS packages
 # git depends on perl only for commands that warmlayer does not use. Removing perl makes the
 # packages a third smaller.
 RUN apt-get update -qq && \
@@ -39,7 +41,7 @@ RUN echo 'warmlayer:x:1000:1000::/home/warmlayer:/bin/sh' >> /etc/passwd && \
     echo 'warmlayer:100000:65536' | tee /etc/subuid > /etc/subgid && \
     install -d -o 1000 -g 1000 /home/warmlayer
 
-FROM $DEBIAN AS emulators
+FROM debian AS emulators
 RUN apt-get update -qq && \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends qemu-user-static && \
     mkdir /out && cd /usr/bin && \

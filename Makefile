@@ -24,8 +24,9 @@ test: setup ## Run all tests; a missing program or server is a failure.
 race: setup ## Run all tests under the race detector.
 	WARMLAYER_REQUIRE=$(REQUIRE) go test -race -timeout 40m ./...
 
-lint: ## Check Go, workflows and shell scripts.
+lint: ## Check Go, its modules and known faults in them, workflows and shell scripts.
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2 run ./...
+	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 $(VULNDB:%=-db %) ./... tool
 	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	shellcheck $$(git ls-files '*.sh') .ci/run .ci/setup hooks/command
 

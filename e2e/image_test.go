@@ -108,7 +108,7 @@ func buildImage(t *testing.T, golang, debian, ref string) v1.Hash {
 		t.Fatal(err)
 	}
 	testkit.Invocation{Dir: root, Args: []string{
-		"--cache", "none", "--build-args", "GO=" + golang, "--build-args", "DEBIAN=" + debian,
+		"--cache", "none", "--build-contexts", "golang=docker-image://" + golang, "--build-contexts", "debian=docker-image://" + debian,
 		"--build-args", "VERSION=v9.9.9", "--build-args", "SOURCE_DATE_EPOCH=1", "--platforms", "linux/" + runtime.GOARCH,
 		"--provenance", "mode=max", "--outputs", "type=image,push=true,compression=uncompressed,rewrite-timestamp=true,name=" + ref,
 	}}.Build(t)

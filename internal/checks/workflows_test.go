@@ -129,3 +129,28 @@ func TestReleaseUsesNoCache(t *testing.T) {
 		t.Errorf("the release builds %d images, want 2", builds)
 	}
 }
+
+// The image that users run is made of base images that cannot change: each FROM names a stage or a
+// digest.
+func TestBaseImages(t *testing.T) {
+	t.Parallel()
+	stages, bases := map[string]bool{}, 0
+	for _, line := range fromLine.FindAllStringSubmatch(readText(t, "Dockerfile"), -1) {
+		image, stage := line[1], line[2]
+		if !stages[image] {
+			bases++
+			if !digested.MatchString(image) {
+				t.Errorf("%s is not named by its digest", image)
+			}
+		}
+		stages[stage] = true
+	}
+	if bases != 2 {
+		t.Errorf("the Dockerfile has %d base images", bases)
+	}
+}
+
+var (
+	fromLine = regexp.MustCompile(`(?m)^FROM (?:--\S+ )?(\S+)(?: AS (\S+))?$`)
+	digested = regexp.MustCompile(`^docker\.io/library/[a-z]+:[a-z0-9.-]+@sha256:[0-9a-f]{64}$`)
+)
