@@ -103,7 +103,9 @@ func (p *parser) readVariables(environ []string, prefix string) {
 		if prefix == pluginPrefix {
 			s = p.pluginSetting(Fields[at], s)
 		}
-		p.add(source, name, s)
+		if s.text != "" || s.items != nil { // an empty list is unset
+			p.add(source, name, s)
+		}
 	}
 	p.merge(source)
 }
