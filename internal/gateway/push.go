@@ -90,6 +90,9 @@ func (g *Gateway) putBlob(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, errTooLarge):
 		refuse(w, http.StatusRequestEntityTooLarge, "SIZE_INVALID", err.Error())
 		return
+	case errors.Is(err, backends.ErrMismatch):
+		refuse(w, http.StatusBadRequest, "DIGEST_INVALID", err.Error())
+		return
 	case f.allFailed() != nil:
 		noStoreLeft(w, err)
 		return
