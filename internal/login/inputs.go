@@ -147,7 +147,7 @@ func (r *reader) login(node *yaml.Node) (login, bool) {
 		_, twice := values[key.Value]
 		switch {
 		case !slices.Contains(loginKeys, key.Value):
-			r.report("registry-auth", key.Line, syntax.AttributeName(key.Value)+" is unknown", syntax.DidYouMean(key.Value, loginKeys))
+			r.unknown(key)
 			ok = false
 		case value.Kind != yaml.ScalarNode || strings.ContainsAny(value.Value, "\r\n"):
 			r.report("registry-auth", value.Line, key.Value+" must be one line of text", "")
@@ -171,6 +171,16 @@ func (r *reader) login(node *yaml.Node) (login, bool) {
 		ok = false
 	}
 	return l, r.scope(&l, values["scope"]) && ok
+}
+
+// unknown reports a key that no login has. It may be a password, and is shown only where it is nearly
+// one of the known keys.
+func (r *reader) unknown(key *yaml.Node) {
+	shown := "an attribute"
+	if syntax.NearestHint(key.Value, loginKeys) != "" {
+		shown = syntax.AttributeName(key.Value)
+	}
+	r.report("registry-auth", key.Line, shown+" is unknown", syntax.DidYouMean(key.Value, loginKeys))
 }
 
 var actionPattern = regexp.MustCompile(`^[a-z]+(,[a-z]+)*$`)
