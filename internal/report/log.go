@@ -13,18 +13,22 @@ import (
 // a runner would obey or a terminal would act on. Closing it leaves w open.
 func (r *Redactor) Log(w io.Writer) io.WriteCloser {
 	disarmed := &ci.Disarmed{To: w}
-	return log{r.Writer(disarmed), disarmed}
+	redacted := r.Writer(disarmed)
+	return log{&unerased{to: redacted}, redacted, disarmed}
 }
 
 type log struct {
-	*Writer
+	*unerased
+	redacted *Writer
 	disarmed *ci.Disarmed
 }
 
-func (l log) Close() error { return errors.Join(l.Writer.Close(), l.disarmed.Close()) }
+func (l log) Close() error {
+	return errors.Join(l.unerased.Close(), l.redacted.Close(), l.disarmed.Close())
+}
 
 // Text is one text as it stands in a job's log.
-func (r *Redactor) Text(text string) string { return ci.Disarm(r.String(text)) }
+func (r *Redactor) Text(text string) string { return ci.Disarm(r.String(withoutErasures(text))) }
 
 // Display returns the writer for a progress display, which moves the cursor where f is a terminal.
 // What the display is given must have gone through [Redactor.Log] already. Closing it leaves f open.
