@@ -9,7 +9,7 @@ GITLAB  := testdata/gitlab
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo test race lint bench generate pictures image setup tools clean
+.PHONY: help demo test race fuzz lint bench generate pictures image setup tools clean
 
 help: ## Show this list.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -23,6 +23,9 @@ test: setup ## Run all tests; a missing program or server is a failure.
 
 race: setup ## Run all tests under the race detector.
 	WARMLAYER_REQUIRE=$(REQUIRE) go test -race -timeout 40m ./...
+
+fuzz: ## Fuzz every target; FUZZTIME=10s each.
+	testdata/fuzz.sh
 
 lint: ## Check Go, its modules and known faults in them, workflows and shell scripts.
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2 run ./...

@@ -250,33 +250,6 @@ func TestSensitive(t *testing.T) {
 	}
 }
 
-// Parse never panics, and no problem contains a credential, with a mistake at any place in the text
-// around it.
-func FuzzParse(f *testing.F) {
-	f.Add("secrets", "a=", "\nb")
-	f.Add("secrets", "\"a=", "")
-	f.Add("cache", "type=s3,secret_access_key=", ",foo")
-	f.Add("cache-to", "type=azblob,account_url=https://u:", "@h")
-	f.Add("outputs", "type=image,name=a,", "")
-	f.Add("builder", "tcp://u:", "@h:1")
-	f.Add("context", "https://u:", "@h/r.git#main")
-	f.Add("secrets", "type=env,id=a,src=", "")
-	f.Add("secret-envs", "a=", ",b")
-	f.Add("secret-files", "a=", "\n")
-	f.Add("github-token", "", "\n")
-	dir := checkout(f)
-	f.Fuzz(func(t *testing.T, name, before, after string) {
-		secret := "secrets=x=" + canary
-		_, problems := Parse(
-			[]string{"--" + name + "=" + before + canary + after},
-			[]string{"WARMLAYER_" + secret, "PLUGIN_" + strings.ToUpper(name) + "=" + before + after}, dir)
-		holds := slices.Contains([]string{"secrets", "secret-envs", "secret-files", "github-token", "cache", "cache-from", "cache-to", "build-args", "labels"}, name)
-		if holds && strings.Contains(strings.ToLower(problems.Error()), strings.ToLower(canary)) {
-			t.Errorf("a problem shows the credential:\n%v", problems)
-		}
-	})
-}
-
 func TestTruth(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string][2]bool{

@@ -241,18 +241,3 @@ func sameAsBuildKit(t testing.TB, raw []byte, layers []ocispecs.Descriptor) bool
 	}
 	return true
 }
-
-func FuzzParse(f *testing.F) {
-	for seed := range uint64(20) {
-		raw, _ := document(f, randomConfig(rand.New(rand.NewPCG(seed, 3)), 6))
-		f.Add(raw)
-	}
-	f.Add([]byte(`{"records":[{"digest":"random:1"},{"digest":"b","inputs":[[{"link":0}]]}]}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		var config cacheconfig.CacheConfig
-		if len(raw) > 4096 || json.Unmarshal(raw, &config) != nil {
-			return
-		}
-		sameAsBuildKit(t, raw, descriptors(config, func(d digest.Digest) bool { return !strings.HasSuffix(string(d), "0") }))
-	})
-}

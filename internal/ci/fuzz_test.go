@@ -2,6 +2,7 @@ package ci
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -116,5 +117,59 @@ func FuzzCheckout(f *testing.F) {
 			t.Errorf("commit %q", facts.Commit)
 		}
 		checkPlan(t, facts, scope.Options{})
+	})
+}
+
+// FuzzEnvironment: with any environment of any CI, and any payload, the facts follow the rules, and
+// depend neither on the order of the variables nor on those that are empty.
+func FuzzEnvironment(f *testing.F) {
+	archives, err := filepath.Glob("testdata/*/*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range archives {
+		archive, err := txtar.ParseFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		var payload []byte
+		if event := slices.IndexFunc(archive.Files, func(a txtar.File) bool { return a.Name == "event.json" }); event >= 0 {
+			payload = archive.Files[event].Data
+		}
+		f.Add(string(section(archive, "env").Data), payload, false)
+	}
+	f.Add("CI=1\n", []byte("{}"), true)
+	f.Fuzz(func(t *testing.T, env string, payload []byte, terminal bool) {
+		m := machine{env: map[string]string{}, files: map[string][]byte{}, terminal: terminal}
+		for line := range strings.Lines(env) {
+			if name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "="); ok {
+				m.env[name] = value
+			}
+		}
+		m.files["/event.json"] = payload
+		m.env["GITHUB_EVENT_PATH"] = "/event.json"
+		d, facts := Detect(Machine{m.environ(), m.readFile, m.terminal})
+		if facts.Trusted == (facts.Untrusted != "") {
+			t.Errorf("trusted %v, reason %q", facts.Trusted, facts.Untrusted)
+		}
+		if facts.Trusted && facts.PR > 0 && slices.Contains([]string{"drone", "woodpecker", "bitbucket"}, d.Name) {
+			t.Errorf("%s: a pull request that may be a fork's is trusted", d.Name)
+		}
+		if facts.Trusted && d.Name == "unknown" {
+			t.Errorf("%s: what is not known is trusted: %+v", d.Name, facts)
+		}
+		for _, write := range []string{scope.WriteAuto, scope.WriteAlways} {
+			for _, trusted := range []*bool{nil, yes(), no()} {
+				checkPlan(t, facts, scope.Options{Write: write, Trusted: trusted})
+			}
+		}
+		sorted := slices.Sorted(slices.Values(append(m.environ(), "WARMLAYER_UNSET=")))
+		again, same := Detect(Machine{sorted, m.readFile, m.terminal})
+		if again.Name != d.Name || same != facts {
+			t.Errorf("%s %+v, and sorted %s %+v", d.Name, facts, again.Name, same)
+		}
+		if id, _ := d.Job(); strings.Contains(id, "\n") && !strings.Contains(env, "\n") {
+			t.Errorf("the job %q", id)
+		}
 	})
 }

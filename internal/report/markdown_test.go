@@ -119,43 +119,50 @@ func TestDuration(t *testing.T) {
 // break no table and add no markup.
 func TestSummaryIsMarkdown(t *testing.T) {
 	t.Parallel()
-	dialect := goldmark.New(goldmark.WithExtensions(extension.GFM)).Parser()
 	for name, r := range reports() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			source := []byte(r.Markdown())
-			tables := 0
-			err := ast.Walk(dialect.Parse(text.NewReader(source)), func(n ast.Node, entering bool) (ast.WalkStatus, error) {
-				switch n := n.(type) {
-				case *ast.Link, *ast.AutoLink, *ast.Image, *extast.Strikethrough:
-					t.Errorf("the summary has a %s", n.Kind())
-				case *ast.RawHTML:
-					if tag := string(n.Segments.Value(source)); tag != "<code>" && tag != "</code>" {
-						t.Errorf("the summary has a %s", tag)
-					}
-				case *extast.Table:
-					tables++
-				}
-				return ast.WalkContinue, nil
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			columns := 0
-			for line := range strings.Lines(string(source)) {
-				switch pipes := strings.Count(line, "|"); {
-				case !strings.HasPrefix(line, "|"):
-					columns = 0
-				case columns == 0:
-					columns = pipes
-					tables -= 2 // the walk enters and leaves each table
-				case pipes != columns:
-					t.Errorf("%d pipes in a table with %d: %s", pipes, columns, line)
-				}
-			}
-			if tables != 0 {
-				t.Errorf("%d surplus tables", tables/2)
-			}
+			checkMarkdown(t, r)
 		})
+	}
+}
+
+var dialect = goldmark.New(goldmark.WithExtensions(extension.GFM)).Parser()
+
+// checkMarkdown parses the summary of a report.
+func checkMarkdown(t *testing.T, r Report) {
+	t.Helper()
+	source := []byte(r.Markdown())
+	tables := 0
+	err := ast.Walk(dialect.Parse(text.NewReader(source)), func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+		switch n := n.(type) {
+		case *ast.Link, *ast.AutoLink, *ast.Image, *extast.Strikethrough:
+			t.Errorf("the summary has a %s", n.Kind())
+		case *ast.RawHTML:
+			if tag := string(n.Segments.Value(source)); tag != "<code>" && tag != "</code>" {
+				t.Errorf("the summary has a %s", tag)
+			}
+		case *extast.Table:
+			tables++
+		}
+		return ast.WalkContinue, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns := 0
+	for line := range strings.Lines(string(source)) {
+		switch pipes := strings.Count(line, "|"); {
+		case !strings.HasPrefix(line, "|"):
+			columns = 0
+		case columns == 0:
+			columns = pipes
+			tables -= 2 // the walk enters and leaves each table
+		case pipes != columns:
+			t.Errorf("%d pipes in a table with %d: %s", pipes, columns, line)
+		}
+	}
+	if tables != 0 {
+		t.Errorf("%d surplus tables", tables/2)
 	}
 }

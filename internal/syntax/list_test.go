@@ -3,7 +3,6 @@ package syntax
 import (
 	"errors"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -77,42 +76,4 @@ func TestParseCSV(t *testing.T) {
 			t.Errorf("ParseCSV(%q) = %v, %v; want %v", tt.line, got, err, tt.want)
 		}
 	}
-}
-
-// In every list items are trimmed and not empty, and their lines never decrease.
-func FuzzSplit(f *testing.F) {
-	f.Add("a,b\n\"c\nd\",#e\n#f\n", uint8(Words))
-	f.Add("A=\"x\"\n\"B=\"\"y\"\"\"", uint8(Lines))
-	f.Add("type=local,\"dest=a,b", uint8(Entries))
-	f.Fuzz(func(t *testing.T, text string, k uint8) {
-		kind := Words + Kind(k)%3
-		items, _ := Split(kind, text)
-		last := 1
-		for _, it := range items {
-			if it.Text == "" || strings.TrimSpace(it.Text) != it.Text {
-				t.Errorf("item %q is empty or not trimmed", it.Text)
-			}
-			if it.Line < last || it.Line > strings.Count(text, "\n")+1 {
-				t.Errorf("item at line %d, after line %d", it.Line, last)
-			}
-			last = it.Line
-		}
-	})
-}
-
-func FuzzParseCSV(f *testing.F) {
-	f.Add("type", "image", "name", "a,b")
-	f.Add("type", "x", "ref", `say "hi"`)
-	f.Fuzz(func(t *testing.T, key1, value1, key2, value2 string) {
-		for _, key := range []string{key1, key2} {
-			if key == "" || strings.ContainsAny(key, "=\r\n") || strings.ToLower(strings.TrimSpace(key)) != key {
-				t.Skip("not a key")
-			}
-		}
-		want := []Pair{{key1, value1}, {key2, value2}}
-		got, err := ParseCSV(FormatCSV(want))
-		if err != nil || !slices.Equal(got, want) {
-			t.Errorf("%q became %v, %v; want %v", FormatCSV(want), got, err, want)
-		}
-	})
 }
