@@ -25,8 +25,8 @@ hint: say where: type=azblob,account_url=https://account.blob.core.windows.net,c
 hint: give a value
 account_url= is not valid
 hint: give a value
-secret_access_key= is not valid
-hint: give a value`},
+secret_access_key is empty
+hint: give a value, or leave it out; a secret that is not set is empty`},
 		{line: azblob + ",account=acme", want: `attribute "account" is unknown
 hint: did you mean "account_url"?`},
 		{line: azblob + ",contaner=c", want: `attribute "contaner" is unknown

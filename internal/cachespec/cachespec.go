@@ -11,7 +11,7 @@
 //	caches[0].Config.Dirs()   // none
 //
 // [Parse] reports what is wrong with the line itself, [Resolve] what depends on the run: its
-// images, its environment, its builder.
+// images, its environment, its builder, and whether it gets the secrets in the line.
 package cachespec
 
 import (
@@ -210,7 +210,7 @@ func (c *Cache) read(p *problems, here func(string) (string, *syntax.Problem)) {
 			}
 			c.Attrs[name] = found
 		}
-		if want, ok := a.take(c.Attrs[name], c.Input); !ok {
+		if want, ok := a.take(c.Attrs[name], c.Input); !ok && !c.withholds(name) {
 			p.add("give "+want, "%s is not valid", shown(name, c.Attrs[name]))
 		}
 	}
@@ -227,6 +227,15 @@ func (c Cache) Secrets() []string {
 	}
 	return all
 }
+
+// Withheld are the line's credentials that are empty, by attribute, sorted. A CI passes secrets that
+// it withholds from a run in this way. In a run that gets secrets they are a mistake, which [Resolve]
+// reports of lines of cache.
+func (c Cache) Withheld() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(c.Attrs)), func(name string) bool { return !c.withholds(name) })
+}
+
+func (c Cache) withholds(name string) bool { return isSecret(name) && c.Attrs[name] == "" }
 
 // Credentials reports whether the line's entry for BuildKit carries a credential.
 func (c Cache) Credentials() bool { return c.Config != nil && c.Config.Credentials() }

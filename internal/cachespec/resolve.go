@@ -3,6 +3,7 @@ package cachespec
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
@@ -41,6 +42,11 @@ func Resolve(lines []Cache, env Environment) ([]Cache, []syntax.Problem) {
 			continue // Parse has reported the type
 		}
 		p := line.problems()
+		if withheld := line.Withheld(); len(withheld) > 0 {
+			p.add("give a value, or leave it out; a secret that is not set is empty", "%s is empty", strings.Join(withheld, ", "))
+			found = append(found, p.found...)
+			continue
+		}
 		config := given.clone().resolve(p, env)
 		none = none || config == nil
 		found = append(found, p.found...)

@@ -3,6 +3,7 @@ package step
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/inputs"
@@ -29,6 +30,25 @@ func (b Build) withoutToken() Build {
 	b.Warnings = append(slices.Clip(b.Warnings), fmt.Sprintf(
 		"the job's token is withheld from Git contexts: this run is not trusted (%s), and each step of the Dockerfile could read it; to hand it over, set github-token",
 		b.Plan.Facts.Untrusted))
+	return b
+}
+
+// withoutWithheld leaves out the caches of an untrusted build with an empty credential, which is a
+// secret that the CI withholds: it must not become the request for the machine's identity.
+func (b Build) withoutWithheld() Build {
+	if b.Plan.Facts.Trusted {
+		return b
+	}
+	withheld := func(c cachespec.Cache) bool { return len(c.Withheld()) > 0 }
+	warning := func(c cachespec.Cache) string {
+		return fmt.Sprintf("cache %s is left out: %s is empty, as secrets are in runs that are not trusted (%s)",
+			c, strings.Join(c.Withheld(), ", "), untrusted(b.Plan.Facts))
+	}
+	for _, lines := range []*[]cachespec.Cache{&b.Inputs.Caches, &b.Inputs.CacheFrom, &b.Inputs.CacheTo} {
+		var left []string
+		*lines, left = without(*lines, withheld, warning)
+		b.Warnings = addOnce(b.Warnings, left...)
+	}
 	return b
 }
 

@@ -42,8 +42,8 @@ func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Proble
 // resolve makes one build. Unless there are problems, caches that an untrusted build must not have
 // are left out.
 func (r Run) resolve(in inputs.Values, plan scope.Plan) (Build, syntax.Problems) {
-	b := Build{Inputs: in, Plan: plan, Builder: r.builder(in)}
-	caches, problems := cachespec.Resolve(in.Caches, r.cacheEnvironment(b))
+	b := Build{Inputs: in, Plan: plan, Builder: r.builder(in)}.withoutWithheld()
+	caches, problems := cachespec.Resolve(b.Inputs.Caches, r.cacheEnvironment(b))
 	b.Caches = backends.Open(caches, r.registries)
 	if in.Managed.Authorities != "" && !b.Builder.Address.Managed() {
 		b.Warnings = append(b.Warnings, noAuthorities)
