@@ -139,7 +139,7 @@ func TestWriterWorkIsLinear(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				return w.text.hops + steps(r.automaton(), text)
+				return w.text.hops + steps(&r.automaton, text)
 			}
 			const n = 1 << 15
 			once, twice := work(n), work(2*n)

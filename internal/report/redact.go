@@ -1,9 +1,6 @@
 package report
 
-import (
-	"sync"
-	"sync/atomic"
-)
+import "sync"
 
 // mask replaces a secret.
 const mask = "***"
@@ -25,10 +22,9 @@ const mask = "***"
 // Secrets of less than four bytes are not hidden. The zero value knows no secrets. A Redactor may
 // be used by several goroutines.
 type Redactor struct {
-	mu    sync.Mutex
-	known map[string]bool // the secrets
-	forms []form
-	built atomic.Pointer[automaton] // of forms; nil: it must be built
+	mu        sync.Mutex
+	known     map[string]bool // the secrets
+	automaton automaton       // of their forms
 }
 
 // NewRedactor returns a Redactor that knows these secrets.
@@ -51,31 +47,25 @@ func (r *Redactor) Add(secret string) {
 		r.known = map[string]bool{}
 	}
 	r.known[secret] = true
-	if more := forms(secret); len(more) > 0 {
-		r.forms = append(r.forms, more...)
-		r.built.Store(nil)
+	for _, f := range forms(secret) {
+		r.automaton.insert(f)
 	}
 }
 
-// automaton is the one that finds all secrets that are known now.
-func (r *Redactor) automaton() *automaton {
-	if a := r.built.Load(); a != nil {
-		return a
-	}
+// scan appends text to a stream, with all secrets that are known now, and returns where the part of
+// what the stream holds begins that may become a secret with what follows.
+func (r *Redactor) scan(s *stream, text []byte) (open int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a := r.built.Load()
-	if a == nil {
-		a = newAutomaton(r.forms)
-		r.built.Store(a)
-	}
-	return a
+	s.use(&r.automaton)
+	s.scan(text)
+	return s.openFrom()
 }
 
 // String returns text with its secrets hidden.
 func (r *Redactor) String(text string) string {
-	s := stream{automaton: r.automaton()}
-	s.scan([]byte(text))
+	var s stream
+	r.scan(&s, []byte(text))
 	if len(s.spans) == 0 {
 		return text
 	}

@@ -9,6 +9,7 @@ import (
 // those in the text that it holds; those of text that was passed on are negative.
 type stream struct {
 	automaton *automaton
+	age       int32 // of the automaton, when it led to the state
 	state     int32
 	held      []byte
 	spans     []span // to hide: disjoint, in order, none over a line's end
@@ -47,7 +48,7 @@ func (s *stream) scan(text []byte) {
 	a, state, held := s.automaton, s.state, s.held
 	for ; i < len(held); i++ {
 		if state == 0 && s.open == 0 {
-			for i < len(held) && a.quiet[held[i]] {
+			for i < len(held) && !a.loud[held[i]] && kinds[held[i]] == 0 {
 				i++
 			}
 			if i == len(held) {
@@ -64,7 +65,7 @@ func (s *stream) scan(text []byte) {
 		if len(s.breaks) > 0 && s.indents(c, i) {
 			continue
 		}
-		if row := a.nodes[state].row; row >= 0 {
+		if row := a.nodes[state].row; row >= 0 && a.rows[row][c] != unknown {
 			state = a.rows[row][c]
 		} else {
 			state = a.step(state, c)
@@ -254,7 +255,7 @@ func (s *stream) move(n int) {
 }
 
 // restart forgets the text so far, of which nothing may be held.
-func (s *stream) restart() { *s = stream{automaton: s.automaton, held: s.held[:0]} }
+func (s *stream) restart() { *s = stream{held: s.held[:0]} }
 
 // byteAt is a byte of what is held, or of the end of what was passed on.
 func (s *stream) byteAt(i int) byte {
@@ -264,14 +265,15 @@ func (s *stream) byteAt(i int) byte {
 	return s.held[i]
 }
 
-// use continues with another automaton, which knows more secrets.
+// use continues with an automaton, which may know more secrets now.
 func (s *stream) use(a *automaton) {
-	if a == s.automaton {
+	a.begin()
+	if a == s.automaton && a.age == s.age {
 		return
 	}
-	old := stream{automaton: a}
+	old := stream{automaton: a, age: a.age, state: a.complete(0)}
 	old.scan(s.held)
-	s.automaton, s.state, s.breaks, s.floor = a, old.state, old.breaks, old.floor
+	s.automaton, s.age, s.state, s.breaks, s.floor = a, a.age, old.state, old.breaks, old.floor
 	s.spans = append(s.spans, old.spans...)
 	s.order()
 }

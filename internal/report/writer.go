@@ -28,9 +28,7 @@ func (r *Redactor) Writer(w io.Writer) *Writer { return &Writer{redactor: r, to:
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.text.use(w.redactor.automaton())
-	w.text.scan(p)
-	if err := w.pass(w.text.openFrom()); err != nil {
+	if err := w.pass(w.redactor.scan(&w.text, p)); err != nil {
 		return 0, err
 	}
 	return len(p), nil

@@ -129,7 +129,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 // TestWriterConcurrently: several goroutines write lines while secrets are added.
 func TestWriterConcurrently(t *testing.T) {
 	t.Parallel()
-	const writers, lines = 8, 25
+	const writers, lines = 8, 200
 	var to bytes.Buffer
 	r := NewRedactor([]string{"hunter2"})
 	w := r.Writer(&to)
@@ -228,6 +228,30 @@ func BenchmarkWriter(b *testing.B) {
 			for b.Loop() {
 				if _, err := w.Write(line); err != nil {
 					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkAdd: secrets that become known one by one, each before a line of text, and all of them
+// before the text.
+func BenchmarkAdd(b *testing.B) {
+	const secrets = 200
+	line := []byte("#12 4.217 Get:7 http://packages.example/debian stable/main amd64 libfoo-dev amd64 1.2.3-1 [123 kB]\n")
+	for name, first := range map[string]int{"before": secrets, "one by one": 0} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				r := NewRedactor(nil)
+				w := r.Writer(io.Discard)
+				for i := range secrets {
+					r.Add(fmt.Sprintf("ghs_%032d", i*i))
+					if i >= first {
+						fmt.Fprintf(w, "%s", line)
+					}
+				}
+				for range first {
+					fmt.Fprintf(w, "%s", line)
 				}
 			}
 		})
