@@ -10,5 +10,5 @@ git grep -oE '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | while IFS=: read -r file 
 		case " $* " in *" $target "*) ;; *) continue ;; esac
 	fi
 	echo "$(dirname "$file") $target"
-	go test "./$(dirname "$file")" -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-10s}" -parallel "${FUZZPARALLEL:-1}" </dev/null
+	go test "./$(dirname "$file")" -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-10s}" -fuzzminimizetime 1s -parallel "${FUZZPARALLEL:-1}" </dev/null
 done

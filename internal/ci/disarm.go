@@ -106,10 +106,7 @@ func (d *Disarmed) take(c byte) {
 	case len(d.held) > 0 && d.held[0] == escape:
 		d.sequence(c)
 	case len(d.held) > 0:
-		d.held = append(d.held, c)
-		if utf8.FullRune(d.held) {
-			d.release()
-		}
+		d.bytes(c)
 	case c == escape, c == 0xc2, c >= utf8.RuneSelf && !d.inLine:
 		d.held = append(d.held, c)
 	default:
@@ -135,6 +132,20 @@ func (d *Disarmed) sequence(c byte) {
 		d.held = d.held[:0]
 	default:
 		d.held = d.held[:begun]
+		d.release()
+		d.take(c)
+	}
+}
+
+// bytes takes one byte of what began like a character of several.
+func (d *Disarmed) bytes(c byte) {
+	d.held = append(d.held, c)
+	switch {
+	case !utf8.FullRune(d.held):
+	case utf8.Valid(d.held):
+		d.release()
+	default: // c may begin another character
+		d.held = d.held[:len(d.held)-1]
 		d.release()
 		d.take(c)
 	}

@@ -20,6 +20,7 @@ func TestDisarmed(t *testing.T) {
 		"::a::b\n \t\u00a0\u3000::a::b\nx ::a::b\n":    ":\\u003aa::b\n \t\u00a0\u3000:\\u003aa::b\nx ::a::b\n",
 		"#7 0.1 x\r::add-path::/tmp\r\n":               "#7 0.1 x\r:\\u003aadd-path::/tmp\r\n",
 		"a: b\n:\n: :\n#!/bin/sh ## title\n":           "a: b\n:\n: :\n#!/bin/sh ## title\n",
+		"\x9b\u009b \xe3\x80\u009b":                    "\x9b\\u009b \xe3\x80\\u009b",
 		"\xff\n::":                                     "\xff\n:\\u003a",
 		"\xe3\x80::":                                   "\xe3\x80::",
 		"##":                                           "##",
