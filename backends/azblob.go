@@ -3,7 +3,6 @@ package backends
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
@@ -24,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
@@ -105,11 +104,13 @@ func oneLine(err error) string {
 // container, as BuildKit does; until then all its blobs are absent.
 type blobContainer struct{ *Azblob }
 
-func (b *blobContainer) at(key string) string {
+// At implements service.
+func (b *blobContainer) At(key string) string {
 	return b.spec.AccountURL + "/" + b.spec.Container + "/" + key
 }
 
-func (b *blobContainer) head(ctx context.Context, key string) (int64, error) {
+// Head implements service.
+func (b *blobContainer) Head(ctx context.Context, key string) (int64, error) {
 	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return 0, err
@@ -121,7 +122,8 @@ func (b *blobContainer) head(ctx context.Context, key string) (int64, error) {
 	return *head.ContentLength, nil
 }
 
-func (b *blobContainer) get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
+// Get implements service.
+func (b *blobContainer) Get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
 	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return nil, nil, err
@@ -137,7 +139,8 @@ func (b *blobContainer) get(ctx context.Context, key string, offset int64) (io.R
 	return object.NewRetryReader(ctx, nil), metadata, nil
 }
 
-func (b *blobContainer) put(ctx context.Context, key string, content []byte, metadata map[string]string) error {
+// Put implements service.
+func (b *blobContainer) Put(ctx context.Context, key string, content []byte, metadata map[string]string) error {
 	target, err := b.target(ctx, key)
 	if err != nil {
 		return err
@@ -147,12 +150,12 @@ func (b *blobContainer) put(ctx context.Context, key string, content []byte, met
 		options.Metadata[k] = to.Ptr(v)
 	}
 	_, err = target.Upload(ctx, streaming.NopCloser(bytes.NewReader(content)), options)
-	return azureError(err)
+	return storage.AzureError(err)
 }
 
-// upload implements service, in blocks. Only a complete upload commits its blocks as a blob;
+// Upload implements service, in blocks. Only a complete upload commits its blocks as a blob;
 // the service drops uncommitted blocks after a week.
-func (b *blobContainer) upload(ctx context.Context, key string, body io.Reader, size int64) error {
+func (b *blobContainer) Upload(ctx context.Context, key string, body io.Reader, size int64) error {
 	target, err := b.target(ctx, key)
 	if err != nil {
 		return err
@@ -160,11 +163,11 @@ func (b *blobContainer) upload(ctx context.Context, key string, body io.Reader, 
 	_, err = target.UploadStream(ctx, body, &blockblob.UploadStreamOptions{BlockSize: partSize, Concurrency: partsAtOnce})
 	if bloberror.HasCode(err, bloberror.InvalidBlockList) {
 		// Another upload of this blob was committed first, and the service dropped these blocks.
-		if there, headErr := b.head(ctx, key); headErr == nil && there == size {
+		if there, headErr := b.Head(ctx, key); headErr == nil && there == size {
 			return nil
 		}
 	}
-	return azureError(err)
+	return storage.AzureError(err)
 }
 
 // target is a client for the blob that is to be written. It creates a missing container.
@@ -181,7 +184,7 @@ func (b *blobContainer) target(ctx context.Context, key string) (*blockblob.Clie
 		_, err = client.Create(ctx, nil)
 	}
 	if err != nil && !bloberror.HasCode(err, bloberror.ContainerAlreadyExists) {
-		return nil, fmt.Errorf("create the container: %w", azureError(err))
+		return nil, fmt.Errorf("create the container: %w", storage.AzureError(err))
 	}
 	b.exists.Store(true)
 	return client.NewBlockBlobClient(key), nil
@@ -200,18 +203,5 @@ func (b *blobContainer) readError(err error) error {
 		b.exists.Store(true)
 		return err
 	}
-	return azureError(err)
-}
-
-// azureError is the service's answer: its error code, such as "AuthenticationFailed", or without
-// a code "HTTP status 502".
-func azureError(err error) error {
-	var response *azcore.ResponseError
-	switch {
-	case !errors.As(err, &response):
-		return err
-	case response.ErrorCode == "":
-		return answered{fmt.Sprintf("HTTP status %d", response.StatusCode), err}
-	}
-	return answered{response.ErrorCode, err}
+	return storage.AzureError(err)
 }

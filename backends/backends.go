@@ -12,7 +12,6 @@ package backends
 
 import (
 	"context"
-	"errors"
 	"io"
 	"slices"
 
@@ -21,6 +20,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -108,7 +108,7 @@ func Forced(caches []Backend) bool {
 }
 
 // ErrAbsent says that a scope or a blob is certainly not in the store.
-var ErrAbsent = errors.New("absent")
+var ErrAbsent = storage.ErrAbsent
 
 // Withheld says why a scope must not be read, whether it exists or not. It is an [ErrAbsent].
 type Withheld string
@@ -119,4 +119,4 @@ func (w Withheld) Error() string { return string(w) }
 func (w Withheld) Is(target error) bool { return target == ErrAbsent }
 
 // UnknownSize is the size of a blob whose store does not report sizes.
-const UnknownSize int64 = -1
+const UnknownSize = storage.UnknownSize

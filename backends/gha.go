@@ -3,21 +3,16 @@ package backends
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"maps"
-	"net/http"
-	"net/url"
 	"slices"
-	"strings"
-	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/moby/buildkit/client"
 	actionscache "github.com/tonistiigi/go-actions-cache"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/ghaservice"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -31,44 +26,15 @@ type GHA struct {
 	objectCache
 	spec *cachespec.GHA
 
-	cache   *actionscache.Cache   // nil when the token is not valid
-	err     error                 // why cache is nil
-	http    *http.Client          // for requests to entries' URLs
-	rest    *actionscache.RestAPI // lists the keys of entries; nil: each key is looked up
-	lookups *semaphore.Weighted   // a slot for each concurrent look-up
-	found   sync.Map              // entries that were looked up, by key, until they are opened
-	seen    sync.Map              // the newest known version of each series of entries, by key
+	client *ghaservice.Client
 
 	source, destination *ghaStore // in place of objectCache's
 }
 
-// lookupsAtOnce bounds concurrent look-ups, because GitHub limits their rate for each repository.
-const lookupsAtOnce = 16
-
 func newGHA(spec *cachespec.GHA, _ authn.Keychain) *GHA {
-	c := &GHA{objectCache: objectCache{Config: spec, place: spec.Place()}, spec: spec, lookups: semaphore.NewWeighted(lookupsAtOnce)}
-	c.connect()
+	c := &GHA{objectCache: objectCache{Config: spec, place: spec.Place()}, spec: spec, client: ghaservice.New(spec)}
 	c.source, c.destination = c.store(), c.store()
 	return c
-}
-
-// connect makes the clients. It opens no connection: a malformed token is found by parsing it.
-func (c *GHA) connect() {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = lookupsAtOnce // keeps a batch's connections for the next one
-	c.http = &http.Client{Transport: transport}
-	options := actionscache.Opt{
-		Client: c.http, Timeout: c.spec.Timeout,
-		BackoffPool: &actionscache.BackoffPool{}, UserAgent: "warmlayer",
-	}
-	// The library's errors about a token contain no part of it.
-	if c.cache, c.err = actionscache.New(c.spec.Token, c.spec.URL, c.spec.V2, options); c.err != nil {
-		c.err = fmt.Errorf("the runner's token is not valid: %w", c.err)
-	}
-	if c.spec.GHToken != "" {
-		options.Client = &http.Client{Transport: &restTransport{base: c.spec.API, next: transport}}
-		c.rest, _ = actionscache.NewRestAPI(c.spec.GHRepository, c.spec.GHToken, options) // never fails
-	}
 }
 
 // Scopes implements [Backend].
@@ -130,17 +96,17 @@ func (c *GHA) indexKey(n scope.Name) string {
 // sharedByRefs reports whether all Git refs share one cache: the token names a single scope,
 // the empty one. So it is with Gitea, Forgejo and act (nektos/act v0.2.89, pkg/common/auth.go).
 func (c *GHA) sharedByRefs() bool {
-	return c.cache != nil && len(c.cache.Scopes()) == 1 && c.cache.Scopes()[0].Scope == ""
+	return len(c.client.Scopes()) == 1 && c.client.Scopes()[0].Scope == ""
 }
 
 // ref is the Git ref that a name stands for, if the token reaches it. It is "" when all refs
 // share one cache, and without a valid token.
 func (c *GHA) ref(n scope.Name) (ref string, reached bool) {
-	if c.cache == nil || c.sharedByRefs() {
+	if !c.client.Valid() || c.sharedByRefs() {
 		return "", true
 	}
 	own, _ := n.Cut()
-	for _, s := range c.cache.Scopes() {
+	for _, s := range c.client.Scopes() {
 		if scope.RefName(s.Scope) == own {
 			return s.Scope, true
 		}
@@ -148,12 +114,9 @@ func (c *GHA) ref(n scope.Name) (ref string, reached bool) {
 	return "", false
 }
 
-// writeOnly reports whether this job may write the cache and not read it.
-func (c *GHA) writeOnly() bool { return c.spec.Mode == "write-only" }
-
 // withholds is the reason why a scope must not be read, "" when it may be.
 func (c *GHA) withholds(n scope.Name) string {
-	if c.spec.Mode == "none" || c.writeOnly() {
+	if c.spec.Mode == "none" || c.client.WriteOnly() {
 		return "not read: ACTIONS_CACHE_MODE=" + c.spec.Mode
 	}
 	if _, reached := c.ref(n); !reached {
@@ -168,12 +131,12 @@ func (c *GHA) Refuses(p scope.Plan) string {
 	if c.spec.Mode == "none" || c.spec.Mode == "read" {
 		return "ACTIONS_CACHE_MODE=" + c.spec.Mode
 	}
-	if c.cache == nil {
+	if !c.client.Valid() {
 		return ""
 	}
 	// Of several writable scopes BuildKit uses the last.
 	var writable *actionscache.Scope
-	for _, s := range c.cache.Scopes() {
+	for _, s := range c.client.Scopes() {
 		if s.Permission&actionscache.PermissionWrite != 0 {
 			writable = &s
 		}
@@ -186,28 +149,4 @@ func (c *GHA) Refuses(p scope.Plan) string {
 		return fmt.Sprintf("the runner's token writes the cache of %s, not %s", writable.Scope, p.Write)
 	}
 	return ""
-}
-
-// restTransport sends requests for api.github.com to the API of the runner's server. Every
-// status but 200 is an error, because the library reads all answers as lists.
-type restTransport struct {
-	base string // "https://api.github.com"
-	next http.RoundTripper
-}
-
-// RoundTrip implements [http.RoundTripper].
-func (t *restTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	base, err := url.Parse(t.base)
-	if err != nil {
-		return nil, errors.New("GITHUB_API_URL is not a URL")
-	}
-	r = r.Clone(r.Context())
-	r.URL.Scheme, r.URL.Host, r.Host = base.Scheme, base.Host, base.Host
-	r.URL.Path = strings.TrimSuffix(base.Path, "/") + r.URL.Path
-	answer, err := t.next.RoundTrip(r)
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = errors.Join(fmt.Errorf("list the entries of the cache: %s", answer.Status), answer.Body.Close())
-		answer = nil
-	}
-	return answer, err
 }

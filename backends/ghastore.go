@@ -12,22 +12,21 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/warmlayer/warmlayer/internal/ghaservice"
 	"github.com/warmlayer/warmlayer/scope"
 )
-
-// blobPrefix precedes the digest in the key of a blob's entry.
-const blobPrefix = "buildkit-blob-1-"
 
 // ghaStore is a GHA cache as a store. A blob is an entry. Each scope has two series of
 // entries: the index, and the record.
 type ghaStore struct {
 	*objects
-	entries *entries
+	cache   *GHA
+	entries *ghaservice.Entries
 }
 
 func (c *GHA) store() *ghaStore {
-	e := &entries{GHA: c}
-	return &ghaStore{&objects{service: e, blobs: blobPrefix}, e}
+	e := &ghaservice.Entries{Client: c.client}
+	return &ghaStore{&objects{service: e, blobs: ghaservice.BlobPrefix}, c, e}
 }
 
 // recordEntry is the content of a record's entry. It names the index that it describes,
@@ -42,10 +41,10 @@ func recordKey(index string) string { return "warmlayer-record-" + strings.TrimP
 // Manifest implements [Scopes]. It reads index and record concurrently. Without a readable
 // record the cache has the zero Record.
 func (s *ghaStore) Manifest(ctx context.Context, n scope.Name) (Manifest, error) {
-	if why := s.entries.withholds(n); why != "" {
+	if why := s.cache.withholds(n); why != "" {
 		return Manifest{}, Withheld(why)
 	}
-	key := s.entries.indexKey(n)
+	key := s.cache.indexKey(n)
 	var index, record []byte
 	eg, egCtx := errgroup.WithContext(ctx)
 	eg.Go(func() (err error) {
@@ -69,14 +68,14 @@ func (s *ghaStore) Manifest(ctx context.Context, n scope.Name) (Manifest, error)
 
 // readNewest reads the newest version of a series of small entries, and remembers its number.
 func (s *ghaStore) readNewest(ctx context.Context, key string) ([]byte, error) {
-	entry, number, err := s.entries.newest(ctx, key)
+	entry, number, err := s.entries.Newest(ctx, key)
 	if errors.Is(err, ErrAbsent) {
-		s.entries.saw(key, version{})
+		s.entries.Saw(key, ghaservice.Version{})
 	}
 	if err != nil {
 		return nil, err
 	}
-	body, err := s.entries.download(ctx, entry.URL, 0)
+	body, err := s.entries.Download(ctx, entry.URL, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +87,7 @@ func (s *ghaStore) readNewest(ctx context.Context, key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.entries.saw(key, version{number, digest.FromBytes(content)})
+	s.entries.Saw(key, ghaservice.Version{Number: number, Content: digest.FromBytes(content)})
 	return content, nil
 }
 
@@ -104,13 +103,13 @@ func parseRecordEntry(content, index []byte) Record {
 // PutManifest implements [Scopes]. An index that BuildKit itself wrote is kept, and only the
 // record is added.
 func (s *ghaStore) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
-	key := s.entries.indexKey(n)
+	key := s.cache.indexKey(n)
 	index, err := s.annotated(ctx, m)
 	if err != nil {
 		return s.fault("write", key, err)
 	}
 	eg, egCtx := errgroup.WithContext(ctx)
-	if last, _ := s.entries.last(key); m.Inline == nil || last.content != digest.FromBytes(index) {
+	if last, _ := s.entries.Last(key); m.Inline == nil || last.Content != digest.FromBytes(index) {
 		eg.Go(func() error { return s.write(egCtx, key, index) })
 	}
 	if m.Record != (Record{}) {
@@ -127,12 +126,12 @@ func (s *ghaStore) PutManifest(ctx context.Context, n scope.Name, m Manifest) er
 func (s *ghaStore) write(ctx context.Context, key string, content []byte) error {
 	number, err := s.lastNumber(ctx, key)
 	if err == nil {
-		number, err = s.entries.replace(ctx, key, number, content)
+		number, err = s.entries.Replace(ctx, key, number, content)
 	}
 	if err != nil {
 		return s.fault("write", key, err)
 	}
-	s.entries.saw(key, version{number, digest.FromBytes(content)})
+	s.entries.Saw(key, ghaservice.Version{Number: number, Content: digest.FromBytes(content)})
 	return nil
 }
 
@@ -140,13 +139,13 @@ func (s *ghaStore) write(ctx context.Context, key string, content []byte) error 
 // is asked. Where look-ups are forbidden it is the time in Unix seconds, which is greater than
 // the number of any series that is counted by one.
 func (s *ghaStore) lastNumber(ctx context.Context, key string) (int, error) {
-	if s.entries.writeOnly() {
+	if s.entries.WriteOnly() {
 		return int(time.Now().Unix()), nil
 	}
-	if last, ok := s.entries.last(key); ok {
-		return last.number, nil
+	if last, ok := s.entries.Last(key); ok {
+		return last.Number, nil
 	}
-	_, number, err := s.entries.newest(ctx, key)
+	_, number, err := s.entries.Newest(ctx, key)
 	if errors.Is(err, ErrAbsent) {
 		return 0, nil
 	}

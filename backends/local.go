@@ -9,6 +9,7 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/layout"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -29,7 +30,7 @@ func Unreadable(ctx context.Context, from []cachespec.Cache, timeout time.Durati
 	var checks sync.WaitGroup
 	for i, line := range from {
 		if c, ok := line.Config.(*cachespec.Local); ok {
-			checks.Go(func() { errs[i] = (&Layout{dir: c.Src}).check(ctx) })
+			checks.Go(func() { errs[i] = (&layout.Layout{Dir: c.Src}).Check(ctx) })
 		}
 	}
 	checks.Wait()
@@ -37,11 +38,11 @@ func Unreadable(ctx context.Context, from []cachespec.Cache, timeout time.Durati
 }
 
 // Scopes implements [Backend].
-func (l *Local) Scopes() Scopes { return &Layout{dir: l.Src, prefix: l.TagPrefix} }
+func (l *Local) Scopes() Scopes { return &directory{&layout.Layout{Dir: l.Src}, l.TagPrefix} }
 
 // Destination implements [GatewayWritten].
 func (l *Local) Destination() Store {
-	return &Layout{dir: l.Dest, prefix: l.TagPrefix, reset: l.Reset, writes: true}
+	return &directory{&layout.Layout{Dir: l.Dest, Reset: l.Reset, Writes: true}, l.TagPrefix}
 }
 
 // InPlace implements [GatewayWritten].
@@ -65,4 +66,26 @@ func (l *Local) Exports(p scope.Plan) []client.CacheOptionsEntry {
 		attrs["reset"] = "true"
 	}
 	return []client.CacheOptionsEntry{{Type: l.Type(), Attrs: attrs}}
+}
+
+// directory is a layout as a store: each scope is a tag.
+type directory struct {
+	*layout.Layout
+	prefix string // of tags, before a scope's name
+}
+
+func (d *directory) tag(n scope.Name) string { return d.prefix + string(n) }
+
+// Manifest implements [Scopes].
+func (d *directory) Manifest(ctx context.Context, n scope.Name) (Manifest, error) {
+	m, err := d.Layout.Manifest(ctx, d.tag(n))
+	if err != nil {
+		return Manifest{}, err
+	}
+	return ParseManifest(m.Raw, m.MediaType)
+}
+
+// PutManifest implements [Scopes].
+func (d *directory) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
+	return d.Layout.PutManifest(ctx, d.tag(n), layout.Manifest{Raw: m.Raw, MediaType: m.MediaType}, m.Blobs())
 }

@@ -14,29 +14,30 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
 // A service keeps objects by key. Its errors are the service's answers, without the key. For
 // an object that is certainly missing the error is [ErrAbsent].
 type service interface {
-	// at is the address of a key, for people: "s3://bucket/manifests/b-main".
-	at(key string) string
-	// head is the size of an object in bytes, or [UnknownSize].
-	head(ctx context.Context, key string) (int64, error)
-	// get streams an object from the byte at offset, and returns its metadata.
-	get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error)
-	// put writes a small object.
-	put(ctx context.Context, key string, content []byte, metadata map[string]string) error
-	// upload streams an object of size bytes. The object is created only if body is read
+	// At is the address of a key, for people: "s3://bucket/manifests/b-main".
+	At(key string) string
+	// Head is the size of an object in bytes, or [UnknownSize].
+	Head(ctx context.Context, key string) (int64, error)
+	// Get streams an object from the byte at offset, and returns its metadata.
+	Get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error)
+	// Put writes a small object.
+	Put(ctx context.Context, key string, content []byte, metadata map[string]string) error
+	// Upload streams an object of size bytes. The object is created only if body is read
 	// to its end without an error.
-	upload(ctx context.Context, key string, body io.Reader, size int64) error
+	Upload(ctx context.Context, key string, body io.Reader, size int64) error
 }
 
 // objects is a store on a service. A blob is an object, and so is a scope's manifest, in
 // the form of cacheconfig.go.
 type objects struct {
-	service
+	service          service
 	blobs, manifests string             // prefixes of the keys: a digest, or a scope's name, follows
 	heads            singleflight.Group // concurrent HEAD requests, by key
 	configs          configs
@@ -70,7 +71,7 @@ const headTimeout = 30 * time.Second
 func (o *objects) blobKey(d digest.Digest) string { return o.blobs + d.String() }
 
 func (o *objects) fault(what, key string, err error) error {
-	return fmt.Errorf("%s %s: %w", what, o.at(key), err)
+	return fmt.Errorf("%s %s: %w", what, o.service.At(key), err)
 }
 
 // Manifest implements [Scopes].
@@ -84,7 +85,7 @@ func (o *objects) Manifest(ctx context.Context, n scope.Name) (Manifest, error) 
 }
 
 func (o *objects) manifest(ctx context.Context, key string) (Manifest, error) {
-	body, metadata, err := o.get(ctx, key, 0)
+	body, metadata, err := o.service.Get(ctx, key, 0)
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -102,7 +103,7 @@ func (o *objects) manifest(ctx context.Context, key string) (Manifest, error) {
 // Open implements [Scopes].
 func (o *objects) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
 	key := o.blobKey(d)
-	body, _, err := o.get(ctx, key, offset)
+	body, _, err := o.service.Get(ctx, key, offset)
 	if err != nil {
 		return nil, o.fault("read", key, err)
 	}
@@ -141,7 +142,7 @@ func (o *objects) size(ctx context.Context, key string) (int64, error) {
 	answer := o.heads.DoChan(key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
 		defer cancel()
-		return o.head(ctx, key)
+		return o.service.Head(ctx, key)
 	})
 	select {
 	case a := <-answer:
@@ -157,7 +158,7 @@ func (o *objects) size(ctx context.Context, key string) (int64, error) {
 // an object.
 func (o *objects) Put(ctx context.Context, desc ocispecs.Descriptor, r io.Reader) error {
 	key := o.blobKey(desc.Digest)
-	if err := o.putBlob(ctx, key, desc, Verify(r, desc)); err != nil {
+	if err := o.putBlob(ctx, key, desc, storage.Verify(r, desc)); err != nil {
 		return o.fault("write", key, err)
 	}
 	return nil
@@ -165,14 +166,14 @@ func (o *objects) Put(ctx context.Context, desc ocispecs.Descriptor, r io.Reader
 
 func (o *objects) putBlob(ctx context.Context, key string, desc ocispecs.Descriptor, body io.Reader) error {
 	if desc.Size > wholeBlob {
-		return o.upload(ctx, key, body, desc.Size)
+		return o.service.Upload(ctx, key, body, desc.Size)
 	}
 	var content bytes.Buffer
 	content.Grow(int(desc.Size) + bytes.MinRead)
 	if _, err := content.ReadFrom(body); err != nil || o.configs.hold(desc.Digest, content.Bytes()) {
 		return err
 	}
-	return o.put(ctx, key, content.Bytes(), nil)
+	return o.service.Put(ctx, key, content.Bytes(), nil)
 }
 
 // PutManifest implements [Scopes].
@@ -180,7 +181,7 @@ func (o *objects) PutManifest(ctx context.Context, n scope.Name, m Manifest) err
 	key := o.manifests + string(n)
 	config, err := o.annotated(ctx, m)
 	if err == nil {
-		err = o.put(ctx, key, config, m.Record.metadata())
+		err = o.service.Put(ctx, key, config, m.Record.metadata())
 	}
 	if err != nil {
 		return o.fault("write", key, err)
@@ -211,14 +212,5 @@ func (o *objects) config(ctx context.Context, desc ocispecs.Descriptor) ([]byte,
 		return nil, err
 	}
 	defer blob.Close()
-	return io.ReadAll(Verify(io.LimitReader(blob, maxObjectDocument), desc))
+	return io.ReadAll(storage.Verify(io.LimitReader(blob, maxObjectDocument), desc))
 }
-
-// answered is a service's answer without the SDK's text, which has many lines.
-type answered struct {
-	words string
-	err   error // the SDK's
-}
-
-func (a answered) Error() string { return a.words }
-func (a answered) Unwrap() error { return a.err }

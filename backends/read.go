@@ -11,6 +11,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -102,8 +103,8 @@ func ReadBlob(ctx context.Context, store Scopes, desc ocispecs.Descriptor, limit
 		return nil, fmt.Errorf("config %s cannot be read: %v", desc.Digest, err) //nolint:errorlint // it must not be an ErrAbsent
 	}
 	defer blob.Close()
-	content, err := io.ReadAll(Verify(io.LimitReader(blob, desc.Size), desc))
-	if errors.Is(err, ErrMismatch) {
+	content, err := io.ReadAll(storage.Verify(io.LimitReader(blob, desc.Size), desc))
+	if errors.Is(err, storage.ErrMismatch) {
 		return nil, fmt.Errorf("config %s is damaged", desc.Digest)
 	}
 	return content, err
@@ -132,7 +133,7 @@ func (e *Gone) Is(target error) bool { return target == ErrGone }
 
 // checkWhole refuses a cache that would fail a build later, when its blobs are wanted.
 func checkWhole(ctx context.Context, store Scopes, m Manifest) error {
-	missing, err := Missing(ctx, store, m.Blobs())
+	missing, err := storage.Missing(ctx, store, m.Blobs())
 	if err != nil {
 		return err
 	}
@@ -140,26 +141,4 @@ func checkWhole(ctx context.Context, store Scopes, m Manifest) error {
 		return &Gone{missing, len(m.Blobs())}
 	}
 	return nil
-}
-
-// Missing are those of the blobs that the store lacks, or has in another size than it should.
-func Missing(ctx context.Context, store Scopes, descs []ocispecs.Descriptor) ([]digest.Digest, error) {
-	if len(descs) == 0 {
-		return nil, nil
-	}
-	digests := make([]digest.Digest, len(descs))
-	for i, d := range descs {
-		digests[i] = d.Digest
-	}
-	sizes, err := store.Stat(ctx, digests)
-	if err != nil {
-		return nil, err
-	}
-	var missing []digest.Digest
-	for _, d := range descs {
-		if size, ok := sizes[d.Digest]; !ok || size != d.Size && size != UnknownSize {
-			missing = append(missing, d.Digest)
-		}
-	}
-	return missing, nil
 }

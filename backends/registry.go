@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -120,7 +121,7 @@ func (r *Registry) PutManifest(ctx context.Context, n scope.Name, m Manifest) er
 
 // Put implements [Store], for blobs that fit into memory. BuildKit writes layers itself.
 func (r *Registry) Put(ctx context.Context, desc ocispecs.Descriptor, content io.Reader) error {
-	raw, err := io.ReadAll(Verify(content, desc))
+	raw, err := io.ReadAll(storage.Verify(content, desc))
 	if err == nil {
 		err = remote.WriteLayer(r.Repository, static.NewLayer(raw, types.MediaType(desc.MediaType)), r.remote(ctx)...)
 	}

@@ -27,6 +27,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
@@ -132,7 +133,8 @@ type bucket struct {
 // maxCopy is the largest object in bytes that S3 copies in one request.
 const maxCopy = 5 << 30
 
-func (b *bucket) at(key string) string { return "s3://" + b.spec.Bucket + "/" + key }
+// At implements service.
+func (b *bucket) At(key string) string { return "s3://" + b.spec.Bucket + "/" + key }
 
 // s3Error gives the service's answer, such as "AccessDenied: Access Denied", or [ErrAbsent].
 func s3Error(err error) error {
@@ -143,9 +145,9 @@ func s3Error(err error) error {
 	case !errors.As(err, &api):
 		return err
 	case api.ErrorMessage() == "" || api.ErrorMessage() == api.ErrorCode():
-		return answered{api.ErrorCode(), err}
+		return storage.Answer{Words: api.ErrorCode(), Err: err}
 	}
-	return answered{api.ErrorCode() + ": " + api.ErrorMessage(), err}
+	return storage.Answer{Words: api.ErrorCode() + ": " + api.ErrorMessage(), Err: err}
 }
 
 // noSuchKey reports whether the key is missing and the bucket exists. The answer to a HEAD
@@ -157,7 +159,8 @@ func noSuchKey(err error) bool {
 	return errors.As(err, &key) || errors.As(err, &head)
 }
 
-func (b *bucket) get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
+// Get implements service.
+func (b *bucket) Get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
 	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return nil, nil, err
@@ -173,12 +176,12 @@ func (b *bucket) get(ctx context.Context, key string, offset int64) (io.ReadClos
 	return object.Body, object.Metadata, nil
 }
 
-// head is the size of a blob. Where caches are written it touches an old blob, as BuildKit
+// Head is the size of a blob. Where caches are written it touches an old blob, as BuildKit
 // does, so that the blob does not expire. A blob that cannot be touched counts as absent, so
 // that it is sent again. So does one that is refused, since that is the answer for a missing
 // blob where the credentials may not list the bucket; what is refused in fact is refused again
 // when it is sent.
-func (b *bucket) head(ctx context.Context, key string) (int64, error) {
+func (b *bucket) Head(ctx context.Context, key string) (int64, error) {
 	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return 0, err
@@ -239,8 +242,8 @@ func (b *bucket) touch(ctx context.Context, client *s3.Client, key string, head 
 	return err
 }
 
-// put implements service.
-func (b *bucket) put(ctx context.Context, key string, content []byte, metadata map[string]string) error {
+// Put implements service.
+func (b *bucket) Put(ctx context.Context, key string, content []byte, metadata map[string]string) error {
 	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return err

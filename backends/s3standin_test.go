@@ -16,6 +16,7 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/refusal"
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -57,7 +58,7 @@ func TestS3Servers(t *testing.T) {
 					t.Errorf("%d bytes come back", len(got))
 				}
 				damaged := ocispecs.Descriptor{Digest: digest.FromString("other"), Size: int64(len(large))}
-				if err := store.Put(t.Context(), damaged, bytes.NewReader(large)); !errors.Is(err, backends.ErrMismatch) {
+				if err := store.Put(t.Context(), damaged, bytes.NewReader(large)); !errors.Is(err, storage.ErrMismatch) {
 					t.Errorf("a damaged blob: %v", err)
 				}
 				if there, err := store.Stat(t.Context(), []digest.Digest{damaged.Digest}); err != nil || len(there) != 0 {

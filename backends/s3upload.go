@@ -21,8 +21,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
-// upload implements service, in parts or, where the server does not take parts, in one request.
-func (b *bucket) upload(ctx context.Context, key string, body io.Reader, size int64) error {
+// Upload implements service, in parts or, where the server does not take parts, in one request.
+func (b *bucket) Upload(ctx context.Context, key string, body io.Reader, size int64) error {
 	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return err

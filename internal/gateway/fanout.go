@@ -14,6 +14,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -294,7 +295,7 @@ func (p pipes) Write(b []byte) (int, error) {
 }
 
 func receive(to io.Writer, desc ocispecs.Descriptor, body io.Reader) error {
-	if _, err := io.Copy(to, backends.Verify(body, desc)); err != nil {
+	if _, err := io.Copy(to, storage.Verify(body, desc)); err != nil {
 		return fmt.Errorf("receive blob %s: %w", desc.Digest, err)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -128,7 +129,7 @@ func intact(ctx context.Context, store backends.Store, desc ocispecs.Descriptor)
 		return false
 	}
 	defer blob.Close()
-	_, err = io.Copy(io.Discard, backends.Verify(blob, desc))
+	_, err = io.Copy(io.Discard, storage.Verify(blob, desc))
 	return err == nil
 }
 

@@ -12,6 +12,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/storage"
 )
 
 // cache is the cache that is offered in the request's repository; an [backends.ErrAbsent] when
@@ -133,7 +134,7 @@ var errDamaged = errors.New("the store's copy is damaged or cut off")
 func copyBlob(w io.Writer, content io.Reader, desc ocispecs.Descriptor, length int64) error {
 	content = io.LimitReader(content, length)
 	if length == desc.Size {
-		content = backends.Verify(content, desc)
+		content = storage.Verify(content, desc)
 	}
 	n, err := io.Copy(w, stored{content})
 	if err == nil && n < length {

@@ -14,6 +14,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/storage"
 )
 
 // fanout is the export that is received in the request's repository; nil when there is none.
@@ -90,7 +91,7 @@ func (g *Gateway) putBlob(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, errTooLarge):
 		refuse(w, http.StatusRequestEntityTooLarge, "SIZE_INVALID", err.Error())
 		return
-	case errors.Is(err, backends.ErrMismatch):
+	case errors.Is(err, storage.ErrMismatch):
 		refuse(w, http.StatusBadRequest, "DIGEST_INVALID", err.Error())
 		return
 	case f.allFailed() != nil:

@@ -10,7 +10,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 
-	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -185,7 +185,7 @@ func TestTwoWriters(t *testing.T) {
 				}
 			}
 			m := manifest(t, cache, "b-main")
-			missing, err := backends.Missing(t.Context(), cache.Scopes(t), m.Blobs())
+			missing, err := storage.Missing(t.Context(), cache.Scopes(t), m.Blobs())
 			if err != nil || len(missing) > 0 {
 				t.Errorf("%d blobs are missing: %v", len(missing), err)
 			}

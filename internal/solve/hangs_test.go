@@ -12,6 +12,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -138,7 +139,7 @@ func manifests(t *testing.T, dir string) int {
 func unchanged(t *testing.T, cache testkit.Cache, before backends.Manifest) {
 	t.Helper()
 	after := manifest(t, cache, "b-main")
-	missing, err := backends.Missing(t.Context(), cache.Scopes(t), after.Blobs())
+	missing, err := storage.Missing(t.Context(), cache.Scopes(t), after.Blobs())
 	if string(after.Raw) != string(before.Raw) || err != nil || len(missing) > 0 {
 		t.Errorf("the cache was %s and is %s; %d blobs are missing, %v", before.Raw, after.Raw, len(missing), err)
 	}

@@ -1,4 +1,9 @@
-package backends
+// Package layout keeps caches in a directory that many processes share.
+//
+//	dir := &layout.Layout{Dir: "/cache", Writes: true}
+//	err := dir.Put(ctx, layer, body) // blobs first
+//	err = dir.PutManifest(ctx, "b-main", manifest, []ocispecs.Descriptor{layer})
+package layout
 
 import (
 	"bytes"
@@ -18,8 +23,8 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/internal/waiting"
-	"github.com/warmlayer/warmlayer/scope"
 )
 
 // Layout is a directory in the form of an OCI image layout, as BuildKit's local
@@ -33,50 +38,58 @@ import (
 // keeps every blob that is young enough to belong to an export that still runs. And it gives up
 // when a context ends, also while the file system hangs.
 type Layout struct {
-	dir    string
-	prefix string // of tags, before a scope's name
-	reset  bool   // PutManifest removes what no scope names
-	writes bool   // blobs that are looked up become young
+	Dir    string
+	Reset  bool // PutManifest removes what no tag names
+	Writes bool // blobs that are looked up become young
+}
+
+// Manifest is a manifest, or an index, as it is stored.
+type Manifest struct {
+	Raw       []byte
+	MediaType string
+}
+
+func (m Manifest) descriptor() ocispecs.Descriptor {
+	return ocispecs.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(m.Raw), Size: int64(len(m.Raw))}
 }
 
 func (l *Layout) blob(d digest.Digest) string {
-	return filepath.Join(l.dir, ocispecs.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
+	return filepath.Join(l.Dir, ocispecs.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
-func (l *Layout) index() string { return filepath.Join(l.dir, ocispecs.ImageIndexFile) }
+func (l *Layout) index() string { return filepath.Join(l.Dir, ocispecs.ImageIndexFile) }
 
-func (l *Layout) tag(n scope.Name) string { return l.prefix + string(n) }
-
-// Manifest implements [Scopes].
-func (l *Layout) Manifest(ctx context.Context, n scope.Name) (Manifest, error) {
-	return waiting.Within(ctx, func() (Manifest, error) { return l.manifest(n) })
+// Manifest is the one with this tag. It is an [storage.ErrAbsent] where the index does not name the
+// tag, and another error where the index or the manifest is damaged.
+func (l *Layout) Manifest(ctx context.Context, tag string) (Manifest, error) {
+	return waiting.Within(ctx, func() (Manifest, error) { return l.manifest(tag) })
 }
 
-func (l *Layout) manifest(n scope.Name) (Manifest, error) {
+func (l *Layout) manifest(tag string) (Manifest, error) {
 	index, err := l.readIndex()
 	if err != nil {
 		return Manifest{}, fmt.Errorf("read %s: %w", l.index(), err)
 	}
-	i := slices.IndexFunc(index.Manifests, l.named(n))
+	i := slices.IndexFunc(index.Manifests, named(tag))
 	if i < 0 {
-		return Manifest{}, fmt.Errorf("read %s in %s: %w", l.tag(n), l.dir, ErrAbsent)
+		return Manifest{}, fmt.Errorf("read %s in %s: %w", tag, l.Dir, storage.ErrAbsent)
 	}
 	desc := index.Manifests[i]
 	if err := desc.Digest.Validate(); err != nil {
-		return Manifest{}, fmt.Errorf("read %s in %s: digest %q: %w", l.tag(n), l.dir, desc.Digest, err)
+		return Manifest{}, fmt.Errorf("read %s in %s: digest %q: %w", tag, l.Dir, desc.Digest, err)
 	}
 	raw, err := waiting.ReadRegular(l.blob(desc.Digest))
 	if err != nil {
-		return Manifest{}, fmt.Errorf("read %s in %s: %w", l.tag(n), l.dir, err)
+		return Manifest{}, fmt.Errorf("read %s in %s: %w", tag, l.Dir, err)
 	}
 	if digest.FromBytes(raw) != desc.Digest {
-		return Manifest{}, fmt.Errorf("read %s in %s: content is not %s", l.tag(n), l.dir, desc.Digest)
+		return Manifest{}, fmt.Errorf("read %s in %s: content is not %s", tag, l.Dir, desc.Digest)
 	}
-	return ParseManifest(raw, desc.MediaType)
+	return Manifest{raw, desc.MediaType}, nil
 }
 
-func (l *Layout) named(n scope.Name) func(ocispecs.Descriptor) bool {
-	return func(d ocispecs.Descriptor) bool { return d.Annotations[ocispecs.AnnotationRefName] == l.tag(n) }
+func named(tag string) func(ocispecs.Descriptor) bool {
+	return func(d ocispecs.Descriptor) bool { return d.Annotations[ocispecs.AnnotationRefName] == tag }
 }
 
 // readIndex returns an empty index when the file does not exist yet. With a [damagedIndex] it
@@ -93,15 +106,15 @@ func (l *Layout) readIndex() (ocispecs.Index, error) {
 	return parseIndex(raw, index)
 }
 
-// check tells why the index cannot be read, nil when it can or is missing.
-func (l *Layout) check(ctx context.Context) error {
+// Check tells why the index cannot be read, nil when it can or is missing.
+func (l *Layout) Check(ctx context.Context) error {
 	if _, err := waiting.Within(ctx, l.readIndex); err != nil {
 		return fmt.Errorf("read %s: %w", l.index(), err)
 	}
 	return nil
 }
 
-// Stat implements [Scopes]. In a directory that is written, it sets the time of each blob
+// Stat returns the sizes in bytes of those blobs that are there. In a directory that is written, it sets the time of each blob
 // that it finds to now: an export relies on these blobs, and a concurrent reset keeps young ones.
 func (l *Layout) Stat(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
 	return waiting.Within(ctx, func() (map[digest.Digest]int64, error) { return l.stat(ctx, digests) })
@@ -120,7 +133,7 @@ func (l *Layout) stat(ctx context.Context, digests []digest.Digest) (map[digest.
 		if err != nil {
 			return nil, fmt.Errorf("stat blob: %w", err)
 		}
-		if l.writes {
+		if l.Writes {
 			if err := touch(l.blob(d)); errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
@@ -135,7 +148,7 @@ func touch(path string) error {
 	return os.Chtimes(path, now, now)
 }
 
-// Open implements [Store].
+// Open streams a blob from the byte at offset. A blob that is not there is an [storage.ErrAbsent].
 func (l *Layout) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
 	return waiting.Within(ctx, func() (io.ReadCloser, error) { return l.open(ctx, d, offset) })
 }
@@ -143,7 +156,7 @@ func (l *Layout) Open(ctx context.Context, d digest.Digest, offset int64) (io.Re
 func (l *Layout) open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
 	f, err := waiting.OpenRegular(l.blob(d))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open blob %s in %s: %w", d, l.dir, ErrAbsent)
+		return nil, fmt.Errorf("open blob %s in %s: %w", d, l.Dir, storage.ErrAbsent)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open blob: %w", err)
@@ -154,16 +167,17 @@ func (l *Layout) open(ctx context.Context, d digest.Digest, offset int64) (io.Re
 	return waiting.Streamed(ctx, f), nil
 }
 
-// Put implements [Store].
+// Put streams a blob into the directory. Content that does not match the descriptor leaves nothing
+// behind.
 func (l *Layout) Put(ctx context.Context, desc ocispecs.Descriptor, r io.Reader) error {
 	_, err := waiting.Within(ctx, func() (struct{}, error) { return struct{}{}, l.put(ctx, desc, r) })
 	return err
 }
 
 func (l *Layout) put(ctx context.Context, desc ocispecs.Descriptor, r io.Reader) error {
-	err := l.write(ctx, l.blob(desc.Digest), waiting.UntilDone(ctx, Verify(r, desc)))
+	err := l.write(ctx, l.blob(desc.Digest), waiting.UntilDone(ctx, storage.Verify(r, desc)))
 	if err != nil {
-		return fmt.Errorf("write blob in %s: %w", l.dir, err)
+		return fmt.Errorf("write blob in %s: %w", l.Dir, err)
 	}
 	return nil
 }
@@ -195,15 +209,15 @@ func (l *Layout) write(ctx context.Context, path string, content io.Reader) (err
 	return os.Rename(staged.Name(), path)
 }
 
-// PutManifest implements [Scopes]. While it holds the index's lock it checks that every blob
-// still exists, so that the index names complete caches only.
-func (l *Layout) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
-	_, err := waiting.Within(ctx, func() (struct{}, error) { return struct{}{}, l.putManifest(ctx, n, m) })
+// PutManifest writes a manifest and gives it a tag. While it holds the index's lock it checks that
+// every blob of the manifest still exists, so that the index names complete caches only.
+func (l *Layout) PutManifest(ctx context.Context, tag string, m Manifest, blobs []ocispecs.Descriptor) error {
+	_, err := waiting.Within(ctx, func() (struct{}, error) { return struct{}{}, l.putManifest(ctx, tag, m, blobs) })
 	return err
 }
 
-func (l *Layout) putManifest(ctx context.Context, n scope.Name, m Manifest) error {
-	desc := m.Descriptor()
+func (l *Layout) putManifest(ctx context.Context, tag string, m Manifest, blobs []ocispecs.Descriptor) error {
+	desc := m.descriptor()
 	if err := l.put(ctx, desc, bytes.NewReader(m.Raw)); err != nil {
 		return err
 	}
@@ -213,27 +227,27 @@ func (l *Layout) putManifest(ctx context.Context, n scope.Name, m Manifest) erro
 	}
 	defer unlock()
 	l.removeAbandoned()
-	if err := l.checkBlobs(ctx, append(m.Blobs(), desc)); err != nil {
-		return fmt.Errorf("write %s in %s: %w", l.tag(n), l.dir, err)
+	if err := l.checkBlobs(ctx, append(slices.Clone(blobs), desc)); err != nil {
+		return fmt.Errorf("write %s in %s: %w", tag, l.Dir, err)
 	}
 	index, err := l.readIndex()
 	var damaged *damagedIndex
 	if err != nil && !errors.As(err, &damaged) {
 		return fmt.Errorf("read %s: %w", l.index(), err)
 	}
-	desc.Annotations = map[string]string{ocispecs.AnnotationRefName: l.tag(n)}
-	index.Manifests = append(slices.DeleteFunc(index.Manifests, l.named(n)), desc)
+	desc.Annotations = map[string]string{ocispecs.AnnotationRefName: tag}
+	index.Manifests = append(slices.DeleteFunc(index.Manifests, named(tag)), desc)
 	if err := l.writeIndex(ctx, index); err != nil {
 		return fmt.Errorf("write %s: %w", l.index(), err)
 	}
-	if !l.reset {
+	if !l.Reset {
 		return nil
 	}
 	return l.sweep(index)
 }
 
 func (l *Layout) checkBlobs(ctx context.Context, descs []ocispecs.Descriptor) error {
-	missing, err := Missing(ctx, l, descs)
+	missing, err := storage.Missing(ctx, l, descs)
 	if err != nil || len(missing) == 0 {
 		return err
 	}
@@ -255,7 +269,7 @@ func (l *Layout) writeIndex(ctx context.Context, index ocispecs.Index) error {
 	if err != nil {
 		return err
 	}
-	if err := l.write(ctx, filepath.Join(l.dir, ocispecs.ImageLayoutFile), bytes.NewReader(mark)); err != nil {
+	if err := l.write(ctx, filepath.Join(l.Dir, ocispecs.ImageLayoutFile), bytes.NewReader(mark)); err != nil {
 		return err
 	}
 	return l.write(ctx, l.index(), bytes.NewReader(raw))
@@ -263,7 +277,7 @@ func (l *Layout) writeIndex(ctx context.Context, index ocispecs.Index) error {
 
 // lock waits for the index's lock until ctx ends.
 func (l *Layout) lock(ctx context.Context) (unlock func(), err error) {
-	if err := os.MkdirAll(l.dir, 0o755); err != nil {
+	if err := os.MkdirAll(l.Dir, 0o755); err != nil {
 		return nil, err
 	}
 	path := l.index() + ".lock"

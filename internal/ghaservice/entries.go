@@ -1,4 +1,4 @@
-package backends
+package ghaservice
 
 import (
 	"bytes"
@@ -17,64 +17,68 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	digest "github.com/opencontainers/go-digest"
 	actionscache "github.com/tonistiigi/go-actions-cache"
+
+	"github.com/warmlayer/warmlayer/internal/storage"
 )
 
-// entries is the service of a GHA cache: its objects are cache entries, which are immutable.
-type entries struct {
-	*GHA
+// Entries is the service as a store of objects: each is an entry. Its errors are the service's
+// answers, without the key; what is certainly missing is an [storage.ErrAbsent].
+type Entries struct {
+	*Client
 	list sync.Once
 	keys map[string]struct{} // keys of the blobs that the token reaches; nil without a list
 }
 
-func (e *entries) at(key string) string { return "cache entry " + key }
+// At is the address of an entry, for people.
+func (e *Entries) At(key string) string { return "cache entry " + key }
 
-// head looks an entry up. The service does not report its size. A token that may only
+// Head looks an entry up. The service does not report its size. A token that may only
 // write cannot look up: every entry is absent, and saving it again is refused.
-func (e *entries) head(ctx context.Context, key string) (int64, error) {
-	if e.writeOnly() {
-		return 0, ErrAbsent
+func (e *Entries) Head(ctx context.Context, key string) (int64, error) {
+	if e.WriteOnly() {
+		return 0, storage.ErrAbsent
 	}
 	e.list.Do(func() { e.keys = e.listKeys(ctx) })
 	// GitHub's lists may lag behind: a listed key exists, any other has to be looked up.
 	if _, ok := e.keys[key]; ok {
-		return UnknownSize, nil
+		return storage.UnknownSize, nil
 	}
 	entry, err := e.lookUp(ctx, key)
 	if err != nil {
 		return 0, err
 	}
 	e.found.Store(key, entry)
-	return UnknownSize, nil
+	return storage.UnknownSize, nil
 }
 
 // listTimeout bounds the listing, and leaves time for look-ups before probe-timeout.
 const listTimeout = 3 * time.Second
 
 // listKeys lists the keys of all blobs. It is nil without ghtoken, and when the listing fails.
-func (e *entries) listKeys(ctx context.Context) map[string]struct{} {
+func (e *Entries) listKeys(ctx context.Context) map[string]struct{} {
 	if e.rest == nil || e.cache == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	keys, err := e.cache.AllKeys(ctx, e.rest, blobPrefix)
+	keys, err := e.cache.AllKeys(ctx, e.rest, BlobPrefix)
 	if err != nil {
 		return nil
 	}
 	return keys
 }
 
-// lookUp finds the entry with this key, or returns [ErrAbsent]. Services ignore a key's case.
-func (e *entries) lookUp(ctx context.Context, key string) (*actionscache.Entry, error) {
+// lookUp finds the entry with this key, or returns [storage.ErrAbsent]. Services ignore a key's case.
+func (e *Entries) lookUp(ctx context.Context, key string) (*actionscache.Entry, error) {
 	entry, err := e.load(ctx, key)
 	if err == nil && !strings.EqualFold(entry.Key, key) {
-		return nil, ErrAbsent
+		return nil, storage.ErrAbsent
 	}
 	return entry, err
 }
 
-// load finds the newest entry whose key has the prefix, or returns [ErrAbsent].
-func (e *entries) load(ctx context.Context, prefix string) (*actionscache.Entry, error) {
+// load finds the newest entry whose key has the prefix, or returns [storage.ErrAbsent].
+func (e *Entries) load(ctx context.Context, prefix string) (*actionscache.Entry, error) {
 	if e.err != nil {
 		return nil, e.err
 	}
@@ -87,7 +91,7 @@ func (e *entries) load(ctx context.Context, prefix string) (*actionscache.Entry,
 		var answer actionscache.HTTPError
 		switch {
 		case err == nil && entry == nil:
-			return nil, ErrAbsent
+			return nil, storage.ErrAbsent
 		case err == nil:
 			return entry, nil
 		case !errors.As(err, &answer) || answer.StatusCode < 500 || try == readTries:
@@ -112,8 +116,8 @@ func pause(ctx context.Context, try int) error {
 	}
 }
 
-// get streams an entry. It uses the result of an earlier look-up, once.
-func (e *entries) get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
+// Get streams an entry. It uses the result of an earlier look-up, once.
+func (e *Entries) Get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
 	var err error
 	found, known := e.found.LoadAndDelete(key)
 	entry, _ := found.(*actionscache.Entry)
@@ -122,26 +126,27 @@ func (e *entries) get(ctx context.Context, key string, offset int64) (io.ReadClo
 			return nil, nil, err
 		}
 	}
-	body, err := e.download(ctx, entry.URL, offset)
+	body, err := e.Download(ctx, entry.URL, offset)
 	if errors.Is(err, errExpired) && known {
-		return e.get(ctx, key, offset) // with a new URL
+		return e.Get(ctx, key, offset) // with a new URL
 	}
 	return body, nil, err
 }
 
-// put saves a small entry. Entries have no metadata.
-func (e *entries) put(ctx context.Context, key string, content []byte, _ map[string]string) error {
+// Put saves a small entry. Entries have no metadata.
+func (e *Entries) Put(ctx context.Context, key string, content []byte, _ map[string]string) error {
 	return e.save(ctx, key, actionscache.NewBlob(content), bytes.NewReader(nil))
 }
 
-func (e *entries) upload(ctx context.Context, key string, body io.Reader, size int64) error {
+// Upload streams an entry of size bytes.
+func (e *Entries) Upload(ctx context.Context, key string, body io.Reader, size int64) error {
 	return e.save(ctx, key, &stream{from: body, size: size}, body)
 }
 
 // save creates an entry. When the key is taken, another build has saved or is saving the same
 // content, or another cache of this build is. All caches of a build receive the same body at
 // the same time, so the body is read to its end before the other upload is awaited.
-func (e *entries) save(ctx context.Context, key string, content actionscache.Blob, body io.Reader) error {
+func (e *Entries) save(ctx context.Context, key string, content actionscache.Blob, body io.Reader) error {
 	if e.err != nil {
 		return e.err
 	}
@@ -149,7 +154,7 @@ func (e *entries) save(ctx context.Context, key string, content actionscache.Blo
 	if !errors.Is(err, os.ErrExist) {
 		return plainly(err)
 	}
-	if _, err := io.Copy(io.Discard, body); err != nil || e.writeOnly() {
+	if _, err := io.Copy(io.Discard, body); err != nil || e.WriteOnly() {
 		return err
 	}
 	return e.await(ctx, key)
@@ -163,13 +168,13 @@ const (
 )
 
 // await waits until an entry exists, because an index must not name a missing blob.
-func (e *entries) await(ctx context.Context, key string) error {
+func (e *Entries) await(ctx context.Context, key string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, awaitTimeout, fmt.Errorf("another build began this entry and did not complete it within %s", awaitTimeout))
 	defer cancel()
 	tick := time.NewTicker(awaitInterval)
 	defer tick.Stop()
 	for {
-		if _, err := e.lookUp(ctx, key); !errors.Is(err, ErrAbsent) {
+		if _, err := e.lookUp(ctx, key); !errors.Is(err, storage.ErrAbsent) {
 			return err
 		}
 		select {
@@ -180,26 +185,27 @@ func (e *entries) await(ctx context.Context, key string) error {
 	}
 }
 
-// version is one version of a series of entries.
-type version struct {
-	number  int // 0: the series is empty
-	content digest.Digest
+// Version is one version of a series of entries.
+type Version struct {
+	Number  int // 0: the series is empty
+	Content digest.Digest
 }
 
-// last is the newest known version of a series. It reports false when the series was not read.
-func (c *GHA) last(key string) (version, bool) {
+// Last is the newest known version of a series. It reports false when the series was not read.
+func (c *Client) Last(key string) (Version, bool) {
 	v, ok := c.seen.Load(key)
 	if !ok {
-		return version{}, false
+		return Version{}, false
 	}
-	return v.(version), true
+	return v.(Version), true
 }
 
-func (c *GHA) saw(key string, v version) { c.seen.Store(key, v) }
+// Saw remembers the newest version of a series.
+func (c *Client) Saw(key string, v Version) { c.seen.Store(key, v) }
 
-// newest finds the newest version in a series <key>#1, <key>#2, …, the form in which BuildKit
+// Newest finds the newest version in a series <key>#1, <key>#2, …, the form in which BuildKit
 // keeps its index.
-func (e *entries) newest(ctx context.Context, key string) (*actionscache.Entry, int, error) {
+func (e *Entries) Newest(ctx context.Context, key string) (*actionscache.Entry, int, error) {
 	entry, err := e.load(ctx, key+"#")
 	if err != nil {
 		return nil, 0, err
@@ -212,7 +218,7 @@ func (e *entries) newest(ctx context.Context, key string) (*actionscache.Entry, 
 		// Servers of version 1 keep the time in seconds (nektos/act v0.2.89,
 		// pkg/artifactcache), so they may return either of two versions of one second.
 		next, err := e.lookUp(ctx, key+"#"+strconv.Itoa(number+1))
-		if errors.Is(err, ErrAbsent) {
+		if errors.Is(err, storage.ErrAbsent) {
 			break
 		}
 		if err != nil {
@@ -226,9 +232,9 @@ func (e *entries) newest(ctx context.Context, key string) (*actionscache.Entry, 
 // replaceTries is how many numbers are tried when other builds take them at the same time.
 const replaceTries = 10
 
-// replace saves the version after number and returns its number. It skips numbers that
+// Replace saves the version after number and returns its number. It skips numbers that
 // another build has taken: the highest number counts.
-func (e *entries) replace(ctx context.Context, key string, number int, content []byte) (int, error) {
+func (e *Entries) Replace(ctx context.Context, key string, number int, content []byte) (int, error) {
 	if e.err != nil {
 		return 0, e.err
 	}
@@ -245,9 +251,9 @@ func (e *entries) replace(ctx context.Context, key string, number int, content [
 // errExpired says that the storage refuses a signed URL. These are valid for some minutes.
 var errExpired = errors.New("the service's storage refuses the URL")
 
-// download streams the content at an entry's URL from the byte at offset. The library's
+// Download streams the content at an entry's URL from the byte at offset. The library's
 // reader would open a new connection for every read that does not begin at 0.
-func (e *entries) download(ctx context.Context, url string, offset int64) (io.ReadCloser, error) {
+func (e *Entries) Download(ctx context.Context, url string, offset int64) (io.ReadCloser, error) {
 	for try := 1; ; try++ {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
@@ -268,7 +274,7 @@ func (e *entries) download(ctx context.Context, url string, offset int64) (io.Re
 		answer.Body.Close()
 		switch {
 		case answer.StatusCode == http.StatusNotFound:
-			return nil, ErrAbsent
+			return nil, storage.ErrAbsent
 		case answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusUnauthorized:
 			return nil, errExpired
 		case answer.StatusCode < 500 || try == readTries:
@@ -298,9 +304,9 @@ func plainly(err error) error {
 		return nil
 	}
 	text := err.Error()
-	var storage *azcore.ResponseError
-	if errors.As(err, &storage) {
-		text = "the service's storage answers " + azureError(storage).Error()
+	var azure *azcore.ResponseError
+	if errors.As(err, &azure) {
+		text = "the service's storage answers " + storage.AzureError(azure).Error()
 	}
 	return &plainError{query.ReplaceAllString(text, "?…"), err}
 }

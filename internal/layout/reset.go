@@ -1,4 +1,4 @@
-package backends
+package layout
 
 import (
 	"encoding/json"
@@ -26,10 +26,10 @@ const grace = time.Hour
 func (l *Layout) sweep(index ocispecs.Index) error {
 	kept, err := l.reachable(index)
 	if err != nil {
-		return fmt.Errorf("reset %s: %w", l.dir, err)
+		return fmt.Errorf("reset %s: %w", l.Dir, err)
 	}
 	var errs []error
-	for _, dir := range []string{filepath.Join(l.dir, ocispecs.ImageBlobsDir, digest.SHA256.String()), filepath.Join(l.dir, stagingDir)} {
+	for _, dir := range []string{filepath.Join(l.Dir, ocispecs.ImageBlobsDir, digest.SHA256.String()), filepath.Join(l.Dir, stagingDir)} {
 		entries, err := os.ReadDir(dir)
 		errs = append(errs, err)
 		for _, e := range entries {
@@ -41,7 +41,7 @@ func (l *Layout) sweep(index ocispecs.Index) error {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("reset %s: %w", l.dir, err)
+		return fmt.Errorf("reset %s: %w", l.Dir, err)
 	}
 	return nil
 }

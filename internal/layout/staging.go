@@ -1,4 +1,4 @@
-package backends
+package layout
 
 import (
 	"errors"
@@ -22,7 +22,7 @@ const stagingTries = 10
 // however that ends; then removeAbandoned removes the file. Locks hold between containers and,
 // where the file system has them, between machines, unlike the number of a process.
 func (l *Layout) stage() (*os.File, error) {
-	dir := filepath.Join(l.dir, stagingDir)
+	dir := filepath.Join(l.Dir, stagingDir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (l *Layout) stage() (*os.File, error) {
 // removeAbandoned removes the files that killed processes have left in the staging directory. A
 // later call tries those again that cannot be removed now.
 func (l *Layout) removeAbandoned() {
-	paths, _ := filepath.Glob(filepath.Join(l.dir, stagingDir, stagingPrefix+"*")) // the pattern is valid
+	paths, _ := filepath.Glob(filepath.Join(l.Dir, stagingDir, stagingPrefix+"*")) // the pattern is valid
 	for _, path := range paths {
 		if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
 			continue

@@ -1,4 +1,4 @@
-package backends_test
+package storage_test
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/storage"
 )
 
 func TestVerify(t *testing.T) {
@@ -42,19 +42,19 @@ func TestVerify(t *testing.T) {
 				"through a wrapper": io.MultiReader(strings.NewReader(test.content)),
 			} {
 				var got bytes.Buffer
-				_, err := io.Copy(&got, backends.Verify(from, test.desc))
+				_, err := io.Copy(&got, storage.Verify(from, test.desc))
 				if test.good {
 					if err != nil || got.String() != test.content {
 						t.Errorf("%s: %q, %v", way, got.String(), err)
 					}
-				} else if !errors.Is(err, backends.ErrMismatch) {
+				} else if !errors.Is(err, storage.ErrMismatch) {
 					t.Errorf("%s: %q, %v", way, got.String(), err)
 				}
 			}
 		})
 	}
 	broken := errors.New("disk error")
-	if _, err := io.ReadAll(backends.Verify(iotest.ErrReader(broken), one)); !errors.Is(err, broken) {
+	if _, err := io.ReadAll(storage.Verify(iotest.ErrReader(broken), one)); !errors.Is(err, broken) {
 		t.Errorf("an error of the reader: %v", err)
 	}
 }
@@ -65,8 +65,8 @@ func TestVerifyHoldsBack(t *testing.T) {
 	desc := ocispecs.Descriptor{Digest: digest.FromString("one"), Size: 3}
 	for content, good := range map[string]bool{"one": true, "onf": false} {
 		p := make([]byte, 3)
-		n, err := io.ReadFull(backends.Verify(iotest.OneByteReader(strings.NewReader(content)), desc), p)
-		if good != (err == nil) || !good && (n != 2 || !errors.Is(err, backends.ErrMismatch)) {
+		n, err := io.ReadFull(storage.Verify(iotest.OneByteReader(strings.NewReader(content)), desc), p)
+		if good != (err == nil) || !good && (n != 2 || !errors.Is(err, storage.ErrMismatch)) {
 			t.Errorf("%s: %d bytes, %v", content, n, err)
 		}
 	}

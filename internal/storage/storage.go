@@ -1,0 +1,74 @@
+// Package storage has what the clients of all stores of blobs share: how they say that something
+// is absent, how they verify content, and the answers of services in a few words.
+//
+//	blob := storage.Verify(body, desc) // ends in an ErrMismatch instead of other content
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// ErrAbsent says that a scope or a blob is certainly not in the store.
+var ErrAbsent = errors.New("absent")
+
+// UnknownSize is the size of a blob whose store does not report sizes.
+const UnknownSize int64 = -1
+
+// Answer is a service's answer without the SDK's text, which has many lines.
+type Answer struct {
+	Words string
+	Err   error // the SDK's
+}
+
+func (a Answer) Error() string { return a.Words }
+
+// Unwrap returns the SDK's error.
+func (a Answer) Unwrap() error { return a.Err }
+
+// AzureError is the [Answer] of Azure's storage: its error code, such as "AuthenticationFailed",
+// or without a code "HTTP status 502".
+func AzureError(err error) error {
+	var response *azcore.ResponseError
+	switch {
+	case !errors.As(err, &response):
+		return err
+	case response.ErrorCode == "":
+		return Answer{Words: fmt.Sprintf("HTTP status %d", response.StatusCode), Err: err}
+	}
+	return Answer{Words: response.ErrorCode, Err: err}
+}
+
+// Sized is a store that tells the sizes of blobs.
+type Sized interface {
+	// Stat returns the sizes in bytes of those blobs that the store has; absent ones are left
+	// out. A store that does not say gives [UnknownSize].
+	Stat(context.Context, []digest.Digest) (map[digest.Digest]int64, error)
+}
+
+// Missing are those of the blobs that the store lacks, or has in another size than it should.
+func Missing(ctx context.Context, store Sized, descs []ocispecs.Descriptor) ([]digest.Digest, error) {
+	if len(descs) == 0 {
+		return nil, nil
+	}
+	digests := make([]digest.Digest, len(descs))
+	for i, d := range descs {
+		digests[i] = d.Digest
+	}
+	sizes, err := store.Stat(ctx, digests)
+	if err != nil {
+		return nil, err
+	}
+	var missing []digest.Digest
+	for _, d := range descs {
+		if size, ok := sizes[d.Digest]; !ok || size != d.Size && size != UnknownSize {
+			missing = append(missing, d.Digest)
+		}
+	}
+	return missing, nil
+}
