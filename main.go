@@ -22,6 +22,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/ci"
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/step"
 )
@@ -35,15 +36,19 @@ func main() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
+	command, args := splitCommand(os.Args[1:])
+	bug := &bug{command: command}
+	crash.Handle(bug.end)
+	defer crash.Catch()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(ctx, bug, args, os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the whole program: it parses the inputs, detects the facts, resolves both to a run, and
 // executes the command. It returns the exit code.
-func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.File) int {
-	command, args := splitCommand(args)
+func run(ctx context.Context, bug *bug, args, environ []string, stdin, stdout, stderr *os.File) int {
+	command := bug.command
 	if code, done := simple(command, args, stdout, stderr); done {
 		return code
 	}
@@ -61,6 +66,7 @@ func run(ctx context.Context, args, environ []string, stdin, stdout, stderr *os.
 	})
 	problems = append(problems, trust(in.Managed.Authorities)...)
 	redactor := report.NewRedactor(in.Sensitive())
+	bug.redactor.Store(redactor)
 	host := step.Host{Environ: environ, CI: dialect, Self: self, Redactor: redactor, Version: version(), Stdout: stdout, Stderr: stderr}
 	resolved, found := step.Resolve(in, facts, host)
 	if problems = append(problems, found...); len(problems) > 0 {

@@ -12,6 +12,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/ghaservice"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -48,10 +49,12 @@ func (s *ghaStore) Manifest(ctx context.Context, n scope.Name) (Manifest, error)
 	var index, record []byte
 	eg, egCtx := errgroup.WithContext(ctx)
 	eg.Go(func() (err error) {
+		defer crash.Catch()
 		index, err = s.readNewest(egCtx, key)
 		return err
 	})
 	eg.Go(func() error {
+		defer crash.Catch()
 		record, _ = s.readNewest(egCtx, recordKey(key))
 		return nil
 	})
@@ -110,14 +113,20 @@ func (s *ghaStore) PutManifest(ctx context.Context, n scope.Name, m Manifest) er
 	}
 	eg, egCtx := errgroup.WithContext(ctx)
 	if last, _ := s.entries.Last(key); m.Inline == nil || last.Content != digest.FromBytes(index) {
-		eg.Go(func() error { return s.write(egCtx, key, index) })
+		eg.Go(func() error {
+			defer crash.Catch()
+			return s.write(egCtx, key, index)
+		})
 	}
 	if m.Record != (Record{}) {
 		record, err := json.Marshal(recordEntry{digest.FromBytes(index), m.Record.annotations()})
 		if err != nil {
 			return s.fault("write", recordKey(key), err)
 		}
-		eg.Go(func() error { return s.write(egCtx, recordKey(key), record) })
+		eg.Go(func() error {
+			defer crash.Catch()
+			return s.write(egCtx, recordKey(key), record)
+		})
 	}
 	return eg.Wait()
 }

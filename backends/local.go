@@ -9,6 +9,7 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/layout"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -30,7 +31,10 @@ func Unreadable(ctx context.Context, from []cachespec.Cache, timeout time.Durati
 	var checks sync.WaitGroup
 	for i, line := range from {
 		if c, ok := line.Config.(*cachespec.Local); ok {
-			checks.Go(func() { errs[i] = (&layout.Layout{Dir: c.Src}).Check(ctx) })
+			checks.Go(func() {
+				defer crash.Catch()
+				errs[i] = (&layout.Layout{Dir: c.Src}).Check(ctx)
+			})
 		}
 	}
 	checks.Wait()

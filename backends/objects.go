@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -118,6 +119,7 @@ func (o *objects) Stat(ctx context.Context, digests []digest.Digest) (map[digest
 	eg.SetLimit(statObjects)
 	for _, d := range digests {
 		eg.Go(func() error {
+			defer crash.Catch()
 			key := o.blobKey(d)
 			size, err := o.size(ctx, key)
 			if errors.Is(err, ErrAbsent) {

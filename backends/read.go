@@ -11,6 +11,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -49,10 +50,14 @@ func Read(ctx context.Context, caches []Backend, plan scope.Plan, timeout time.D
 	}
 	var loading, checking sync.WaitGroup
 	for i := range readings {
-		loading.Go(func() { readings[i].read(ctx, &checking) })
+		loading.Go(func() {
+			defer crash.Catch()
+			readings[i].read(ctx, &checking)
+		})
 	}
 	loading.Wait()
 	go func() {
+		defer crash.Catch()
 		checking.Wait()
 		cancel()
 	}()
@@ -80,7 +85,10 @@ func (r *Reading) read(ctx context.Context, checking *sync.WaitGroup) {
 		return
 	}
 	checked := make(chan error, 1)
-	checking.Go(func() { checked <- timely(checkWhole(ctx, store, m)) })
+	checking.Go(func() {
+		defer crash.Catch()
+		checked <- timely(checkWhole(ctx, store, m))
+	})
 	r.verified = sync.OnceValue(func() error { return <-checked })
 	config := m.Inline
 	if config == nil {

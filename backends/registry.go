@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -155,6 +156,7 @@ func (r *Registry) Stat(ctx context.Context, digests []digest.Digest) (map[diges
 	eg.SetLimit(statParallel)
 	for _, d := range digests {
 		eg.Go(func() error {
+			defer crash.Catch()
 			size, err := r.blobSize(ctx, puller, d)
 			if isBlobAbsent(err) {
 				return nil

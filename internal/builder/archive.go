@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/warmlayer/warmlayer/internal/builderspec"
+	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
 // archive is a tar of a managed builder's configuration and authorities, and of files and
@@ -17,6 +18,7 @@ import (
 func archive(o builderspec.Managed) io.ReadCloser {
 	r, w := io.Pipe()
 	go func() {
+		defer crash.Catch()
 		t := tar.NewWriter(w)
 		err := addFile(t, configFile, o.Config)
 		if err == nil && o.Authorities != "" {

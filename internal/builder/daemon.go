@@ -14,6 +14,8 @@ import (
 
 	"github.com/moby/buildkit/client"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
 const (
@@ -232,6 +234,7 @@ func (d *processDaemon) await(ctx context.Context) (*client.Client, []ocispecs.P
 	defer stop()
 	exited := d.process.exited // d.process itself changes with a Restart
 	go func() {
+		defer crash.Catch()
 		select {
 		case <-exited:
 			stop()

@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/platforms"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
 // binfmtDir is where binfmt_misc is mounted in the private directory.
@@ -142,6 +144,7 @@ func unregister(dir *directory) {
 	}
 	done := make(chan struct{})
 	go func() {
+		defer crash.Catch()
 		defer close(done)
 		// The thread stays locked: the runtime ends it, and with it the namespace.
 		runtime.LockOSThread()

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/yamux"
+
+	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
 // multiplexing is how connections share the streams of a program in a container. There is no
@@ -63,7 +65,10 @@ func (f *forwarded) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("forward a port of the builder: %w", err)
 	}
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer context.AfterFunc(ctx, func() {
+		defer crash.Catch()
+		conn.Close()
+	})()
 	line, err := readLine(conn)
 	if err == nil {
 		f.addr, err = net.ResolveTCPAddr("tcp", line)
@@ -154,6 +159,7 @@ func Forward(ctx context.Context, address string, in io.ReadCloser, out io.Write
 	var open sync.WaitGroup
 	defer open.Wait()
 	open.Go(func() {
+		defer crash.Catch()
 		<-session.CloseChan()
 		end()
 		listener.Close()
@@ -167,8 +173,12 @@ func Forward(ctx context.Context, address string, in io.ReadCloser, out io.Write
 			return errors.Join(err, session.Close())
 		}
 		open.Go(func() {
+			defer crash.Catch()
 			defer conn.Close()
-			defer context.AfterFunc(ended, func() { conn.Close() })()
+			defer context.AfterFunc(ended, func() {
+				defer crash.Catch()
+				conn.Close()
+			})()
 			if stream, err := session.OpenStream(); err == nil {
 				defer stream.Close()
 				_ = exchange(conn.(*net.TCPConn), stream) // both ends notice an error

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
 const (
@@ -35,6 +37,7 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 	p := &process{exited: make(chan struct{})}
 	started := make(chan error)
 	go func() {
+		defer crash.Catch()
 		// The kernel sends the signal when the thread that forked ends (PR_SET_PDEATHSIG in
 		// prctl(2)): this thread must live as long as the program.
 		runtime.LockOSThread()

@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/moby/api/pkg/stdcopy"
 	engine "github.com/moby/moby/client"
+
+	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
 // stdioConn is a connection to the standard streams of a program in a container. Setting a
@@ -44,6 +46,7 @@ func runIn(ctx context.Context, c *engine.Client, id, user string, command ...st
 	r, w := io.Pipe()
 	conn := &stdioConn{hijacked: attached.HijackedResponse, stdout: r, done: make(chan struct{})}
 	go func() {
+		defer crash.Catch()
 		defer close(conn.done)
 		_, err := stdcopy.StdCopy(w, &conn.stderr, conn.hijacked.Reader)
 		if said := strings.TrimSpace(conn.stderr.String()); said != "" {
@@ -103,6 +106,7 @@ func exchange(conn interface {
 }, other io.ReadWriter) error {
 	ended := make(chan error, 2)
 	go func() {
+		defer crash.Catch()
 		_, err := io.Copy(conn, other)
 		if err == nil {
 			err = conn.CloseWrite()
@@ -112,6 +116,7 @@ func exchange(conn interface {
 		}
 	}()
 	go func() {
+		defer crash.Catch()
 		_, err := io.Copy(other, conn)
 		ended <- err
 	}()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachegraph"
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/gateway"
 )
 
@@ -39,6 +40,7 @@ type part struct {
 func mergeParts(ctx context.Context, parts []part) *merged {
 	m := &merged{done: make(chan struct{}), parts: parts}
 	go func() {
+		defer crash.Catch()
 		defer close(m.done)
 		m.merge(ctx)
 	}()

@@ -28,7 +28,8 @@ type room struct {
 // generated from this: go test ./internal/checks -update.
 var rooms = []room{
 	{"internal/syntax", "parsing of a user's text: lists, CSV, single values; problems with their hints", nil},
-	{"internal/waiting", "ends with its context what may block for ever, such as files of a server that does not answer", nil},
+	{"internal/crash", "ends the program when a goroutine panics", nil},
+	{"internal/waiting", "ends with its context what may block for ever, such as files of a server that does not answer", []string{"internal/crash"}},
 	{"internal/builderspec", "the settings of builders: addresses, buildx's builders, certificates, options of a managed builder", []string{"internal/syntax"}},
 	{"internal/cachespec", "the table of cache types: attributes, defaults, and what follows from a line: label, identity, directories, credentials", []string{"internal/syntax"}},
 	{"inputs", "the table of inputs; typed, validated values from flags and environments", []string{"internal/syntax", "internal/builderspec", "internal/cachespec"}},
@@ -39,16 +40,16 @@ var rooms = []room{
 	{"internal/storage", "what the clients of stores share: certain absence, verified content, the answers of services", nil},
 	{"internal/layout", "an OCI layout: a directory with blobs and tags that many processes share", []string{"internal/waiting", "internal/storage"}},
 	{"internal/ghaservice", "a client of GitHub's cache service: entries, and series of them", []string{"internal/cachespec", "internal/storage"}},
-	{"backends", "the six caches: BuildKit's entries for a plan; the stores; reading scopes", []string{"internal/waiting", "internal/syntax", "internal/cachespec", "internal/cachegraph", "internal/storage", "internal/layout", "internal/ghaservice", "scope"}},
+	{"backends", "the six caches: BuildKit's entries for a plan; the stores; reading scopes", []string{"internal/crash", "internal/waiting", "internal/syntax", "internal/cachespec", "internal/cachegraph", "internal/storage", "internal/layout", "internal/ghaservice", "scope"}},
 	{"internal/refusal", "why a store or a registry refuses a request, and which setting cures that (computes only)", nil},
-	{"internal/gateway", "a registry on loopback in front of the stores", []string{"internal/storage", "backends", "scope"}},
-	{"internal/cacheplan", "what BuildKit imports and exports; the outcome of each cache source", []string{"internal/cachespec", "backends", "scope", "internal/refusal", "internal/cachegraph", "internal/gateway"}},
-	{"internal/builder", "builders: connects to a remote one, or starts a managed one in a process or a container", []string{"internal/builderspec"}},
+	{"internal/gateway", "a registry on loopback in front of the stores", []string{"internal/crash", "internal/storage", "backends", "scope"}},
+	{"internal/cacheplan", "what BuildKit imports and exports; the outcome of each cache source", []string{"internal/crash", "internal/cachespec", "backends", "scope", "internal/refusal", "internal/cachegraph", "internal/gateway"}},
+	{"internal/builder", "builders: connects to a remote one, or starts a managed one in a process or a container", []string{"internal/crash", "internal/builderspec"}},
 	{"internal/explain", "why a build failed, in plain words, and what to do next (computes only)", []string{"internal/syntax"}},
-	{"internal/solve", "every request to BuildKit, and its result", []string{"internal/waiting", "internal/syntax", "inputs", "backends", "internal/refusal", "internal/cacheplan", "internal/builder", "internal/explain"}},
+	{"internal/solve", "every request to BuildKit, and its result", []string{"internal/crash", "internal/waiting", "internal/syntax", "inputs", "backends", "internal/refusal", "internal/cacheplan", "internal/builder", "internal/explain"}},
 	{"internal/report", "the report of a build, in every format; redaction", []string{"internal/syntax", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve"}},
-	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/refusal", "internal/explain", "internal/solve", "internal/report"}},
-	{"main", "the whole program on one screen; the commands", []string{"internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step"}},
+	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/crash", "internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/refusal", "internal/explain", "internal/solve", "internal/report"}},
+	{"main", "the whole program on one screen; the commands", []string{"internal/crash", "internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step"}},
 }
 
 // tools are packages beside the program: they generate files or serve tests.

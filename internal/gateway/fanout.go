@@ -14,6 +14,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -135,7 +136,10 @@ func (f *Fanout) stat(blobs []digest.Digest) []sizes {
 	var wg sync.WaitGroup
 	for i, m := range f.members {
 		if len(blobs) > 0 && m.failure() == nil {
-			wg.Go(func() { found[i] = m.stat(blobs) })
+			wg.Go(func() {
+				defer crash.Catch()
+				found[i] = m.stat(blobs)
+			})
 		}
 	}
 	wg.Wait()
@@ -228,6 +232,7 @@ func (f *Fanout) sendSmall(desc ocispecs.Descriptor, content []byte, reserved []
 	var wg sync.WaitGroup
 	for _, m := range reserved {
 		wg.Go(func() {
+			defer crash.Catch()
 			defer m.slots.Release(1)
 			if !slices.Contains(lacking, m) {
 				return
@@ -252,6 +257,7 @@ func (f *Fanout) send(ctx context.Context, desc ocispecs.Descriptor, body io.Rea
 		reader, writer := io.Pipe()
 		pipes[n] = writer
 		wg.Go(func() {
+			defer crash.Catch()
 			outcome[n] = m.put(ctx, desc, reader)
 			// A store that has failed, or stops reading, must not delay the others.
 			reader.CloseWithError(io.ErrClosedPipe)
@@ -337,7 +343,10 @@ func (f *Fanout) Commit(ctx context.Context, n scope.Name, r backends.Record, fi
 	outcome := make([]error, len(f.members))
 	var wg sync.WaitGroup
 	for i, m := range f.members {
-		wg.Go(func() { outcome[i] = m.commit(ctx, n, sent, r, fit) })
+		wg.Go(func() {
+			defer crash.Catch()
+			outcome[i] = m.commit(ctx, n, sent, r, fit)
+		})
 	}
 	wg.Wait()
 	return outcome

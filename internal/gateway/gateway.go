@@ -36,6 +36,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
 // Gateway serves the stores of one run. It is safe for concurrent use.
@@ -94,7 +95,10 @@ func Serve(listener net.Listener) *Gateway {
 		Handler: g.handler(), ConnContext: withConnection,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 	}
-	go func() { g.served <- g.server.Serve(&bounded{Listener: listener}) }()
+	go func() {
+		defer crash.Catch()
+		g.served <- g.server.Serve(&bounded{Listener: listener})
+	}()
 	return g
 }
 
@@ -116,6 +120,7 @@ func (g *Gateway) Auth(next authprovider.AuthConfigProvider) authprovider.AuthCo
 func (g *Gateway) begin(work func()) {
 	if g.work.Acquire(g.ctx, 1) == nil {
 		go func() {
+			defer crash.Catch()
 			defer g.work.Release(1)
 			work()
 		}()
@@ -196,6 +201,7 @@ func (g *Gateway) handler() http.Handler {
 	mux.HandleFunc("POST /v2/{repo}/blobs/uploads/", g.startUpload)
 	mux.HandleFunc("PUT /v2/{repo}/blobs/uploads/{id}", g.putBlob)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer crash.Catch() // net/http would print a panic, and go on
 		user, password, _ := r.BasicAuth()
 		if user != username || subtle.ConstantTimeCompare([]byte(password), []byte(g.password)) != 1 {
 			w.Header().Set("WWW-Authenticate", `Basic realm="warmlayer"`)

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -52,7 +53,10 @@ func (m *member) failure() error { return context.Cause(m.ctx) }
 // both is a context that ends with ctx, and when the store fails. The caller calls end.
 func (m *member) both(ctx context.Context) (_ context.Context, end func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(m.ctx, func() { cancel(m.failure()) })
+	stop := context.AfterFunc(m.ctx, func() {
+		defer crash.Catch()
+		cancel(m.failure())
+	})
 	return ctx, func() {
 		stop()
 		cancel(nil)
@@ -87,13 +91,17 @@ func (m *member) put(ctx context.Context, desc ocispecs.Descriptor, body io.Read
 	ctx, end := m.both(ctx)
 	defer end()
 	stalled := time.AfterFunc(m.stall, func() {
+		defer crash.Catch()
 		if ctx.Err() == nil {
 			m.fail(fmt.Errorf("no data of blob %s was accepted for %s", desc.Digest, m.stall))
 		}
 	})
 	defer stalled.Stop()
 	done := make(chan error, 1)
-	go func() { done <- m.store.Put(ctx, desc, &paced{body, stalled, m.stall}) }()
+	go func() {
+		defer crash.Catch()
+		done <- m.store.Put(ctx, desc, &paced{body, stalled, m.stall})
+	}()
 	select {
 	case err := <-done:
 		return err

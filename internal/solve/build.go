@@ -29,6 +29,7 @@ import (
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/explain"
 )
 
@@ -77,6 +78,7 @@ func Run(ctx context.Context, req Request) (Result, error) {
 	b := &run{Request: req, display: make(chan *client.SolveStatus), key: identity.NewID(), seed: newSeed()}
 	shown := make(chan error, 1)
 	go func() {
+		defer crash.Catch()
 		_, err := display.UpdateFrom(context.WithoutCancel(ctx), b.display)
 		shown <- err
 	}()
@@ -153,7 +155,10 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 		// The client would wait 5 s for the last statuses of a daemon that hangs
 		// (v0.33.1, client/solve.go). This daemon is stopped or restarted anyway.
 		end := b.Builder.Client.Close
-		defer context.AfterFunc(solving, func() { _ = end() })()
+		defer context.AfterFunc(solving, func() {
+			defer crash.Catch()
+			_ = end()
+		})()
 	}
 	a := b.target(m, imports)
 	a.exports, a.noCache, a.show = b.outputs(m), true, b.display
@@ -169,6 +174,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	var response *client.SolveResponse
 	var err error
 	go func() {
+		defer crash.Catch()
 		defer close(done)
 		a, response, err = b.buildAndPush(solving, a)
 	}()

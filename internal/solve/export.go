@@ -11,6 +11,7 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/refusal"
 )
 
@@ -67,7 +68,10 @@ func (x *exports) start(ctx context.Context) {
 		if d.Entry.Type == "" {
 			continue // an inline cache is part of the image
 		}
-		x.wg.Go(func() { x.export(ctx, i, d) })
+		x.wg.Go(func() {
+			defer crash.Catch()
+			x.export(ctx, i, d)
+		})
 	}
 }
 
@@ -123,6 +127,7 @@ func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 	// error might come before the one of this run, which names the input.
 	limit := x.run.Inputs.CacheTimeout
 	defer time.AfterFunc(limit, func() {
+		defer crash.Catch()
 		abort(fmt.Errorf("not done within %s (cache-timeout)", limit))
 	}).Stop()
 	t := x.run.target(x.mounts, x.imports)
@@ -165,7 +170,10 @@ func (x *exports) wait(ctx context.Context) []Export {
 			x.decide(i, Skipped, errors.New("the build failed"))
 		case x.results[i][0].Outcome != "": // unchanged, or refused
 		default:
-			commits.Go(func() { x.commit(ctx, i, d) })
+			commits.Go(func() {
+				defer crash.Catch()
+				x.commit(ctx, i, d)
+			})
 		}
 	}
 	commits.Wait()

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
 // Join is one index of images that several builders have pushed by digest.
@@ -60,6 +61,7 @@ func (j Join) Push(ctx context.Context) (ocispecs.Descriptor, error) {
 	var eg errgroup.Group
 	for _, tag := range tags {
 		eg.Go(func() error {
+			defer crash.Catch()
 			if err := remote.Put(tag, index, j.remote(ctx)...); err != nil {
 				return fmt.Errorf("push the index of all platforms to %s: %w", tag, err)
 			}

@@ -17,6 +17,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
 // engine is a container engine that has answered.
@@ -82,8 +83,12 @@ func (b *run) load(ctx context.Context, e *engine) *loading {
 	r, w := io.Pipe()
 	l := &loading{PipeWriter: w, done: make(chan struct{})}
 	b.loads.Go(func() {
+		defer crash.Catch()
 		defer close(l.done)
-		defer context.AfterFunc(ctx, func() { r.CloseWithError(context.Cause(ctx)) })()
+		defer context.AfterFunc(ctx, func() {
+			defer crash.Catch()
+			r.CloseWithError(context.Cause(ctx))
+		})()
 		if l.err = e.load(ctx, r); l.err == nil {
 			_, l.err = io.Copy(io.Discard, r) // the data after the end of the archive
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session"
 
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
@@ -87,6 +88,7 @@ func followed[T any](ctx context.Context, b *run, t target, call func(chan *clie
 	var mu sync.Mutex
 	abandoned := false
 	go func() {
+		defer crash.Catch()
 		defer close(ended)
 		for s := range statuses {
 			mu.Lock()

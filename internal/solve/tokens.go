@@ -7,9 +7,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 
+	"github.com/docker/cli/cli/config/types"
 	"github.com/moby/buildkit/session/auth"
 	"github.com/moby/buildkit/session/auth/authprovider"
 	"google.golang.org/grpc"
+
+	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
 // tokenAuthority is BuildKit's auth provider with its seed in memory. The provider itself keeps
@@ -31,7 +34,11 @@ func newSeed() []byte {
 }
 
 func newTokenAuthority(seed []byte, find authprovider.AuthConfigProvider) tokenAuthority {
-	provider := authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: find})
+	caught := func(ctx context.Context, host string, scopes []string, expired authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
+		defer crash.Catch()
+		return find(ctx, host, scopes, expired)
+	}
+	provider := authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: caught})
 	return tokenAuthority{provider.(auth.AuthServer), seed}
 }
 
@@ -40,6 +47,7 @@ func (t tokenAuthority) Register(server *grpc.Server) { auth.RegisterAuthServer(
 
 // GetTokenAuthority implements [auth.AuthServer].
 func (t tokenAuthority) GetTokenAuthority(ctx context.Context, r *auth.GetTokenAuthorityRequest) (*auth.GetTokenAuthorityResponse, error) {
+	defer crash.Catch()
 	key, err := t.key(ctx, r.Host, r.Salt)
 	if err != nil {
 		return nil, err
@@ -50,6 +58,7 @@ func (t tokenAuthority) GetTokenAuthority(ctx context.Context, r *auth.GetTokenA
 // VerifyTokenAuthority implements [auth.AuthServer]. It answers in the form of NaCl's sign: the
 // signature, then the payload.
 func (t tokenAuthority) VerifyTokenAuthority(ctx context.Context, r *auth.VerifyTokenAuthorityRequest) (*auth.VerifyTokenAuthorityResponse, error) {
+	defer crash.Catch()
 	key, err := t.key(ctx, r.Host, r.Salt)
 	if err != nil {
 		return nil, err

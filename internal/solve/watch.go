@@ -16,6 +16,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
+	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
 // watch follows the status stream of one solve.
@@ -167,6 +168,7 @@ func (w *watch) began(v *client.Vertex) {
 	if w.cancel != nil && strings.HasPrefix(v.Name, importing) {
 		ref := strings.TrimPrefix(v.Name, importing)
 		w.timers[v.Digest] = time.AfterFunc(w.timeout, func() {
+			defer crash.Catch()
 			w.cancel(fmt.Errorf("%w: %s after %s (cache-timeout)", cacheplan.ErrImportHangs, ref, w.timeout))
 		})
 	}

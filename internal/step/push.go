@@ -15,6 +15,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/explain"
 	"github.com/warmlayer/warmlayer/internal/refusal"
 	"github.com/warmlayer/warmlayer/internal/syntax"
@@ -56,6 +57,7 @@ func (r Run) checkImages(ctx context.Context, b Build, stop func()) *imageChecks
 	}
 	for repository, insecure := range insecure {
 		checks.running.Go(func() {
+			defer crash.Catch()
 			if refused := r.checkPush(ctx, b, repository, insecure); refused != nil {
 				checks.mu.Lock()
 				checks.first = refused
@@ -97,6 +99,7 @@ func (r Run) checkCaches(ctx context.Context, b Build) map[string]error {
 			continue // the image's push shows it
 		}
 		running.Go(func() {
+			defer crash.Catch()
 			repository, insecure := pushed.PushedTo()
 			if no := r.checkPush(ctx, b, repository, insecure); no != nil {
 				mu.Lock()

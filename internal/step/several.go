@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/syntax"
@@ -55,6 +56,7 @@ func (r Run) solveAll(ctx context.Context) (names []string, parts []outcome, err
 		names[i] = b.name()
 		b.Inputs.Progress = plainUnlessQuiet(b.Inputs.Progress)
 		eg.Go(func() error {
+			defer crash.Catch()
 			lines := &report.Prefix{To: r.host.Stderr, Each: names[i] + " | "}
 			display := r.host.Redactor.Log(lines)
 			parts[i] = r.on(building, b, display)

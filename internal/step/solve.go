@@ -18,6 +18,7 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/builder"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/internal/solve"
 )
@@ -46,6 +47,7 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 	var starting, reading time.Duration
 	var eg errgroup.Group
 	eg.Go(func() (err error) {
+		defer crash.Catch()
 		if started, err = builder.Open(ctx, b.Builder); err != nil {
 			cancel()
 		}
@@ -53,6 +55,7 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 		return err
 	})
 	eg.Go(func() error {
+		defer crash.Catch()
 		if !r.asks() {
 			readings = backends.Read(ctx, b.Caches, b.Plan, b.Inputs.ProbeTimeout)
 			unreadable = backends.Unreadable(ctx, b.Inputs.CacheFrom, b.Inputs.ProbeTimeout)
@@ -61,6 +64,7 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 		return nil
 	})
 	eg.Go(func() error {
+		defer crash.Catch()
 		refused = r.checkCaches(ctx, b)
 		return nil
 	})

@@ -12,6 +12,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
 // abandonAfter is how long an operation may take to notice by itself that its context has ended, and
@@ -38,6 +40,7 @@ func Patiently[T any](ctx context.Context, patience time.Duration, operation fun
 	}
 	done := make(chan result, 1)
 	go func() {
+		defer crash.Catch()
 		value, err := operation()
 		done <- result{value, err}
 	}()
@@ -90,8 +93,12 @@ const fileBuffer = 256 << 10
 // Streamed is the content of a file, up to the end of ctx. It owns the file.
 func Streamed(ctx context.Context, f *os.File) io.ReadCloser {
 	r, w := io.Pipe()
-	stop := context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
+	stop := context.AfterFunc(ctx, func() {
+		defer crash.Catch()
+		w.CloseWithError(context.Cause(ctx))
+	})
 	go func() {
+		defer crash.Catch()
 		defer stop()
 		// WriterTo of a file and ReaderFrom of a pipe would go around the buffer.
 		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{f}, make([]byte, fileBuffer))

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/crash"
+	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/report"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+const panicSecret = "s3cret-s3cret"
+
+func TestMain(m *testing.M) {
+	if place := os.Getenv("TEST_PANIC"); place != "" {
+		panicAt(place)
+	}
+	os.Exit(m.Run())
+}
+
+// panicAt is a program that panics at a place, which is a fake of something that the program
+// calls.
+func panicAt(place string) {
+	b := &bug{command: "build"}
+	if place != "before the inputs" {
+		b.redactor.Store(report.NewRedactor([]string{panicSecret}))
+	}
+	crash.Handle(b.end)
+	defer crash.Catch()
+	switch place {
+	case "the first goroutine", "before the inputs":
+		panic("a value with " + panicSecret)
+	case "the runtime":
+		_ = os.Args[len(os.Args)]
+	case "a value that panics":
+		panic(broken{})
+	case "two at once":
+		for range 2 {
+			go func() {
+				defer crash.Catch()
+				panic("one of two")
+			}()
+		}
+	case "a request to the gateway":
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			panic(err)
+		}
+		g := gateway.Serve(listener)
+		g.Offer(func(context.Context) (gateway.Cache, error) { panic(errors.New(panicSecret)) })
+		r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+g.Host+"/v2/s0/manifests/scopes", nil)
+		if err != nil {
+			panic(err)
+		}
+		r.SetBasicAuth(g.Credentials())
+		_, _ = http.DefaultClient.Do(r) //nolint:bodyclose // it does not return
+	case "a store":
+		caches := []backends.Backend{store{}}
+		backends.Read(context.Background(), caches, scope.Plan{Read: []scope.Source{{Name: "b-main"}}}, time.Minute)
+	}
+	select {} // until the other goroutine ends the program
+}
+
+type broken struct{}
+
+func (broken) String() string { panic("again") }
+
+// store is a cache whose store panics.
+type store struct{ backends.Backend }
+
+func (store) Scopes() backends.Scopes { panic("a store with " + panicSecret) }
+
+// The text that a panic prints, from each kind of goroutine: what to report and where, with the
+// stack and without a secret, and exit code 1.
+func TestPanics(t *testing.T) {
+	t.Parallel()
+	for place, want := range map[string]struct{ value, stack string }{
+		"the first goroutine":      {"a value with ***", "panicAt"},
+		"before the inputs":        {"a value of type string", "panicAt"},
+		"the runtime":              {"runtime error: index out of range [2] with length 2", "panicAt"},
+		"two at once":              {"one of two", "panicAt"},
+		"a request to the gateway": {"***", "getManifest"},
+		"a store":                  {"a store with ***", "backends.Read"},
+		"a value that panics":      {"%!v(PANIC=String method: again)", "panicAt"},
+	} {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=none")
+			cmd.Env = append(os.Environ(), "TEST_PANIC="+place)
+			var stderr bytes.Buffer
+			cmd.Stderr, cmd.Stdout = &stderr, io.Discard
+			err := cmd.Run()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+				t.Errorf("it ends with %v", err)
+			}
+			head, stack, _ := strings.Cut(stderr.String(), "\n\ngoroutine ")
+			text := "\nwarmlayer ended by a fault of its own, not of the build. Please report this text at\n" +
+				"https://github.com/warmlayer/warmlayer/issues\n\n  panic    " + want.value + "\n  version  " + version() +
+				" (" + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + ")\n  command  build\n\n" +
+				"Secrets that warmlayer knows are replaced by ***. Look through the text before you publish it."
+			if head != text {
+				t.Errorf("%s\nwant\n%s", head, text)
+			}
+			if !strings.Contains(stack, want.stack) || !regexp.MustCompile(`^\d+ \[running\]:\n`).MatchString(stack) {
+				t.Errorf("the stack is %s", stack)
+			}
+			if strings.Contains(stderr.String(), panicSecret) {
+				t.Error("the secret is shown")
+			}
+			if strings.Count(stderr.String(), "panic    ") != 1 {
+				t.Errorf("%s", stderr.String())
+			}
+		})
+	}
+}
