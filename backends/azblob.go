@@ -170,6 +170,18 @@ func (b *blobContainer) Upload(ctx context.Context, key string, body io.Reader, 
 	return storage.AzureError(err)
 }
 
+// Remove implements remover.
+func (b *blobContainer) Remove(ctx context.Context, key string) error {
+	client, err := waiting.Within(ctx, b.client)
+	if err != nil {
+		return err
+	}
+	if _, err = client.NewBlobClient(key).Delete(ctx, nil); bloberror.HasCode(err, bloberror.BlobNotFound) {
+		return nil
+	}
+	return storage.AzureError(err)
+}
+
 // target is a client for the blob that is to be written. It creates a missing container.
 func (b *blobContainer) target(ctx context.Context, key string) (*blockblob.Client, error) {
 	client, err := waiting.Within(ctx, b.client)

@@ -92,6 +92,14 @@ type Limited interface {
 	Refuses(scope.Plan) string
 }
 
+// Keeping is a backend whose store never replaces a blob, so that a damaged one stays until a person
+// removes it.
+type Keeping interface {
+	Backend
+	// Replace says how to get a damaged blob replaced, as a phrase: "delete …".
+	Replace(digest.Digest) string
+}
+
 // importEach is one entry for each scope that the plan reads.
 func importEach(p scope.Plan, kind string, attrs func(scope.Name) map[string]string) []client.CacheOptionsEntry {
 	var entries []client.CacheOptionsEntry

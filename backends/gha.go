@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/moby/buildkit/client"
+	digest "github.com/opencontainers/go-digest"
 	actionscache "github.com/tonistiigi/go-actions-cache"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
@@ -35,6 +36,11 @@ func newGHA(spec *cachespec.GHA, _ authn.Keychain) *GHA {
 	c := &GHA{objectCache: objectCache{Config: spec, place: spec.Place()}, spec: spec, client: ghaservice.New(spec)}
 	c.source, c.destination = c.store(), c.store()
 	return c
+}
+
+// Replace implements [Keeping].
+func (c *GHA) Replace(d digest.Digest) string {
+	return "entries of GitHub's cache are never replaced: delete this one (gh cache delete " + ghaservice.BlobPrefix + d.String() + ")"
 }
 
 // Scopes implements [Backend].

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
 	"github.com/moby/buildkit/client"
+	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
@@ -26,6 +27,11 @@ import (
 type Inline struct {
 	*cachespec.Inline
 	tags *Registry // the repository and prefix of the scopes' tags
+}
+
+// Replace implements [Keeping].
+func (c *Inline) Replace(digest.Digest) string {
+	return keptBy(c.tags.Repository, "and push the image again")
 }
 
 func newInline(c *cachespec.Inline, keychain authn.Keychain) *Inline {

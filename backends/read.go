@@ -36,6 +36,16 @@ func (r Reading) Verify() error {
 	return r.verified()
 }
 
+// cut are the blobs of the cache that are there in another size, also where its config could not be
+// read. It waits until they are known.
+func (r Reading) cut() []digest.Digest {
+	var gone *Gone
+	if r.verified == nil || !errors.As(r.verified(), &gone) {
+		return nil
+	}
+	return gone.Cut
+}
+
 // Read reads every scope of the plan from every cache, in parallel and for at most
 // timeout altogether, and returns the readings nearest scope first, caches in their order.
 // It returns when the manifests and configs are read. The checks of the blobs go on until
@@ -129,6 +139,7 @@ var ErrGone = errors.New("blobs are gone")
 // should. It is an [ErrGone].
 type Gone struct {
 	Missing []digest.Digest // at least one
+	Cut     []digest.Digest // those of them that are there in another size
 	Of      int             // the number of the cache's blobs
 }
 
@@ -141,12 +152,12 @@ func (e *Gone) Is(target error) bool { return target == ErrGone }
 
 // checkWhole refuses a cache that would fail a build later, when its blobs are wanted.
 func checkWhole(ctx context.Context, store Scopes, m Manifest) error {
-	missing, err := storage.Missing(ctx, store, m.Blobs())
+	missing, cut, err := storage.Damaged(ctx, store, m.Blobs())
 	if err != nil {
 		return err
 	}
 	if len(missing) > 0 {
-		return &Gone{missing, len(m.Blobs())}
+		return &Gone{missing, cut, len(m.Blobs())}
 	}
 	return nil
 }

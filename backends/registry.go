@@ -120,6 +120,15 @@ func (r *Registry) PutManifest(ctx context.Context, n scope.Name, m Manifest) er
 	return nil
 }
 
+// Replace implements [Keeping].
+func (r *Registry) Replace(digest.Digest) string {
+	return keptBy(r.Repository, "or set ref to another repository")
+}
+
+func keptBy(repository name.Repository, or string) string {
+	return "a registry keeps the blobs that it has: delete " + repository.Name() + " there, with its blobs, " + or
+}
+
 // Put implements [Store], for blobs that fit into memory. BuildKit writes layers itself.
 func (r *Registry) Put(ctx context.Context, desc ocispecs.Descriptor, content io.Reader) error {
 	raw, err := io.ReadAll(storage.Verify(content, desc))

@@ -242,6 +242,19 @@ func (b *bucket) touch(ctx context.Context, client *s3.Client, key string, head 
 	return err
 }
 
+// Remove implements remover.
+func (b *bucket) Remove(ctx context.Context, key string) error {
+	client, err := waiting.Within(ctx, b.client)
+	if err != nil {
+		return err
+	}
+	_, err = client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.spec.Bucket, Key: &key})
+	if err = s3Error(err); errors.Is(err, ErrAbsent) {
+		return nil
+	}
+	return err
+}
+
 // Put implements service.
 func (b *bucket) Put(ctx context.Context, key string, content []byte, metadata map[string]string) error {
 	client, err := waiting.Within(ctx, b.client)

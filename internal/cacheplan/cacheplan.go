@@ -13,6 +13,7 @@
 package cacheplan
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"time"
@@ -77,6 +78,7 @@ func New(r Request) Plan {
 		delete(entry.Attrs, "ignore-error") // with it BuildKit would drop the error, which the report shows
 		out.Destinations = append(out.Destinations, Destination{
 			Caches: []Cache{{Name: line.String(), Strict: line.Config.Strict()}}, Entry: entry, Broken: r.broken(line.Config),
+			prepare: r.mend(backends.Open([]cachespec.Cache{line}, nil)[0]),
 		})
 	}
 	return out
@@ -116,12 +118,23 @@ func (p *Plan) addCaches(r Request) {
 				w.options = cache.Options() // without location and credentials
 				store = through.Destination()
 			}
-			d.target = native{w, store}
+			d.target, d.prepare = native{w, store}, r.mend(cache)
 		}
 		p.Destinations = append(p.Destinations, d)
 	}
 	for _, g := range groups {
 		p.Destinations = append(p.Destinations, g.destination(r))
+	}
+}
+
+// mend removes what is damaged in a cache before BuildKit writes it.
+func (r Request) mend(cache backends.Backend) func(context.Context) error {
+	through, ok := cache.(backends.GatewayWritten)
+	if !ok {
+		return nil
+	}
+	return func(ctx context.Context) error {
+		return backends.Mend(ctx, through.Destination(), r.Readings, cache)
 	}
 }
 

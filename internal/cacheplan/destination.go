@@ -41,7 +41,8 @@ type Destination struct {
 	// Broken says why an export would fail, so that none is begun; nil where that is not known.
 	Broken error
 
-	target target // nil: the export needs no commit
+	target  target                      // nil: the export needs no commit
+	prepare func(context.Context) error // nil: there is nothing to do
 }
 
 // Cache is one cache of a destination.
@@ -60,6 +61,15 @@ type target interface {
 // the scopes that were read are verified.
 func (d Destination) Unchanged(e Exported) bool {
 	return d.target != nil && d.target.unchanged(e)
+}
+
+// Prepare makes the place ready for the export. BuildKit's own exporters keep what is there, so
+// what is damaged is removed before. Call it before an export begins.
+func (d Destination) Prepare(ctx context.Context) error {
+	if d.prepare == nil {
+		return nil
+	}
+	return d.prepare(ctx)
 }
 
 // Commit makes the sent cache the scope's cache, with a record. It returns one error or nil for

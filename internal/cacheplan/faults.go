@@ -9,6 +9,8 @@ import (
 
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
 	digest "github.com/opencontainers/go-digest"
+
+	"github.com/warmlayer/warmlayer/backends"
 )
 
 // Attempt is what was observed of one attempt to build.
@@ -81,7 +83,7 @@ func faults(a Attempt, all []imports) []Fault {
 	for _, i := range all {
 		for _, s := range i.sources {
 			if lost := s.holds(wanted); len(lost) > 0 {
-				f := Fault{Err: fmt.Errorf("blob %s was lost: %w", lost[0], a.Err), source: s}
+				f := Fault{Err: s.advise(fmt.Errorf("blob %s was lost: %w", lost[0], a.Err), lost), source: s}
 				if !errors.Is(a.Err, ErrStalled) {
 					f.lost = lost
 				}
@@ -149,6 +151,25 @@ func (s *source) holds(wanted map[digest.Digest]bool) []digest.Digest {
 	return held
 }
 
+// advise adds to an error how its blobs get replaced, where the cache does not replace them: they are
+// there in another size, or with another content.
+func (s *source) advise(err error, lost []digest.Digest) error {
+	keeping, ok := s.reading.From.(backends.Keeping)
+	if !ok || err == nil {
+		return err
+	}
+	var gone *backends.Gone
+	if errors.As(err, &gone) {
+		lost = gone.Cut
+	} else if !damaged.MatchString(err.Error()) {
+		return err
+	}
+	if len(lost) == 0 {
+		return err
+	}
+	return fmt.Errorf("%s: %w", keeping.Replace(lost[0]), err)
+}
+
 // wantedBlobs are the blobs that BuildKit may have lacked when the attempt failed.
 func wantedBlobs(a Attempt) map[digest.Digest]bool {
 	partial := a.Partial
@@ -190,5 +211,6 @@ func blobsIn(err error, partial []digest.Digest) map[digest.Digest]bool {
 var (
 	digestPattern = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 	upload        = regexp.MustCompile(`(HEAD|POST|PUT|PATCH) request to|(Head|Post|Put|Patch) "`)
+	damaged       = regexp.MustCompile(`unexpected commit (digest|size)`) // core/content, Commit
 	copying       = regexp.MustCompile(`failed to copy: |short read: |unexpected EOF`)
 )

@@ -317,6 +317,9 @@ func (r *Reads) Outcomes() []Source {
 		if s.state == Failed {
 			err = refusal.Explain(err)
 		}
+		if errors.Is(err, backends.ErrGone) {
+			err = s.advise(err, nil)
+		}
 		out = append(out, Source{Cache: s.cache, Name: string(s.reading.Name), Why: s.reading.Why, State: s.state, Err: err})
 	}
 	return out

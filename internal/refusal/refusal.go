@@ -94,6 +94,8 @@ var rules = []rule{
 		"the server does not know the access key", "correct access_key_id or, without it in the line, AWS_ACCESS_KEY_ID"),
 	words(`SignatureDoesNotMatch`,
 		"the server does not accept the signature", "correct secret_access_key and region; a proxy must not change headers"),
+	words(`remove s3://\S+: (AccessDenied|Forbidden)`,
+		"the credentials do not permit to remove a damaged blob", "give them s3:DeleteObject, or remove the blob"),
 	words(`s3://\S+: (AccessDenied|Forbidden)`,
 		"the credentials do not permit it, or there is none and they may not list the bucket", "give them s3:ListBucket, s3:GetObject and s3:PutObject"),
 	// Azure Blob Storage (REST API, "Common error codes").

@@ -140,7 +140,11 @@ func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 			abort(fmt.Errorf("%w: %s would have run again", errChanged, step))
 		}
 	}
-	response, err := x.run.solve(ctx, t)
+	var response *client.SolveResponse
+	err := d.Prepare(ctx)
+	if err == nil {
+		response, err = x.run.solve(ctx, t)
+	}
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}

@@ -53,8 +53,15 @@ type Sized interface {
 
 // Missing are those of the blobs that the store lacks, or has in another size than it should.
 func Missing(ctx context.Context, store Sized, descs []ocispecs.Descriptor) ([]digest.Digest, error) {
+	missing, _, err := Damaged(ctx, store, descs)
+	return missing, err
+}
+
+// Damaged are the blobs that are missing, as in [Missing], and those of them that the store has in
+// another size.
+func Damaged(ctx context.Context, store Sized, descs []ocispecs.Descriptor) (missing, cut []digest.Digest, err error) {
 	if len(descs) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	digests := make([]digest.Digest, len(descs))
 	for i, d := range descs {
@@ -62,13 +69,17 @@ func Missing(ctx context.Context, store Sized, descs []ocispecs.Descriptor) ([]d
 	}
 	sizes, err := store.Stat(ctx, digests)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var missing []digest.Digest
 	for _, d := range descs {
-		if size, ok := sizes[d.Digest]; !ok || size != d.Size && size != UnknownSize {
+		size, there := sizes[d.Digest]
+		other := there && size != d.Size && size != UnknownSize
+		if !there || other {
 			missing = append(missing, d.Digest)
 		}
+		if other {
+			cut = append(cut, d.Digest)
+		}
 	}
-	return missing, nil
+	return missing, cut, nil
 }
