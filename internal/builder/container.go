@@ -18,6 +18,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	engine "github.com/moby/moby/client"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
 // Job is one run of a CI's job, whose steps share a managed builder in a container: it stays
@@ -38,6 +40,8 @@ const (
 
 	// engineTimeout bounds each request to an engine. Pulling an image has no bound.
 	engineTimeout = time.Minute
+	// interruptGrace bounds what ends a container after the build was interrupted: the engine may hang.
+	interruptGrace = 3 * time.Second
 )
 
 // containerDaemon is a buildkitd in a container, which an engine runs next to the container
@@ -49,7 +53,8 @@ type containerDaemon struct {
 	image   string
 	network string
 	id      string
-	created bool // by this process, and no other one uses it yet
+	created bool            // by this process, and no other one uses it yet
+	build   context.Context // ends when the build is interrupted
 
 	mu         sync.Mutex
 	forwards   []*forwarded
@@ -79,7 +84,7 @@ func newContainerDaemon(ctx context.Context, o Options) (_ *containerDaemon, err
 	if err != nil {
 		return nil, err
 	}
-	d := &containerDaemon{engine: c, options: o, image: o.Managed.Container.Image, network: o.Managed.Container.Network}
+	d := &containerDaemon{engine: c, options: o, build: ctx, image: o.Managed.Container.Image, network: o.Managed.Container.Network}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -176,9 +181,23 @@ func (d *containerDaemon) start(ctx context.Context) (*client.Client, []ocispecs
 	return nil, nil, &Error{What: "buildkitd in the container does not answer", Hint: hintFor(log), Err: err, Log: log}
 }
 
-func (d *containerDaemon) kill() error {
-	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
-	defer cancel()
+// ending runs what ends the container, also when the build has been interrupted before. Then it
+// gives up soon.
+func (d *containerDaemon) ending(end func(context.Context) error) error {
+	_, err := waiting.Patiently(d.build, interruptGrace, func() (struct{}, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
+		defer cancel()
+		return struct{}{}, end(ctx)
+	})
+	if err != nil && errors.Is(err, context.Cause(d.build)) {
+		return &Error{What: "the container engine does not answer, and may keep the builder's container", Hint: "the next run removes it", Err: err}
+	}
+	return err
+}
+
+func (d *containerDaemon) kill() error { return d.ending(d.killWithin) }
+
+func (d *containerDaemon) killWithin(ctx context.Context) error {
 	_, err := d.engine.ContainerKill(ctx, d.id, engine.ContainerKillOptions{Signal: "KILL"})
 	if err != nil && !errdefs.IsConflict(err) { // a conflict says that it does not run
 		return err
@@ -196,7 +215,11 @@ func (d *containerDaemon) close() error {
 	if d.id == "" {
 		return nil // it was closed before
 	}
-	d.lastOutput = d.output()
+	return d.ending(d.closeWithin)
+}
+
+func (d *containerDaemon) closeWithin(ctx context.Context) error {
+	d.lastOutput = d.outputWithin(ctx)
 	var err error
 	d.mu.Lock()
 	for _, f := range d.forwards {
@@ -204,7 +227,7 @@ func (d *containerDaemon) close() error {
 	}
 	d.mu.Unlock()
 	if d.options.Job.ID == "" {
-		err = errors.Join(err, d.remove())
+		err = errors.Join(err, removeContainer(ctx, d.engine, d.id))
 	}
 	d.id = ""
 	return errors.Join(err, d.engine.Close())
@@ -212,9 +235,7 @@ func (d *containerDaemon) close() error {
 
 // remove removes the container and its volume, also while it runs.
 func (d *containerDaemon) remove() error {
-	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
-	defer cancel()
-	return removeContainer(ctx, d.engine, d.id)
+	return d.ending(func(ctx context.Context) error { return removeContainer(ctx, d.engine, d.id) })
 }
 
 // output is the last part of the container's log, which the engine keeps.
@@ -222,8 +243,20 @@ func (d *containerDaemon) output() string {
 	if d.id == "" {
 		return d.lastOutput
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
-	defer cancel()
+	said := make(chan string, 1)
+	_ = d.ending(func(ctx context.Context) error { // the channel tells whether there was an answer
+		said <- d.outputWithin(ctx)
+		return nil
+	})
+	select {
+	case text := <-said:
+		return text
+	default:
+		return ""
+	}
+}
+
+func (d *containerDaemon) outputWithin(ctx context.Context) string {
 	log, err := d.engine.ContainerLogs(ctx, d.id, engine.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Tail: "500"})
 	if err != nil {
 		return ""

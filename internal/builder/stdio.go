@@ -13,6 +13,7 @@ import (
 	engine "github.com/moby/moby/client"
 
 	"github.com/warmlayer/warmlayer/internal/crash"
+	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
 // stdioConn is a connection to the standard streams of a program in a container. Setting a
@@ -39,7 +40,14 @@ func runIn(ctx context.Context, c *engine.Client, id, user string, command ...st
 	if err != nil {
 		return nil, err
 	}
-	attached, err := c.ExecAttach(ctx, created.ID, engine.ExecAttachOptions{})
+	attached, err := waiting.Within(ctx, func() (engine.ExecAttachResult, error) {
+		attached, err := c.ExecAttach(ctx, created.ID, engine.ExecAttachOptions{}) // without a timeout of its own
+		if err == nil && ctx.Err() != nil {
+			attached.Close() // nobody waits for it
+			err = context.Cause(ctx)
+		}
+		return attached, err
+	})
 	if err != nil {
 		return nil, err
 	}
