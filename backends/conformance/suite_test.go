@@ -87,6 +87,7 @@ func conform(t *testing.T, h harness) {
 		{"filled by a build that pushes nothing", s.noImage, h.inline},
 		{"buildctl reads the program's cache, and the program buildctl's", s.interoperates, false},
 		{"no secret in any output", s.secrets, false},
+		{"several exports to one scope at once", s.atOnce, s.h.remote && !testkit.Soak()},
 	}
 	for _, test := range tests {
 		if !test.not {

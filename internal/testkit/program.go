@@ -90,6 +90,7 @@ type Invocation struct {
 	Args   []string          // more flags
 	Env    map[string]string // added to the few variables that a run has
 	Docker string            // directory of a Docker config; "": an empty one
+	Report string            // directory of the report; "": a new one
 	Stdin  string            // content of standard input
 }
 
@@ -115,26 +116,51 @@ func (r Invocation) Build(t testing.TB) Report {
 // one in Args and in INPUT_BUILDER of Env, is an empty embedded one.
 func (r Invocation) Start(t testing.TB) Output {
 	t.Helper()
-	cmd, reports := r.Command(t)
-	var text bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &text, &text
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
+	return StartAll(t, r)[0]
+}
+
+// StartAll is [Invocation.Start] for several runs at once.
+func StartAll(t testing.TB, runs ...Invocation) []Output {
+	t.Helper()
+	started, texts, reports := make([]*exec.Cmd, len(runs)), make([]bytes.Buffer, len(runs)), make([]string, len(runs))
+	for i, r := range runs {
+		started[i], reports[i] = r.Command(t)
+		started[i].Stdout, started[i].Stderr = &texts[i], &texts[i]
 	}
-	out := Output{Code: cmd.ProcessState.ExitCode(), Text: text.String()}
+	var failed error
+	for _, cmd := range started {
+		failed = errors.Join(failed, cmd.Start())
+	}
+	outputs := make([]Output, len(runs))
+	for i, cmd := range started {
+		err := cmd.Wait()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		outputs[i] = Output{Code: cmd.ProcessState.ExitCode(), Text: texts[i].String()}
+		outputs[i].read(t, reports[i])
+	}
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	return outputs
+}
+
+// read reads the files of the report.
+func (o *Output) read(t testing.TB, dir string) {
+	t.Helper()
 	for _, file := range []string{"warmlayer.json", "warmlayer.md", "warmlayer.env"} {
-		content, err := os.ReadFile(filepath.Join(reports, file))
+		content, err := os.ReadFile(filepath.Join(dir, file))
 		if err == nil && file == "warmlayer.json" {
-			err = json.Unmarshal(content, &out.Report)
+			err = json.Unmarshal(content, &o.Report)
 		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(err)
 		}
-		out.Files += string(content)
+		o.Files += string(content)
 	}
-	return out
 }
 
 // Command is the program, ready to be started, and the directory of its reports.
@@ -144,7 +170,10 @@ func (r Invocation) Command(t testing.TB) (*exec.Cmd, string) {
 		_, err := exec.LookPath(part)
 		Need(t, "buildkitd", err)
 	}
-	reports := filepath.Join(t.TempDir(), "report")
+	reports := r.Report
+	if reports == "" {
+		reports = filepath.Join(t.TempDir(), "report")
+	}
 	args := []string{"build", "--default-branch", "main", "--progress", "plain", "--report-dir", reports}
 	if r.Branch != "" {
 		args = append(args, "--branch", r.Branch)
