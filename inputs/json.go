@@ -102,7 +102,7 @@ func element(f Field, value any) ([]string, error) {
 		pairs = append(pairs, syntax.Pair{Key: key, Value: text})
 	}
 	if f.Kind == syntax.Entries {
-		return []string{syntax.FormatCSV(pairs)}, nil
+		return []string{syntax.FormatEntry(pairs)}, nil
 	}
 	lines := make([]string, len(pairs))
 	for i, pair := range pairs {

@@ -56,7 +56,7 @@ func written(c cachespec.Cache) string {
 	for key, value := range c.Attrs {
 		pairs = append(pairs, syntax.Pair{Key: key, Value: value})
 	}
-	return syntax.FormatCSV(pairs)
+	return syntax.FormatEntry(pairs)
 }
 
 // checkHidden checks that what people read of a line has no value of an attribute with a credential.

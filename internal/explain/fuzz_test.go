@@ -2,6 +2,7 @@ package explain
 
 import (
 	"errors"
+	"path"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -65,7 +66,7 @@ func FuzzExcludes(f *testing.F) {
 		f.Add(rules, "vendor/a/b")
 	}
 	f.Fuzz(func(t *testing.T, rules, name string) {
-		if name == "" || strings.HasPrefix(name, "/") || strings.Contains(name, "..") || strings.Contains(name, "//") || strings.HasSuffix(name, "/") {
+		if name == "" || path.Clean(name) == "." || strings.HasPrefix(name, "/") || strings.Contains(name, "..") || strings.Contains(name, "//") || strings.HasSuffix(name, "/") {
 			return
 		}
 		line := Directory{Rules: rules}.excludes(name)

@@ -76,8 +76,8 @@ func FuzzParseCSV(f *testing.F) {
 				t.Errorf("%q has the key %q", line, p.Key)
 			}
 		}
-		if again, err := ParseCSV(FormatCSV(pairs)); err != nil || !slices.Equal(again, pairs) {
-			t.Errorf("%q is written %q, and read %v, %v; want %v", line, FormatCSV(pairs), again, err, pairs)
+		if again, err := ParseCSV(FormatEntry(pairs)); err != nil || !slices.Equal(again, pairs) {
+			t.Errorf("%q is written %q, and read %v, %v; want %v", line, FormatEntry(pairs), again, err, pairs)
 		}
 		if strings.ContainsAny(line, "\r\n") {
 			return // Go reads records of several lines
@@ -101,9 +101,9 @@ func FuzzFormatCSV(f *testing.F) {
 			}
 		}
 		want := []Pair{{key1, value1}, {key2, value2}}
-		got, err := ParseCSV(FormatCSV(want))
+		got, err := ParseCSV(FormatEntry(want))
 		if err != nil || !slices.Equal(got, want) {
-			t.Errorf("%q became %v, %v; want %v", FormatCSV(want), got, err, want)
+			t.Errorf("%q became %v, %v; want %v", FormatEntry(want), got, err, want)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/tonistiigi/go-csvvalue"
 )
@@ -74,7 +75,7 @@ type scanner struct {
 // next moves to the beginning of the next record and tells whether there is one.
 func (s *scanner) next() bool {
 	for {
-		s.rest = strings.TrimLeft(s.rest, " \t\r")
+		s.rest = strings.TrimLeftFunc(s.rest, isBlank)
 		switch {
 		case s.rest == "":
 			return false
@@ -87,6 +88,9 @@ func (s *scanner) next() bool {
 		}
 	}
 }
+
+// isBlank tells whether c is white space within a line.
+func isBlank(c rune) bool { return c != '\n' && unicode.IsSpace(c) }
 
 // record takes the cells up to the end of the line. A quoted cell may continue on the next lines.
 func (s *scanner) record() ([]string, error) {
@@ -112,7 +116,7 @@ func (s *scanner) cell() (string, error) {
 		if open == 0 {
 			return "", UnbalancedError{s.line}
 		}
-		after := strings.TrimLeft(s.rest[open:], " \t\r")
+		after := strings.TrimLeftFunc(s.rest[open:], isBlank)
 		if after == "" || after[0] == ',' || after[0] == '\n' {
 			text := s.take(open)
 			s.take(len(s.rest) - len(after))
@@ -201,7 +205,7 @@ func CSVError(err error) error {
 	return errors.New("the entry is empty")
 }
 
-// FormatCSV is the inverse of [ParseCSV].
+// FormatCSV writes pairs in BuildKit's CSV.
 func FormatCSV(pairs []Pair) string {
 	fields := make([]string, len(pairs))
 	for i, p := range pairs {
@@ -212,4 +216,13 @@ func FormatCSV(pairs []Pair) string {
 		fields[i] = f
 	}
 	return strings.Join(fields, ",")
+}
+
+// FormatEntry is the inverse of [ParseCSV], which takes a lone field in quotes for an entry in quotes.
+func FormatEntry(pairs []Pair) string {
+	entry := FormatCSV(pairs)
+	if len(pairs) == 1 && strings.HasPrefix(entry, `"`) {
+		return `"` + strings.ReplaceAll(entry, `"`, `""`) + `"`
+	}
+	return entry
 }
