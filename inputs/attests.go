@@ -45,6 +45,20 @@ func (a Attestation) InlineOnly() bool {
 // Attestations are the attestations of an image, at most one of each type.
 type Attestations []Attestation
 
+// WithoutBuildArgs gives a provenance that has build arguments, in every mode but min, the mode min.
+// changed tells whether there was one.
+func (all Attestations) WithoutBuildArgs() (without Attestations, changed bool) {
+	all = slices.Clone(all)
+	minimal := syntax.Pair{Key: "mode", Value: "min"}
+	for i, a := range all {
+		if a.Type == "provenance" && !slices.Contains(a.Attrs, minimal) {
+			others := slices.DeleteFunc(slices.Clone(a.Attrs), func(p syntax.Pair) bool { return p.Key == minimal.Key })
+			all[i].Attrs, changed = append([]syntax.Pair{minimal}, others...), true
+		}
+	}
+	return all, changed
+}
+
 // WithBuilderID gives the builder-id to a provenance that has none, as
 // docker/build-push-action does on GitHub with the page of the run (src/context.ts). An
 // empty id changes nothing.

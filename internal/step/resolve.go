@@ -31,6 +31,9 @@ func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Proble
 	for _, name := range cachespec.SecretVariables() {
 		host.Redactor.Add(host.Environ.Get(name))
 	}
+	for _, secret := range r.proxyPasswords() {
+		host.Redactor.Add(secret)
+	}
 	for i, part := range parts {
 		build, found := r.resolve(part, plans[i])
 		r.Builds = append(r.Builds, build)
@@ -49,7 +52,7 @@ func (r Run) resolve(in inputs.Values, plan scope.Plan) (Build, syntax.Problems)
 		b.Warnings = append(b.Warnings, noAuthorities)
 	}
 	if len(problems) == 0 {
-		b = b.guarded()
+		b = r.withoutProxies(b.guarded())
 	}
 	return b, problems
 }

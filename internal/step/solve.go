@@ -117,16 +117,6 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, caches c
 	return made
 }
 
-// proxies are the build arguments for proxies in the Docker config: those for its engine, or else
-// the default ones.
-func (r Run) proxies() map[string]string {
-	proxies := map[string]string{}
-	for name, value := range r.docker.ParseProxyConfig(r.engine().Address(), nil) {
-		proxies[name] = *value
-	}
-	return proxies
-}
-
 // exclude are the directories of local caches and of the report. They change with every build, so
 // contexts leave them out.
 func (r Run) exclude(b Build) []string {
