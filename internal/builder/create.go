@@ -55,6 +55,10 @@ func (d *containerDaemon) config() *container.Config {
 	if d.options.Managed.Authorities != "" {
 		env = trusting(env, path.Join(configDir, authoritiesDir))
 	}
+	labels := map[string]string{labelBuilder: "true", labelJob: d.options.Job.ID, labelRunner: d.options.Job.Runner}
+	if d.options.Job.ID == "" {
+		labels[labelOwner] = thisProcess()
+	}
 	return &container.Config{
 		Image:      d.image,
 		Entrypoint: d.command(),
@@ -62,7 +66,7 @@ func (d *containerDaemon) config() *container.Config {
 		User:       "0",
 		WorkingDir: "/",
 		Env:        env,
-		Labels:     map[string]string{labelBuilder: "true", labelJob: d.options.Job.ID, labelRunner: d.options.Job.Runner},
+		Labels:     labels,
 	}
 }
 

@@ -15,6 +15,7 @@ const (
 	labelBuilder = "warmlayer.builder" // "true"
 	labelJob     = "warmlayer.job"     // Job.ID
 	labelRunner  = "warmlayer.runner"  // Job.Runner
+	labelOwner   = "warmlayer.owner"   // the process that created it; "": it belongs to a job
 )
 
 const (
@@ -74,12 +75,18 @@ func sweepContainers(ctx context.Context, c *engine.Client, current Job) {
 	}
 }
 
-// isLeftover tells whether no process will use the container of a managed builder again. Each
-// process that uses one has a program running in it. Without such a program a container is a
-// leftover when it belongs to no job, when the runner of its job runs another job now, or when
+// isLeftover tells whether no process will use the container of a managed builder again. That is so
+// when its owner has ended. Where that is not known: each process that uses one has a program
+// running in it. Without such a program a container is a leftover when it belongs to no job, when the runner of its job runs another job now, or when
 // it is older than any job.
 func isLeftover(c container.InspectResponse, current Job, now time.Time) bool {
-	if c.Config == nil || c.State == nil || len(c.ExecIDs) > 0 {
+	if c.Config == nil || c.State == nil {
+		return false
+	}
+	if hasEnded(c.Config.Labels[labelOwner]) {
+		return true
+	}
+	if len(c.ExecIDs) > 0 {
 		return false
 	}
 	since := c.State.StartedAt

@@ -78,6 +78,7 @@ func TestIsLeftover(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) string { return now.Add(-d).Format(time.RFC3339Nano) }
 	current := Job{ID: "run 2", Runner: "r"}
+	ended := processNamespace() + " 1 never" // the process 1 that runs is another one
 	for _, test := range []struct {
 		name        string
 		job, runner string
@@ -85,21 +86,26 @@ func TestIsLeftover(t *testing.T) {
 		running     bool
 		programs    []string
 		want        bool
+		owner       string
 	}{
-		{"its creator has ended", "", "", time.Hour, true, nil, true},
-		{"its creator uses it", "", "", time.Hour, true, []string{"x"}, false},
-		{"its creator has not connected yet", "", "", time.Second, true, nil, false},
-		{"just created, not started", "", "", time.Second, false, nil, false},
-		{"created and never started", "", "", time.Hour, false, nil, true},
-		{"this job's", "run 2", "r", time.Hour, true, nil, false},
-		{"of an earlier job of this runner", "run 1", "r", time.Hour, true, nil, true},
-		{"of another runner", "run 1", "other", time.Hour, true, nil, false},
-		{"of another runner, older than a job can be", "run 1", "other", 6 * 24 * time.Hour, true, nil, true},
-		{"of a job that old, in use", "run 1", "other", 6 * 24 * time.Hour, true, []string{"x"}, false},
+		{"its creator has ended", "", "", time.Hour, true, nil, true, ""},
+		{"its creator uses it", "", "", time.Hour, true, []string{"x"}, false, ""},
+		{"its creator has not connected yet", "", "", time.Second, true, nil, false, ""},
+		{"just created, not started", "", "", time.Second, false, nil, false, ""},
+		{"created and never started", "", "", time.Hour, false, nil, true, ""},
+		{"this job's", "run 2", "r", time.Hour, true, nil, false, ""},
+		{"of an earlier job of this runner", "run 1", "r", time.Hour, true, nil, true, ""},
+		{"of another runner", "run 1", "other", time.Hour, true, nil, false, ""},
+		{"of another runner, older than a job can be", "run 1", "other", 6 * 24 * time.Hour, true, nil, true, ""},
+		{"of a job that old, in use", "run 1", "other", 6 * 24 * time.Hour, true, []string{"x"}, false, ""},
+		{"its owner has just been killed", "", "", time.Second, true, []string{"x"}, true, ended},
+		{"its owner has been killed before the start", "", "", time.Second, false, nil, true, ended},
+		{"its owner runs", "", "", time.Second, true, nil, false, thisProcess()},
+		{"its owner is in another namespace", "", "", time.Second, true, nil, false, "boot pid:[1] 1 1"},
 	} {
 		c := container.InspectResponse{
 			Created: ago(test.started), ExecIDs: test.programs, State: &container.State{Running: test.running},
-			Config: &container.Config{Labels: map[string]string{labelJob: test.job, labelRunner: test.runner}},
+			Config: &container.Config{Labels: map[string]string{labelJob: test.job, labelRunner: test.runner, labelOwner: test.owner}},
 		}
 		if test.running {
 			c.State.StartedAt = ago(test.started)
