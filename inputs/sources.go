@@ -30,8 +30,8 @@ const (
 )
 
 // reserved variables begin with one of the prefixes and are no inputs. GitHub uses args and
-// entrypoint itself, and passes them to the container too.
-var reserved = []string{"INPUT_ARGS", "INPUT_ENTRYPOINT", "WARMLAYER_REQUIRE"}
+// entrypoint itself, and passes them to the container too. The others are of warmlayer's own tests.
+var reserved = []string{"INPUT_ARGS", "INPUT_ENTRYPOINT", "WARMLAYER_REQUIRE", "WARMLAYER_SEED", "WARMLAYER_SOAK"}
 
 // read gathers the settings of all sources. The first source that has an input wins.
 func (p *parser) read(args, environ []string) {

@@ -23,7 +23,7 @@ type known struct {
 
 func knownNames(t *testing.T) known {
 	t.Helper()
-	k := known{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{"WARMLAYER_REQUIRE": true}} // of the tests
+	k := known{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{"WARMLAYER_REQUIRE": true, "WARMLAYER_SOAK": true, "WARMLAYER_SEED": true}} // of the tests
 	for _, f := range inputs.Fields {
 		k.inputs[f.Name] = true
 		k.variables["WARMLAYER_"+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))] = true
