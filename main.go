@@ -67,7 +67,8 @@ func run(ctx context.Context, bug *bug, args, environ []string, stdin, stdout, s
 	problems = append(problems, trust(in.Managed.Authorities)...)
 	redactor := report.NewRedactor(in.Sensitive())
 	bug.redactor.Store(redactor)
-	host := step.Host{Environ: environ, CI: dialect, Self: self, Redactor: redactor, Version: version(), Stdout: stdout, Stderr: stderr}
+	program, _ := os.Executable() // without it steps have no network of their own, and the report says so
+	host := step.Host{Program: program, Environ: environ, CI: dialect, Self: self, Redactor: redactor, Version: version(), Stdout: stdout, Stderr: stderr}
 	resolved, found := step.Resolve(in, facts, host)
 	if problems = append(problems, found...); len(problems) > 0 {
 		inputs.Sort(problems)

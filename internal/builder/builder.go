@@ -63,6 +63,15 @@ type Options struct {
 	// "network.host", "security.insecure", "device", or "device=" and one of its devices.
 	Entitlements []string
 
+	// Program is the absolute path of the program that gives the steps of a managed builder in a
+	// process a network of their own: it calls [stepnet.Attach] for [stepnet.Command]. "": the
+	// steps are on the machine's network.
+	Program string
+
+	// Metadata lets steps on a network of their own reach the addresses at which clouds give a
+	// machine its identity.
+	Metadata bool
+
 	// Engine runs the container of a managed builder, or that of docker-container://.
 	Engine Engine
 
@@ -91,6 +100,9 @@ type Builder struct {
 	// Platforms are those that it can build for. The first is its own: that of a build that
 	// names none.
 	Platforms []ocispecs.Platform
+
+	// Network is what RUN steps are on that choose none.
+	Network Network
 
 	mu         sync.Mutex // held by Restart and by Close
 	daemon     daemon     // nil unless Managed
@@ -151,7 +163,7 @@ func connect(ctx context.Context, o Options) (*Builder, error) {
 	answer, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	a := o.Address
-	b := &Builder{Address: a.String()}
+	b := &Builder{Address: a.String(), Network: Network{NetworkRemote, "the builder runs already"}}
 	secure := a.Scheme == "tcp" && security != nil
 	switch {
 	case a.Container != "":
@@ -197,11 +209,11 @@ func embed(ctx context.Context, o Options, rootless bool) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, platforms, err := d.start(ctx)
+	c, platforms, err := d.open(ctx)
 	if err != nil {
 		return nil, errors.Join(err, d.remove())
 	}
-	b := &Builder{Client: c, Managed: true, Address: "embedded", Platforms: platforms, daemon: d}
+	b := &Builder{Client: c, Managed: true, Address: "embedded", Platforms: platforms, Network: d.steps, daemon: d}
 	if rootless {
 		b.Address = "rootless"
 	}

@@ -74,7 +74,18 @@ func contain(ctx context.Context, o Options) (*Builder, error) {
 		}
 		return nil, errors.Join(err, d.engine.Close())
 	}
-	return &Builder{Client: c, Managed: true, Address: "container", Platforms: platforms, daemon: d}, nil
+	return &Builder{Client: c, Managed: true, Address: "container", Platforms: platforms, Network: d.steps(), daemon: d}, nil
+}
+
+// steps is the network of RUN steps: they share the container's.
+func (d *containerDaemon) steps() Network {
+	if why := configuredNetwork(d.options.Managed); why != "" {
+		return Network{NetworkConfigured, why}
+	}
+	if d.network == "host" {
+		return Network{NetworkHost, "the builder's container is on the machine's network"}
+	}
+	return Network{NetworkContainer, "steps share the network of the builder's container"}
 }
 
 // newContainerDaemon finds the engine and the image, removes what earlier processes have left,

@@ -16,6 +16,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/internal/crash"
+	"github.com/warmlayer/warmlayer/internal/stepnet"
 )
 
 const (
@@ -49,11 +50,18 @@ const execScript = `exec "$@"`
 type processDaemon struct {
 	dir     *directory
 	options Options
-	command []string
-	environ []string
-	attr    syscall.SysProcAttr // its namespaces
-	log     tail
-	process *process // nil before the first start
+
+	rootless bool
+	found    map[string]string // the programs that it needs
+	shell    string            // "": none is on PATH
+	command  []string
+	environ  []string
+	attr     syscall.SysProcAttr // its namespaces
+	log      tail
+	process  *process // nil before the first start
+
+	network *stepnet.Network // nil: steps have no network of their own
+	steps   Network
 
 	emulation string // a script that registers emulators; "": none
 
@@ -81,7 +89,7 @@ func newProcessDaemon(o Options, rootless bool) (*processDaemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &processDaemon{options: o, removeAll: os.RemoveAll}
+	d := &processDaemon{options: o, rootless: rootless, found: found, shell: lookPath(path, "sh"), removeAll: os.RemoveAll}
 	if rootless {
 		d.removeAll = func(path string) error { return removeMapped(found["rootlesskit"], o.Environ, path) }
 	}
@@ -93,23 +101,37 @@ func newProcessDaemon(o Options, rootless bool) (*processDaemon, error) {
 	if o.Managed.Authorities != "" {
 		d.environ = trusting(d.environ, d.dir.join(authoritiesDir))
 	}
-	if err := d.writeFiles(); err != nil {
+	if err := errors.Join(d.giveNetwork(), d.writeFiles()); err != nil {
 		return nil, errors.Join(err, d.remove())
 	}
 	if len(emulators) > 0 {
 		d.emulation = d.registration(emulators)
 	}
-	if rootless {
-		d.commandRootless(found)
-	} else {
-		d.commandRoot(found)
-	}
+	d.setCommand()
 	return d, nil
+}
+
+// setCommand sets how to start the daemon.
+func (d *processDaemon) setCommand() {
+	if d.rootless {
+		d.commandRootless(d.found)
+	} else {
+		d.commandRoot(d.found)
+	}
+}
+
+// writeConfig writes the daemon's configuration.
+func (d *processDaemon) writeConfig() error {
+	config, err := d.config()
+	if err == nil {
+		err = os.WriteFile(d.dir.join(configFile), config, 0o600)
+	}
+	return err
 }
 
 // writeFiles writes the files that the daemon reads.
 func (d *processDaemon) writeFiles() error {
-	err := os.WriteFile(d.dir.join(configFile), []byte(d.options.Managed.Config), 0o600)
+	err := d.writeConfig()
 	if err == nil && d.options.Managed.Authorities != "" {
 		if err = os.Mkdir(d.dir.join(authoritiesDir), 0o700); err == nil {
 			err = os.WriteFile(filepath.Join(d.dir.join(authoritiesDir), authoritiesFile), []byte(d.options.Managed.Authorities), 0o600)
@@ -171,7 +193,10 @@ func (d *processDaemon) address() string { return "unix://" + d.dir.join(socketF
 // commandRoot sets how to start the daemon as root.
 func (d *processDaemon) commandRoot(found map[string]string) {
 	script := rootScript + d.emulation + execScript
-	d.command = append([]string{found["sh"], "-c", script, "sh", found["buildkitd"]}, d.arguments()...)
+	if d.network != nil {
+		script = rootScript + cniScript + d.emulation + execScript
+	}
+	d.command = append([]string{d.shell, "-c", script, "sh", found["buildkitd"]}, d.arguments()...)
 	d.attr = syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID,
 		// With Unshareflags os/exec makes all mounts private, so that those of the script stay
@@ -185,6 +210,12 @@ func (d *processDaemon) commandRoot(found map[string]string) {
 // interface.
 func (d *processDaemon) commandRootless(found map[string]string) {
 	d.command = []string{found["rootlesskit"], "--net=host", "--state-dir=" + d.dir.join(rootlesskitDir)}
+	script := d.emulation
+	if d.network != nil {
+		// The user cannot make the directory of cniScript, only replace its parent.
+		d.command = append(d.command, "--copy-up="+cniParent)
+		script = cniScriptRootless + script
+	}
 	arguments := d.arguments()
 	if procMasked() {
 		// The cost: a RUN step can send signals to the daemon's processes.
@@ -192,10 +223,22 @@ func (d *processDaemon) commandRootless(found map[string]string) {
 	} else {
 		d.command = append(d.command, "--pidns")
 	}
-	if d.emulation != "" {
-		d.command = append(d.command, found["sh"], "-c", d.emulation+execScript, "sh")
+	if script != "" {
+		d.command = append(d.command, d.shell, "-c", script+execScript, "sh")
 	}
 	d.command = append(append(d.command, found["buildkitd"]), arguments...)
+}
+
+// open starts the daemon. When it ends at once with a network for steps, it starts without one.
+func (d *processDaemon) open(ctx context.Context) (*client.Client, []ocispecs.Platform, error) {
+	c, platforms, err := d.start(ctx)
+	if err == nil || d.network == nil || ctx.Err() != nil || d.process == nil {
+		return c, platforms, err
+	}
+	if err := d.withoutNetwork(); err != nil {
+		return nil, nil, err
+	}
+	return d.start(ctx)
 }
 
 // start starts the daemon and waits until it answers. After an error no process is left, but
@@ -281,9 +324,16 @@ func awaitSocket(ctx context.Context, socket string) error {
 	}
 }
 
-func (d *processDaemon) kill() error    { return d.process.kill() }
 func (d *processDaemon) output() string { return d.log.String() }
 func (d *processDaemon) close() error   { return errors.Join(d.process.stop(), d.remove()) }
+
+func (d *processDaemon) kill() error {
+	err := d.process.kill()
+	if d.network != nil {
+		d.network.Detach()
+	}
+	return err
+}
 
 // listen opens a port in this process: the daemon has the same loopback interface.
 func (d *processDaemon) listen(ctx context.Context) (net.Listener, error) {
@@ -293,6 +343,9 @@ func (d *processDaemon) listen(ctx context.Context) (net.Listener, error) {
 // remove removes the private directory. It tries again for a while: after RootlessKit was
 // killed the last containers may still be ending.
 func (d *processDaemon) remove() error {
+	if d.network != nil {
+		_ = d.network.Close() // what it could not close ends with this process
+	}
 	if d.emulation != "" {
 		unregister(d.dir)
 	}

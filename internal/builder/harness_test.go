@@ -18,6 +18,7 @@ import (
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/util/entitlements"
 	"github.com/tonistiigi/fsutil"
 	"golang.org/x/sys/unix"
 
@@ -31,7 +32,7 @@ const tools = "/bin/busybox"
 
 // tempDir returns a short path to an empty directory. It is in memory where that is large enough
 // and allows running programs: container engines give 64 MiB, without exec.
-func tempDir(t *testing.T) string {
+func tempDir(t testing.TB) string {
 	t.Helper()
 	parent := "/dev/shm"
 	var fs unix.Statfs_t
@@ -59,8 +60,12 @@ func remote(t *testing.T, text string) builderspec.Address {
 	return a
 }
 
-// in are the options for a builder that has its private directory in dir.
+// in are the options for a builder that has its private directory in dir, and whose steps have a
+// network of their own: TestMain makes it.
 func in(dir string, o builder.Options) builder.Options {
+	if program, err := os.Executable(); err == nil {
+		o.Program = program
+	}
 	if o.Environ == nil {
 		o.Environ = os.Environ()
 	}
@@ -199,8 +204,8 @@ func poll(t *testing.T, what string, holds func() bool) {
 }
 
 // run runs a shell script as a build step, and returns the small files in the root file system
-// after the step.
-func run(ctx context.Context, b *builder.Builder, script string) (map[string]string, error) {
+// after the step. The step may be on the host's network where the builder allows that.
+func run(ctx context.Context, b *builder.Builder, script string, o ...llb.RunOption) (map[string]string, error) {
 	source, err := fsutil.NewFS(filepath.Dir(tools))
 	if err != nil {
 		return nil, err
@@ -209,14 +214,18 @@ func run(ctx context.Context, b *builder.Builder, script string) (map[string]str
 	local := llb.Local("tools", llb.IncludePatterns([]string{name}))
 	step := llb.Scratch().
 		File(llb.Copy(local, name, "/bin/"+name, &llb.CopyInfo{CreateDestPath: true})).
-		Run(llb.Args([]string{"/bin/" + name, "sh", "-ec", "/bin/" + name + " --install -s /bin; PATH=/bin; " + script}))
+		Run(append(o, llb.Args([]string{"/bin/" + name, "sh", "-ec", "/bin/" + name + " --install -s /bin; PATH=/bin; " + script}))...)
 	definition, err := step.Marshal(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var image bytes.Buffer
+	var allowed []string
+	if len(o) > 0 {
+		allowed = []string{entitlements.EntitlementNetworkHost.String()}
+	}
 	_, err = b.Client.Solve(ctx, definition, client.SolveOpt{
-		LocalMounts: map[string]fsutil.FS{"tools": source},
+		AllowedEntitlements: allowed, LocalMounts: map[string]fsutil.FS{"tools": source},
 		Exports: []client.ExportEntry{{
 			Type:   client.ExporterTar,
 			Output: func(map[string]string) (io.WriteCloser, error) { return nopCloser{&image}, nil },

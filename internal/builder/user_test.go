@@ -2,6 +2,7 @@ package builder_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,14 +15,25 @@ import (
 	"testing"
 
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/stepnet"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
 // ownerVariable names a directory. With it the test binary becomes the owner of a daemon in that
-// directory: it builds something, prints a line, and waits for the end of its input.
+// directory: it runs a step, prints what that wrote to /it and the network that it was on, and waits
+// for the end of its input.
 const ownerVariable = "WARMLAYER_TEST_OWNER"
 
+// scriptVariable is the script of an owner's step; unset: one that writes "built".
+const scriptVariable = "WARMLAYER_TEST_SCRIPT"
+
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == stepnet.Command {
+		if stepnet.Attach(os.Getenv, os.Stdin, os.Stdout) != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(ownerVariable); dir != "" {
 		if err := own(dir); err != nil {
 			fmt.Println(err)
@@ -38,9 +50,10 @@ func own(dir string) error {
 	if err != nil {
 		return err
 	}
-	_, err = run(ctx, b, "echo built > /it")
+	files, err := run(ctx, b, cmp.Or(os.Getenv(scriptVariable), "echo built > /it"))
 	if err == nil {
-		fmt.Println("built")
+		fmt.Print(files["it"])
+		fmt.Printf("steps: %+v\n", b.Network)
 		_, err = io.Copy(io.Discard, os.Stdin)
 	}
 	return errors.Join(err, b.Close())
@@ -126,6 +139,11 @@ func TestPermissions(t *testing.T) {
 			want:   "run the container with --privileged",
 		},
 		{
+			name:   "root without CAP_NET_ADMIN",
+			prefix: []string{"setpriv", "--bounding-set=-net_admin"},
+			want:   "built\nsteps: {Steps:host Reason:make a pair of interfaces (veth): operation not permitted}\n",
+		},
+		{
 			name:   "a user without subordinate ids",
 			prefix: []string{"setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"},
 			want:   "usermod --add-subuids 100000-165535",
@@ -145,7 +163,7 @@ func TestPermissions(t *testing.T) {
 			// As in a container whose engine hides files of /proc.
 			name:   "a user with a masked /proc",
 			prefix: append([]string{"unshare", "--mount", "sh", "-c", `mount --bind /dev/null /proc/kcore; exec "$@"`, "sh"}, asUser...),
-			want:   "built\n",
+			want:   "built\nsteps: {Steps:own Reason:}\n",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

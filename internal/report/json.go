@@ -17,6 +17,7 @@ type document struct {
 	OK       bool             `json:"ok"`
 	Error    string           `json:"error"`
 	Builder  string           `json:"builder"`
+	Network  []Network        `json:"network"`
 	Plan     scope.Plan       `json:"plan"`
 	Digest   digest.Digest    `json:"digest"`
 	ImageID  digest.Digest    `json:"imageid"`
@@ -93,6 +94,7 @@ type documentPhase struct {
 // JSON is the whole report, indented, with a newline at its end:
 //
 //	{"version", "ok", "error", "builder",
+//	 "network":  [{"builder","steps","reason"}],
 //	 "plan":     what "warmlayer plan --json" shows as the plan,
 //	 "digest", "imageid", "tags":[],
 //	 "steps":    [{"name","digest","cached","seconds","error"}],
@@ -105,6 +107,9 @@ type documentPhase struct {
 //	 "failure":  {"what","next","step","log","file","line","end-line"},
 //	 "seconds"}
 //
+// Network has an entry for each builder that started: what its RUN steps are on that choose none, which
+// is "own", "host", "container", "none", "configured" or "remote".
+//
 // Checks are BuildKit's own warnings. Failure is what happened and what to do next, in a line
 // each, the position in the Dockerfile where the build failed, and the end of the step's log.
 //
@@ -113,7 +118,7 @@ type documentPhase struct {
 // keys; they keep all existing ones.
 func (r Report) JSON() ([]byte, error) {
 	d := document{
-		Version: r.Version, OK: r.Err == nil, Error: message(r.Err), Builder: r.Builder, Plan: r.Plan,
+		Version: r.Version, OK: r.Err == nil, Error: message(r.Err), Builder: r.Builder, Network: list(r.Networks), Plan: r.Plan,
 		Digest: r.Result.Digest, ImageID: r.Result.ImageID, Tags: list(r.tags()),
 		Steps:   []documentStep{},
 		Cache:   documentCache{Hits: r.hits(), Steps: len(r.Result.Steps), Ratio: json.Number(r.ratio()), FirstMiss: r.firstMiss()},

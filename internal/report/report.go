@@ -42,10 +42,18 @@ type Report struct {
 	Version  string // of warmlayer
 	Plan     scope.Plan
 	Builder  string // "embedded", or the address of the BuildKit that was used; "" for none
+	Networks []Network
 	Result   solve.Result
 	Err      error    // of the build; nil when it succeeded
 	Warnings []string // of everything except BuildKit, such as the plan's
 	Seconds  float64  // of the whole CI step
+}
+
+// Network is what the RUN steps of one builder are on that choose no network.
+type Network struct {
+	Builder string `json:"builder"` // as in Report
+	Steps   string `json:"steps"`   // "own", "host", "container", "none", "configured" or "remote"
+	Reason  string `json:"reason"`  // why it is not their own
 }
 
 // hits is the number of cached steps.

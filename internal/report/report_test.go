@@ -41,7 +41,7 @@ func reports() map[string]Report {
 	}
 	base := Report{
 		Version: "v0.1.0",
-		Builder: "embedded",
+		Builder: "embedded", Networks: []Network{{Builder: "embedded", Steps: "own"}},
 		Plan: scope.New(
 			scope.Facts{CI: "git", Event: "push", Branch: "feature/a", Default: "main", Trusted: true},
 			scope.Options{}),
@@ -152,6 +152,7 @@ func reports() map[string]Report {
 		}),
 		"hostile": with(func(r *Report) {
 			r.Plan.Why, r.Builder = hostile, hostile
+			r.Networks = []Network{{Builder: hostile, Steps: "host", Reason: hostile}}
 			r.Result.Steps = []solve.Step{{Name: hostile, Error: hostile}}
 			r.Result.Sources = []cacheplan.Source{{Cache: hostile, Name: hostile, Why: hostile, State: cacheplan.Failed, Err: errors.New(hostile)}}
 			r.Result.Exports = []solve.Export{{Cache: hostile, Name: hostile, Outcome: solve.Broken, Err: errors.New(hostile)}}

@@ -15,8 +15,9 @@ import (
 // outcome is the result of one build, or of the builds on all builders together.
 type outcome struct {
 	result   solve.Result
-	address  string   // of the builder, or of several, separated by commas; "" when none started
-	warnings []string // that came up during the build
+	address  string           // of the builder, or of several, separated by commas; "" when none started
+	networks []report.Network // of the builders that started
+	warnings []string         // that came up during the build
 	err      error
 }
 
@@ -29,7 +30,7 @@ func (r Run) Build(ctx context.Context) int {
 	made := r.solve(ctx)
 	_ = r.command(r.host.CI.End(section, time.Now(), made.err != nil))
 	rep := report.Report{
-		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, Result: made.result, Err: made.err,
+		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, Networks: made.networks, Result: made.result, Err: made.err,
 		Warnings: slices.Concat(r.warnings(), made.warnings, unmasked), Seconds: time.Since(began).Seconds(),
 	}
 	return r.publish(ctx, rep)

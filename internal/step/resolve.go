@@ -118,6 +118,7 @@ func (r Run) builder(in inputs.Values) builder.Options {
 	o := builder.Options{
 		Address: node.Address, TLS: node.TLS, Managed: in.Managed, Environ: r.host.Environ,
 		Platforms: in.Platforms, Entitlements: in.Allow, Engine: r.engine(),
+		Program: r.host.Program, Metadata: r.Facts.Trusted,
 	}
 	if r.host.Self.Ephemeral {
 		o.Job.ID, o.Job.Runner = r.host.CI.Job()

@@ -29,6 +29,7 @@ func (r Run) solve(ctx context.Context) outcome {
 	var addresses []string
 	for _, p := range parts {
 		addresses = append(addresses, p.address)
+		all.networks = append(all.networks, p.networks...)
 		all.warnings = addOnce(all.warnings, p.warnings...)
 	}
 	all.address = strings.Join(addresses, ", ")

@@ -20,6 +20,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
 )
 
@@ -72,7 +73,7 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 		return outcome{err: err}
 	}
 	made := r.connect(ctx, b, started, cacheplan.Request{Readings: readings, Unreadable: unreadable, Refused: refused}, display)
-	made.address = started.Address
+	made.address, made.networks = started.Address, []report.Network{network(b, started)}
 	made.result.Phases = slices.Concat([]solve.Phase{
 		{Name: "start builder", Seconds: starting.Seconds()},
 		{Name: "read caches", Seconds: reading.Seconds()},
@@ -91,6 +92,7 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, caches c
 	if made.err != nil {
 		return made
 	}
+	made.warnings = append(made.warnings, unreachableProxies(network(b, on), r.arguments(b))...)
 	request := solve.Request{
 		Inputs: b.Inputs, Builder: on, Exclude: r.exclude(b),
 		Auth: r.registries.AuthConfig, Login: r.login, Redact: r.host.Redactor.String,

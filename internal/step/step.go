@@ -38,6 +38,7 @@ const (
 type Host struct {
 	Environ  Environment
 	CI       ci.Dialect   // of the CI that runs the process
+	Program  string       // this program's absolute path; "": unknown
 	Self     builder.Self // the container that the process runs in; zero: none, or it is unknown
 	Redactor *report.Redactor
 	Version  string // of warmlayer

@@ -1,0 +1,161 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/warmlayer/warmlayer/internal/builderspec"
+	"github.com/warmlayer/warmlayer/internal/stepnet"
+)
+
+// StepNetwork is a network that RUN steps are on.
+type StepNetwork string
+
+// The networks of steps that choose none (RUN --network).
+const (
+	NetworkOwn        StepNetwork = "own"        // one of the step's own
+	NetworkHost       StepNetwork = "host"       // the machine's, with its loopback interface
+	NetworkContainer  StepNetwork = "container"  // that of the builder's container
+	NetworkConfigured StepNetwork = "configured" // as the builder's settings say
+	NetworkRemote     StepNetwork = "remote"     // as the remote builder has it
+)
+
+// Network says which network the steps of a builder are on.
+type Network struct {
+	Steps  StepNetwork
+	Reason string // why it is not one of their own; "" for NetworkOwn
+}
+
+// stepsDir is the part of the private directory for [stepnet].
+const stepsDir = "steps"
+
+// cniScript gives the daemon of root an empty directory in memory where libcni keeps its results
+// (github.com/containernetworking/cni v1.3.0, libcni/api.go), for which BuildKit has no setting.
+const cniScript = `mkdir -p ` + cniParent + `/cni && mount -t tmpfs -o mode=700 cni ` + cniParent + `/cni ||
+{ echo '` + stepnet.Failed + cniParent + `/cni cannot be replaced' >&2; exit 1; }
+`
+
+// cniScriptRootless does the same in the copy of the parent: the directory may be a link to the
+// machine's.
+const cniScriptRootless = `rm -f ` + cniParent + `/cni && mkdir ` + cniParent + `/cni ||
+{ echo '` + stepnet.Failed + cniParent + `/cni cannot be replaced' >&2; exit 1; }
+`
+
+const cniParent = "/var/lib"
+
+// giveNetwork prepares a network of their own for the steps, where that can be done.
+func (d *processDaemon) giveNetwork() error {
+	if why := configuredNetwork(d.options.Managed); why != "" {
+		d.steps = Network{NetworkConfigured, why}
+		return nil
+	}
+	switch {
+	case d.options.Program == "":
+		d.steps = Network{NetworkHost, "the program that makes networks is unknown"}
+		return nil
+	case d.shell == "":
+		d.steps = Network{NetworkHost, "sh is not on PATH"}
+		return nil
+	}
+	dir := d.dir.join(stepsDir)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	network, err := stepnet.New(stepnet.Options{Dir: dir, Program: d.options.Program, Shell: d.shell, Metadata: d.options.Metadata})
+	if err != nil {
+		return fmt.Errorf("prepare the network of steps: %w", err)
+	}
+	d.network, d.steps = network, Network{Steps: NetworkOwn}
+	return nil
+}
+
+// withoutNetwork leaves the steps on the machine's network, after a start has failed with one of
+// their own.
+func (d *processDaemon) withoutNetwork() error {
+	err := d.network.Close()
+	d.network, d.steps = nil, Network{NetworkHost, networkFailure(d.log.String())}
+	d.setCommand()
+	return errors.Join(err, d.writeConfig())
+}
+
+// networkFailure is the reason in a daemon's log why steps have no network of their own.
+func networkFailure(log string) string {
+	for _, mark := range []string{stepnet.Failed, "buildkitd: "} {
+		for line := range strings.Lines(log) {
+			if _, why, found := strings.Cut(line, mark); found {
+				return strings.TrimRight(why, "\"\n")
+			}
+		}
+	}
+	return strings.TrimSpace(lastLines(log, 1))
+}
+
+// networkFlags are the flags and networkKeys the keys of worker.oci in buildkitd.toml (v0.33.1)
+// with which a user chooses the network of steps.
+var (
+	networkFlags = []string{"oci-worker-net", "oci-cni-config-path", "oci-cni-binary-dir"}
+	networkKeys  = []string{"networkMode", "cniConfigPath", "cniBinaryPath", "bridgeName", "bridgeSubnet"}
+)
+
+// bridgeVariable chooses BuildKit's bridge network.
+const bridgeVariable = "BUILDKIT_NETWORK_BRIDGE_AUTO"
+
+// configuredNetwork tells which setting chooses the network of steps, "" for none.
+func configuredNetwork(m builderspec.Managed) string {
+	for _, flag := range m.Flags {
+		if name, _, _ := strings.Cut(strings.TrimLeft(flag, "-"), "="); slices.Contains(networkFlags, name) {
+			return "buildkitd-flags sets --" + name
+		}
+	}
+	if variable(m.Env, bridgeVariable) != "" {
+		return "driver-opts sets " + bridgeVariable
+	}
+	oci := ociWorker(configTree(m.Config))
+	for _, key := range networkKeys {
+		if _, set := oci[key]; set {
+			return "buildkitd.toml sets worker.oci." + key
+		}
+	}
+	return ""
+}
+
+// configTree is a buildkitd.toml that was read before.
+func configTree(config string) map[string]any {
+	tree := map[string]any{}
+	if err := toml.Unmarshal([]byte(config), &tree); err != nil {
+		return map[string]any{} // buildkitd says what is wrong
+	}
+	return tree
+}
+
+// ociWorker is the table worker.oci, which it adds where it is missing.
+func ociWorker(tree map[string]any) map[string]any {
+	worker, ok := tree["worker"].(map[string]any)
+	if !ok {
+		worker = map[string]any{}
+		tree["worker"] = worker
+	}
+	oci, ok := worker["oci"].(map[string]any)
+	if !ok {
+		oci = map[string]any{}
+		worker["oci"] = oci
+	}
+	return oci
+}
+
+// config is the daemon's buildkitd.toml. The network is not set by flags, because the flag for
+// the configuration of CNI sets nothing (v0.33.1, cmd/buildkitd/main_oci_worker.go).
+func (d *processDaemon) config() ([]byte, error) {
+	if d.network == nil {
+		return []byte(d.options.Managed.Config), nil
+	}
+	tree := configTree(d.options.Managed.Config)
+	oci := ociWorker(tree)
+	oci["networkMode"], oci["cniConfigPath"], oci["cniBinaryPath"] = "cni", d.network.Config(), d.network.Plugins()
+	return toml.Marshal(tree)
+}
