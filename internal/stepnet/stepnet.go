@@ -122,7 +122,7 @@ func writeFiles(o Options) error {
 	step := fmt.Sprintf("#!%s\n[ \"$CNI_COMMAND\" = ADD ] || exit 0\nexec '%s' %s\n", o.Shell, quote(o.Program), Command)
 	for name, script := range map[string]string{"loopback": loopback, pluginName: step} {
 		if err == nil {
-			err = os.WriteFile(filepath.Join(plugins, name), []byte(script), 0o700) //nolint:gosec // a program for this user
+			err = os.WriteFile(filepath.Join(plugins, name), []byte(script), 0o700)
 		}
 	}
 	return err

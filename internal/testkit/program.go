@@ -17,9 +17,12 @@ import (
 
 // Report is the part of warmlayer.json that tests read.
 type Report struct {
-	OK       bool     `json:"ok"`
-	Error    string   `json:"error"`
-	Builder  string   `json:"builder"`
+	OK      bool   `json:"ok"`
+	Error   string `json:"error"`
+	Builder string `json:"builder"`
+	Network []struct {
+		Builder, Steps, Reason string
+	} `json:"network"`
 	Digest   string   `json:"digest"`
 	ImageID  string   `json:"imageid"`
 	Retried  string   `json:"retried"`
