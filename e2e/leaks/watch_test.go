@@ -1,0 +1,83 @@
+package leaks
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// watcher collects the arguments and the environments of a process and of all that it starts.
+type watcher struct {
+	mu      sync.Mutex
+	args    map[string]bool
+	environ map[string]bool // of children
+	end     chan struct{}
+	ended   sync.WaitGroup
+}
+
+// watch begins to collect, again and again until stop.
+func watch(pid int) *watcher {
+	w := &watcher{args: map[string]bool{}, environ: map[string]bool{}, end: make(chan struct{})}
+	w.ended.Go(func() {
+		for {
+			w.collect(pid)
+			select {
+			case <-w.end:
+				return
+			default:
+			}
+		}
+	})
+	return w
+}
+
+// stop ends the collection, and returns the arguments of all and the environments of the children.
+func (w *watcher) stop() (args, environ []byte) {
+	close(w.end)
+	w.ended.Wait()
+	var a, e bytes.Buffer
+	for text := range w.args {
+		fmt.Fprintln(&a, text)
+	}
+	for text := range w.environ {
+		fmt.Fprintln(&e, text)
+	}
+	return a.Bytes(), e.Bytes()
+}
+
+func (w *watcher) collect(root int) {
+	parents := map[int]int{}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range stats {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended
+		}
+		fields := strings.Fields(string(content[bytes.LastIndexByte(content, ')')+1:]))
+		pid, _ := strconv.Atoi(strings.Split(name, "/")[2])
+		parents[pid], _ = strconv.Atoi(fields[1])
+	}
+	for pid := range parents {
+		at := pid
+		for n := 0; at > 1 && at != root && n < 50; n++ {
+			at = parents[at]
+		}
+		if at != root {
+			continue
+		}
+		w.keep(w.args, fmt.Sprintf("/proc/%d/cmdline", pid))
+		if pid != root {
+			w.keep(w.environ, fmt.Sprintf("/proc/%d/environ", pid))
+		}
+	}
+}
+
+func (w *watcher) keep(in map[string]bool, file string) {
+	if content, err := os.ReadFile(file); err == nil && len(content) > 0 {
+		in[string(bytes.ReplaceAll(content, []byte{0}, []byte{'\n'}))] = true
+	}
+}
