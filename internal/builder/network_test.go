@@ -47,13 +47,13 @@ func serve(t testing.TB, address string, h http.HandlerFunc) (port string) {
 		t.Fatal(err)
 	}
 	server := &http.Server{Handler: h}
-	go server.Serve(l)
+	go func() { _ = server.Serve(l) }() // until it is closed
 	t.Cleanup(func() { server.Close() })
 	_, port, _ = net.SplitHostPort(l.Addr().String())
 	return port
 }
 
-func hello(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }
+func hello(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }
 
 // nameServer answers each question for an IPv4 address (RFC 1035, section 4) with 203.0.113.7. It
 // listens at a UDP port of an address, and returns the port.
@@ -76,7 +76,7 @@ func nameServer(t *testing.T, address, port string) string {
 				answer[7] = 1 // one record: the question's name, A, IN, 60 seconds, 4 bytes
 				answer = append(answer, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 7)
 			}
-			conn.WriteTo(answer, from)
+			_, _ = conn.WriteTo(answer, from) // a lost answer fails the test
 		}
 	}()
 	_, port, _ = net.SplitHostPort(conn.LocalAddr().String())
@@ -144,11 +144,11 @@ func TestStepNetworkLarge(t *testing.T) {
 	address := ownAddress(t)
 	port := serve(t, address, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
-			io.Copy(w, source()) // the client's digest tells what is missing
+			_, _ = io.Copy(w, source()) // the client's digest tells what is missing
 			return
 		}
 		got := sha256.New()
-		io.Copy(got, r.Body)
+		_, _ = io.Copy(got, r.Body) // and so does this one
 		fmt.Fprintf(w, "%x", got.Sum(nil))
 	})
 	var eg errgroup.Group
