@@ -4,12 +4,14 @@ BUILDKIT = $(shell go list -m -f '{{.Version}}' github.com/moby/buildkit)
 REQUIRE := buildkitd,dockerd,rootless,registry,s3,azblob,gha,buildx,git,busybox,qemu,gitlab,bats,node,python,image,act,fuse
 # Tests of a package at a time: some wait for a timeout, and four keep two cores busy.
 PARALLEL := 4
+# The output has the figures.
+SOAK = WARMLAYER_REQUIRE=$(REQUIRE) WARMLAYER_SOAK=1 go test -v -count 1 -parallel $(PARALLEL) -timeout 3h
 SERVERS := testdata/servers
 GITLAB  := testdata/gitlab
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo test race fuzz lint bench generate pictures image setup tools clean
+.PHONY: help demo test race soak fuzz lint bench generate pictures image setup tools clean
 
 help: ## Show this list.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -23,6 +25,12 @@ test: setup ## Run all tests; a missing program or server is a failure.
 
 race: setup ## Run all tests under the race detector.
 	WARMLAYER_REQUIRE=$(REQUIRE) go test -race -timeout 40m ./...
+
+soak: setup ## Run the long forms of tests, and fuzz; FUZZTIME=10s each.
+	$(SOAK) ./e2e -run 'TestInterrupted$$'
+	$(SOAK) ./e2e/load
+	$(SOAK) ./backends/conformance -run '^Test(Local|Registry|Inline|S3|Azblob|GHA|GHA1)(Remote)?$$/several_exports'
+	testdata/fuzz.sh
 
 fuzz: ## Fuzz every target; FUZZTIME=10s each.
 	testdata/fuzz.sh
