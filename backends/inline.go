@@ -30,8 +30,8 @@ type Inline struct {
 }
 
 // Replace implements [Keeping].
-func (c *Inline) Replace(digest.Digest) string {
-	return keptBy(c.tags.Repository, "and push the image again")
+func (i *Inline) Replace(digest.Digest) string {
+	return keptBy(i.tags.Repository, "and push the image again")
 }
 
 func newInline(c *cachespec.Inline, keychain authn.Keychain) *Inline {

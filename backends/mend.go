@@ -7,7 +7,6 @@ import (
 	"io"
 
 	digest "github.com/opencontainers/go-digest"
-
 )
 
 // Mender is a store in which damaged blobs can be replaced. BuildKit's own exporters keep each blob
@@ -86,4 +85,3 @@ func Mend(ctx context.Context, store Scopes, readings []Reading, from Backend) e
 	}
 	return mender.Mend(ctx, suspects)
 }
-

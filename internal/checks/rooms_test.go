@@ -46,7 +46,7 @@ var rooms = []room{
 	{"internal/cacheplan", "what BuildKit imports and exports; the outcome of each cache source", []string{"internal/crash", "internal/cachespec", "backends", "scope", "internal/refusal", "internal/cachegraph", "internal/gateway"}},
 	{"internal/stepnet", "the network of RUN steps: a CNI plugin, and a TCP/IP stack that sends for them from the machine's network", []string{"internal/crash"}},
 	{"internal/builder", "builders: connects to a remote one, or starts a managed one in a process or a container", []string{"internal/crash", "internal/waiting", "internal/builderspec", "internal/stepnet"}},
-	{"internal/explain", "why a build failed, in plain words, and what to do next (computes only)", []string{"internal/syntax"}},
+	{"internal/explain", "why a build failed, in plain words, and what to do next (computes only)", []string{"internal/refusal", "internal/syntax"}},
 	{"internal/solve", "every request to BuildKit, and its result", []string{"internal/crash", "internal/waiting", "internal/syntax", "inputs", "backends", "internal/refusal", "internal/cacheplan", "internal/builder", "internal/explain"}},
 	{"internal/report", "the report of a build, in every format; redaction", []string{"internal/syntax", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve"}},
 	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/crash", "internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/refusal", "internal/explain", "internal/solve", "internal/report"}},

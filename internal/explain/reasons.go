@@ -7,11 +7,14 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/warmlayer/warmlayer/internal/refusal"
 )
 
 // reason is why another host did not do what was asked.
 type reason struct {
 	kind    Kind
+	answer  *refusal.Answer // or
 	pattern *regexp.Regexp
 	what    string                 // %host stands for the host
 	next    func(r request) string // may use %host too
@@ -32,27 +35,27 @@ const (
 // reasons are looked for in this order: words that registries wrap into others come first. A full
 // disk behind a registry is answered as "denied" by some.
 var reasons = []reason{
-	{pattern: regexp.MustCompile(`(?i)no space left on device|disk quota exceeded`),
+	{answer: refusal.FullDisk,
 		what: "the disk of %host is full", next: fixed("free space there, and try again")},
-	{pattern: regexp.MustCompile(`(?i)immutable`),
+	{answer: refusal.Immutable,
 		what: "%host takes each tag once (immutable tags)", next: fixed("push another tag, or change that rule of the repository")},
-	{pattern: regexp.MustCompile(`(?i)quota|storage limit`),
+	{answer: refusal.Quota,
 		what: "the storage of %host is full, or its quota is", next: fixed("delete images there, or raise the quota")},
-	{pattern: regexp.MustCompile(`(?i)request entity too large`),
+	{answer: refusal.TooLarge,
 		what: "a proxy in front of %host limits the size of requests", next: fixed("raise its limit (nginx: client_max_body_size 0)")},
-	{pattern: regexp.MustCompile(`429 Too Many Requests|status 429\)|(?i:toomanyrequests)`),
+	{answer: refusal.RateLimit,
 		what: "%host limits the number of requests (429)", next: limited},
 	{pattern: regexp.MustCompile(`no match for platform in manifest`),
 		what: "it is not made for the platform of the build", next: fixed("set platforms to one that the image has, or use another image: docker buildx imagetools inspect lists them")},
-	{pattern: regexp.MustCompile(`(?i)insufficient_scope|401 Unauthorized|status 401\)|authentication required|no basic auth credentials|incorrect username or password|unauthorized: |may require authorization`), kind: Denied,
+	{answer: refusal.Unauthorized, kind: Denied,
 		what: "%host does not accept the login (401), or there is no such repository", next: login},
-	{pattern: regexp.MustCompile(`(?i)403 Forbidden|status 403\)|denied: |permission_denied|requested access to the resource is denied`), kind: Denied,
+	{answer: refusal.Denied, kind: Denied,
 		what: "%host refuses access (403)", next: login},
 	{pattern: regexp.MustCompile(`no such host`), kind: Unreachable, host: regexp.MustCompile(`lookup (\S+?)(?: on \S+)?: no such host`),
 		what: "there is no host %host", next: fixed("check the name, and the DNS of the builder")},
 	{pattern: regexp.MustCompile(`connection refused`), kind: Unreachable, host: regexp.MustCompile(`dial tcp (\S+): connect: connection refused`),
 		what: "nothing listens at %host (connection refused)", next: fixed("check the address and the port, and that the server runs where the builder reaches it")},
-	{pattern: regexp.MustCompile(`server gave HTTP response to HTTPS client`), kind: Unreachable,
+	{answer: refusal.PlainHTTP, kind: Unreachable,
 		what: "%host speaks HTTP, and HTTPS was expected", next: plainHTTP},
 	{pattern: regexp.MustCompile(`x509: (certificate (?:has expired|is not valid|is valid for|relies on)|cannot validate)`), kind: Unreachable,
 		what: "the certificate of %host is not valid", next: fixed("renew the certificate, or use the name that it is made for; check the clock of the machine")},
@@ -75,7 +78,7 @@ var reasons = []reason{
 // whyNot is the first reason that an error's text gives; false: none is known.
 func whyNot(text string) (reason, bool) {
 	for _, r := range reasons {
-		if r.pattern.MatchString(text) {
+		if r.answer != nil && r.answer.In(text) || r.pattern != nil && r.pattern.MatchString(text) {
 			return r, true
 		}
 	}
@@ -175,7 +178,7 @@ func Refusal(repository string, user Login, err error) (Explanation, Kind) {
 
 // full explains a disk that is full where the builder keeps its data.
 func full(f failure) Explanation {
-	if reasons[0].pattern.MatchString(f.text) {
+	if refusal.FullDisk.In(f.text) {
 		return Explanation{What: "the disk is full", Next: "free space where the builder keeps its data and where outputs are written, or use a larger runner"}
 	}
 	return Explanation{}

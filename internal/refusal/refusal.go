@@ -5,10 +5,7 @@
 //	refusal.Explain(err) // the registry takes each tag once (immutable tags); exempt the caches' tags …: error writing …
 package refusal
 
-import (
-	"fmt"
-	"regexp"
-)
+import "fmt"
 
 // Refusal is the cause of a refused request, and its cure. Both are phrases without a period.
 type Refusal struct {
@@ -31,7 +28,7 @@ func Explain(err error) error {
 // Of is the refusal that the text of an error names, and whether there is one.
 func Of(text string) (Refusal, bool) {
 	for _, rule := range rules {
-		if rule.words.MatchString(text) {
+		if rule.In(text) {
 			return rule.Refusal, true
 		}
 	}
@@ -39,44 +36,36 @@ func Of(text string) (Refusal, bool) {
 }
 
 type rule struct {
-	words *regexp.Regexp
+	*Answer
 	Refusal
 }
 
-func words(pattern, cause, cure string) rule {
-	return rule{regexp.MustCompile(`(?i)` + pattern), Refusal{cause, cure}}
-}
+func words(pattern, cause, cure string) rule { return answered(answer(pattern), cause, cure) }
 
-// rules are the known refusals; the first that matches counts. Of a registry's answer containerd
-// shows the message, and the code only of UNAUTHORIZED, DENIED, UNAVAILABLE and TOOMANYREQUESTS
-// (v2, core/remotes/docker/errcode.go); go-containerregistry shows both.
+func answered(a *Answer, cause, cure string) rule { return rule{a, Refusal{cause, cure}} }
+
+// rules are the known refusals; the first that matches counts.
 var rules = []rule{
 	// A proxy with its own authority, and any server with a private one (crypto/x509).
-	words(`certificate signed by unknown authority`,
+	answered(UnknownAuthority,
 		"the certificate is of an authority that is not known", "set ca-certificates to the certificate of this authority"),
-	words(`x509: certificate has expired or is not yet valid`,
+	answered(Expired,
 		"the certificate has expired, or this machine's clock is wrong", "renew the certificate, or set the clock"),
-	words(`server gave HTTP response to HTTPS client`,
+	answered(PlainHTTP,
 		"the server speaks plain HTTP", "add registry.insecure=true to the cache"),
 
-	// ECR: TAG_INVALID. Harbor: PRECONDITION, 412. Docker Hub and GitLab: DENIED. (moby/buildkit#3776,
-	// goharbor/harbor#9427, docker/hub-feedback#2466)
-	words(`immutable`,
+	answered(Immutable,
 		"the registry takes each tag once (immutable tags)", "exempt the tags of caches (cache-…) from that rule, or set ref to a repository without it"),
-	// A directory, or a registry's own: ENOSPC, EDQUOT (errno(3)).
-	words(`no space left on device|disk quota exceeded`,
+	answered(FullDisk,
 		"the disk is full", "free space there, or delete caches that are no longer needed"),
-	// Artifactory and Quay: DENIED. Harbor: 412. S3 servers: QuotaExceeded.
-	words(`quota|storage limit|insufficient storage`,
+	answered(Quota,
 		"the storage is full, or its quota is", "delete caches that are no longer needed (cache-…), or raise the quota"),
 	// ECR's words for NAME_UNKNOWN; Artifactory's for a missing repository.
 	words(`repository with name \S+ does not exist|NAME_UNKNOWN|repository name not known|repository \S+ (not found|does not exist)`,
 		"the registry has no such repository, and makes none by itself", "create it (ECR: aws ecr create-repository), or set ref to one that exists"),
-	// Docker Hub, GitHub, Quay and every proxy: 429 (RFC 6585).
-	words(`TOOMANYREQUESTS|too many requests|rate limit|SlowDown|\b429\b`,
+	answered(RateLimit,
 		"the server limits requests", "log in with registry-auth if the limit is that of anonymous users, or raise the limit"),
-	// nginx: client_max_body_size.
-	words(`request entity too large|\b413\b`,
+	answered(TooLarge,
 		"a proxy limits the size of requests", "raise its limit (nginx: client_max_body_size 0)"),
 	// Nexus answers so while other uploads run (sonatype/nexus-public#967).
 	words(`blob upload (invalid|unknown)|BLOB_UPLOAD_(INVALID|UNKNOWN)`,
@@ -103,10 +92,12 @@ var rules = []rule{
 		"the server does not accept the key or the identity", "use a key or an identity of this account"),
 	words(`AuthorizationPermissionMismatch`,
 		"the identity lacks a role", "give it Storage Blob Data Contributor to write caches, Storage Blob Data Reader to read them"),
-	// Artifactory, Quay, Harbor, ECR: DENIED, 403. Quay also for repositories that are missing: 401.
-	words(`denied|\b403\b|forbidden|insufficient_scope|does not have permission`,
+	answered(Denied,
 		"the credentials do not permit it", "give them the right to read and write there, or set others (registry-auth for registries)"),
-	words(`unauthorized|\b401\b|authentication required|no basic auth credentials|failed to authorize|not authorized`,
+	answered(Unauthorized,
+		"the credentials are missing, or not valid there", "set registry-auth or, for other stores, credentials in the cache's line"),
+	// What was wrong follows these words; where it is a known cause, that counts.
+	words(`failed to authorize`,
 		"the credentials are missing, or not valid there", "set registry-auth or, for other stores, credentials in the cache's line"),
 
 	// A cache as an index, which image-manifest=false asks for (goharbor/harbor#14774,
