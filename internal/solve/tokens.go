@@ -34,11 +34,14 @@ func newSeed() []byte {
 }
 
 func newTokenAuthority(seed []byte, find authprovider.AuthConfigProvider) tokenAuthority {
-	caught := func(ctx context.Context, host string, scopes []string, expired authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
-		defer crash.Catch()
-		return find(ctx, host, scopes, expired)
+	var config authprovider.DockerAuthProviderConfig
+	if find != nil {
+		config.AuthConfigProvider = func(ctx context.Context, host string, scopes []string, expired authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
+			defer crash.Catch()
+			return find(ctx, host, scopes, expired)
+		}
 	}
-	provider := authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: caught})
+	provider := authprovider.NewDockerAuthProvider(config)
 	return tokenAuthority{provider.(auth.AuthServer), seed}
 }
 
