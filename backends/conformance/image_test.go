@@ -53,7 +53,17 @@ func (s suite) sameImage(t *testing.T) {
 			s.sameLayers(t, set...)
 		})
 	}
+	if !s.h.gzip {
+		t.Run("layers/eStargz in both", func(t *testing.T) {
+			t.Parallel()
+			s.sameLayers(t, estargz...)
+		})
+	}
 }
+
+// estargz asks for the cache and the image as eStargz. With the cache alone the layers of a warm image
+// are others than those of a cold one: BuildKit knows eStargz by content that it does not have yet.
+var estargz = []string{"--compression", "estargz", "--force-compression", "--outputs", "type=image,push=true,compression=estargz,force-compression=true"}
 
 func isCompression(flag string) bool {
 	return strings.Contains(flag, "compression") || strings.Contains(flag, "mediatypes")
