@@ -20,6 +20,20 @@ type Attempt struct {
 	Imports   []ImportEnd     // of each entry of [Reads.Imports]
 	Partial   []digest.Digest // the layers whose transfer from a cache did not end
 	Lost      []digest.Digest // the blobs that a store did not deliver; those of the gateway are added
+
+	why func(digest.Digest) error // what a store answered for one of Lost, or nil; nil without a gateway
+}
+
+// reason is why a blob was lost: what its store answered, or else the attempt's error. It never is a
+// [backends.ErrAbsent], which would be the absence of the whole source.
+func (a Attempt) reason(d digest.Digest) error {
+	if a.why == nil || errors.Is(a.Err, ErrStalled) {
+		return a.Err
+	}
+	if why := a.why(d); why != nil {
+		return errors.New(why.Error())
+	}
+	return a.Err
 }
 
 // ImportEnd is how BuildKit's import of one entry ended. The zero value is that of an import
@@ -55,12 +69,12 @@ func (e ImportEnd) state() (State, error) {
 	case strings.HasSuffix(e.Error, ": not found"):
 		return Absent, errors.New(e.Error)
 	}
-	return Failed, errors.New(e.Error)
+	return Failed, fmt.Errorf("BuildKit could not import it: %s", e.Error)
 }
 
 // Fault is a source that is at fault for a failed attempt, and why.
 type Fault struct {
-	Err    error // wraps the attempt's
+	Err    error // wraps the attempt's, or the answer of a store
 	source *source
 	lost   []digest.Digest // the source's blobs that were lost; nil where that is not known, or where the store stalls
 }
@@ -83,7 +97,7 @@ func faults(a Attempt, all []imports) []Fault {
 	for _, i := range all {
 		for _, s := range i.sources {
 			if lost := s.holds(wanted); len(lost) > 0 {
-				f := Fault{Err: s.advise(fmt.Errorf("blob %s was lost: %w", lost[0], a.Err), lost), source: s}
+				f := Fault{Err: s.advise(fmt.Errorf("blob %s was lost: %w", lost[0], a.reason(lost[0])), lost), source: s}
 				if !errors.Is(a.Err, ErrStalled) {
 					f.lost = lost
 				}

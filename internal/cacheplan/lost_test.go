@@ -3,6 +3,7 @@ package cacheplan_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +120,43 @@ func TestLostBlobs(t *testing.T) {
 				t.Errorf("the third attempt imports %v of %s", imports, states(reads))
 			}
 		})
+	}
+}
+
+// What a store answers for a lost blob is the reason. A blob that is absent does not make the
+// source absent.
+func TestLostAnswer(t *testing.T) {
+	t.Parallel()
+	c, g := newMemoryCache("shelf"), testkit.Gateway(t)
+	m, _, blobs := steps.Cache(t, "b-main")
+	for d, content := range blobs {
+		c.Set(d, content)
+	}
+	if err := c.PutManifest(t.Context(), "b-main", m); err != nil {
+		t.Fatal(err)
+	}
+	plan := scope.Plan{Read: []scope.Source{{Name: "b-main"}}}
+	readings := backends.Read(t.Context(), []backends.Backend{c}, plan, time.Minute)
+	reads := cacheplan.New(cacheplan.Request{Readings: readings, Scopes: plan, Gateway: g}).Reads
+	reads.Imports(t.Context())
+	if got := offeredLayers(t, g, "s0"); got != "4 layers" {
+		t.Fatalf("BuildKit gets %s", got)
+	}
+	c.Set(layerOf("base"), nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+g.Host+"/v2/s0/blobs/"+layerOf("base").String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth(g.Credentials())
+	response, err := http.DefaultClient.Do(r)
+	if err != nil || response.Body.Close() != nil || response.StatusCode == http.StatusOK {
+		t.Fatal(response, err)
+	}
+	reads.LeaveOut(reads.Observe(loadedAll(errors.New("could not fetch"))))
+	reads.Imports(t.Context())
+	reads.Observe(loadedAll(nil))
+	if s := reads.Outcomes()[0]; s.State != cacheplan.Loaded || !strings.HasSuffix(s.Err.Error(), "blob "+layerOf("base").String()+" was lost: absent") {
+		t.Errorf("%s: %v", s.State, s.Err)
 	}
 }
 

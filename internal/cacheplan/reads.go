@@ -249,7 +249,7 @@ func (r *Reads) Observe(a Attempt) []Fault {
 	}
 	if r.gateway != nil {
 		all := r.gateway.Lost()
-		a.Lost = append(slices.Clone(a.Lost), all[r.known:]...)
+		a.Lost, a.why = append(slices.Clone(a.Lost), all[r.known:]...), r.gateway.Why
 		r.known = len(all)
 	}
 	return faults(a, r.imports)

@@ -18,6 +18,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -54,6 +55,7 @@ type Gateway struct {
 	offered  map[string]Offered // by repository, as are
 	accepted map[string]*Fanout
 	lost     []digest.Digest
+	why      map[digest.Digest]error // why each of them was lost
 }
 
 // Cache is a cache that BuildKit may import: its manifest and config are in memory, its blobs in
@@ -150,15 +152,26 @@ func (g *Gateway) Lost() []digest.Digest {
 	return slices.Clone(g.lost)
 }
 
+// Why is what the store answered when a blob was lost; nil for every other blob.
+func (g *Gateway) Why(d digest.Digest) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.why[d]
+}
+
 // lose records a blob as lost, unless the request's ctx has ended: after the client has
 // disconnected, the store's error says nothing about the blob.
-func (g *Gateway) lose(ctx context.Context, d digest.Digest) {
+func (g *Gateway) lose(ctx context.Context, d digest.Digest, err error) {
 	if ctx.Err() != nil {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.lost = append(g.lost, d)
+	if g.why == nil {
+		g.why = map[digest.Digest]error{}
+	}
+	g.why[d] = cmp.Or(g.why[d], err)
 }
 
 func (g *Gateway) isLost(d digest.Digest) bool {

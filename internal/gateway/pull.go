@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -110,9 +111,9 @@ func (g *Gateway) sendBlob(w http.ResponseWriter, r *http.Request, store backend
 		w.WriteHeader(status)
 		return
 	}
-	content, err := store.Open(r.Context(), desc.Digest, offset)
+	content, err := open(r.Context(), store, desc, offset)
 	if err != nil {
-		g.lose(r.Context(), desc.Digest)
+		g.lose(r.Context(), desc.Digest, err)
 		w.Header().Del("Content-Length")
 		w.Header().Del("Content-Range")
 		fail(w, r, err)
@@ -121,7 +122,7 @@ func (g *Gateway) sendBlob(w http.ResponseWriter, r *http.Request, store backend
 	defer content.Close()
 	w.WriteHeader(status)
 	if err := copyBlob(w, content, desc, length); errors.Is(err, errDamaged) {
-		g.lose(r.Context(), desc.Digest)
+		g.lose(r.Context(), desc.Digest, err)
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -141,6 +142,47 @@ func copyBlob(w io.Writer, content io.Reader, desc ocispecs.Descriptor, length i
 		return errDamaged
 	}
 	return err
+}
+
+// resumptions is how often the transfer of a blob is continued after its connection broke.
+const resumptions = 3
+
+// open streams a blob of a store from an offset, and continues where a connection broke.
+func open(ctx context.Context, store backends.Scopes, desc ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
+	body, err := store.Open(ctx, desc.Digest, offset)
+	if err != nil {
+		return nil, err
+	}
+	return &resumed{ReadCloser: body, at: offset, again: func(at int64) (io.ReadCloser, error) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return store.Open(ctx, desc.Digest, at)
+	}}, nil
+}
+
+// resumed is a transfer that is continued.
+type resumed struct {
+	io.ReadCloser
+	at    int64 // the next byte
+	times int
+	again func(at int64) (io.ReadCloser, error)
+}
+
+func (r *resumed) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.at += int64(n)
+	if err == nil || errors.Is(err, io.EOF) || r.times == resumptions {
+		return n, err
+	}
+	r.times++
+	body, openErr := r.again(r.at)
+	if openErr != nil {
+		return n, err
+	}
+	_ = r.Close() // it is broken
+	r.ReadCloser = body
+	return n, nil
 }
 
 // stored wraps the errors of reading a store in an errDamaged, which separates them from those of

@@ -110,7 +110,8 @@ func TestPush(t *testing.T) {
 	if a := upload(t, g, "d0", empty, http.NoBody); a.status != 201 {
 		t.Errorf("an empty blob: %+v", a)
 	}
-	if sizes, err := far.Stat(t.Context(), []digest.Digest{empty}); !arrives(t, fanout, far, "") || err != nil || len(sizes) != 1 {
+	arrived := arrives(t, fanout, far, "")
+	if sizes, err := far.Stat(t.Context(), []digest.Digest{empty}); !arrived || err != nil || len(sizes) != 1 {
 		t.Errorf("an empty blob: %v, %v", sizes, err)
 	}
 }

@@ -36,7 +36,8 @@ type watch struct {
 	existed  time.Time               // when layers was closed
 	warnings []*client.VertexWarning // in the order in which BuildKit sends them, which is any
 	fetches  map[digest.Digest]int64 // the bytes received of each layer whose transfer has not ended
-	moved    time.Time               // when one of them last grew, by the daemon's clock
+	moved    time.Time               // when they last got on, by the daemon's clock
+	since    int64                   // the bytes received since then
 	timeout  time.Duration           // of caches
 	cancel   context.CancelCauseFunc // ends the solve; nil: no timeout
 	timers   map[digest.Digest]*time.Timer
@@ -68,11 +69,15 @@ func newWatch(s *session.Session) *watch {
 	}
 }
 
-// stall is the longest time without a byte of any layer.
-const stall = time.Minute
+// A cache stalls when its layers bring fewer than slowest bytes a second for the time stall: at
+// this rate every step would be faster than its layer.
+const (
+	stall   = time.Minute
+	slowest = 1 << 10
+)
 
 // limitCaches cancels the solve with an [cacheplan.ErrImportHangs] when the import of one cache
-// takes longer than the timeout, and with an [cacheplan.ErrStalled] when no layer has grown for as
+// takes longer than the timeout, and with an [cacheplan.ErrStalled] when the layers stall for as
 // long, or for a minute.
 func (w *watch) limitCaches(timeout time.Duration, cancel context.CancelCauseFunc) {
 	w.timeout, w.cancel = timeout, cancel
@@ -136,15 +141,22 @@ func (w *watch) status(s *client.VertexStatus) {
 		return
 	}
 	bytes, known := w.fetches[d]
-	switch {
-	case s.Completed != nil:
-		delete(w.fetches, d)
-		w.moved = s.Timestamp
-	case !known || s.Current != bytes:
+	if !known || s.Completed != nil {
 		// BuildKit fetches few layers at once; the others wait at zero bytes.
-		w.fetches[d], w.moved = s.Current, s.Timestamp
-	case w.cancel != nil && s.Timestamp.Sub(w.moved) >= min(w.timeout, stall):
-		w.cancel(fmt.Errorf("%w: no byte of its layers came for %s", cacheplan.ErrStalled, min(w.timeout, stall)))
+		w.moved, w.since = s.Timestamp, 0
+	}
+	if s.Completed != nil {
+		delete(w.fetches, d)
+		return
+	}
+	w.fetches[d] = s.Current
+	w.since += max(0, s.Current-bytes)
+	limit := min(w.timeout, stall)
+	switch {
+	case w.since >= int64(limit.Seconds()*slowest):
+		w.moved, w.since = s.Timestamp, 0
+	case w.cancel != nil && s.Timestamp.Sub(w.moved) >= limit:
+		w.cancel(fmt.Errorf("%w: %d bytes of its layers came in %s", cacheplan.ErrStalled, w.since, limit))
 	}
 }
 

@@ -236,7 +236,7 @@ func TestStall(t *testing.T) {
 		bytes  int64
 		second float64
 	}
-	const whole = 100 // bytes of each layer
+	const whole = 100 << 10 // bytes of each layer
 	tests := []struct {
 		name    string
 		on      string // the vertex
@@ -244,10 +244,11 @@ func TestStall(t *testing.T) {
 		stalls  bool
 		partial []digest.Digest
 	}{
-		{"gets on", "[1]", []status{{one, 0, 1}, {one, 50, 10}, {one, 60, 19}}, false, []digest.Digest{one}},
-		{"stalls", "[1]", []status{{one, 50, 1}, {one, 50, 5}, {one, 50, 11}}, true, []digest.Digest{one}},
-		{"ended", "[1]", []status{{one, 50, 1}, {one, whole, 2}, {one, whole, 20}}, false, nil},
-		{"a layer that waits for another one", "[1]", []status{{one, 0, 1}, {two, 0, 1}, {two, 9, 10}, {one, 0, 12}}, false, []digest.Digest{one, two}},
+		{"gets on", "[1]", []status{{one, 0, 1}, {one, 50 << 10, 10}, {one, 60 << 10, 19}}, false, []digest.Digest{one}},
+		{"stalls", "[1]", []status{{one, 50 << 10, 1}, {one, 50 << 10, 5}, {one, 50 << 10, 11}}, true, []digest.Digest{one}},
+		{"trickles", "[1]", []status{{one, 0, 1}, {one, 5 << 10, 5}, {one, 9 << 10, 10.5}, {one, 9<<10 + 1, 11}}, true, []digest.Digest{one}},
+		{"ended", "[1]", []status{{one, 50 << 10, 1}, {one, whole, 2}, {one, whole, 20}}, false, nil},
+		{"a layer that waits for another one", "[1]", []status{{one, 0, 1}, {two, 0, 1}, {two, 19 << 10, 10}, {one, 0, 12}}, false, []digest.Digest{one, two}},
 		{"a layer of a base image", source, []status{{one, 0, 1}, {one, 0, 100}}, false, nil},
 	}
 	for _, test := range tests {
