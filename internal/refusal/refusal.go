@@ -88,8 +88,10 @@ var rules = []rule{
 	words(`s3://\S+: (AccessDenied|Forbidden)`,
 		"the credentials do not permit it, or there is none and they may not list the bucket", "give them s3:ListBucket, s3:GetObject and s3:PutObject"),
 	// Azure Blob Storage (REST API, "Common error codes").
-	words(`: AuthenticationFailed$`,
+	words(`: (AuthenticationFailed|NoAuthenticationInformation|InvalidAuthenticationInfo)$`,
 		"the server does not accept the key or the identity", "use a key or an identity of this account"),
+	words(`: AuthorizationFailure$`,
+		"the account does not permit it", "give the key or the identity that right, and admit this machine's network in the account's rules"),
 	words(`AuthorizationPermissionMismatch`,
 		"the identity lacks a role", "give it Storage Blob Data Contributor to write caches, Storage Blob Data Reader to read them"),
 	answered(Denied,
@@ -102,6 +104,6 @@ var rules = []rule{
 
 	// A cache as an index, which image-manifest=false asks for (goharbor/harbor#14774,
 	// moby/buildkit#1143, #2251), or with a config that is not an image's.
-	words(`error writing manifest blob: .*(manifest|media ?type|index|not found|not supported|\b4(00|04|05|15|22)\b)`,
+	words(`error writing manifest blob: (unknown: .*(manifest|media ?type|index|not found|not supported)|unexpected status from .*\b4(00|04|05|15|22)\b)`,
 		"the registry does not take a cache of this form", "leave image-manifest=false out, or use cache: inline or another store"),
 }

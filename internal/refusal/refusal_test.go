@@ -34,8 +34,11 @@ func TestExplain(t *testing.T) {
 		{"read s3://cache/manifests/b-main: AccessDenied: Access Denied", "list the bucket", "s3:ListBucket"},
 		{"read s3://cache/manifests/b-main: RequestTimeTooSkewed: The difference between", "clock", "clock"},
 		{"read https://account.blob.core.windows.net/c/manifests/b-main: AuthenticationFailed", "does not accept", "of this account"},
+		{"read https://account.blob.core.windows.net/c/manifests/b-main: NoAuthenticationInformation", "does not accept", "of this account"},
+		{"write https://account.blob.core.windows.net/c/manifests/b-main: AuthorizationFailure", "does not permit", "network"},
 		{"read https://account.blob.core.windows.net/c/manifests/b-main: AuthorizationPermissionMismatch", "role", "Storage Blob Data"},
 		{"not done within 10m (cache-timeout)", "", ""},
+		{manifest + `failed commit on ref "sha256:07": failed to do request: Put "http://h/v2/cache/manifests/x": write tcp 127.0.0.1:1->127.0.0.1:2: write: connection reset by peer`, "", ""},
 		{layer + "unexpected status from PUT request to http://h/v2/cache/blobs/uploads/401403: 500 Internal Server Error", "", ""},
 		{"read s3://cache/manifests/b-main: no answer within 5s (probe-timeout)", "", ""},
 	} {
