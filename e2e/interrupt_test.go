@@ -13,18 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/warmlayer/warmlayer/internal/testkit"
 )
-
-// soak asks for the long forms of tests: see make soak.
-var soak = os.Getenv("WARMLAYER_SOAK") != ""
-
-// long is one of two sizes of a test.
-func long(short, soaked int) int {
-	if soak {
-		return soaked
-	}
-	return short
-}
 
 // stages are what a build goes through. A trial is signalled after the first line of the output
 // that contains the text, or after its start, and a random further time of at most spread.
@@ -80,7 +71,7 @@ func TestInterrupted(t *testing.T) {
 			b := newBed(t, in.kind, in.cache)
 			b.build(t)
 			b.files = b.inventory(t)
-			order := trials(random, i, long(in.trials, in.soaked))
+			order := trials(random, i, testkit.Long(in.trials, in.soaked))
 			for _, trial := range order {
 				b.try(t, trial)
 				if t.Failed() {
