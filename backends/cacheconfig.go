@@ -172,8 +172,8 @@ func (c *configs) config(d digest.Digest) []byte {
 const metadataKey = "warmlayer"
 
 // maxMetadata is Amazon S3's limit in bytes for all metadata of an object, minus the
-// key (user guide, "Working with object metadata": 2 KB).
-const maxMetadata = 2000
+// keys and the digest (user guide, "Working with object metadata": 2 KB).
+const maxMetadata = 1900
 
 // metadata is the record as an object's metadata. Metadata is ASCII, so the record is encoded
 // as a URL's query: "branch=feature%2F%C3%A4&time=…". A record that is too long loses fields

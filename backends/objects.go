@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 	"time"
 
@@ -18,6 +19,11 @@ import (
 	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/scope"
 )
+
+// digestKey is the metadata of a scope's manifest that has its SHA-256 in hexadecimal: no digest
+// names the document, in which a changed number would lead a step to another step's layer. Objects
+// that BuildKit itself wrote have none.
+const digestKey = "warmlayer_sha256"
 
 // A service keeps objects by key. Its errors are the service's answers, without the key. For
 // an object that is certainly missing the error is [ErrAbsent].
@@ -97,6 +103,9 @@ func (o *objects) manifest(ctx context.Context, key string) (Manifest, error) {
 	}
 	if err != nil {
 		return Manifest{}, err
+	}
+	if written := metadata[digestKey]; written != "" && digest.FromBytes(config).Encoded() != written {
+		return Manifest{}, errors.New("the cache config is damaged: it is not what was written")
 	}
 	return configManifest(config, metadataRecord(metadata))
 }
@@ -183,7 +192,9 @@ func (o *objects) PutManifest(ctx context.Context, n scope.Name, m Manifest) err
 	key := o.manifests + string(n)
 	config, err := o.annotated(ctx, m)
 	if err == nil {
-		err = o.service.Put(ctx, key, config, m.Record.metadata())
+		metadata := map[string]string{digestKey: digest.FromBytes(config).Encoded()}
+		maps.Copy(metadata, m.Record.metadata())
+		err = o.service.Put(ctx, key, config, metadata)
 	}
 	if err != nil {
 		return o.fault("write", key, err)

@@ -107,12 +107,18 @@ func (c *S3) newClient() (*s3.Client, error) {
 }
 
 // certain does not repeat requests whose answer is certain: a certificate that does not verify is
-// the same a moment later. The SDK repeats every request that could not be sent.
+// the same a moment later, while the SDK repeats every request that could not be sent. It repeats a
+// request that was answered with 429, which servers other than Amazon's use: the SDK knows the
+// names of errors only, and the answer to a HEAD has none.
 type certain struct{ aws.RetryerV2 }
 
 // IsErrorRetryable implements [aws.RetryerV2].
 func (r certain) IsErrorRetryable(err error) bool {
 	var certificate *tls.CertificateVerificationError
+	var answer *awshttp.ResponseError
+	if errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusTooManyRequests {
+		return true
+	}
 	return !errors.As(err, &certificate) && r.RetryerV2.IsErrorRetryable(err)
 }
 

@@ -100,7 +100,7 @@ func (l *Layout) readIndex() (ocispecs.Index, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return index, nil
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, waiting.ErrTooLarge) { // one that is cut off is damaged
 		return index, err
 	}
 	return parseIndex(raw, index)

@@ -84,8 +84,18 @@ func ReadRegular(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(f)
+	content, err := io.ReadAll(io.LimitReader(f, Largest+1))
+	if err == nil && len(content) > Largest {
+		return content[:Largest], fmt.Errorf("%s: %w", path, ErrTooLarge)
+	}
+	return content, err
 }
+
+// Largest is how many bytes of a file [ReadRegular] reads at most: the documents of caches are smaller.
+const Largest = 16 << 20
+
+// ErrTooLarge says that a file has more than [Largest] bytes.
+var ErrTooLarge = errors.New("the file is too large")
 
 // fileBuffer is the number of bytes that are read from a file at once.
 const fileBuffer = 256 << 10
