@@ -29,6 +29,7 @@ race: setup ## Run all tests under the race detector.
 soak: setup ## Run the long forms of tests, and fuzz; FUZZTIME=10s each.
 	$(SOAK) ./e2e -run 'TestInterrupted$$'
 	$(SOAK) ./e2e/load
+	$(SOAK) ./e2e/faults
 	$(SOAK) ./backends/conformance -run '^Test(Local|Registry|Inline|S3|Azblob|GHA|GHA1)(Remote)?$$/several_exports'
 	testdata/fuzz.sh
 

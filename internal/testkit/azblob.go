@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"os/exec"
 	"slices"
@@ -138,4 +139,22 @@ func (a Azblob) Remove(t testing.TB, key string) {
 	if _, err := a.Client.DeleteBlob(t.Context(), a.Container, key, nil); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Copy is a new container with copies of all blobs.
+func (a Azblob) Copy(t testing.TB) Azblob {
+	t.Helper()
+	all, copied := a.Objects(t, ""), a.New(t)
+	for _, o := range all {
+		key, _, _ := strings.Cut(o, " ")
+		from, err := a.Client.DownloadStream(t.Context(), a.Container, key, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = a.Client.UploadStream(t.Context(), copied.Container, key, from.Body, &azblob.UploadStreamOptions{Metadata: from.Metadata})
+		if err = errors.Join(err, from.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return copied
 }

@@ -134,3 +134,17 @@ func (s S3) Remove(t testing.TB, key string) {
 		t.Fatal(err)
 	}
 }
+
+// Copy is a new bucket with copies of all objects.
+func (s S3) Copy(t testing.TB) S3 {
+	t.Helper()
+	all, copied := s.Objects(t, ""), s.New(t)
+	for _, o := range all {
+		key, _, _ := strings.Cut(o, " ")
+		from := s.Bucket + "/" + key
+		if _, err := s.Client.CopyObject(t.Context(), &s3.CopyObjectInput{Bucket: &copied.Bucket, Key: &key, CopySource: &from}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return copied
+}

@@ -1,0 +1,198 @@
+package faults
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// expectation is what a cell's build reports.
+type expectation struct {
+	source string // the state of the only source
+	reason string // a pattern for its reason; "": it has none
+	export string // the outcome of the only export
+	failed string // a pattern for its reason; "": it has none
+}
+
+// strict is the exit code with cache-strict.
+func (e expectation) strict() int {
+	if e.reason != "" && e.source != "absent" || e.export == "failed" {
+		return 3
+	}
+	return 0
+}
+
+var cured = expectation{source: "loaded", export: "written"}
+
+// rows are the expectations, of which the first counts that has a cell. In lists "" has everything.
+var rows = []struct {
+	kinds, faults, phases string // "s3|azblob"
+	expectation
+}{
+	{"", "429 once|500 once|every answer 200 ms late", "", cured},
+
+	// The phase read. A registry's manifest is read again to attach the record.
+	{"registry", "404", "read", expectation{"absent", "absent", "failed", "absent"}},
+	{"registry", "connection refused", "read", expectation{"failed", "connection refused", "failed", "connection refused"}},
+	{"registry", "reset at byte 0|reset at byte 100", "read", expectation{"failed", "connection reset", "failed", "connection reset"}},
+	{"registry", "stall|drip", "read", expectation{"failed", "no answer within 3s", "failed", "not committed within 6s"}},
+	{"registry", "401", "read", expectation{"failed", "^the credentials are missing", "failed", "^the credentials are missing"}},
+	{"registry", "403", "read", expectation{"failed", "^the credentials do not permit it", "failed", "^the credentials do not permit it"}},
+	{"registry", "409", "read", expectation{"failed", "CONFLICT", "failed", "CONFLICT"}},
+	{"registry", "429", "read", expectation{"failed", "^the server limits requests", "failed", "^the server limits requests"}},
+	{"registry", "500", "read", expectation{"failed", "UNKNOWN", "failed", "UNKNOWN"}},
+	{"registry", "503", "read", expectation{"failed", "UNAVAILABLE", "failed", "UNAVAILABLE"}},
+	{"registry", "short body|flipped bit|garbage manifest", "read", expectation{"failed", "parse manifest", "failed", "parse manifest"}},
+	{"registry", "huge manifest", "read", expectation{"failed", "limit", "failed", "limit"}},
+
+	// The phase import: of a registry BuildKit itself reads manifest and config again.
+	{"registry", "connection refused", "import", expectation{"failed", "connection refused", "failed", "connection refused"}},
+	{"registry", "reset at byte 0", "import", expectation{"failed", "connection reset", "failed", "connection reset"}},
+	{"registry", "stall", "import", expectation{"failed", "no answer within 3s", "failed", "not done within 6s"}},
+	{"registry", "drip", "import", expectation{"failed", "import hangs", "written", ""}},
+	{"registry", "401", "import", expectation{"failed", "^the credentials are missing", "failed", "^the credentials are missing"}},
+	{"registry", "403", "import", expectation{"failed", "^the credentials do not permit it", "failed", "^the credentials do not permit it"}},
+	{"registry", "429", "import", expectation{"failed", "^the server limits requests", "failed", "^the server limits requests"}},
+	{"registry", "409|500|503", "import", expectation{"failed", "stat .*(409|500|503)", "failed", "(409|500|503)"}},
+	{"registry", "404", "import", expectation{"failed", "blobs are gone", "written", ""}},
+	{"registry", "blob deleted before it is read", "import", expectation{"failed", "1 of 7 blobs are gone", "written", ""}},
+	{"registry", "reset at byte 100|short body|flipped bit|garbage manifest|huge manifest", "import", expectation{"failed", "^BuildKit could not import it", "written", ""}},
+
+	{"registry", "token expires half-way", "extract", expectation{"failed", "was lost", "failed", "^the credentials are missing"}},
+	{"registry", "", "extract", expectation{"failed", "was lost", "written", ""}},
+
+	// Stores of objects. What is written is written, although the scope could not be read.
+	{"s3|azblob", "404", "read", expectation{"absent", "absent", "written", ""}},
+	{"s3", "401", "read", expectation{"failed", "^the credentials are missing", "written", ""}},
+	{"s3", "403", "read", expectation{"failed", "^the credentials do not permit it", "written", ""}},
+	{"s3|azblob", "429", "read", expectation{"failed", "^the server limits requests", "written", ""}},
+	{"s3|azblob", "stall|drip", "read", expectation{"failed", "no answer within 3s", "written", ""}},
+	{"s3|azblob", "connection refused", "read", expectation{"failed", "connection refused", "failed", "connection refused"}},
+	{"s3|azblob", "huge manifest", "read", expectation{"failed", "it is larger than 16777216 bytes", "written", ""}},
+	{"s3|azblob", "garbage manifest", "read", expectation{"failed", "parse cache config", "written", ""}},
+	{"s3|azblob", "short body|flipped bit", "read", expectation{"failed", "the cache config is damaged", "written", ""}},
+	{"s3|azblob", "", "read", expectation{"failed", "^read ", "written", ""}},
+
+	{"s3|azblob", "404|blob deleted before it is read", "import", expectation{"failed", "blobs are gone", "written", ""}},
+	// S3 answers so for what is missing, too: the blobs are sent again.
+	{"s3", "403", "import", expectation{"failed", "^the credentials do not permit it", "written", ""}},
+	{"s3|azblob", "stall", "import", expectation{"failed", "no answer within 3s", "failed", "no answer within 3s"}},
+	{"s3|azblob", "429", "import", expectation{"failed", "^the server limits requests", "failed", "^the server limits requests"}},
+	{"s3|azblob", "401", "import", expectation{"failed", "^the (credentials are missing|server does not accept)", "failed", "^the (credentials are missing|server does not accept)"}},
+	{"s3|azblob", "", "import", expectation{"failed", ".", "failed", "."}},
+
+	// A blob that is lost is sent again, and read back: with the fault the copy counts as damaged.
+	{"s3|azblob", "stall|drip", "extract", expectation{"failed", "was lost: the cache stalls", "written", ""}},
+	{"s3|azblob", "blob deleted after it is verified", "extract", expectation{"failed", "was lost: ", "written", ""}},
+	{"s3|azblob", "", "extract", expectation{"failed", "was lost: ", "failed", "."}},
+
+	{"s3|azblob", "stall|drip", "upload", expectation{"loaded", "", "failed", "no data of blob .* was accepted for 3s"}},
+	{"s3|azblob", "stall|drip", "commit", expectation{"loaded", "", "failed", "not committed within 6s"}},
+	{"s3|azblob", "429", "upload|commit", expectation{"loaded", "", "failed", "^the server limits requests"}},
+	{"s3|azblob", "", "upload|commit", expectation{"loaded", "", "failed", "write "}},
+
+	// Directories.
+	{"local", "index cut off|index garbage|index huge", "", expectation{"failed", "index.json", "written", ""}},
+	{"local", "index unreadable|index is a FIFO", "", expectation{"failed", "index.json", "failed", "index.json"}},
+	{"local", "manifest cut off|manifest with a flipped bit|manifest deleted", "", expectation{"failed", "read b-main in", "written", ""}},
+	{"local", "config cut off|config with a flipped bit|config deleted|config is a FIFO", "", expectation{"failed", "config sha256:", "written", ""}},
+	{"local", "layer cut off|layer deleted|layer is a FIFO", "", expectation{"failed", "1 of 7 blobs are gone", "written", ""}},
+	{"local", "layer unreadable", "", expectation{"failed", "1 of 7 blobs are gone", "failed", "rename"}},
+	{"local", "layer with a flipped bit", "", expectation{"failed", "was lost: the store's copy is damaged", "written", ""}},
+	{"local", "dead mount", "", expectation{"failed", "no answer within 3s", "failed", "no answer within 3s"}},
+	{"local", "read-only file system", "", expectation{"loaded", "", "failed", "^the file system does not permit it"}},
+	{"local", "full disk", "", expectation{"loaded", "", "failed", "^the disk is full"}},
+	{"local", "ingest is a file", "", expectation{"loaded", "", "failed", "not a directory"}},
+	{"local", "index locked", "", expectation{"loaded", "", "failed", "another process holds it: not committed within 6s"}},
+	{"local", "lock unreadable", "", expectation{"loaded", "", "failed", "not a regular file"}},
+
+	// Uploads and commits leave the former cache.
+	{"registry", "stall|drip", "upload|commit", expectation{"loaded", "", "failed", "not done within 6s"}},
+	{"registry", "401|token expires half-way", "upload|commit", expectation{"loaded", "", "failed", "^the credentials are missing"}},
+	{"registry", "403|token becomes read-only", "upload|commit", expectation{"loaded", "", "failed", "^the credentials do not permit it"}},
+	{"registry", "429", "upload|commit", expectation{"loaded", "", "failed", "^the server limits requests"}},
+	{"registry", "", "upload|commit", expectation{"loaded", "", "failed", "."}},
+}
+
+// expected is the expectation of a cell.
+func (c cell) expected() (e expectation, known bool) {
+	within := func(list, text string) bool { return list == "" || slices.Contains(strings.Split(list, "|"), text) }
+	for _, r := range rows {
+		if within(r.kinds, c.kind.name) && within(r.faults, c.name) && within(r.phases, string(c.phase)) {
+			return r.expectation, true
+		}
+	}
+	return e, false
+}
+
+// check compares a build with the fault with the expectation.
+func (c cell) check(t *testing.T, out testkit.Output, strict bool) {
+	t.Helper()
+	e, known := c.expected()
+	if !known {
+		t.Error("no row of the table has this cell")
+		return
+	}
+	r := out.Report
+	if code := e.strict(); strict && out.Code != code || !strict && out.Code != 0 {
+		t.Errorf("exit code %d with cache-strict %t; in strict mode it should be %d:\n%s", out.Code, strict, code, out.Text)
+	}
+	if len(r.Sources) != 1 || len(r.Exports) != 1 {
+		t.Fatalf("sources %+v, exports %+v", r.Sources, r.Exports)
+	}
+	source, export := r.Sources[0], r.Exports[0]
+	if source.State != e.source || !matches(e.reason, source.Error) {
+		t.Errorf("the source is %s: %q, want %s: %q", source.State, source.Error, e.source, e.reason)
+	}
+	if export.Outcome != e.export || !matches(e.failed, export.Error) {
+		t.Errorf("the export is %s: %q, want %s: %q", export.Outcome, export.Error, e.export, e.failed)
+	}
+	// The console has one row for each side, which is the warning where it has a reason.
+	for row, reason := range map[string]string{
+		strings.Join([]string{source.State, source.Why, source.Name, source.Cache}, "  "): source.Error,
+		strings.Join([]string{export.Outcome, export.Name, export.Cache}, "  "):           export.Error,
+	} {
+		if reason != "" && source.State != "absent" {
+			row += "  " + reason[:min(len(reason), 250)]
+		}
+		if n := strings.Count(out.Text, row); n != 1 {
+			t.Errorf("the report has %d times %q:\n%s", n, row, out.Text)
+		}
+	}
+	if len(r.Warnings) > 0 {
+		t.Errorf("more warnings: %q", r.Warnings)
+	}
+}
+
+// matches reports whether an error has a pattern, or none is wanted and there is none.
+func matches(pattern, text string) bool {
+	if pattern == "" {
+		return text == ""
+	}
+	return regexp.MustCompile(pattern).MatchString(text)
+}
+
+// certain are faults that a second try does not cure.
+var certain = []string{"401", "403", "404", "409", "token expires half-way", "token becomes read-only", "garbage manifest"}
+
+// checkTries checks that nothing is retried that should not be. A request is made for the build and
+// once more for its export, and several blobs begin their uploads by equal requests.
+func (c cell) checkTries(t *testing.T, requests []string) {
+	t.Helper()
+	tries := map[string]int{}
+	for _, r := range requests {
+		tries[r]++
+	}
+	for r, n := range tries {
+		most := 2
+		if strings.HasPrefix(r, "POST") {
+			most = 4
+		}
+		if slices.Contains(certain, c.name) && n > most {
+			t.Errorf("%d times: %s", n, r)
+		}
+	}
+}
