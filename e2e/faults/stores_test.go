@@ -33,8 +33,7 @@ var phases = []phase{reading, importing, extracting, uploading, committing}
 
 // kind is a type of cache, with a real server.
 type kind struct {
-	name   string
-	remote bool // through a remote builder
+	name string
 	// open starts the server, and returns a store on it with the cache that the first build filled.
 	// Each store is a copy, so that cells do not see each other's faults.
 	open   func(t *testing.T, fill filling) func(*testing.T) *store
