@@ -30,6 +30,7 @@ import (
 type Cache struct {
 	Config cacheconfig.CacheConfig
 	Layers []ocispecs.Descriptor
+	Builds []Build // whose results it holds, as [Accumulate] wrote them; nil for a cache of another program
 }
 
 // Parse reads a config that is JSON. The error is an [ErrTooLarge] when the config is beyond
@@ -50,19 +51,19 @@ func Parse(config []byte, layers []ocispecs.Descriptor) (Cache, error) {
 }
 
 func decode(config []byte, layers []ocispecs.Descriptor) (Cache, error) {
-	c := Cache{Layers: layers}
 	if err := CheckText(config); err != nil {
 		return Cache{}, err
 	}
-	if err := json.Unmarshal(config, &c.Config); err != nil {
+	var doc document
+	if err := json.Unmarshal(config, &doc); err != nil {
 		return Cache{}, err
 	}
-	return c, nil
+	return Cache{Config: doc.CacheConfig, Layers: layers, Builds: doc.builds()}, nil
 }
 
 // Without is the cache without the lost layers, and thus without the results that need them.
 func (c Cache) Without(lost map[digest.Digest]bool) Cache {
-	out := Cache{Config: c.Config}
+	out := Cache{Config: c.Config, Builds: c.Builds}
 	for _, l := range c.Layers {
 		if !lost[l.Digest] {
 			out.Layers = append(out.Layers, l)
@@ -177,7 +178,7 @@ func whole(all []*record, descriptors map[digest.Digest]ocispecs.Descriptor, lim
 	return out, err
 }
 
-func marshal(config cacheconfig.CacheConfig) ([]byte, error) {
+func marshal(config any) ([]byte, error) {
 	raw, err := json.Marshal(config)
 	if err != nil {
 		return nil, fmt.Errorf("write cache config: %w", err)

@@ -16,6 +16,7 @@ type record struct {
 	digest     digest.Digest
 	inputs     [][]link // for each input of the step, the keys that lead to it; at least one
 	result     result   // the newest one
+	uses       uint64   // the builds that used it, a bit for each; see [Accumulate]
 	unitedInto *record  // the record that this one is merged into; nil: none
 }
 
@@ -54,11 +55,20 @@ type recordReader struct {
 // records are those of a cache, each after its inputs. The number is that of the layers of
 // all results together.
 func (c Cache) records(shared chains) (all []*record, expanded int, err error) {
+	r, err := c.read(shared)
+	if err != nil {
+		return nil, 0, err
+	}
+	return r.all, r.expanded, nil
+}
+
+// read reads all records of a cache.
+func (c Cache) read(shared chains) (*recordReader, error) {
 	if n := len(c.Config.Records); n > maxRecords {
-		return nil, 0, tooMany(n, "records", maxRecords)
+		return nil, tooMany(n, "records", maxRecords)
 	}
 	if n := len(c.Config.Layers); n > maxLayers {
-		return nil, 0, tooMany(n, "layers", maxLayers)
+		return nil, tooMany(n, "layers", maxLayers)
 	}
 	r := &recordReader{
 		layerReader: layerReader{
@@ -72,10 +82,10 @@ func (c Cache) records(shared chains) (all []*record, expanded int, err error) {
 	}
 	for i := range c.Config.Records {
 		if _, err := r.record(i); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
-	return r.all, r.expanded, nil
+	return r, nil
 }
 
 // ignored reports whether BuildKit leaves a record out (v0.33.1, cache/remotecache/v1/chains.go,

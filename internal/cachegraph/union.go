@@ -123,7 +123,7 @@ func (r *record) absorb(other *record) bool {
 	for i, input := range other.inputs {
 		r.inputs[i] = append(r.inputs[i], input...)
 	}
-	r.result, other.unitedInto = r.result.newer(other.result), r
+	r.result, r.uses, other.unitedInto = r.result.newer(other.result), r.uses|other.uses, r
 	r.resolve()
 	return true
 }
