@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
@@ -124,25 +125,29 @@ func (b *blobContainer) Head(ctx context.Context, key string) (int64, error) {
 }
 
 // Get implements service.
-func (b *blobContainer) Get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
+func (b *blobContainer) Get(ctx context.Context, key string, offset int64) (storage.Object, error) {
 	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
-		return nil, nil, err
+		return storage.Object{}, err
 	}
-	object, err := client.NewBlobClient(key).DownloadStream(ctx, &blob.DownloadStreamOptions{Range: blob.HTTPRange{Offset: offset}})
+	got, err := client.NewBlobClient(key).DownloadStream(ctx, &blob.DownloadStreamOptions{Range: blob.HTTPRange{Offset: offset}})
 	if err = b.readError(err); err != nil {
-		return nil, nil, err
+		return storage.Object{}, err
 	}
 	metadata := map[string]string{}
-	for k, v := range object.Metadata {
+	for k, v := range got.Metadata {
 		metadata[strings.ToLower(k)] = *v // Go capitalizes headers
 	}
 	// Not the SDK's reader that retries: it does so without end while each try brings some bytes.
-	return object.Body, metadata, nil
+	out := storage.Object{ReadCloser: got.Body, Metadata: metadata}
+	if got.ETag != nil {
+		out.Version = string(*got.ETag)
+	}
+	return out, nil
 }
 
 // Put implements service.
-func (b *blobContainer) Put(ctx context.Context, key string, content []byte, metadata map[string]string) error {
+func (b *blobContainer) Put(ctx context.Context, key string, content []byte, metadata map[string]string, version string) error {
 	target, err := b.target(ctx, key)
 	if err != nil {
 		return err
@@ -152,8 +157,22 @@ func (b *blobContainer) Put(ctx context.Context, key string, content []byte, met
 	for k, v := range metadata {
 		options.Metadata[k] = to.Ptr(v)
 	}
+	switch version {
+	case AnyVersion:
+	case "":
+		options.AccessConditions = condition(blob.ModifiedAccessConditions{IfNoneMatch: to.Ptr(azcore.ETagAny)})
+	default:
+		options.AccessConditions = condition(blob.ModifiedAccessConditions{IfMatch: to.Ptr(azcore.ETag(version))})
+	}
 	_, err = target.Upload(ctx, streaming.NopCloser(bytes.NewReader(content)), options)
+	if version != AnyVersion && bloberror.HasCode(err, bloberror.ConditionNotMet, bloberror.BlobAlreadyExists, bloberror.BlobNotFound) {
+		return ErrReplaced
+	}
 	return storage.AzureError(err)
+}
+
+func condition(modified blob.ModifiedAccessConditions) *blob.AccessConditions {
+	return &blob.AccessConditions{ModifiedAccessConditions: &modified}
 }
 
 // Upload implements service, in blocks. Only a complete upload commits its blocks as a blob;

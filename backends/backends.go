@@ -49,6 +49,10 @@ type Scopes interface {
 	Manifest(context.Context, scope.Name) (Manifest, error)
 	// PutManifest makes m the named scope's cache. Its blobs are already in the store.
 	PutManifest(context.Context, scope.Name, Manifest) error
+	// Swap is PutManifest where the scope's cache still has a version, "" for none. Where
+	// another build has written the scope, the error is [ErrReplaced]. With [AnyVersion] it is
+	// PutManifest.
+	Swap(ctx context.Context, n scope.Name, version string, m Manifest) error
 	// Stat returns the sizes in bytes of those blobs that the store has; absent ones are left
 	// out. A store that does not say gives [UnknownSize].
 	Stat(context.Context, []digest.Digest) (map[digest.Digest]int64, error)
@@ -84,6 +88,16 @@ type ImageTagged interface {
 	Tag(ctx context.Context, n scope.Name, digest string) error
 }
 
+// Untagged is a store in a registry to which BuildKit can push a cache without naming it.
+type Untagged interface {
+	Store
+	// Untagged is the reference to push to: one with a digest, which BuildKit replaces by the
+	// manifest's own.
+	Untagged() string
+	// ManifestAt reads a manifest by its digest.
+	ManifestAt(context.Context, digest.Digest) (Manifest, error)
+}
+
 // Limited is a backend whose credentials may allow less than a plan requires.
 type Limited interface {
 	Backend
@@ -114,6 +128,12 @@ func importEach(p scope.Plan, kind string, attrs func(scope.Name) map[string]str
 func Forced(caches []Backend) bool {
 	return slices.ContainsFunc(caches, func(c Backend) bool { return syntax.IsTrue(c.Options()["force-compression"]) })
 }
+
+// ErrReplaced says that another build has written a scope meanwhile.
+var ErrReplaced = storage.ErrReplaced
+
+// AnyVersion is the version of a scope whose present cache does not matter.
+const AnyVersion = storage.AnyVersion
 
 // ErrAbsent says that a scope or a blob is certainly not in the store.
 var ErrAbsent = storage.ErrAbsent

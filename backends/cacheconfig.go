@@ -32,7 +32,7 @@ const createdAt = "buildkit/createdat"
 // annotateConfig adds the layers' descriptors to a cache config, as annotations. It is an
 // error when the config names a layer without a descriptor.
 func annotateConfig(config []byte, layers []ocispecs.Descriptor) ([]byte, error) {
-	var doc cacheconfig.CacheConfig
+	var doc cachegraph.Document
 	if err := json.Unmarshal(config, &doc); err != nil {
 		return nil, fmt.Errorf("parse cache config: %w", err)
 	}

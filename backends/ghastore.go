@@ -1,11 +1,13 @@
 package backends
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -66,6 +68,8 @@ func (s *ghaStore) Manifest(ctx context.Context, n scope.Name) (Manifest, error)
 	if err != nil {
 		return Manifest{}, s.fault("read", key, err)
 	}
+	last, _ := s.entries.Last(key)
+	m.Version = strconv.Itoa(last.Number)
 	return m, nil
 }
 
@@ -118,17 +122,44 @@ func (s *ghaStore) PutManifest(ctx context.Context, n scope.Name, m Manifest) er
 			return s.write(egCtx, key, index)
 		})
 	}
-	if m.Record != (Record{}) {
-		record, err := json.Marshal(recordEntry{digest.FromBytes(index), m.Record.annotations()})
-		if err != nil {
-			return s.fault("write", recordKey(key), err)
-		}
-		eg.Go(func() error {
-			defer crash.Catch()
-			return s.write(egCtx, recordKey(key), record)
-		})
-	}
+	eg.Go(func() error {
+		defer crash.Catch()
+		return s.writeRecord(egCtx, key, index, m.Record)
+	})
 	return eg.Wait()
+}
+
+// writeRecord saves the record of an index; the zero value leaves that out.
+func (s *ghaStore) writeRecord(ctx context.Context, key string, index []byte, r Record) error {
+	if r == (Record{}) {
+		return nil
+	}
+	record, err := json.Marshal(recordEntry{digest.FromBytes(index), r.annotations()})
+	if err != nil {
+		return s.fault("write", recordKey(key), err)
+	}
+	return s.write(ctx, recordKey(key), record)
+}
+
+// Swap implements [Scopes]: the version after the given one is saved.
+func (s *ghaStore) Swap(ctx context.Context, n scope.Name, present string, m Manifest) error {
+	if present == AnyVersion || s.entries.WriteOnly() {
+		return s.PutManifest(ctx, n, m)
+	}
+	key := s.cache.indexKey(n)
+	number, err := strconv.Atoi(cmp.Or(present, "0"))
+	var index []byte
+	if err == nil {
+		index, err = s.annotated(ctx, m)
+	}
+	if err == nil {
+		err = s.entries.Follow(ctx, key, number, index)
+	}
+	if err != nil {
+		return s.fault("write", key, err)
+	}
+	s.entries.Saw(key, ghaservice.Version{Number: number + 1, Content: digest.FromBytes(index)})
+	return s.writeRecord(ctx, key, index, m.Record)
 }
 
 // write saves the next version in a series.

@@ -86,10 +86,17 @@ func (d *directory) Manifest(ctx context.Context, n scope.Name) (Manifest, error
 	if err != nil {
 		return Manifest{}, err
 	}
-	return ParseManifest(m.Raw, m.MediaType)
+	out, err := ParseManifest(m.Raw, m.MediaType)
+	out.Version = m.Version()
+	return out, err
 }
 
 // PutManifest implements [Scopes].
 func (d *directory) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
-	return d.Layout.PutManifest(ctx, d.tag(n), layout.Manifest{Raw: m.Raw, MediaType: m.MediaType}, m.Blobs())
+	return d.Swap(ctx, n, AnyVersion, m)
+}
+
+// Swap implements [Scopes].
+func (d *directory) Swap(ctx context.Context, n scope.Name, version string, m Manifest) error {
+	return d.Layout.PutManifest(ctx, d.tag(n), version, layout.Manifest{Raw: m.Raw, MediaType: m.MediaType}, m.Blobs())
 }

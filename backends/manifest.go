@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	cacheconfig "github.com/moby/buildkit/cache/remotecache/v1/types"
 	digest "github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/internal/cachegraph"
@@ -36,6 +37,7 @@ type Manifest struct {
 	Layers    []ocispecs.Descriptor // the layers, each once, in the order of their first occurrence
 	Inline    []byte                // the cache config as JSON, when it is not a blob of its own
 	Record    Record                // who wrote it; the zero value when another tool did
+	Version   string                // of the scope in its store, for [Scopes].Swap; "" for a manifest that was not read from one
 }
 
 // Blobs are the descriptors of all blobs that a complete cache has in the store.
@@ -117,6 +119,25 @@ func (m *Manifest) addLayers(entries []ocispecs.Descriptor) error {
 	return nil
 }
 
+// With is a manifest of the same form with another config and other layers. It has no annotations.
+func (m Manifest) With(config []byte, layers []ocispecs.Descriptor) (Manifest, error) {
+	image, err := NewManifest(config, layers, Record{})
+	if err != nil || !isIndex(m.MediaType) {
+		return image, err
+	}
+	raw, err := json.Marshal(ocispecs.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: m.MediaType, Manifests: append(slices.Clone(layers), image.Config),
+	})
+	if err != nil {
+		return Manifest{}, fmt.Errorf("write cache index: %w", err)
+	}
+	return ParseManifest(raw, m.MediaType)
+}
+
+func isIndex(mediaType string) bool {
+	return mediaType == ocispecs.MediaTypeImageIndex || mediaType == images.MediaTypeDockerSchema2ManifestList
+}
+
 // WithRecord is the same manifest with r in place of its former record. Records are
 // annotations, which importers ignore. All other fields of the document are kept, also
 // unknown ones.
@@ -160,6 +181,8 @@ type Record struct {
 	Time    time.Time // of the export, with a precision of a second
 	Version string    // of warmlayer
 	Result  string    // see [ResultKey]; "" when unknown
+	Hits    int       // steps of the build that were cached
+	Steps   int       // all steps of the build; 0: unknown
 }
 
 const annotation = "dev.warmlayer."
@@ -168,6 +191,9 @@ func (r Record) annotations() map[string]string {
 	all := map[string]string{
 		"branch": r.Branch, "key": r.Key, "commit": r.Commit, "repo": r.Repo, "url": r.URL,
 		"version": r.Version, "result": r.Result, "time": r.Time.UTC().Format(time.RFC3339),
+	}
+	if r.Steps != 0 {
+		all["cached"] = fmt.Sprintf("%d/%d", r.Hits, r.Steps)
 	}
 	if r.PR != 0 {
 		all["pull-request"] = strconv.Itoa(r.PR)
@@ -190,18 +216,11 @@ func parseRecord(a map[string]string) Record {
 		Result: a[annotation+"result"],
 	}
 	r.PR, _ = strconv.Atoi(a[annotation+"pull-request"])
+	hits, steps, _ := strings.Cut(a[annotation+"cached"], "/")
+	r.Hits, _ = strconv.Atoi(hits)
+	r.Steps, _ = strconv.Atoi(steps)
 	r.Time, _ = time.Parse(time.RFC3339, a[annotation+"time"])
 	return r
-}
-
-// fresh is how long an unchanged scope is not exported again. The export after that time
-// renews its blobs, in stores that expire them by age.
-const fresh = 24 * time.Hour
-
-// Unchanged reports whether a scope with this record already contains the export with this
-// result key. It is false for the key "", and for a record older than a day.
-func (r Record) Unchanged(key string, now time.Time) bool {
-	return key != "" && r.Result == key && now.Sub(r.Time) < fresh
 }
 
 // ResultKey identifies the content of an export, as "sha256:<hex>". It covers the export's

@@ -226,29 +226,6 @@ func FuzzParseManifest(f *testing.F) {
 	})
 }
 
-func TestUnchanged(t *testing.T) {
-	t.Parallel()
-	now := record.Time.Add(time.Hour)
-	for name, test := range map[string]struct {
-		record backends.Record
-		key    string
-		now    time.Time
-		want   bool
-	}{
-		"same":           {record, record.Result, now, true},
-		"other result":   {record, "sha256:01", now, false},
-		"unknown result": {backends.Record{Time: record.Time}, "", now, false},
-		"no record":      {backends.Record{}, record.Result, now, false},
-		"a day old":      {record, record.Result, record.Time.Add(24 * time.Hour), false},
-		"nearly a day":   {record, record.Result, record.Time.Add(24*time.Hour - time.Second), true},
-		"clock set back": {record, record.Result, record.Time.Add(-time.Minute), true},
-	} {
-		if got := test.record.Unchanged(test.key, test.now); got != test.want {
-			t.Errorf("%s: %t", name, got)
-		}
-	}
-}
-
 func TestResultKey(t *testing.T) {
 	t.Parallel()
 	seen := map[string]string{"": "no content"}

@@ -46,7 +46,7 @@ func (o *objects) Mend(ctx context.Context, suspects []digest.Digest) error {
 
 // differs reports whether an object is there and is not what its digest says.
 func (o *objects) differs(ctx context.Context, key string, d digest.Digest) (bool, error) {
-	body, _, err := o.service.Get(ctx, key, 0)
+	body, err := o.service.Get(ctx, key, 0)
 	if errors.Is(err, ErrAbsent) {
 		return false, nil
 	}

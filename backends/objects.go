@@ -32,10 +32,11 @@ type service interface {
 	At(key string) string
 	// Head is the size of an object in bytes, or [UnknownSize].
 	Head(ctx context.Context, key string) (int64, error)
-	// Get streams an object from the byte at offset, and returns its metadata.
-	Get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error)
-	// Put writes a small object.
-	Put(ctx context.Context, key string, content []byte, metadata map[string]string) error
+	// Get streams an object from the byte at offset.
+	Get(ctx context.Context, key string, offset int64) (storage.Object, error)
+	// Put writes a small object, where the present one has a version, "" for none, and is
+	// [ErrReplaced] otherwise. With [AnyVersion] it always writes.
+	Put(ctx context.Context, key string, content []byte, metadata map[string]string, version string) error
 	// Upload streams an object of size bytes. The object is created only if body is read
 	// to its end without an error.
 	Upload(ctx context.Context, key string, body io.Reader, size int64) error
@@ -92,7 +93,7 @@ func (o *objects) Manifest(ctx context.Context, n scope.Name) (Manifest, error) 
 }
 
 func (o *objects) manifest(ctx context.Context, key string) (Manifest, error) {
-	body, metadata, err := o.service.Get(ctx, key, 0)
+	body, err := o.service.Get(ctx, key, 0)
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -104,16 +105,18 @@ func (o *objects) manifest(ctx context.Context, key string) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, err
 	}
-	if written := metadata[digestKey]; written != "" && digest.FromBytes(config).Encoded() != written {
+	if written := body.Metadata[digestKey]; written != "" && digest.FromBytes(config).Encoded() != written {
 		return Manifest{}, errors.New("the cache config is damaged: it is not what was written")
 	}
-	return configManifest(config, metadataRecord(metadata))
+	m, err := configManifest(config, metadataRecord(body.Metadata))
+	m.Version = body.Version
+	return m, err
 }
 
 // Open implements [Scopes].
 func (o *objects) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
 	key := o.blobKey(d)
-	body, _, err := o.service.Get(ctx, key, offset)
+	body, err := o.service.Get(ctx, key, offset)
 	if err != nil {
 		return nil, o.fault("read", key, err)
 	}
@@ -184,17 +187,22 @@ func (o *objects) putBlob(ctx context.Context, key string, desc ocispecs.Descrip
 	if _, err := content.ReadFrom(body); err != nil || o.configs.hold(desc.Digest, content.Bytes()) {
 		return err
 	}
-	return o.service.Put(ctx, key, content.Bytes(), nil)
+	return o.service.Put(ctx, key, content.Bytes(), nil, AnyVersion)
 }
 
 // PutManifest implements [Scopes].
 func (o *objects) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
+	return o.Swap(ctx, n, AnyVersion, m)
+}
+
+// Swap implements [Scopes].
+func (o *objects) Swap(ctx context.Context, n scope.Name, version string, m Manifest) error {
 	key := o.manifests + string(n)
 	config, err := o.annotated(ctx, m)
 	if err == nil {
 		metadata := map[string]string{digestKey: digest.FromBytes(config).Encoded()}
 		maps.Copy(metadata, m.Record.metadata())
-		err = o.service.Put(ctx, key, config, metadata)
+		err = o.service.Put(ctx, key, config, metadata, version)
 	}
 	if err != nil {
 		return o.fault("write", key, err)

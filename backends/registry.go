@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -92,6 +93,26 @@ func (r *Registry) Manifest(ctx context.Context, n scope.Name) (Manifest, error)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("read %s: %w", r.tag(n), err)
 	}
+	m, err := ParseManifest(desc.Manifest, string(desc.MediaType))
+	m.Version = desc.Digest.String()
+	return m, err
+}
+
+// noDigest stands for a manifest that is not known yet. containerd's client, with which BuildKit
+// pushes, gives a manifest no tag when the reference has another digest than the manifest
+// (containerd v2.3, core/remotes/docker/pusher.go, getManifestPath).
+const noDigest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+
+// Untagged implements [Untagged].
+func (r *Registry) Untagged() string { return r.Repository.Name() + "@" + noDigest }
+
+// ManifestAt implements [Untagged].
+func (r *Registry) ManifestAt(ctx context.Context, d digest.Digest) (Manifest, error) {
+	at := r.Repository.Digest(d.String())
+	desc, err := remote.Get(at, r.remote(ctx)...)
+	if err != nil {
+		return Manifest{}, fmt.Errorf("read %s: %w", at, err)
+	}
 	return ParseManifest(desc.Manifest, string(desc.MediaType))
 }
 
@@ -127,6 +148,44 @@ func (r *Registry) Replace(digest.Digest) string {
 
 func keptBy(repository name.Repository, or string) string {
 	return "a registry keeps the blobs that it has: delete " + repository.Name() + " there, with its blobs, " + or
+}
+
+// Swap implements [Scopes]. Registries have no conditional PUT, so it looks before and after:
+// of two builds that write at once, the one that is overwritten finds that out, because it waits
+// for as long as the other one may take between its look and its PUT.
+func (r *Registry) Swap(ctx context.Context, n scope.Name, version string, m Manifest) error {
+	if version == AnyVersion {
+		return r.PutManifest(ctx, n, m)
+	}
+	began := time.Now()
+	if err := r.still(ctx, n, version); err != nil {
+		return err
+	}
+	if err := r.PutManifest(ctx, n, m); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(2 * time.Since(began)):
+	}
+	return r.still(ctx, n, m.Descriptor().Digest.String())
+}
+
+// still is an [ErrReplaced] unless the scope's manifest has the version.
+func (r *Registry) still(ctx context.Context, n scope.Name, version string) error {
+	desc, err := remote.Head(r.tag(n), r.remote(ctx)...)
+	found := ""
+	switch {
+	case err == nil:
+		found = desc.Digest.String()
+	case !isNotFound(err):
+		return fmt.Errorf("look at %s: %w", r.tag(n), err)
+	}
+	if found != version {
+		return fmt.Errorf("write %s: %w", r.tag(n), ErrReplaced)
+	}
+	return nil
 }
 
 // Put implements [Store], for blobs that fit into memory. BuildKit writes layers itself.
@@ -167,7 +226,7 @@ func (r *Registry) Stat(ctx context.Context, digests []digest.Digest) (map[diges
 		eg.Go(func() error {
 			defer crash.Catch()
 			size, err := r.blobSize(ctx, puller, d)
-			if isBlobAbsent(err) {
+			if isNotFound(err) {
 				return nil
 			}
 			if err != nil {
@@ -189,7 +248,7 @@ func (r *Registry) Open(ctx context.Context, d digest.Digest, offset int64) (io.
 		return nil, fmt.Errorf("open %s@%s: %w", r.Repository, d, err)
 	}
 	blob, err := layer.Compressed()
-	if isBlobAbsent(err) {
+	if isNotFound(err) {
 		err = ErrAbsent
 	}
 	if err != nil {
@@ -210,7 +269,7 @@ func (r *Registry) blobSize(ctx context.Context, puller *remote.Puller, d digest
 	return layer.Size()
 }
 
-func isBlobAbsent(err error) bool {
+func isNotFound(err error) bool {
 	var te *transport.Error
 	return errors.As(err, &te) && te.StatusCode == http.StatusNotFound
 }

@@ -6,9 +6,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -166,20 +166,20 @@ func noSuchKey(err error) bool {
 }
 
 // Get implements service.
-func (b *bucket) Get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
+func (b *bucket) Get(ctx context.Context, key string, offset int64) (storage.Object, error) {
 	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
-		return nil, nil, err
+		return storage.Object{}, err
 	}
 	input := &s3.GetObjectInput{Bucket: &b.spec.Bucket, Key: &key}
 	if offset > 0 {
 		input.Range = aws.String(fmt.Sprintf("bytes=%d-", offset))
 	}
-	object, err := client.GetObject(ctx, input)
+	got, err := client.GetObject(ctx, input)
 	if err != nil {
-		return nil, nil, s3Error(err)
+		return storage.Object{}, s3Error(err)
 	}
-	return object.Body, object.Metadata, nil
+	return storage.Object{ReadCloser: got.Body, Metadata: got.Metadata, Version: aws.ToString(got.ETag)}, nil
 }
 
 // Head is the size of a blob. Where caches are written it touches an old blob, as BuildKit
@@ -262,13 +262,39 @@ func (b *bucket) Remove(ctx context.Context, key string) error {
 }
 
 // Put implements service.
-func (b *bucket) Put(ctx context.Context, key string, content []byte, metadata map[string]string) error {
+func (b *bucket) Put(ctx context.Context, key string, content []byte, metadata map[string]string, version string) error {
 	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return err
 	}
-	_, err = throttled{client, b.slots, nil}.PutObject(ctx, &s3.PutObjectInput{
-		Bucket: &b.spec.Bucket, Key: &key, Body: bytes.NewReader(content), Metadata: metadata,
-	})
+	input := &s3.PutObjectInput{Bucket: &b.spec.Bucket, Key: &key, Body: bytes.NewReader(content), Metadata: metadata}
+	switch version {
+	case AnyVersion:
+	case "":
+		input.IfNoneMatch = aws.String("*")
+	default:
+		input.IfMatch = &version
+	}
+	_, err = throttled{client, b.slots, nil}.PutObject(ctx, input)
+	switch {
+	case version != AnyVersion && unconditional(err):
+		return b.Put(ctx, key, content, metadata, AnyVersion)
+	case version != AnyVersion && replaced(err):
+		return ErrReplaced
+	}
 	return s3Error(err)
+}
+
+// replaced reports whether an object has another version than a conditional PUT expects. An object
+// that was deleted meanwhile counts as well (Amazon S3 user guide, "How to prevent object overwrites
+// with conditional writes").
+func replaced(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && slices.Contains([]string{"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}, api.ErrorCode())
+}
+
+// unconditional reports whether a server does not know conditional PUTs.
+func unconditional(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorCode() == "NotImplemented"
 }

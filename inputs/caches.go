@@ -2,6 +2,10 @@ package inputs
 
 import (
 	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
@@ -29,9 +33,56 @@ func (p *parser) readCaches(v *Values) {
 	v.CacheExport = p.cacheExport()
 	v.Fallbacks = texts(p.list("cache-fallbacks"))
 	v.CacheWrite = p.value("cache-write")
+	v.CacheKeep = p.keep()
 	v.CacheStrict = p.bool("cache-strict")
+	v.FailBelow = p.ratio("fail-below")
 	v.ProbeTimeout = p.duration("probe-timeout")
 	v.CacheTimeout = p.duration("cache-timeout")
+}
+
+// Keep is what a scope keeps of the builds before the last one.
+type Keep struct {
+	Age      time.Duration
+	Variants int   // with the last build's
+	Bytes    int64 // of layers that they add to the last build's; 0: Percent decides
+	Percent  int   // of the layers of the scope's largest build
+}
+
+// keep reads the inputs cache-keep-….
+func (p *parser) keep() Keep {
+	k := Keep{Age: p.duration("cache-keep-age"), Variants: p.int("cache-keep-variants")}
+	text := p.value("cache-keep-size")
+	if percent, ok := strings.CutSuffix(text, "%"); ok {
+		n, err := strconv.Atoi(percent)
+		if err != nil || n < 0 || n > maxPercent {
+			p.report("cache-keep-size", 0, syntax.Quoted(text)+" is not a percentage", "write it like 100%")
+		}
+		k.Percent = n
+		return k
+	}
+	size, err := units.RAMInBytes(text)
+	if err != nil || size < 0 {
+		p.report("cache-keep-size", 0, syntax.Quoted(text)+" is not a size", "write it like 2g, or as a percentage of the scope's largest build, like 100%")
+	}
+	k.Bytes = size
+	return k
+}
+
+// maxPercent is more than any scope needs, and bounds products with sizes.
+const maxPercent = 100_000
+
+// ratio reads a number from 0 to 1; 0 where it is unset.
+func (p *parser) ratio(name string) float64 {
+	text := p.value(name)
+	if text == "" {
+		return 0
+	}
+	ratio, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(ratio >= 0 && ratio <= 1) {
+		p.report(name, 0, syntax.Quoted(text)+" is not a ratio", "write a number from 0 to 1, such as 0.8")
+		return 0
+	}
+	return ratio
 }
 
 // caches reads the lines of one of the inputs.

@@ -81,7 +81,9 @@ type Values struct {
 	CacheExport  cachespec.Export  // what cache-mode, compression, … say for all Caches
 	Fallbacks    []string
 	CacheWrite   string // auto, always or never
+	CacheKeep    Keep
 	CacheStrict  bool
+	FailBelow    float64 // ratio of cached steps; 0: none fails
 	ProbeTimeout time.Duration
 	CacheTimeout time.Duration
 

@@ -25,9 +25,9 @@ type Build struct {
 // maxBuilds is the largest number of builds of one cache: a record has a bit for each.
 const maxBuilds = 64
 
-// document is a cache config with the builds that it holds. BuildKit and docker buildx read the
-// config, and ignore what they do not know.
-type document struct {
+// Document is the form of a cache config with the builds that it holds. BuildKit and docker buildx
+// read the config, and ignore what they do not know.
+type Document struct {
 	cacheconfig.CacheConfig
 	Builds json.RawMessage `json:"builds,omitempty"`
 }
@@ -40,9 +40,20 @@ type buildText struct {
 	Records []byte    `json:"records"`
 }
 
+// Builds are the builds in a config that is JSON; none where they are not known.
+func Builds(config []byte) []Build {
+	var doc struct {
+		Builds json.RawMessage `json:"builds"`
+	}
+	if CheckText(config) != nil || json.Unmarshal(config, &doc) != nil {
+		return nil
+	}
+	return Document{Builds: doc.Builds}.builds()
+}
+
 // builds are those of the document, none where they cannot be read: a config is valid when
 // BuildKit's parser accepts it.
-func (d document) builds() []Build {
+func (d Document) builds() []Build {
 	var texts []buildText
 	if json.Unmarshal(d.Builds, &texts) != nil {
 		return nil
@@ -87,5 +98,5 @@ func marshalBuilds(config cacheconfig.CacheConfig, builds []Build) ([]byte, erro
 	if err != nil {
 		return nil, fmt.Errorf("write builds of a cache: %w", err)
 	}
-	return marshal(document{config, raw})
+	return marshal(Document{config, raw})
 }

@@ -54,7 +54,7 @@ func decode(config []byte, layers []ocispecs.Descriptor) (Cache, error) {
 	if err := CheckText(config); err != nil {
 		return Cache{}, err
 	}
-	var doc document
+	var doc Document
 	if err := json.Unmarshal(config, &doc); err != nil {
 		return Cache{}, err
 	}

@@ -23,6 +23,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachegraph"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/scope"
@@ -34,6 +35,8 @@ type Request struct {
 	Readings []backends.Reading // of the caches' scopes
 	Scopes   scope.Plan
 	Record   backends.Record // attached to every scope that is written, with time and result
+	Variant  string          // of the build among those of its scope; see [scope.Variant]
+	Keep     Limits          // of what a scope keeps of former builds; the zero value: nothing
 
 	// From and To are the lines of cache-from and cache-to, which are passed to BuildKit as they are.
 	From, To    []cachespec.Cache
@@ -52,6 +55,9 @@ type Request struct {
 	Gateway *gateway.Gateway
 }
 
+// Limits bound what a scope keeps of former builds. New sets JSON.
+type Limits = cachegraph.Limits
+
 // Plan has the entries that BuildKit gets for the caches of one build.
 type Plan struct {
 	Reads        *Reads
@@ -65,6 +71,9 @@ func New(r Request) Plan {
 	out := Plan{
 		Reads:  newReads(r),
 		Forced: backends.Forced(r.Caches),
+	}
+	if r.Keep.Variants > 0 {
+		r.Keep.JSON = backends.MaxConfig
 	}
 	if r.Scopes.Write != "" {
 		out.addCaches(r)
@@ -94,7 +103,7 @@ func (r Request) verbatim(line cachespec.Cache) client.CacheOptionsEntry {
 func (p *Plan) addCaches(r Request) {
 	var groups []*group
 	for _, cache := range r.Caches {
-		w := written{scope: r.Scopes.Write, record: r.Record, own: r.own(cache)}
+		w := written{scope: r.Scopes.Write, record: r.Record, own: r.own(cache), variant: r.Variant, keep: r.Keep}
 		d := Destination{Name: r.Scopes.Write, Caches: []Cache{{Name: cache.String(), Strict: cache.Strict()}}, Broken: r.broken(cache)}
 		if limited, ok := cache.(backends.Limited); ok && limited.Refuses(r.Scopes) != "" {
 			d.Refused = errors.New(limited.Refuses(r.Scopes))
@@ -118,7 +127,12 @@ func (p *Plan) addCaches(r Request) {
 				w.options = cache.Options() // without location and credentials
 				store = through.Destination()
 			}
-			d.target, d.prepare = native{w, store}, r.mend(cache)
+			n := native{written: w, store: store}
+			if registry, ok := cache.(backends.Untagged); ok && r.Keep.Variants > 0 && w.reached() {
+				n.untagged = true
+				d.Entry.Attrs["ref"] = registry.Untagged()
+			}
+			d.target, d.prepare = n, r.mend(cache)
 		}
 		p.Destinations = append(p.Destinations, d)
 	}

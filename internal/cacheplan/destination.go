@@ -1,14 +1,12 @@
 package cacheplan
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
@@ -22,6 +20,8 @@ import (
 type Exported struct {
 	Content  string        // identifies the result's content; see [backends.ResultKey]
 	Image    digest.Digest // the image or index; "" when none was made
+	Hits     int           // steps that were cached
+	Steps    int           // all steps
 	Manifest digest.Digest // the cache manifest that BuildKit sent; "" before, and for an inline cache
 }
 
@@ -54,7 +54,7 @@ type Cache struct {
 // target is the part of a destination that compares and commits.
 type target interface {
 	unchanged(Exported) bool
-	commit(context.Context, Exported) []error
+	commit(context.Context, Exported) []Committed
 }
 
 // Unchanged reports whether every cache of the destination has this export already. It waits until
@@ -72,11 +72,11 @@ func (d Destination) Prepare(ctx context.Context) error {
 	return d.prepare(ctx)
 }
 
-// Commit makes the sent cache the scope's cache, with a record. It returns one error or nil for
-// each of Caches. Call it only after a successful export.
-func (d Destination) Commit(ctx context.Context, e Exported) []error {
+// Commit makes the sent cache the scope's cache, with a record and with what the scope keeps of
+// builds before. It returns one outcome for each of Caches. Call it only after a successful export.
+func (d Destination) Commit(ctx context.Context, e Exported) []Committed {
 	if d.target == nil {
-		return make([]error, len(d.Caches))
+		return make([]Committed, len(d.Caches))
 	}
 	return d.target.commit(ctx, e)
 }
@@ -91,26 +91,6 @@ func (d Destination) Failures(err error) []error {
 		}
 	}
 	return all
-}
-
-// written is a scope of a cache that is written.
-type written struct {
-	scope   scope.Name
-	options map[string]string // the export options that determine the content of the cache
-	record  backends.Record   // without time and result
-	own     *backends.Reading // of the same scope and cache; nil: it was not read
-}
-
-func (w written) unchanged(e Exported) bool {
-	return w.own != nil && w.own.Verify() == nil &&
-		w.own.Manifest.Record.Unchanged(backends.ResultKey(w.options, e.Content), time.Now())
-}
-
-// recordOf is the record of an export that ends now.
-func (w written) recordOf(e Exported) backends.Record {
-	r := w.record
-	r.Time, r.Result = time.Now(), backends.ResultKey(w.options, e.Content)
-	return r
 }
 
 // group is several caches that receive one export through the gateway.
@@ -160,90 +140,127 @@ func (g *group) unchanged(e Exported) bool {
 	return true
 }
 
-func (g *group) commit(ctx context.Context, e Exported) []error {
-	w := g.scopes[0] // all write the same record
-	return g.fanout.Commit(ctx, w.scope, w.recordOf(e), fit)
+func (g *group) commit(ctx context.Context, e Exported) []Committed {
+	outcomes := make([]Committed, len(g.scopes))
+	errs := g.fanout.Commit(ctx, func(n int) gateway.Write {
+		return func(ctx context.Context, store backends.Store, sent gateway.Sent, damaged map[digest.Digest]bool) error {
+			fitted, note, err := fit(sent, damaged)
+			if err == nil {
+				outcomes[n] = g.scopes[n].write(ctx, store, fitted, note, e, nil)
+				err = outcomes[n].Err
+			}
+			return err
+		}
+	})
+	for n, err := range errs {
+		outcomes[n].Err = err // of a store that has failed, too
+	}
+	return outcomes
 }
 
 // ErrEmpty says that BuildKit wrote an empty cache, in place of which the scope's cache was put back.
 var ErrEmpty = errors.New("the cache is empty")
 
-// native is a cache that BuildKit writes itself. The record is attached afterwards, unless another
-// build has replaced the cache since.
+// native is a cache that BuildKit writes itself.
 type native struct {
 	written
-	store backends.Scopes
+	store    backends.Scopes
+	untagged bool // BuildKit's manifest has no name; see [backends.Registry].Untagged
 }
 
-func (n native) commit(ctx context.Context, e Exported) []error {
-	err := n.attachRecord(ctx, e)
-	var reduced *Reduced
-	if err != nil && !errors.As(err, &reduced) {
-		err = fmt.Errorf("attach the scope's record: %w", err)
+func (n native) commit(ctx context.Context, e Exported) []Committed {
+	out := n.finish(ctx, e)
+	if out.Err != nil && !errors.Is(out.Err, ErrEmpty) {
+		out.Err = fmt.Errorf("attach the scope's record: %w", out.Err)
 	}
-	return []error{err}
+	return []Committed{out}
 }
 
-// attachRecord returns a [Reduced] when it has also left out results, so that BuildKit can import
-// the cache.
-func (n native) attachRecord(ctx context.Context, e Exported) error {
-	m, err := n.store.Manifest(ctx, n.scope)
+// finish writes what BuildKit has sent as the scope's cache, with its record and what the scope
+// keeps of former builds. Where BuildKit has written the scope itself and another build has replaced
+// it since, that build's cache stays.
+func (n native) finish(ctx context.Context, e Exported) Committed {
+	m, err := n.sent(ctx, e)
 	var withheld backends.Withheld
-	if errors.As(err, &withheld) {
-		return nil // without permission to read the scope no record can be attached
+	switch {
+	case errors.As(err, &withheld):
+		return Committed{} // without permission to read the scope no record can be attached
+	case err != nil:
+		return Committed{Err: err}
+	case e.Manifest != "" && m.Descriptor().Digest != e.Manifest:
+		return Committed{} // another build has written its cache since, which gets its own record
+	case len(m.Layers) == 0 && n.own != nil && n.own.Verify() == nil && len(n.own.Manifest.Layers) > 0:
+		return Committed{Err: errors.Join(ErrEmpty, n.restore(ctx))}
+	}
+	store, ok := n.store.(backends.Store)
+	if !ok {
+		return Committed{Err: n.attach(ctx, m, e)}
+	}
+	config, err := n.config(ctx, store, m)
+	var fitted gateway.Sent
+	var note error
+	if err == nil {
+		fitted, note, err = fit(gateway.Sent{Manifest: m, Config: config}, nil)
 	}
 	if err != nil {
-		return err
+		return Committed{Err: errors.Join(err, n.restore(ctx))}
 	}
-	if e.Manifest != "" && m.Descriptor().Digest != e.Manifest {
-		return nil // another build has written its cache since, which gets its own record
+	return n.write(ctx, store, fitted, note, e, n.before(m))
+}
+
+// sent is the manifest that BuildKit has written.
+func (n native) sent(ctx context.Context, e Exported) (backends.Manifest, error) {
+	if n.untagged {
+		return n.store.(backends.Untagged).ManifestAt(ctx, e.Manifest)
 	}
-	if len(m.Layers) == 0 && n.own != nil && n.own.Verify() == nil && len(n.own.Manifest.Layers) > 0 {
-		return errors.Join(ErrEmpty, n.restore(ctx))
+	return n.store.Manifest(ctx, n.scope)
+}
+
+// before is what was in the scope before BuildKit has replaced it with m, as it was read before
+// the build; nil: BuildKit has not replaced it.
+func (n native) before(m backends.Manifest) *former {
+	if n.untagged {
+		return nil
 	}
-	m, note, err := n.fitted(ctx, m)
-	if err != nil {
-		return errors.Join(err, n.restore(ctx))
+	f := &former{version: m.Version}
+	if n.own != nil && n.own.Err == nil {
+		f.cache, f.err = n.parse(context.Background(), nil, n.own.Manifest)
 	}
-	if m, err = m.WithRecord(n.recordOf(e)); err != nil {
-		return err
-	}
-	if err := n.store.PutManifest(ctx, n.scope, m); err != nil {
-		return err
-	}
-	return note
+	return f
 }
 
 // harmless is the size in bytes up to which a cache config cannot expand beyond the bounds of
 // what is read: each layer takes about 100 bytes, and each record with a result 150.
 const harmless = 100_000
 
-// fitted is a cache that BuildKit wrote, without the results that are too many for BuildKit to
-// import. Its config is already in the store. BuildKit imports a config of any size from stores
-// of objects.
-func (n native) fitted(ctx context.Context, m backends.Manifest) (_ backends.Manifest, note, err error) {
-	store, ok := n.store.(backends.Store)
-	if !ok || m.Config.Size <= harmless {
-		return m, nil, nil
+// config is the cache config that BuildKit has written; nil: it stays as it is.
+func (n native) config(ctx context.Context, store backends.Scopes, m backends.Manifest) ([]byte, error) {
+	if m.Inline != nil {
+		return m.Inline, nil
 	}
-	sent := gateway.Sent{Manifest: m}
-	sent.Config, err = backends.ReadBlob(ctx, store, m.Config, backends.MaxManifest)
-	if err != nil && m.Config.Size <= backends.MaxConfig {
-		return m, nil, nil // BuildKit imports it; only its bounds are not known
+	if n.keep.Variants == 0 && m.Config.Size <= harmless {
+		return nil, nil
 	}
-	if err != nil {
-		return m, nil, err
+	config, err := backends.ReadBlob(ctx, store, m.Config, backends.MaxManifest)
+	if err != nil && m.Config.Size <= backends.MaxConfig && !n.untagged {
+		return nil, nil // BuildKit imports it; only its bounds are not known
 	}
-	out, note, err := fit(sent, nil)
-	if err != nil || note == nil {
-		return m, nil, err
-	}
-	return out.Manifest, note, store.Put(ctx, out.Manifest.Config, bytes.NewReader(out.Config))
+	return config, err
 }
 
-// restore makes the cache that was read before the build the scope's again.
+// attach writes the manifest with the record.
+func (n native) attach(ctx context.Context, m backends.Manifest, e Exported) error {
+	m, err := m.WithRecord(n.recordOf(e))
+	if err != nil {
+		return err
+	}
+	return n.store.PutManifest(ctx, n.scope, m)
+}
+
+// restore makes the cache that was read before the build the scope's again, where BuildKit has
+// replaced it.
 func (n native) restore(ctx context.Context) error {
-	if n.own == nil || n.own.Verify() != nil {
+	if n.untagged || n.own == nil || n.own.Verify() != nil {
 		return nil
 	}
 	return n.store.PutManifest(ctx, n.scope, n.own.Manifest)
@@ -259,6 +276,6 @@ func (t tagged) unchanged(e Exported) bool {
 	return t.own != nil && t.own.Verify() == nil && t.own.Manifest.Descriptor().Digest == e.Image
 }
 
-func (t tagged) commit(ctx context.Context, e Exported) []error {
-	return []error{t.cache.Tag(ctx, t.scope, e.Image.String())}
+func (t tagged) commit(ctx context.Context, e Exported) []Committed {
+	return []Committed{{Err: t.cache.Tag(ctx, t.scope, e.Image.String())}}
 }

@@ -179,7 +179,7 @@ func TestCommitThenUnchanged(t *testing.T) {
 		} else {
 			put(t, g, "/v2/d0/manifests/b-main", string(m.Raw))
 		}
-		if errs := d.Commit(t.Context(), made); errs[0] != nil {
+		if errs := outcomes(d.Commit(t.Context(), made)); errs[0] != nil {
 			t.Fatal(errs)
 		}
 		written, err := c.Manifest(t.Context(), "b-main")
@@ -279,7 +279,7 @@ func TestVerbatimExport(t *testing.T) {
 	if names(d) != "[s3 b] [true]" || d.Name != "" || entryText(d.Entry) != "s3 bucket=b" || d.Answers || d.Unchanged(cacheplan.Exported{Content: "sha256:00"}) {
 		t.Errorf("%+v", d)
 	}
-	if errs := d.Commit(t.Context(), cacheplan.Exported{}); len(errs) != 1 || errs[0] != nil {
+	if errs := outcomes(d.Commit(t.Context(), cacheplan.Exported{})); len(errs) != 1 || errs[0] != nil {
 		t.Error(errs)
 	}
 }
@@ -299,7 +299,7 @@ func TestCommitToRegistry(t *testing.T) {
 		{pushed, "main"},
 		{pushed, "main"}, // the tag has moved to another manifest
 	} {
-		if errs := d.Commit(t.Context(), cacheplan.Exported{Content: "sha256:00", Manifest: test.manifest}); errs[0] != nil {
+		if errs := outcomes(d.Commit(t.Context(), cacheplan.Exported{Content: "sha256:00", Manifest: test.manifest})); errs[0] != nil {
 			t.Error(errs)
 		}
 		if m, err := c.Scopes().Manifest(t.Context(), "b-main"); err != nil || m.Record.Branch != test.branch {
@@ -307,7 +307,7 @@ func TestCommitToRegistry(t *testing.T) {
 		}
 	}
 	gone := cacheplan.New(cacheplan.Request{Caches: []backends.Backend{c}, Scopes: scope.Plan{Write: "b-gone"}}).Destinations[0]
-	if errs := gone.Commit(t.Context(), cacheplan.Exported{}); errs[0] == nil || !strings.Contains(errs[0].Error(), "attach the scope's record: ") {
+	if errs := outcomes(gone.Commit(t.Context(), cacheplan.Exported{})); errs[0] == nil || !strings.Contains(errs[0].Error(), "attach the scope's record: ") {
 		t.Errorf("for a scope that is gone: %v", errs)
 	}
 }
@@ -348,7 +348,7 @@ func TestCommitInline(t *testing.T) {
 	if !plan.Inline || d.Entry.Type != "" || d.Unchanged(made) {
 		t.Errorf("%+v", d)
 	}
-	if errs := d.Commit(t.Context(), made); errs[0] != nil {
+	if errs := outcomes(d.Commit(t.Context(), made)); errs[0] != nil {
 		t.Fatal(errs)
 	}
 	tag, err := name.NewTag(host + "/o/app:cache-b-main")
@@ -387,7 +387,7 @@ func TestEmptyGivesWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := destinations(test.readings, nil, c)[0]
-		if errs := d.Commit(t.Context(), cacheplan.Exported{Content: "sha256:00"}); !errors.Is(errs[0], test.err) {
+		if errs := outcomes(d.Commit(t.Context(), cacheplan.Exported{Content: "sha256:00"})); !errors.Is(errs[0], test.err) {
 			t.Errorf("%s: %v", test.name, errs)
 		}
 		if m, err := c.Manifest(t.Context(), "b-main"); err != nil || len(m.Layers) != len(test.want.Layers) {

@@ -83,7 +83,7 @@ func indexOf(t testing.TB, m backends.Manifest) backends.Manifest {
 func commitLarge(t *testing.T, store backends.Scopes, m backends.Manifest, d cacheplan.Destination) {
 	t.Helper()
 	made := cacheplan.Exported{Content: "sha256:00", Manifest: m.Descriptor().Digest}
-	err := d.Commit(t.Context(), made)[0]
+	err := outcomes(d.Commit(t.Context(), made))[0]
 	var reduced *cacheplan.Reduced
 	if !errors.As(err, &reduced) || reduced.Of != 7000 || !strings.Contains(err.Error(), fmt.Sprintf("the cache config has %d bytes, and BuildKit imports at most 1048576", m.Config.Size)) {
 		t.Fatalf("outcome %v", err)
@@ -212,7 +212,7 @@ func TestUnfitConfig(t *testing.T) {
 				}
 				put(t, g, "/v2/d0/manifests/b-main", string(large.Raw))
 			}
-			if err := d.Commit(t.Context(), made)[0]; err == nil || !strings.Contains(err.Error(), "the former cache is kept: the cache config has") {
+			if err := outcomes(d.Commit(t.Context(), made))[0]; err == nil || !strings.Contains(err.Error(), "the former cache is kept: the cache config has") {
 				t.Errorf("outcome %v", err)
 			}
 			if got, err := c.Manifest(t.Context(), "b-main"); err != nil || got.Config.Digest != own.Manifest.Config.Digest {
@@ -230,7 +230,7 @@ func TestTowerIsReduced(t *testing.T) {
 	d := destinations(nil, g, c)[0]
 	pushBlob(t, g, r.Manifest.Config, r.Config)
 	put(t, g, "/v2/d0/manifests/b-main", string(r.Manifest.Raw))
-	err := d.Commit(t.Context(), cacheplan.Exported{})[0]
+	err := outcomes(d.Commit(t.Context(), cacheplan.Exported{}))[0]
 	var reduced *cacheplan.Reduced
 	if !errors.As(err, &reduced) || reduced.Of != 3000 || !errors.Is(err, cachegraph.ErrTooLarge) {
 		t.Errorf("outcome %v", err)

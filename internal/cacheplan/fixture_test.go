@@ -1,6 +1,7 @@
 package cacheplan_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
@@ -63,6 +65,15 @@ func (c *memoryCache) Exports(p scope.Plan) []client.CacheOptionsEntry {
 // newMemoryCache is a cache with the option mode=max.
 func newMemoryCache(name string) *memoryCache {
 	return &memoryCache{Store: testkit.NewStore(), name: name, options: map[string]string{"mode": "max"}}
+}
+
+// outcomes are, for each cache of a commit, why nothing or not all was written.
+func outcomes(all []cacheplan.Committed) []error {
+	var errs []error
+	for _, c := range all {
+		errs = append(errs, cmp.Or(c.Err, c.Note))
+	}
+	return errs
 }
 
 // real is the backend of one valid cache line.

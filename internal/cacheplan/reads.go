@@ -35,6 +35,8 @@ type Source struct {
 	Name  string // the scope's; "" for an entry of cache-from
 	Why   string // why the scope is read: "default branch"
 	State State
+	Hits  int    // steps that were cached in the build that wrote the scope last
+	Steps int    // all steps of that build; 0: unknown
 	Err   error // why it failed or is absent, or, when loaded, why not all of it was used; nil for none
 }
 
@@ -320,7 +322,10 @@ func (r *Reads) Outcomes() []Source {
 		if errors.Is(err, backends.ErrGone) {
 			err = s.advise(err, nil)
 		}
-		out = append(out, Source{Cache: s.cache, Name: string(s.reading.Name), Why: s.reading.Why, State: s.state, Err: err})
+		out = append(out, Source{
+			Cache: s.cache, Name: string(s.reading.Name), Why: s.reading.Why, State: s.state, Err: err,
+			Hits: s.reading.Manifest.Record.Hits, Steps: s.reading.Manifest.Record.Steps,
+		})
 	}
 	return out
 }

@@ -42,16 +42,16 @@ func TestCommitFits(t *testing.T) {
 	note, refused := errors.New("reduced"), errors.New("too large")
 	other, otherConfig, _ := testkit.NewGraph("base").Cache(t, "b-main")
 	for name, test := range map[string]struct {
-		fit  gateway.Fit
+		fit  func(gateway.Sent) (gateway.Sent, error)
 		want error
 		has  int // results in the store's manifest; 0: there is none
 	}{
-		"as it was sent": {asSent, nil, 2},
-		"reduced": {func(gateway.Sent, map[digest.Digest]bool) (gateway.Sent, error, error) {
-			return gateway.Sent{Manifest: other, Config: otherConfig}, note, nil
+		"as it was sent": {func(sent gateway.Sent) (gateway.Sent, error) { return sent, nil }, nil, 2},
+		"reduced": {func(gateway.Sent) (gateway.Sent, error) {
+			return gateway.Sent{Manifest: other, Config: otherConfig}, note
 		}, note, 1},
-		"refused": {func(gateway.Sent, map[digest.Digest]bool) (gateway.Sent, error, error) {
-			return gateway.Sent{}, nil, refused
+		"refused": {func(gateway.Sent) (gateway.Sent, error) {
+			return gateway.Sent{}, refused
 		}, refused, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -62,12 +62,12 @@ func TestCommitFits(t *testing.T) {
 			if s.Has(string(sentConfig)) {
 				t.Error("the config is in the store before the commit")
 			}
-			errs := fanout.Commit(t.Context(), "b-main", backends.Record{}, func(sent gateway.Sent, damaged map[digest.Digest]bool) (gateway.Sent, error, error) {
+			errs := fanout.Commit(t.Context(), fitted(backends.Record{}, func(sent gateway.Sent, damaged map[digest.Digest]bool) (gateway.Sent, error) {
 				if string(sent.Config) != string(sentConfig) || sent.Manifest.Config.Digest != sentManifest.Config.Digest || len(damaged) != 0 {
 					t.Errorf("to be fitted: %+v, damaged %v", sent, damaged)
 				}
-				return test.fit(sent, damaged)
-			})
+				return test.fit(sent)
+			}))
 			if !errors.Is(errs[0], test.want) {
 				t.Errorf("outcome %v", errs)
 			}
@@ -125,12 +125,12 @@ func TestCommitDamagedCopy(t *testing.T) {
 	}
 	pushApp(t, g)
 	note := errors.New("reduced")
-	errs := fanout.Commit(t.Context(), "b-main", backends.Record{}, func(sent gateway.Sent, damaged map[digest.Digest]bool) (gateway.Sent, error, error) {
+	errs := fanout.Commit(t.Context(), fitted(backends.Record{}, func(sent gateway.Sent, damaged map[digest.Digest]bool) (gateway.Sent, error) {
 		if damaged[damagedBlob] {
-			return sent, note, nil
+			return sent, note
 		}
-		return sent, nil, nil
-	})
+		return sent, nil
+	}))
 	if !slices.Equal(errs, []error{nil, note}) || !mends.Has("app by b-main") {
 		t.Errorf("outcome %v", errs)
 	}

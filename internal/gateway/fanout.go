@@ -47,10 +47,9 @@ type Sent struct {
 	Config   []byte // nil when BuildKit sent it as any other blob, and the stores have it
 }
 
-// Fit decides what a store gets in place of the cache that BuildKit sent. The given blobs are
-// those of which the store keeps a damaged copy. A note is returned by [Fanout.Commit] after the
-// write; an error prevents the write.
-type Fit func(sent Sent, damaged map[digest.Digest]bool) (fitted Sent, note, err error)
+// Write makes a cache that was sent the scope's cache in one store, whose blobs are complete. The
+// given blobs are those of which the store keeps a damaged copy.
+type Write func(ctx context.Context, store backends.Store, sent Sent, damaged map[digest.Digest]bool) error
 
 // sizes are the sizes of blobs, in bytes.
 type sizes map[digest.Digest]int64
@@ -330,10 +329,10 @@ func (f *Fanout) allFailed() error {
 	return errors.Join(all...)
 }
 
-// Commit writes the cache that BuildKit sent, as it is fitted and with the record, as the scope's
-// cache to every store. It returns one error or nil for each store, in their order. A store whose
-// blobs are not complete when ctx ends keeps the cache that it has.
-func (f *Fanout) Commit(ctx context.Context, n scope.Name, r backends.Record, fit Fit) []error {
+// Commit writes the cache that BuildKit sent to every store, in the way that write returns for the
+// store's number. It returns one error or nil for each store, in their order. A store whose blobs are
+// not complete when ctx ends keeps the cache that it has.
+func (f *Fanout) Commit(ctx context.Context, write func(store int) Write) []error {
 	f.mu.Lock()
 	var sent *Sent
 	if f.manifest != nil {
@@ -345,7 +344,7 @@ func (f *Fanout) Commit(ctx context.Context, n scope.Name, r backends.Record, fi
 	for i, m := range f.members {
 		wg.Go(func() {
 			defer crash.Catch()
-			outcome[i] = m.commit(ctx, n, sent, r, fit)
+			outcome[i] = m.commit(ctx, sent, write(i))
 		})
 	}
 	wg.Wait()

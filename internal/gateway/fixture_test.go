@@ -1,6 +1,8 @@
 package gateway_test
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -48,9 +50,32 @@ func serve(t testing.TB, s *testkit.Store) (*gateway.Gateway, gateway.Cache, *ga
 	return g, c, g.Accept([]backends.Store{s}, c.Manifest.Layers, time.Minute)
 }
 
-// asSent is a [gateway.Fit] that changes nothing.
-func asSent(sent gateway.Sent, _ map[digest.Digest]bool) (gateway.Sent, error, error) {
-	return sent, nil, nil
+// asSent writes what was sent as the cache of b-main, with a record.
+func asSent(r backends.Record) func(int) gateway.Write {
+	return fitted(r, func(sent gateway.Sent, _ map[digest.Digest]bool) (gateway.Sent, error) { return sent, nil })
+}
+
+// fitted writes what fit makes of a cache as that of b-main. It returns the error of fit, which
+// prevents the write where there is no manifest.
+func fitted(r backends.Record, fit func(gateway.Sent, map[digest.Digest]bool) (gateway.Sent, error)) func(int) gateway.Write {
+	return func(int) gateway.Write {
+		return func(ctx context.Context, store backends.Store, sent gateway.Sent, damaged map[digest.Digest]bool) error {
+			sent, note := fit(sent, damaged)
+			if sent.Manifest.Raw == nil {
+				return note
+			}
+			if sent.Config != nil {
+				if err := store.Put(ctx, sent.Manifest.Config, bytes.NewReader(sent.Config)); err != nil {
+					return err
+				}
+			}
+			m, err := sent.Manifest.WithRecord(r)
+			if err == nil {
+				err = store.PutManifest(ctx, "b-main", m)
+			}
+			return cmp.Or(err, note)
+		}
+	}
 }
 
 // answer is the gateway's response to a request.

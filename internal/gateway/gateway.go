@@ -10,7 +10,7 @@
 //	ref := g.Offer(merged)            // registry ref=127.0.0.1:41235/s0:scopes
 //	fanout := g.Accept(stores, blobs)
 //	fanout.Ref("b-feature")           // registry ref=127.0.0.1:41235/d0:b-feature
-//	fanout.Commit(ctx, "b-feature", record) // both stores name the cache b-feature
+//	fanout.Commit(ctx, write) // both stores name the cache b-feature
 //
 // It answers the requests of BuildKit's registry client (the OCI distribution
 // specification v1.1, "Pull" and "Push" with a POST and one PUT), if they carry the

@@ -200,7 +200,7 @@ func TestContainerd(t *testing.T) {
 	if _, err := s.Manifest(t.Context(), "b-main"); !errors.Is(err, backends.ErrAbsent) {
 		t.Errorf("before the commit: %v", err)
 	}
-	if errs := fanout.Commit(t.Context(), "b-main", backends.Record{Result: "sha256:00"}, asSent); errs[0] != nil {
+	if errs := fanout.Commit(t.Context(), asSent(backends.Record{Result: "sha256:00"})); errs[0] != nil {
 		t.Error(errs)
 	}
 	if present != 2 || !s.Has("more by b-main") || !s.Has(string(config)) {

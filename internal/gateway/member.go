@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +17,6 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/storage"
-	"github.com/warmlayer/warmlayer/scope"
 )
 
 // smallAtOnce bounds the small blobs that are in transfer to one store.
@@ -154,9 +152,8 @@ func (p *paced) Read(b []byte) (int, error) {
 	return p.from.Read(b)
 }
 
-// commit waits for the small blobs and makes the cache that was sent, as it is fitted and with
-// the record, the scope's cache in the store.
-func (m *member) commit(ctx context.Context, n scope.Name, sent *Sent, r backends.Record, fit Fit) error {
+// commit waits for the small blobs and writes the cache that was sent.
+func (m *member) commit(ctx context.Context, sent *Sent, write Write) error {
 	ctx, end := m.both(ctx)
 	defer end()
 	if m.slots.Acquire(ctx, smallAtOnce) == nil {
@@ -173,21 +170,16 @@ func (m *member) commit(ctx context.Context, n scope.Name, sent *Sent, r backend
 	m.mu.Lock()
 	damaged := maps.Clone(m.damaged)
 	m.mu.Unlock()
-	fitted, note, err := fit(*sent, damaged)
-	if err != nil {
-		return err
-	}
-	if fitted.Config != nil {
-		if err := m.put(ctx, fitted.Manifest.Config, bytes.NewReader(fitted.Config)); err != nil {
-			return err
-		}
-	}
-	annotated, err := fitted.Manifest.WithRecord(r)
-	if err != nil {
-		return err
-	}
-	if err := m.store.PutManifest(ctx, n, annotated); err != nil {
-		return err
-	}
-	return note
+	return write(ctx, impatient{m.store, m}, *sent, damaged)
+}
+
+// impatient is a member's store that fails when it accepts no data of a blob for too long.
+type impatient struct {
+	backends.Store
+	member *member
+}
+
+// Put implements [backends.Store].
+func (s impatient) Put(ctx context.Context, desc ocispecs.Descriptor, body io.Reader) error {
+	return s.member.put(ctx, desc, body)
 }

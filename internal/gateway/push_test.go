@@ -33,7 +33,7 @@ var one = digest.FromString("one")
 // these, also without a manifest.
 func arrives(t testing.TB, f *gateway.Fanout, s *testkit.Store, content string) bool {
 	t.Helper()
-	f.Commit(t.Context(), "b-main", backends.Record{}, asSent)
+	f.Commit(t.Context(), asSent(backends.Record{}))
 	return s.Has(content)
 }
 
@@ -168,7 +168,7 @@ func TestPushWrongSize(t *testing.T) {
 			if a := upload(t, g, "d0", one, strings.NewReader("one")); a.status != 201 || !arrives(t, fanout, short, "one") {
 				t.Errorf("it is not sent again: %+v", a)
 			}
-			for i, err := range fanout.Commit(t.Context(), "b-main", backends.Record{}, asSent) {
+			for i, err := range fanout.Commit(t.Context(), asSent(backends.Record{})) {
 				if errors.Is(err, right.PutFault) {
 					t.Errorf("store %d: %v", i, err)
 				}
@@ -197,7 +197,7 @@ func TestPushRefuses(t *testing.T) {
 			t.Errorf("%s: %+v", name, a)
 		}
 	}
-	for i, err := range fanout.Commit(t.Context(), "b-main", backends.Record{}, asSent) {
+	for i, err := range fanout.Commit(t.Context(), asSent(backends.Record{})) {
 		if err == nil {
 			t.Errorf("store %d: it was committed without a manifest", i)
 		}
@@ -254,7 +254,7 @@ func TestPushToFailingStores(t *testing.T) {
 			if a := ask(t, g, "PUT", "/v2/d0/manifests/b-main", strings.NewReader(string(m.Raw)), "Content-Type: "+m.MediaType); a.status != 201 || a.header.Get("Docker-Content-Digest") != m.Descriptor().Digest.String() {
 				t.Errorf("manifest: %+v", a)
 			}
-			outcome := fanout.Commit(t.Context(), "b-main", backends.Record{Result: "sha256:00"}, asSent)
+			outcome := fanout.Commit(t.Context(), asSent(backends.Record{Result: "sha256:00"}))
 			if len(outcome) != 2 || !errors.Is(outcome[0], broken) || outcome[1] != nil {
 				t.Errorf("outcome %v", outcome)
 			}
@@ -281,7 +281,7 @@ func TestPushToNoStore(t *testing.T) {
 	if a.status != http.StatusFailedDependency || !strings.Contains(a.body, "disk full") || !strings.Contains(a.body, "no answer") {
 		t.Errorf("%+v", a)
 	}
-	outcome := fanout.Commit(t.Context(), "b-main", backends.Record{}, asSent)
+	outcome := fanout.Commit(t.Context(), asSent(backends.Record{}))
 	if !slices.Equal(outcome, []error{bad.PutFault, worse.StatFault}) {
 		t.Errorf("outcome %v", outcome)
 	}

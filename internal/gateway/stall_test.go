@@ -67,7 +67,7 @@ func export(ctx context.Context, t *testing.T, g *gateway.Gateway, fanout *gatew
 	if a := ask(t, g, "PUT", "/v2/d0/manifests/b-main", strings.NewReader(string(m.Raw)), "Content-Type: "+m.MediaType); a.status != http.StatusCreated {
 		t.Errorf("manifest: %+v", a)
 	}
-	return fanout.Commit(ctx, "b-main", backends.Record{}, asSent)
+	return fanout.Commit(ctx, asSent(backends.Record{}))
 }
 
 // TestPushStalls: a store that does not answer fails alone, whatever does not answer.
@@ -116,7 +116,7 @@ func TestCommitGivesUp(t *testing.T) {
 		cancelled := errors.New("cancelled")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		done := make(chan []error)
-		go func() { done <- fanout.Commit(ctx, "b-main", backends.Record{}, asSent) }()
+		go func() { done <- fanout.Commit(ctx, asSent(backends.Record{})) }()
 		testkit.Until(t, "the good store's commit", func() bool { _, scopes := good.Len(); return scopes == 1 })
 		cancel(cancelled)
 		if outcome := <-done; !errors.Is(outcome[0], cancelled) || outcome[1] != nil {

@@ -117,24 +117,24 @@ func pause(ctx context.Context, try int) error {
 }
 
 // Get streams an entry. It uses the result of an earlier look-up, once.
-func (e *Entries) Get(ctx context.Context, key string, offset int64) (io.ReadCloser, map[string]string, error) {
+func (e *Entries) Get(ctx context.Context, key string, offset int64) (storage.Object, error) {
 	var err error
 	found, known := e.found.LoadAndDelete(key)
 	entry, _ := found.(*actionscache.Entry)
 	if !known {
 		if entry, err = e.lookUp(ctx, key); err != nil {
-			return nil, nil, err
+			return storage.Object{}, err
 		}
 	}
 	body, err := e.Download(ctx, entry.URL, offset)
 	if errors.Is(err, errExpired) && known {
 		return e.Get(ctx, key, offset) // with a new URL
 	}
-	return body, nil, err
+	return storage.Object{ReadCloser: body}, err
 }
 
-// Put saves a small entry. Entries have no metadata.
-func (e *Entries) Put(ctx context.Context, key string, content []byte, _ map[string]string) error {
+// Put saves a small entry. Entries have no metadata, and only one version.
+func (e *Entries) Put(ctx context.Context, key string, content []byte, _ map[string]string, _ string) error {
 	return e.save(ctx, key, actionscache.NewBlob(content), bytes.NewReader(nil))
 }
 
@@ -246,6 +246,18 @@ func (e *Entries) Replace(ctx context.Context, key string, number int, content [
 		}
 	}
 	return 0, fmt.Errorf("other builds have taken each of the next %d versions", replaceTries)
+}
+
+// Follow saves the version after number, unless another build has taken that one.
+func (e *Entries) Follow(ctx context.Context, key string, number int, content []byte) error {
+	if e.err != nil {
+		return e.err
+	}
+	err := e.cache.Save(ctx, key+"#"+strconv.Itoa(number+1), actionscache.NewBlob(content))
+	if errors.Is(err, os.ErrExist) {
+		return storage.ErrReplaced
+	}
+	return plainly(err)
 }
 
 // errExpired says that the storage refuses a signed URL. These are valid for some minutes.

@@ -49,6 +49,9 @@ type Manifest struct {
 	MediaType string
 }
 
+// Version tells manifests apart: their digest.
+func (m Manifest) Version() string { return m.descriptor().Digest.String() }
+
 func (m Manifest) descriptor() ocispecs.Descriptor {
 	return ocispecs.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(m.Raw), Size: int64(len(m.Raw))}
 }
@@ -210,13 +213,15 @@ func (l *Layout) write(ctx context.Context, path string, content io.Reader) (err
 }
 
 // PutManifest writes a manifest and gives it a tag. While it holds the index's lock it checks that
-// every blob of the manifest still exists, so that the index names complete caches only.
-func (l *Layout) PutManifest(ctx context.Context, tag string, m Manifest, blobs []ocispecs.Descriptor) error {
-	_, err := waiting.Within(ctx, func() (struct{}, error) { return struct{}{}, l.putManifest(ctx, tag, m, blobs) })
+// every blob of the manifest still exists, so that the index names complete caches only, and that
+// the tag's manifest has a version, "" for none. Where it has another one, the error is a
+// [storage.ErrReplaced]; with [storage.AnyVersion] it does not matter.
+func (l *Layout) PutManifest(ctx context.Context, tag, version string, m Manifest, blobs []ocispecs.Descriptor) error {
+	_, err := waiting.Within(ctx, func() (struct{}, error) { return struct{}{}, l.putManifest(ctx, tag, version, m, blobs) })
 	return err
 }
 
-func (l *Layout) putManifest(ctx context.Context, tag string, m Manifest, blobs []ocispecs.Descriptor) error {
+func (l *Layout) putManifest(ctx context.Context, tag, version string, m Manifest, blobs []ocispecs.Descriptor) error {
 	desc := m.descriptor()
 	if err := l.put(ctx, desc, bytes.NewReader(m.Raw)); err != nil {
 		return err
@@ -235,6 +240,9 @@ func (l *Layout) putManifest(ctx context.Context, tag string, m Manifest, blobs 
 	if err != nil && !errors.As(err, &damaged) {
 		return fmt.Errorf("read %s: %w", l.index(), err)
 	}
+	if i := slices.IndexFunc(index.Manifests, named(tag)); version != storage.AnyVersion && version != versionAt(index, i) {
+		return fmt.Errorf("write %s in %s: %w", tag, l.Dir, storage.ErrReplaced)
+	}
 	desc.Annotations = map[string]string{ocispecs.AnnotationRefName: tag}
 	index.Manifests = append(slices.DeleteFunc(index.Manifests, named(tag)), desc)
 	if err := l.writeIndex(ctx, index); err != nil {
@@ -244,6 +252,14 @@ func (l *Layout) putManifest(ctx context.Context, tag string, m Manifest, blobs 
 		return nil
 	}
 	return l.sweep(index)
+}
+
+// versionAt is the version of an entry, "" where there is none.
+func versionAt(index ocispecs.Index, i int) string {
+	if i < 0 {
+		return ""
+	}
+	return index.Manifests[i].Digest.String()
 }
 
 func (l *Layout) checkBlobs(ctx context.Context, descs []ocispecs.Descriptor) error {

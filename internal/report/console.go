@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/docker/go-units"
 
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/syntax"
@@ -89,11 +92,11 @@ func (r Report) steps() string {
 	if len(r.Result.Steps) == 0 {
 		return ""
 	}
-	said := fmt.Sprintf("%d of %d cached", r.hits(), len(r.Result.Steps))
+	said := fmt.Sprintf("%d of %d cached", r.Result.Hits(), len(r.Result.Steps))
 	if miss := r.firstMiss(); miss != "" {
 		said += ", first miss: " + syntax.Short(miss, longestName)
 	}
-	return said
+	return join("; ", said, r.before())
 }
 
 // writes has a row for each export.
@@ -113,10 +116,36 @@ func remark(e solve.Export) string {
 	if e.Outcome != solve.Written {
 		return message(e.Err)
 	}
-	if e.Err != nil {
-		return duration(e.Seconds) + ", " + message(e.Err)
+	return join(", ", duration(e.Seconds), kept(e), message(e.Err))
+}
+
+// kept says what a scope holds of builds before this one, and what was dropped: "beside 3 earlier
+// builds of 2 other variants (+120 MB), 1 dropped".
+func kept(e solve.Export) string {
+	k, said := e.Kept, ""
+	if k.Builds > 0 {
+		said = "beside " + count(k.Builds, "earlier build")
+		if k.Variants > 0 {
+			said += " of " + count(k.Variants, "other variant")
+		}
+		said += " (+" + units.HumanSize(float64(k.Bytes)) + ")"
 	}
-	return duration(e.Seconds)
+	if k.Dropped > 0 {
+		said = join(", ", said, fmt.Sprintf("%d dropped", k.Dropped))
+	}
+	return said
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// join joins the texts that are not empty.
+func join(separator string, texts ...string) string {
+	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), separator)
 }
 
 // failure has rows for what happened and what to do next, or else for the failed step, and for

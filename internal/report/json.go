@@ -63,6 +63,15 @@ type documentExport struct {
 	Outcome solve.Outcome `json:"outcome"`
 	Error   string        `json:"error"`
 	Seconds float64       `json:"seconds"`
+	Kept    documentKept  `json:"kept"`
+}
+
+// documentKept is what a scope holds of builds before the one that was written.
+type documentKept struct {
+	Builds   int   `json:"builds"`
+	Variants int   `json:"variants"`
+	Bytes    int64 `json:"bytes"`
+	Dropped  int   `json:"dropped"`
 }
 
 type documentPlace struct {
@@ -121,7 +130,7 @@ func (r Report) JSON() ([]byte, error) {
 		Version: r.Version, OK: r.Err == nil, Error: message(r.Err), Builder: r.Builder, Network: list(r.Networks), Plan: r.Plan,
 		Digest: r.Result.Digest, ImageID: r.Result.ImageID, Tags: list(r.tags()),
 		Steps:   []documentStep{},
-		Cache:   documentCache{Hits: r.hits(), Steps: len(r.Result.Steps), Ratio: json.Number(r.ratio()), FirstMiss: r.firstMiss()},
+		Cache:   documentCache{Hits: r.Result.Hits(), Steps: len(r.Result.Steps), Ratio: json.Number(r.ratio()), FirstMiss: r.firstMiss()},
 		Sources: r.sources(), Exports: []documentExport{}, Phases: []documentPhase{},
 		Retried: r.Result.Retried, Warnings: list(r.warnings()), Checks: []documentCheck{}, Seconds: r.Seconds,
 	}
@@ -130,7 +139,7 @@ func (r Report) JSON() ([]byte, error) {
 		d.Steps = append(d.Steps, documentStep(s))
 	}
 	for _, e := range r.Result.Exports {
-		d.Exports = append(d.Exports, documentExport{e.Cache, e.Name, e.Outcome, message(e.Err), e.Seconds})
+		d.Exports = append(d.Exports, documentExport{e.Cache, e.Name, e.Outcome, message(e.Err), e.Seconds, documentKept(e.Kept)})
 	}
 	for _, p := range r.Result.Phases {
 		d.Phases = append(d.Phases, documentPhase(p))

@@ -43,7 +43,7 @@ func (r Report) title() string {
 	case len(r.Result.Steps) == 0:
 		return "### ✅ warmlayer: built in " + duration(r.Seconds) + "\n\n"
 	}
-	return fmt.Sprintf("### ✅ warmlayer: %d of %d steps cached, built in %s\n\n", r.hits(), len(r.Result.Steps), duration(r.Seconds))
+	return fmt.Sprintf("### ✅ warmlayer: %d of %d steps cached, built in %s\n\n", r.Result.Hits(), len(r.Result.Steps), duration(r.Seconds))
 }
 
 // The colours of the bar and of the steps' table, visible on light and dark pages, and the
@@ -61,9 +61,12 @@ func (r Report) share() string {
 	if n == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%s **%d%%** cached", bar(r.hits(), n), 100*r.hits()/n)
+	text := fmt.Sprintf("%s **%d%%** cached", bar(r.Result.Hits(), n), 100*r.Result.Hits()/n)
 	if miss := r.firstMiss(); miss != "" {
 		text += ", first miss: " + code(miss)
+	}
+	if before := r.before(); before != "" {
+		text += "; " + before
 	}
 	return text + "\n\n"
 }
@@ -155,7 +158,7 @@ func (r Report) exportTable() string {
 		if e.Seconds > 0 {
 			took = duration(e.Seconds)
 		}
-		rows = append(rows, []string{state(string(e.Outcome)), code(e.Name), took, code(e.Cache), words(message(e.Err))})
+		rows = append(rows, []string{state(string(e.Outcome)), code(e.Name), took, code(e.Cache), words(join(", ", kept(e), message(e.Err)))})
 	}
 	return table([]string{"Write", "Scope", "Time", "Cache", "Reason"}, rows, partLimit)
 }
@@ -192,7 +195,7 @@ func (r Report) stepTable(limit int) string {
 		rows = append(rows, []string{mark + noBreak + strings.ReplaceAll(result, " ", noBreak), code(s.Name)})
 	}
 	open := ""
-	if r.hits() < n && n < longSteps {
+	if r.Result.Hits() < n && n < longSteps {
 		open = " open"
 	}
 	top := "<details" + open + "><summary>Steps</summary>\n\n"

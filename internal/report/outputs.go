@@ -28,7 +28,7 @@ func (r Report) Outputs() []ci.Output {
 		{Name: "imageid", Value: r.Result.ImageID.String()},
 		{Name: "metadata", Value: compact(r.metadata())},
 		{Name: "cache-hit-ratio", Value: r.ratio()},
-		{Name: "cache-hits", Value: strconv.Itoa(r.hits())},
+		{Name: "cache-hits", Value: strconv.Itoa(r.Result.Hits())},
 		{Name: "cache-steps", Value: strconv.Itoa(len(r.Result.Steps))},
 		{Name: "cache-sources", Value: compact(r.sources())},
 		{Name: "cache-export", Value: string(r.outcome())},

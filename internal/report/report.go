@@ -56,15 +56,15 @@ type Network struct {
 	Reason  string `json:"reason"`  // why it is not their own
 }
 
-// hits is the number of cached steps.
-func (r Report) hits() int {
-	n := 0
-	for _, s := range r.Result.Steps {
-		if s.Cached {
-			n++
+// before is how many steps were cached in the last build that wrote this build's scope: "9 of 9 in
+// the scope's last build". It is "" where that is not known.
+func (r Report) before() string {
+	for _, s := range r.Result.Sources {
+		if s.Steps > 0 && s.Name == string(r.Plan.Write) {
+			return fmt.Sprintf("%d of %d in the scope's last build", s.Hits, s.Steps)
 		}
 	}
-	return n
+	return ""
 }
 
 // ratio is the share of cached steps with two decimals, rounded down: "1.00" means all steps.
@@ -73,7 +73,7 @@ func (r Report) ratio() string {
 	if len(r.Result.Steps) == 0 {
 		return ""
 	}
-	percent := 100 * r.hits() / len(r.Result.Steps)
+	percent := 100 * r.Result.Hits() / len(r.Result.Steps)
 	return fmt.Sprintf("%d.%02d", percent/100, percent%100)
 }
 

@@ -194,6 +194,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	if err == nil {
 		b.describe(ctx, a.ref, watch)
 		exports.made = b.made(ctx, response)
+		exports.made.Hits, exports.made.Steps = b.result.Hits(), len(b.result.Steps)
 		exports.skipEmpty(ctx, response)
 	} else {
 		b.result.Failure = b.failure(ctx, err, watch)

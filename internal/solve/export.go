@@ -231,18 +231,18 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 	limit := x.run.Inputs.CacheTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not committed within %s (cache-timeout)", limit))
 	defer cancel()
-	for n, err := range d.Commit(ctx, made) {
-		var reduced *cacheplan.Reduced
+	for n, c := range d.Commit(ctx, made) {
+		export := &x.results[i][n]
+		export.Kept = c.Kept
 		switch {
-		case err == nil:
-		case errors.Is(err, cacheplan.ErrEmpty):
-			x.results[i][n].Outcome, x.results[i][n].Err = Skipped, errNoLayer
-		case errors.As(err, &reduced):
-			x.results[i][n].Err = err
-		case errors.Is(err, ctx.Err()):
-			x.results[i][n].Outcome, x.results[i][n].Err = Broken, context.Cause(ctx)
+		case c.Err == nil:
+			export.Err = c.Note
+		case errors.Is(c.Err, cacheplan.ErrEmpty):
+			export.Outcome, export.Err = Skipped, errNoLayer
+		case errors.Is(c.Err, ctx.Err()):
+			export.Outcome, export.Err = Broken, context.Cause(ctx)
 		default:
-			x.results[i][n].Outcome, x.results[i][n].Err = Broken, refusal.Explain(err)
+			export.Outcome, export.Err = Broken, refusal.Explain(c.Err)
 		}
 	}
 }

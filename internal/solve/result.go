@@ -48,12 +48,24 @@ type Export struct {
 	Err     error // why it failed, was skipped, or, when written, does not hold all of the build
 	Strict  bool  // a failure fails the step
 	Seconds float64
+	Kept    cacheplan.Kept // what the scope holds of former builds, when written
 }
 
 // Phase is a part of the time that the build took. Phases may overlap.
 type Phase struct {
 	Name    string // "build", "push", "export cache"; "first build" of an attempt that failed
 	Seconds float64
+}
+
+// Hits is the number of cached steps.
+func (r Result) Hits() int {
+	n := 0
+	for _, s := range r.Steps {
+		if s.Cached {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *Result) phase(name string, seconds float64) {

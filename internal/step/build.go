@@ -3,6 +3,7 @@ package step
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -32,6 +33,9 @@ func (r Run) Build(ctx context.Context) int {
 	rep := report.Report{
 		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, Networks: made.networks, Result: made.result, Err: made.err,
 		Warnings: slices.Concat(r.warnings(), made.warnings, unmasked), Seconds: time.Since(began).Seconds(),
+	}
+	if cold := r.cold(made.result); cold != "" && made.err == nil {
+		rep.Warnings = append(rep.Warnings, cold)
 	}
 	return r.publish(ctx, rep)
 }
@@ -87,5 +91,18 @@ func (r Run) exitCode(ctx context.Context, rep report.Report) int {
 			return ExitCache
 		}
 	}
+	if r.cold(rep.Result) != "" {
+		return ExitCache
+	}
 	return ExitOK
+}
+
+// cold says that fewer steps were cached than fail-below asks for; "" where enough were, or where
+// there were none.
+func (r Run) cold(result solve.Result) string {
+	hits, steps := result.Hits(), len(result.Steps)
+	if steps == 0 || float64(hits)/float64(steps) >= r.Inputs.FailBelow {
+		return ""
+	}
+	return fmt.Sprintf("fail-below: %d of %d steps were cached, and a ratio of at least %g is wanted", hits, steps, r.Inputs.FailBelow)
 }

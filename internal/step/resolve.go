@@ -10,6 +10,7 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/login"
 	"github.com/warmlayer/warmlayer/internal/syntax"
@@ -69,12 +70,30 @@ func scopeOptions(in inputs.Values) scope.Options {
 	if o.Key != "" {
 		return o
 	}
-	built := in.Platforms
-	if len(built) == 0 {
-		built = []string{platforms.Format(platforms.DefaultSpec())}
-	}
-	o.Key = scope.Key(in.Dockerfile.Key, in.Context.Subdir, in.Target, built)
+	o.Key = scope.Key(in.Dockerfile.Key, in.Context.Subdir, in.Target, built(in))
 	return o
+}
+
+// built are the platforms of a build.
+func built(in inputs.Values) []string {
+	if len(in.Platforms) > 0 {
+		return in.Platforms
+	}
+	return []string{platforms.Format(platforms.DefaultSpec())}
+}
+
+// variant is the build's among those of its scope.
+func variant(in inputs.Values) string {
+	args := map[string]string{}
+	for _, a := range in.BuildArgs {
+		args[a.Key] = a.Value
+	}
+	return scope.Variant(in.Target, args, built(in))
+}
+
+// keep is what a scope keeps of former builds.
+func keep(k inputs.Keep) cacheplan.Limits {
+	return cacheplan.Limits{Age: k.Age, Variants: k.Variants, Bytes: k.Bytes, Percent: k.Percent}
 }
 
 // logIn loads the Docker config, and collects the credentials in it, in the inputs and of the CI.

@@ -114,6 +114,7 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, caches c
 	caches.Caches, caches.Scopes, caches.Record = b.Caches, b.Plan, r.record(b)
 	caches.From, caches.To, caches.Environment, caches.Gateway = b.Inputs.CacheFrom, b.Inputs.CacheTo, r.cacheEnvironment(b), g
 	caches.Timeout = b.Inputs.CacheTimeout
+	caches.Variant, caches.Keep = variant(b.Inputs), keep(b.Inputs.CacheKeep)
 	request.Caches = cacheplan.New(caches)
 	made.result, made.err = solve.Run(ctx, request)
 	return made

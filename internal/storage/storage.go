@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	digest "github.com/opencontainers/go-digest"
@@ -16,6 +17,19 @@ import (
 
 // ErrAbsent says that a scope or a blob is certainly not in the store.
 var ErrAbsent = errors.New("absent")
+
+// ErrReplaced says that another build has written a scope meanwhile.
+var ErrReplaced = errors.New("another build has written the scope")
+
+// AnyVersion is the version of a scope whose present cache does not matter.
+const AnyVersion = "*"
+
+// Object is an object of a service that is being read.
+type Object struct {
+	io.ReadCloser
+	Metadata map[string]string
+	Version  string // which no other content of the object has; "" where the service has none
+}
 
 // UnknownSize is the size of a blob whose store does not report sizes.
 const UnknownSize int64 = -1

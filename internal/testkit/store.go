@@ -42,6 +42,7 @@ func (s *Store) Manifest(_ context.Context, n scope.Name) (backends.Manifest, er
 	if !ok {
 		return m, backends.ErrAbsent
 	}
+	m.Version = m.Descriptor().Digest.String()
 	return m, nil
 }
 
@@ -49,6 +50,21 @@ func (s *Store) Manifest(_ context.Context, n scope.Name) (backends.Manifest, er
 func (s *Store) PutManifest(_ context.Context, n scope.Name, m backends.Manifest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.scopes[n] = m
+	return nil
+}
+
+// Swap implements [backends.Scopes].
+func (s *Store) Swap(_ context.Context, n scope.Name, version string, m backends.Manifest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	present := ""
+	if m, ok := s.scopes[n]; ok {
+		present = m.Descriptor().Digest.String()
+	}
+	if version != backends.AnyVersion && version != present {
+		return backends.ErrReplaced
+	}
 	s.scopes[n] = m
 	return nil
 }

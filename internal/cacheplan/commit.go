@@ -1,0 +1,230 @@
+package cacheplan
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachegraph"
+	"github.com/warmlayer/warmlayer/internal/gateway"
+	"github.com/warmlayer/warmlayer/scope"
+)
+
+// Committed is the outcome of a commit to one cache.
+type Committed struct {
+	Err  error // why nothing was written
+	Note error // why what was written lacks something; nil where it is whole
+	Kept Kept
+}
+
+// Kept is what a scope holds of builds before the one that was written.
+type Kept struct {
+	Builds   int   // that are kept
+	Variants int   // that they are of, the written build's left out
+	Bytes    int64 // of layers that they add
+	Dropped  int   // builds that did not fit into the limits
+}
+
+// written is a scope of a cache that is written.
+type written struct {
+	scope   scope.Name
+	options map[string]string // the export options that determine the content of the cache
+	record  backends.Record   // without time and result
+	own     *backends.Reading // of the same scope and cache; nil: it was not read
+	variant string
+	keep    Limits // the zero value: former builds are not kept
+}
+
+// reached reports whether this process has read the scope, or knows that there is none.
+func (w written) reached() bool {
+	return w.own != nil && (w.own.Err == nil || errors.Is(w.own.Err, backends.ErrAbsent))
+}
+
+// fresh is how long a build counts as just exported. An export after that time renews when its
+// blobs were last used, in stores that expire them by age.
+const fresh = 24 * time.Hour
+
+// unchanged reports whether the scope has this build already, and has not had it for long. It is
+// false for a result that is not known.
+func (w written) unchanged(e Exported) bool {
+	key := backends.ResultKey(w.options, e.Content)
+	if key == "" || w.own == nil || w.own.Verify() != nil {
+		return false
+	}
+	for _, b := range buildsOf(w.own.Config, w.own.Manifest.Record) {
+		if b.Result == key && (b.Variant == w.variant || b.Variant == "") && time.Since(b.Time) < fresh {
+			return true
+		}
+	}
+	return false
+}
+
+// buildsOf are the builds in a cache: one where another program, or an older version of this one,
+// has written it.
+func buildsOf(config []byte, r backends.Record) []cachegraph.Build {
+	if all := cachegraph.Builds(config); len(all) > 0 {
+		return all
+	}
+	return []cachegraph.Build{{Result: r.Result, Time: r.Time}}
+}
+
+// recordOf is the record of an export that ends now.
+func (w written) recordOf(e Exported) backends.Record {
+	r := w.record
+	r.Time, r.Result, r.Hits, r.Steps = time.Now(), backends.ResultKey(w.options, e.Content), e.Hits, e.Steps
+	return r
+}
+
+// former is what is in a scope before a write.
+type former struct {
+	cache   cachegraph.Cache
+	version string // see [backends.Manifest].Version
+	err     error  // why the cache is not known; nil: it is, or there is none
+}
+
+// read reads what is in the scope now.
+func (w written) read(ctx context.Context, store backends.Scopes) former {
+	m, err := store.Manifest(ctx, w.scope)
+	if errors.Is(err, backends.ErrAbsent) {
+		return former{}
+	}
+	if err != nil {
+		return former{version: backends.AnyVersion, err: err}
+	}
+	f := former{version: m.Version}
+	f.cache, f.err = w.parse(ctx, store, m)
+	return f
+}
+
+// parse is the cache of a manifest, without the results that need blobs which are known to be lost.
+func (w written) parse(ctx context.Context, store backends.Scopes, m backends.Manifest) (cachegraph.Cache, error) {
+	config, lost, err := m.Inline, map[digest.Digest]bool{}, error(nil)
+	switch {
+	case w.own != nil && bytes.Equal(w.own.Manifest.Raw, m.Raw):
+		config = w.own.Config
+		var gone *backends.Gone
+		if errors.As(w.own.Verify(), &gone) {
+			for _, d := range gone.Missing {
+				lost[d] = true
+			}
+		}
+	case config == nil:
+		config, err = backends.ReadBlob(ctx, store, m.Config, backends.MaxConfig)
+	}
+	if err != nil {
+		return cachegraph.Cache{}, err
+	}
+	c, err := cachegraph.Parse(config, m.Layers)
+	if err != nil {
+		return cachegraph.Cache{}, err
+	}
+	if len(c.Builds) == 0 {
+		c = c.Foreign(cachegraph.Build{Result: m.Record.Result, Time: m.Record.Time})
+	}
+	return c.Without(lost), nil
+}
+
+// write makes a cache the scope's cache in a store, with its record and with what the scope keeps
+// of former builds. Another build may write the scope at the same time: then write begins again with
+// what is there. The former cache is the one that is given, or what is in the scope where it is nil.
+func (w written) write(ctx context.Context, store backends.Store, fitted gateway.Sent, note error, e Exported, before *former) Committed {
+	if w.keep.Variants == 0 || fitted.Config == nil {
+		return Committed{Err: w.put(ctx, store, fitted, e, backends.AnyVersion), Note: note}
+	}
+	newest, err := cachegraph.Parse(fitted.Config, fitted.Manifest.Layers)
+	if err != nil {
+		return Committed{Err: fmt.Errorf("the exported cache config cannot be read: %w", err)}
+	}
+	if before == nil {
+		read := w.read(ctx, store)
+		before = &read
+	}
+	var out Committed
+	for try := 1; ; try++ {
+		united, kept, err := w.unite(fitted, newest, *before, e)
+		out = Committed{Note: cmp.Or(note, err), Kept: kept}
+		version := before.version
+		if try == maxTries {
+			version = backends.AnyVersion
+			out.Note = cmp.Or(out.Note, errContended)
+		}
+		out.Err = w.put(ctx, store, united, e, version)
+		if !errors.Is(out.Err, backends.ErrReplaced) || !pause(ctx, try) {
+			return out
+		}
+		read := w.read(ctx, store)
+		before = &read
+	}
+}
+
+// maxTries bounds the writes of one scope. Of several builds that write at once, one succeeds each
+// time.
+const maxTries = 32
+
+// errContended says that a scope was written without knowing what is in it.
+var errContended = fmt.Errorf("other builds wrote the scope %d times meanwhile, and what the last one wrote may be lost", maxTries-1)
+
+// pause lets other builds go first, for a random time of up to 10 ms for each try. It reports false
+// when ctx ends.
+func pause(ctx context.Context, try int) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(time.Duration(rand.Int64N(int64(try)) * int64(10*time.Millisecond))):
+		return true
+	}
+}
+
+// unite is the new cache with what the scope keeps of the former one. The error says why nothing is
+// kept.
+func (w written) unite(fitted gateway.Sent, newest cachegraph.Cache, f former, e Exported) (gateway.Sent, Kept, error) {
+	build := cachegraph.Build{Variant: w.variant, Result: backends.ResultKey(w.options, e.Content), Time: time.Now()}
+	why := f.err
+	out, err := cachegraph.Accumulate(newest, build, f.cache, w.keep)
+	if err != nil {
+		why = err
+		out, err = cachegraph.Accumulate(newest, build, cachegraph.Cache{}, w.keep)
+	}
+	if err == nil {
+		fitted.Config = out.JSON
+		fitted.Manifest, err = fitted.Manifest.With(out.JSON, out.Layers)
+	}
+	if why = cmp.Or(why, err); why != nil {
+		why = fmt.Errorf("what earlier builds left in the scope is not kept: %w", why)
+	}
+	return fitted, keptOf(out, build), why
+}
+
+func keptOf(out cachegraph.Accumulated, build cachegraph.Build) Kept {
+	k := Kept{Bytes: out.Added, Dropped: len(out.Dropped)}
+	variants := map[string]bool{build.Variant: true}
+	for i, b := range out.Builds {
+		if i > 0 {
+			k.Builds++
+		}
+		variants[b.Variant] = true
+	}
+	k.Variants = len(variants) - 1
+	return k
+}
+
+// put writes a cache with its record, where the scope still has the version.
+func (w written) put(ctx context.Context, store backends.Store, sent gateway.Sent, e Exported, version string) error {
+	if sent.Config != nil {
+		if err := store.Put(ctx, sent.Manifest.Config, bytes.NewReader(sent.Config)); err != nil {
+			return err
+		}
+	}
+	m, err := sent.Manifest.WithRecord(w.recordOf(e))
+	if err != nil {
+		return err
+	}
+	return store.Swap(ctx, w.scope, version, m)
+}
