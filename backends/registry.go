@@ -167,10 +167,14 @@ func (r *Registry) Swap(ctx context.Context, n scope.Name, version string, m Man
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-time.After(2 * time.Since(began)):
+	case <-time.After(settle + 3*time.Since(began)):
 	}
 	return r.still(ctx, n, m.Descriptor().Digest.String())
 }
+
+// settle is how much longer than three times its own way another build may take between its look
+// and its PUT.
+const settle = 20 * time.Millisecond
 
 // still is an [ErrReplaced] unless the scope's manifest has the version.
 func (r *Registry) still(ctx context.Context, n scope.Name, version string) error {

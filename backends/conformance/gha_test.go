@@ -23,7 +23,7 @@ func TestGHA1(t *testing.T) {
 
 func TestGHA1Remote(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: runners(t), object: true, gzip: true, remote: true})
+	conform(t, harness{open: runners(t), object: true, gzip: true, remote: true, coarse: true})
 }
 
 // services are version 2, as on github.com. The token of a branch's build writes the branch, and
