@@ -34,8 +34,9 @@ type Context struct {
 	Dir    string    // of a Directory: its absolute path
 	Layout OCILayout // of a Layout
 
-	// Subdir is slash-separated: of a Directory the path from the working directory, of a Git
-	// context the path from the repository's root; "": these themselves, and every other kind.
+	// Subdir is slash-separated: of a Directory and of a Git context the path from the root of its
+	// own repository; "": the root itself, a Directory outside of every repository, and every other
+	// kind.
 	Subdir   string
 	HasQuery bool // the URL has a query, which old frontends ignore
 
@@ -90,7 +91,7 @@ func httpHost(git *dfgitutil.GitRef) string {
 
 // directory is a context on this machine.
 func (p *parser) directory(name string) Context {
-	return Context{Source: name, Dir: p.absolute(name), Subdir: relative(p.dir, locate(p.dir, name))}
+	return Context{Source: name, Dir: p.absolute(name), Subdir: place(p.absolute(name))}
 }
 
 // context reads the build's own context. As in buildx's build/opt.go, a directory comes before

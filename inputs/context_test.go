@@ -10,6 +10,7 @@ import (
 func TestContext(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	write(t, dir, ".git/HEAD")
 	agent := listen(t)
 	for _, name := range []string{"Dockerfile", "app/Dockerfile", "low/dockerfile", "other/Dockerfile.prod", "other/app.dockerfile", "other/.dockerignore", "empty/x", "typo/Dokerfile"} {
 		write(t, dir, name)

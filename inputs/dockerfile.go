@@ -82,9 +82,9 @@ func (p *parser) dockerfile(c Context) Dockerfile {
 		file = filepath.ToSlash(cmp.Or(file, defaultDockerfile))
 		return Dockerfile{InContext: file, Name: path.Join(c.Subdir, file), Key: dockerfileKey(c, file)}
 	case c.Remote():
-		return p.readDockerfile(p.findDockerfile("", file), c, p.dir)
+		return p.readDockerfile(p.findDockerfile("", file), c)
 	case c.Dir != "":
-		return p.readDockerfile(p.findDockerfile(c.Source, file), c, c.Dir)
+		return p.readDockerfile(p.findDockerfile(c.Source, file), c)
 	case file != "":
 		p.findDockerfile(c.Source, file)
 	}
@@ -155,14 +155,14 @@ func (p *parser) findDockerfile(context, file string) string {
 	return ""
 }
 
-// readDockerfile reads a file that was found; base is the directory that its key starts from.
-func (p *parser) readDockerfile(file string, c Context, base string) Dockerfile {
+// readDockerfile reads a file that was found.
+func (p *parser) readDockerfile(file string, c Context) Dockerfile {
 	if file == "" {
 		return Dockerfile{}
 	}
 	d := Dockerfile{
 		Path: p.absolute(file), Name: relative(p.dir, locate(p.dir, file)),
-		Key: dockerfileKey(c, relative(base, locate(p.dir, file))),
+		Key: dockerfilePlace(c, p.absolute(file)),
 	}
 	var err error
 	if d.Text, err = os.ReadFile(d.Path); err != nil {

@@ -10,10 +10,11 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// checkout is a directory with a Dockerfile.
+// checkout is a Git repository with a Dockerfile.
 func checkout(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
+	write(t, dir, ".git/HEAD")
 	write(t, dir, "Dockerfile")
 	return dir
 }

@@ -83,14 +83,14 @@ func FuzzNamesDiffer(f *testing.F) {
 }
 
 func FuzzKey(f *testing.F) {
-	f.Add("", "", "", "linux/amd64", "", "Dockerfile", ".", "", "linux/amd64", "linux/amd64")
-	f.Add("web", "", "", "", "", "", "", "web", "", "")
-	f.Add("", "a\nfile=b", "", "x", "y", "b", "a", "", "y", "x")
-	f.Add("", "", `a\`, "n", "", "", "", "a\\\nn", "", "")
-	f.Add("Dockerfile", "web", "", "", "", "web/Dockerfile", "web/", "", "", "")
-	f.Fuzz(func(t *testing.T, file1, dir1, target1, a1, b1, file2, dir2, target2, a2, b2 string) {
+	f.Add("", "", "linux/amd64", "", "Dockerfile", ".", "linux/amd64", "linux/amd64")
+	f.Add("web", "", "", "", "", "web", "", "")
+	f.Add("", "a\nfile=b", "x", "y", "b", "a", "y", "x")
+	f.Add(`a\`, "n", "", "", "a\\\nn", "", "", "")
+	f.Add("Dockerfile", "web", "", "", "web/Dockerfile", "web/", "", "")
+	f.Fuzz(func(t *testing.T, file1, dir1, a1, b1, file2, dir2, a2, b2 string) {
 		// The parts of a key, computed in another way than in Key: defaults are left out.
-		parts := func(file, dir, target string, platforms ...string) string {
+		parts := func(file, dir string, platforms ...string) string {
 			dir = path.Clean(dir)
 			if file == "" || path.Clean(file) == path.Join(dir, "Dockerfile") {
 				file = "default"
@@ -98,16 +98,13 @@ func FuzzKey(f *testing.F) {
 				file = "file " + path.Clean(file)
 			}
 			slices.Sort(platforms)
-			if platforms = slices.Compact(platforms); slices.Equal(platforms, []string{"linux/amd64"}) {
-				platforms = nil
-			}
-			return fmt.Sprintf("%q", append([]string{file, dir, target}, platforms...))
+			return fmt.Sprintf("%q", append([]string{file, dir}, slices.Compact(platforms)...))
 		}
-		key1, key2 := Key(file1, dir1, target1, []string{a1, b1}), Key(file2, dir2, target2, []string{a2, b2})
-		if swapped := Key(file1, dir1, target1, []string{b1, a1}); swapped != key1 {
+		key1, key2 := Key(file1, dir1, []string{a1, b1}), Key(file2, dir2, []string{a2, b2})
+		if swapped := Key(file1, dir1, []string{b1, a1}); swapped != key1 {
 			t.Errorf("the order of platforms matters: %q, %q", key1, swapped)
 		}
-		same := parts(file1, dir1, target1, a1, b1) == parts(file2, dir2, target2, a2, b2)
+		same := parts(file1, dir1, a1, b1) == parts(file2, dir2, a2, b2)
 		if same != (key1 == key2) {
 			t.Errorf("same parts: %v, but keys %q and %q", same, key1, key2)
 		}

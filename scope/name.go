@@ -106,19 +106,17 @@ func isPlain(c byte) bool {
 //
 //	file=docker/web.Dockerfile
 //	context=services/web
-//	target=release
 //	platform=linux/arm64
 //
 // one line for each part that differs from its default. When all are defaults it is "".
-// Different parts give different keys.
+// Different parts give different keys. What else tells builds apart is their [Variant].
 //
 //   - file is relative to the same directory as subdir, with slashes. The defaults are ""
 //     and <subdir>/Dockerfile.
 //   - The defaults of subdir are "" and ".".
-//   - platforms are those of the build, normalized, in any order: the builder's own platform
-//     when none was requested, so that runners of two architectures keep separate caches.
-//     The default is linux/amd64 alone; an empty list counts as the default.
-func Key(file, subdir, target string, platforms []string) string {
+//   - platforms are those of one of several builders, which write at the same time, and which
+//     BuildKit itself may write for; for a single builder there are none.
+func Key(file, subdir string, platforms []string) string {
 	var lines []string
 	// An escaped value spans one line, so the parts of a key cannot be mistaken for each other.
 	escape := strings.NewReplacer(`\`, `\\`, "\n", `\n`)
@@ -131,14 +129,8 @@ func Key(file, subdir, target string, platforms []string) string {
 	if subdir != "." {
 		part("context", subdir)
 	}
-	if target != "" {
-		part("target", target)
-	}
-	platforms = slices.Compact(slices.Sorted(slices.Values(platforms)))
-	if len(platforms) != 1 || platforms[0] != "linux/amd64" {
-		for _, p := range platforms {
-			part("platform", p)
-		}
+	for _, p := range slices.Compact(slices.Sorted(slices.Values(platforms))) {
+		part("platform", p)
 	}
 	return strings.Join(lines, "\n")
 }

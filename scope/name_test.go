@@ -50,9 +50,9 @@ func TestNames(t *testing.T) {
 	}
 	for _, key := range []string{
 		"web", "Web", "services/web", "ä", "a.b", "7", strings.Repeat("k", 300),
-		Key("docker/web.Dockerfile", "", "", nil), Key("", "services/web", "", nil), Key("", "", "release", nil),
-		Key("", "", "", []string{"linux/arm64"}), Key("", "", "", []string{"linux/amd64", "linux/arm64"}),
-		Key("docker/web.Dockerfile", "services/web", "release", []string{"linux/arm64", "linux/amd64"}),
+		Key("docker/web.Dockerfile", "", nil), Key("", "services/web", nil), "target=release",
+		Key("", "", []string{"linux/arm64"}), Key("", "", []string{"linux/amd64", "linux/arm64"}),
+		"file=docker/web.Dockerfile\ncontext=services/web\ntarget=release\nplatform=linux/amd64\nplatform=linux/arm64",
 	} {
 		line("branch", "main", key, branchName("main", key))
 	}
@@ -149,30 +149,29 @@ func TestSlugStaysInBudget(t *testing.T) {
 func TestKey(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		file, subdir, target string
-		platforms            []string
-		want                 string
+		file, subdir string
+		platforms    []string
+		want         string
 	}{
-		{"", "", "", nil, ""},
-		{"Dockerfile", ".", "", []string{"linux/amd64"}, ""},
-		{"./Dockerfile", "./", "", []string{"linux/amd64", "linux/amd64"}, ""},
-		{"web.Dockerfile", "", "", nil, "file=web.Dockerfile"},
-		{"", "web", "", nil, "context=web"},
-		{"web/Dockerfile", "web/", "", nil, "context=web"},
-		{"Dockerfile", "web", "", nil, "file=Dockerfile\ncontext=web"},
-		{"", "", "release", nil, "target=release"},
-		{"", "", "", []string{"linux/arm64"}, "platform=linux/arm64"},
-		{"", "", "", []string{"linux/arm64", "linux/amd64"}, "platform=linux/amd64\nplatform=linux/arm64"},
-		{"", "", "a\nplatform=b", nil, `target=a\nplatform=b`},
-		{"", "", `a\nplatform=b`, nil, `target=a\\nplatform=b`},
-		{"docker/web", "web", "release", []string{"linux/arm64"}, "file=docker/web\ncontext=web\ntarget=release\nplatform=linux/arm64"},
+		{"", "", nil, ""},
+		{"Dockerfile", ".", nil, ""},
+		{"./Dockerfile", "./", nil, ""},
+		{"web.Dockerfile", "", nil, "file=web.Dockerfile"},
+		{"", "web", nil, "context=web"},
+		{"web/Dockerfile", "web/", nil, "context=web"},
+		{"Dockerfile", "web", nil, "file=Dockerfile\ncontext=web"},
+		{"", "", []string{"linux/arm64"}, "platform=linux/arm64"},
+		{"", "", []string{"linux/arm64", "linux/amd64", "linux/arm64"}, "platform=linux/amd64\nplatform=linux/arm64"},
+		{"a\nplatform=b", "", nil, `file=a\nplatform=b`},
+		{`a\nplatform=b`, "", nil, `file=a\\nplatform=b`},
+		{"docker/web", "web", []string{"linux/arm64"}, "file=docker/web\ncontext=web\nplatform=linux/arm64"},
 	} {
-		if got := Key(tt.file, tt.subdir, tt.target, tt.platforms); got != tt.want {
-			t.Errorf("Key(%q, %q, %q, %q) = %q, want %q", tt.file, tt.subdir, tt.target, tt.platforms, got, tt.want)
+		if got := Key(tt.file, tt.subdir, tt.platforms); got != tt.want {
+			t.Errorf("Key(%q, %q, %q) = %q, want %q", tt.file, tt.subdir, tt.platforms, got, tt.want)
 		}
 	}
 	platforms := []string{"linux/arm64", "linux/amd64"}
-	Key("", "", "", platforms)
+	Key("", "", platforms)
 	if platforms[0] != "linux/arm64" {
 		t.Error("Key sorted the caller's platforms")
 	}

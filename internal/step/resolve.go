@@ -25,7 +25,7 @@ func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Proble
 	parts := in.PerNode()
 	plans := make([]scope.Plan, len(parts))
 	for i, part := range parts {
-		plans[i] = scope.New(facts, scopeOptions(part))
+		plans[i] = scope.New(facts, scopeOptions(part, len(parts) > 1))
 	}
 	r.Facts = plans[0].Facts // the same in all plans, whose options differ only in the key
 	problems := r.logIn()
@@ -61,8 +61,8 @@ func (r Run) resolve(in inputs.Values, plan scope.Plan) (Build, syntax.Problems)
 // noAuthorities is the warning where ca-certificates is set and the builder runs already.
 const noAuthorities = `ca-certificates does not reach a builder that runs already: add ca = ["PATH"] under [registry."HOST"] in its buildkitd.toml`
 
-// scopeOptions are the inputs that override what was detected.
-func scopeOptions(in inputs.Values) scope.Options {
+// scopeOptions are the inputs that override what was detected, for one builder or one of several.
+func scopeOptions(in inputs.Values, several bool) scope.Options {
 	o := scope.Options{
 		Branch: in.Branch, Base: in.BaseBranch, Default: in.DefaultBranch, PR: in.PullRequest,
 		Trusted: in.Trusted, Write: in.CacheWrite, Fallbacks: in.Fallbacks, Key: in.CacheKey,
@@ -70,7 +70,11 @@ func scopeOptions(in inputs.Values) scope.Options {
 	if o.Key != "" {
 		return o
 	}
-	o.Key = scope.Key(in.Dockerfile.Key, in.Context.Subdir, in.Target, built(in))
+	var apart []string
+	if several {
+		apart = built(in)
+	}
+	o.Key = scope.Key(in.Dockerfile.Key, in.Context.Subdir, apart)
 	return o
 }
 

@@ -1,0 +1,60 @@
+package inputs
+
+import (
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// place is the slash-separated path of a directory within its own repository, wherever that lies on
+// the machine: "" for the repository's root, and for a directory that is in none.
+func place(dir string) string {
+	dir = real(dir)
+	root := repositoryRoot(dir)
+	if root == "" {
+		return ""
+	}
+	return relative(root, dir)
+}
+
+// dockerfilePlace is the slash-separated path of a Dockerfile from where the context's Subdir starts:
+// within its own repository or else within the context. A file outside of both is one of the
+// context's, since no path of the machine says which image it is. It is "" for the context's default
+// Dockerfile.
+func dockerfilePlace(c Context, file string) string {
+	file = real(file)
+	at := path.Join(c.Subdir, filepath.Base(file))
+	if root := repositoryRoot(filepath.Dir(file)); root != "" {
+		at = relative(root, file)
+	} else if inside := relative(real(c.Dir), file); c.Dir != "" && !strings.HasPrefix(inside, "../") {
+		at = path.Join(c.Subdir, inside)
+	}
+	if strings.EqualFold(at, path.Join(c.Subdir, defaultDockerfile)) {
+		return ""
+	}
+	return at
+}
+
+// real is a path without symbolic links.
+func real(name string) string {
+	if followed, err := filepath.EvalSymlinks(name); err == nil {
+		return followed
+	}
+	return name
+}
+
+// repositoryRoot is the root of the Git checkout around an absolute directory, "" where there is none. In
+// a worktree or a submodule .git is a file.
+func repositoryRoot(dir string) string {
+	for {
+		if _, err := os.Lstat(filepath.Join(dir, ".git")); err == nil {
+			return dir
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			return ""
+		}
+		dir = up
+	}
+}
