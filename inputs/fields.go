@@ -68,7 +68,7 @@ var Fields = []Field{
 	{Name: "cache", Kind: syntax.Entries, Default: "auto", Help: "Caches to read and write, one per line, without the branch: `type=registry,ref=ghcr.io/owner/app`, `type=s3,…`, `type=azblob,…`, `type=local,…`, `gha`, `inline`, `auto` or `none`. With `cache-from` or `cache-to` the default is `none`."},
 	{Name: "cache-from", Kind: syntax.Entries, Help: "Cache sources in BuildKit's syntax. They are passed to BuildKit unchanged, without a branch."},
 	{Name: "cache-to", Kind: syntax.Entries, Help: "Cache destinations in BuildKit's syntax. They are passed to BuildKit unchanged, without a branch."},
-	{Name: "cache-key", Unset: "derived from the Dockerfile's path, context, target and platforms", Help: "Name of this image among the images that share a cache."},
+	{Name: "cache-key", Unset: "derived from the paths of the Dockerfile and the context in their repository", Help: "Name of this image among the images that share a cache."},
 	{Name: "cache-mode", Choices: []string{"max", "min"}, Unset: "`max`; `min` for `inline`", Help: "Layers to cache: those of every stage (`max`), or only those of the resulting image (`min`)."},
 	{Name: "compression", Choices: cachespec.Compressions, Unset: "`zstd`", Help: "Compression of the cache's layers."},
 	{Name: "compression-level", Kind: syntax.Int, Unset: "set by BuildKit", Help: "Compression level: 0–9 for gzip and estargz, 0–22 for zstd."},
