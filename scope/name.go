@@ -14,6 +14,9 @@ import (
 //
 //	b-<branch>  pr-<number>  t-<tag>      for an image without a key
 //	b-<branch>.<key>         ...          for one of several images in a store
+//	local                local.<key>      for builds outside every CI and checkout
+//
+// No ref's name is local, since each begins with its namespace and a hyphen.
 //
 // A ref or key of 1 to 40 characters of [a-z0-9_] is used unchanged. Any other becomes
 // a slug of at most 36 characters, a hyphen and 16 hexadecimal digits of its SHA-256:
@@ -57,6 +60,8 @@ func branchName(branch, key string) Name { return newName("b-", Slug(branch), ke
 func tagName(tag, key string) Name { return newName("t-", Slug(tag), key) }
 
 func pullRequestName(n int, key string) Name { return newName("pr-", strconv.Itoa(n), key) }
+
+func localName(key string) Name { return newName("", "local", key) }
 
 func newName(namespace, ref, key string) Name {
 	if key != "" {

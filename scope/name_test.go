@@ -59,6 +59,10 @@ func TestNames(t *testing.T) {
 	line("branch", "feature/a", "Web", branchName("feature/a", "Web"))
 	line("tag", "v1.4.0", "web", tagName("v1.4.0", "web"))
 	line("pull", "7", "web", pullRequestName(7, "web"))
+	for _, key := range []string{"", "web", "Web"} {
+		line("local", "", key, localName(key))
+	}
+	line("branch", "local", "", branchName("local", ""))
 	const golden = "testdata/names.golden"
 	if *update {
 		if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {

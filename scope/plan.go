@@ -20,6 +20,8 @@ import (
 //	unlisted event (Facts.Unlisted)    default                                     nothing; never a branch's scope
 //	merge queue                        base, default                               nothing
 //	tag                                fallbacks, default                          nothing
+//	outside CI and checkout            local, fallbacks, default                   local
+//	the same, untrusted                fallbacks, default                          nothing
 //
 // A scope that is written only because of Write "always" is also read, before all others.
 func New(f Facts, o Options) Plan {
@@ -91,8 +93,15 @@ func ownScope(f Facts, key string) Source {
 		return Source{tagName(f.Tag, key), "own tag"}
 	case f.Branch != "":
 		return Source{branchName(f.Branch, key), "own branch"}
+	case f.nowhere():
+		return Source{localName(key), "outside a checkout"}
 	}
 	return Source{}
+}
+
+// nowhere reports whether the build runs outside every CI and every checkout.
+func (f Facts) nowhere() bool {
+	return f.CI == "" && !f.Queue && !f.Unlisted && f.PR == 0 && f.Tag == "" && f.Branch == ""
 }
 
 // write returns the name to write, "" for none, and the reason.
@@ -146,6 +155,8 @@ func subject(f Facts) string {
 		return "pull request " + strconv.Itoa(f.PR)
 	case f.Tag != "":
 		return "tag " + Printable(f.Tag)
+	case f.nowhere():
+		return "outside a CI and a checkout"
 	case f.Event == "push":
 		return "push to " + Printable(f.Branch)
 	case f.Event == "":

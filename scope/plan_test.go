@@ -52,7 +52,14 @@ func TestNew(t *testing.T) {
 		{"protected merge request", protected, Options{Fallbacks: more}, "", "b-dev b-main b-next", "a protected branch's pull request: its cache would not be read"},
 		{"unknown CI", unknownCI, Options{Fallbacks: more}, "", "b-dev b-next b-main", "this CI is not known"},
 		{"shell", shell, Options{Fallbacks: more}, "b-fix", "b-fix b-dev b-next b-main", "branch fix"},
-		{"nowhere", nowhere, Options{}, "", "", "no branch, tag or pull request is known: set branch"},
+		{"nowhere", nowhere, Options{}, "local", "local", "outside a CI and a checkout"},
+		{"nowhere, of an image with a key", nowhere, Options{Key: "web"}, "local.web", "local.web", "outside a CI and a checkout"},
+		{"nowhere, with branches", nowhere, Options{Fallbacks: more, Default: "main"}, "local", "local b-dev b-next b-main", "outside a CI and a checkout"},
+		{"nowhere, with a branch of its own", nowhere, Options{Branch: "local"}, "b-local", "b-local", "branch local"},
+		{"nowhere, untrusted", Facts{Untrusted: NoPerson}, Options{}, "", "", NoPerson},
+		{"nowhere, read only", nowhere, Options{Write: "never"}, "", "local", "cache-write: never"},
+		{"a CI without a ref", Facts{CI: "unknown", Trusted: true}, Options{}, "", "", "no branch, tag or pull request is known: set branch"},
+		{"a detached checkout", Facts{CI: "git", Trusted: true}, Options{}, "", "", "no branch, tag or pull request is known: set branch"},
 		{"no facts", Facts{}, Options{}, "", "", "not known to be trusted"},
 		{"unlisted, but declared as trusted", Facts{Branch: "main", Default: "main", Trusted: true, Unlisted: true}, Options{}, "", "b-main", "not known to be trusted"},
 
@@ -66,7 +73,7 @@ func TestNew(t *testing.T) {
 		{"always: unlisted event of a pull request", target, Options{Write: "always"}, "pr-7", "pr-7 b-main", "pull request 7 (cache-write: always)"},
 		{"always: protected merge request", protected, Options{Write: "always"}, "pr-7", "b-dev b-main", "pull request 7 (cache-write: always)"},
 		{"always: unknown CI", unknownCI, Options{Write: "always"}, "b-fix", "b-fix b-main", "branch fix (cache-write: always)"},
-		{"always: nowhere", nowhere, Options{Write: "always"}, "", "", "no branch, tag or pull request is known: set branch"},
+		{"always: nowhere", nowhere, Options{Write: "always"}, "local", "local", "outside a CI and a checkout"},
 
 		{"auto", pushFix, Options{Write: "auto"}, "b-fix", "b-fix b-main", "push to fix"},
 		{"never: branch", pushFix, Options{Write: "never"}, "", "b-fix b-main", "cache-write: never"},
@@ -112,7 +119,7 @@ func TestNew(t *testing.T) {
 		{"base: merge queue", queue, Options{Base: "x"}, "", "b-x b-main", "a merge queue's branch is temporary"},
 		{"base: unlisted event", target, Options{Base: "x"}, "", "b-main", "not known to be trusted"},
 		{"default: push", pushFix, Options{Default: "fix"}, "b-fix", "b-fix", "push to fix"},
-		{"default: nowhere", nowhere, Options{Default: "x"}, "", "b-x", "no branch, tag or pull request is known: set branch"},
+		{"default: nowhere", nowhere, Options{Default: "x"}, "local", "local b-x", "outside a CI and a checkout"},
 
 		{"pull-request: push", pushFix, Options{PR: 9}, "pr-9", "pr-9 b-fix b-main", "pull request 9"},
 		{"pull-request: default branch", pushMain, Options{PR: 9}, "", "b-main", "a protected branch's pull request: its cache would not be read"},

@@ -23,7 +23,7 @@
 package scope
 
 // Facts is what the CI says about a build. An empty string means unknown. The zero value is an
-// untrusted build of an unknown ref: it reads nothing and writes nothing.
+// untrusted build outside every CI and checkout: it reads nothing and writes nothing.
 type Facts struct {
 	CI      string `json:"ci"`      // "github" or another name of internal/ci's table, for display only; "" outside a CI and a checkout
 	Event   string `json:"event"`   // what started the build, in the CI's own term: "push", "merge_request_event"
@@ -69,7 +69,7 @@ const (
 type Source struct {
 	Name Name `json:"name"`
 	// Why is "own branch", "own pull request", "own tag", "head branch", "base branch",
-	// "fallback branch" or "default branch".
+	// "fallback branch", "default branch" or "outside a checkout".
 	Why string `json:"why"`
 }
 

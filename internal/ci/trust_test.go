@@ -88,6 +88,9 @@ func refs(text string) string {
 		switch {
 		case ref == "-":
 			continue
+		case ref == "=local": // the scope that is no ref's
+			names = append(names, "local")
+			continue
 		case strings.HasPrefix(ref, "#"):
 			ref = "refs/pull/" + ref[1:] + "/merge"
 		case strings.HasPrefix(ref, "^"):
