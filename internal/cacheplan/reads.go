@@ -35,8 +35,8 @@ type Source struct {
 	Name  string // the scope's; "" for an entry of cache-from
 	Why   string // why the scope is read: "default branch"
 	State State
-	Hits  int    // steps that were cached in the build that wrote the scope last
-	Steps int    // all steps of that build; 0: unknown
+	Hits  int   // steps that were cached in the build that wrote the scope last
+	Steps int   // all steps of that build; 0: unknown
 	Err   error // why it failed or is absent, or, when loaded, why not all of it was used; nil for none
 }
 

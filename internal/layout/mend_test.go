@@ -11,6 +11,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/internal/layout"
+	"github.com/warmlayer/warmlayer/internal/storage"
 )
 
 // written is a directory with the blobs "one" and "two" and a manifest of them with the tag b-main.
@@ -34,7 +35,7 @@ func written(t *testing.T, size int64) (dir string, m layout.Manifest) {
 		t.Fatal(err)
 	}
 	m = layout.Manifest{Raw: raw, MediaType: ocispecs.MediaTypeImageManifest}
-	if err := l.PutManifest(t.Context(), "b-main", m, blobs); err != nil {
+	if err := l.PutManifest(t.Context(), "b-main", storage.AnyVersion, m, blobs); err != nil {
 		t.Fatal(err)
 	}
 	return dir, m
