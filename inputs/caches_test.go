@@ -1,6 +1,10 @@
 package inputs
 
-import "testing"
+import (
+	"strings"
+	"testing"
+	"time"
+)
 
 func TestVerbatimCaches(t *testing.T) {
 	t.Parallel()
@@ -41,5 +45,33 @@ func TestVerbatimCaches(t *testing.T) {
 				t.Errorf("got:\n%s\nwant:\n%s", got, want)
 			}
 		})
+	}
+}
+
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	v := mustParse(t, nil)
+	if want := (Keep{Age: 14 * 24 * time.Hour, Variants: 16, Percent: 100}); v.CacheKeep != want {
+		t.Errorf("by default %+v", v.CacheKeep)
+	}
+	v = mustParse(t, nil, "INPUT_CACHE-KEEP-AGE=24h", "INPUT_CACHE-KEEP-VARIANTS=3", "INPUT_CACHE-KEEP-SIZE=2g", "INPUT_FAIL-BELOW=0.8")
+	if want := (Keep{Age: 24 * time.Hour, Variants: 3, Bytes: 2 << 30}); v.CacheKeep != want || v.FailBelow != 0.8 {
+		t.Errorf("%+v, fail below %g", v.CacheKeep, v.FailBelow)
+	}
+	if v = mustParse(t, nil, "INPUT_CACHE-KEEP-SIZE=0"); v.CacheKeep.Bytes != 0 || v.CacheKeep.Percent != 0 {
+		t.Errorf("nothing: %+v", v.CacheKeep)
+	}
+	for text, want := range map[string]string{
+		"INPUT_CACHE-KEEP-SIZE=much":    `cache-keep-size: "much" is not a size`,
+		"INPUT_CACHE-KEEP-SIZE=-1":      `cache-keep-size: "-1" is not a size`,
+		"INPUT_CACHE-KEEP-SIZE=x%":      `cache-keep-size: "x%" is not a percentage`,
+		"INPUT_CACHE-KEEP-SIZE=200000%": `cache-keep-size: "200000%" is not a percentage`,
+		"INPUT_FAIL-BELOW=80%":          `fail-below: "80%" is not a ratio`,
+		"INPUT_FAIL-BELOW=NaN":          `fail-below: "NaN" is not a ratio`,
+		"INPUT_FAIL-BELOW=1.1":          `fail-below: "1.1" is not a ratio`,
+	} {
+		if _, problems := Parse(nil, []string{text}, checkout(t)); len(problems) != 1 || !strings.Contains(problems.Error(), want) {
+			t.Errorf("%s: %v", text, problems)
+		}
 	}
 }

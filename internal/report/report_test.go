@@ -88,6 +88,17 @@ func reports() map[string]Report {
 			r.Result.Exports = nil
 			r.Result.Steps = steps(true, true, false)
 		}),
+		"matrix": with(func(r *Report) {
+			last := own(cacheplan.Loaded)
+			last.Hits, last.Steps = 2, 4
+			r.Result.Sources = []cacheplan.Source{last, fromMain}
+			r.Result.Steps = steps(true, true, true, false)
+			r.Result.Exports = []solve.Export{{
+				Cache: cache, Name: ownName, Outcome: solve.Written, Seconds: 0.42,
+				Kept: cacheplan.Kept{Builds: 3, Variants: 1, Bytes: 120_000_000, Dropped: 2},
+			}}
+			r.Warnings = []string{"fail-below: 3 of 4 steps were cached, and a ratio of at least 0.9 is wanted"}
+		}),
 		"withheld": with(func(r *Report) {
 			withheld := own(cacheplan.Absent)
 			withheld.Err = backends.Withheld("not read: ACTIONS_CACHE_MODE=none")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/report"
+	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 	"github.com/warmlayer/warmlayer/scope"
@@ -186,5 +187,37 @@ func TestUntrustedRunsGetNoTokenByDefault(t *testing.T) {
 				t.Errorf("warnings %q", build.Warnings)
 			}
 		})
+	}
+}
+
+// A build whose steps were cached less than fail-below asks for fails, after everything else.
+func TestFailBelow(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		below  float64
+		cached []bool
+		want   string
+	}{
+		{0, []bool{false}, ""},
+		{0.5, []bool{true, false}, ""},
+		{0.51, []bool{true, false}, "fail-below: 1 of 2 steps were cached, and a ratio of at least 0.51 is wanted"},
+		{1, []bool{true, true}, ""},
+		{1, nil, ""},
+	} {
+		var result solve.Result
+		for _, cached := range test.cached {
+			result.Steps = append(result.Steps, solve.Step{Cached: cached})
+		}
+		r := Run{Inputs: inputs.Values{FailBelow: test.below}}
+		if got := r.cold(result); got != test.want {
+			t.Errorf("%+v: %q", test, got)
+		}
+		want := ExitOK
+		if test.want != "" {
+			want = ExitCache
+		}
+		if code := r.exitCode(t.Context(), report.Report{Result: result}); code != want {
+			t.Errorf("%+v: exit code %d", test, code)
+		}
 	}
 }
