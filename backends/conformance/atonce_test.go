@@ -9,14 +9,14 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// atOnce: processes that export to one scope at once all succeed. The scope is then that of one of
-// them, whole, and the next build of the same sources finds every step.
+// atOnce: processes that export to one scope at once all succeed. The scope is whole, and holds the
+// builds of all of them.
 func (s suite) atOnce(t *testing.T) {
 	c := s.h.open(t)
 	writer := s
-	var builder []string
+	builder := []string{"--cache-keep-size", "10000%"} // these builds have nothing in common
 	if writer.h.remote {
-		builder, writer.h.remote = []string{"--builder", testkit.StartBuildkitd(t)}, false // one for all
+		builder, writer.h.remote = append(builder, "--builder", testkit.StartBuildkitd(t)), false // one for all
 	}
 	var runs []testkit.Invocation
 	for i := range testkit.Long(3, 8) {
@@ -35,14 +35,18 @@ func (s suite) atOnce(t *testing.T) {
 			t.Errorf("%s: %v", desc.Digest, err)
 		}
 	}
+	found := 0
 	for _, r := range runs {
 		next := s.run(t, c, r.Dir, "main", "--cache-write", "never").Build(t)
 		if next.Source("b-main") != "loaded" {
 			t.Fatalf("sources %+v", next.Sources)
 		}
 		if len(next.Steps) > 0 && next.Cached() == len(next.Steps) {
-			return
+			found++
 		}
 	}
-	t.Error("the scope is that of no writer")
+	// Where BuildKit itself replaces the scope, and in an image, the last writer's build remains.
+	if want := len(runs); found == 0 || found < want && !s.h.remote && !s.h.inline {
+		t.Errorf("the scope has the builds of %d writers of %d", found, want)
+	}
 }
