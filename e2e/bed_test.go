@@ -112,7 +112,7 @@ func (b *bed) asUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.user = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)} //nolint:gosec // they are the system's
+	b.user = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	b.bin = testkit.Temp(t)
 	testkit.Program(t)
 	for _, program := range []string{"warmlayer", "buildkitd", "rootlesskit"} {

@@ -67,7 +67,7 @@ func TestInterrupted(t *testing.T) {
 	for i, in := range interrupted {
 		t.Run(in.kind+" "+in.cache, func(t *testing.T) {
 			t.Parallel()
-			random := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // it must be repeatable
+			random := rand.New(rand.NewPCG(seed, uint64(i)))
 			b := newBed(t, in.kind, in.cache)
 			b.build(t)
 			b.files = b.inventory(t)

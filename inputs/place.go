@@ -10,7 +10,7 @@ import (
 // place is the slash-separated path of a directory within its own repository, wherever that lies on
 // the machine: "" for the repository's root, and for a directory that is in none.
 func place(dir string) string {
-	dir = real(dir)
+	dir = followed(dir)
 	root := repositoryRoot(dir)
 	if root == "" {
 		return ""
@@ -23,11 +23,11 @@ func place(dir string) string {
 // context's, since no path of the machine says which image it is. It is "" for the context's default
 // Dockerfile.
 func dockerfilePlace(c Context, file string) string {
-	file = real(file)
+	file = followed(file)
 	at := path.Join(c.Subdir, filepath.Base(file))
 	if root := repositoryRoot(filepath.Dir(file)); root != "" {
 		at = relative(root, file)
-	} else if inside := relative(real(c.Dir), file); c.Dir != "" && !strings.HasPrefix(inside, "../") {
+	} else if inside := relative(followed(c.Dir), file); c.Dir != "" && !strings.HasPrefix(inside, "../") {
 		at = path.Join(c.Subdir, inside)
 	}
 	if strings.EqualFold(at, path.Join(c.Subdir, defaultDockerfile)) {
@@ -36,10 +36,10 @@ func dockerfilePlace(c Context, file string) string {
 	return at
 }
 
-// real is a path without symbolic links.
-func real(name string) string {
-	if followed, err := filepath.EvalSymlinks(name); err == nil {
-		return followed
+// followed is a path without symbolic links.
+func followed(name string) string {
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		return target
 	}
 	return name
 }

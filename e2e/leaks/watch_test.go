@@ -12,7 +12,6 @@ import (
 
 // watcher collects the arguments and the environments of a process and of all that it starts.
 type watcher struct {
-	mu      sync.Mutex
 	args    map[string]bool
 	environ map[string]bool // of children
 	end     chan struct{}

@@ -177,7 +177,7 @@ func pause(ctx context.Context, try int) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(time.Duration(rand.Int64N(int64(try)) * int64(10*time.Millisecond))):
+	case <-time.After(time.Duration(rand.Int64N(int64(try)) * int64(10*time.Millisecond))): //nolint:gosec // a pause is no secret
 		return true
 	}
 }
