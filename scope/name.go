@@ -120,7 +120,8 @@ func isPlain(c byte) bool {
 //     and <subdir>/Dockerfile.
 //   - The defaults of subdir are "" and ".".
 //   - platforms are those of one of several builders, which write at the same time, and which
-//     BuildKit itself may write for; for a single builder there are none.
+//     BuildKit itself may write for; there are none for a single builder, and for the one of
+//     several that builds linux/amd64 alone.
 func Key(file, subdir string, platforms []string) string {
 	var lines []string
 	// An escaped value spans one line, so the parts of a key cannot be mistaken for each other.

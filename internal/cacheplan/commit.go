@@ -89,8 +89,12 @@ type former struct {
 	err     error  // why the cache is not known; nil: it is, or there is none
 }
 
-// read reads what is in the scope now.
+// read reads what is in the scope now. A scope that could not be read before the build is not tried
+// again: its source says why, and the new cache replaces it.
 func (w written) read(ctx context.Context, store backends.Scopes) former {
+	if w.own != nil && !w.reached() {
+		return former{version: backends.AnyVersion}
+	}
 	m, err := store.Manifest(ctx, w.scope)
 	if errors.Is(err, backends.ErrAbsent) {
 		return former{}
@@ -160,6 +164,9 @@ func (w written) write(ctx context.Context, store backends.Store, fitted gateway
 			return out
 		}
 		read := w.read(ctx, store)
+		if before.version == read.version {
+			return out // no other build has written, whatever the store says
+		}
 		before = &read
 	}
 }

@@ -3,6 +3,7 @@ package step
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/containerd/platforms"
 	"github.com/docker/cli/cli/config"
@@ -71,7 +72,7 @@ func scopeOptions(in inputs.Values, several bool) scope.Options {
 		return o
 	}
 	var apart []string
-	if several {
+	if several && !slices.Equal(built(in), []string{"linux/amd64"}) {
 		apart = built(in)
 	}
 	o.Key = scope.Key(in.Dockerfile.Key, in.Context.Subdir, apart)
