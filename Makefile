@@ -30,6 +30,7 @@ soak: setup ## Run the long forms of tests, and fuzz; FUZZTIME=10s each.
 	$(SOAK) ./e2e -run 'TestInterrupted$$'
 	$(SOAK) ./e2e/load
 	$(SOAK) ./e2e/faults
+	$(SOAK) ./e2e/leaks
 	$(SOAK) ./backends/conformance -run '^Test(Local|Registry|Inline|S3|Azblob|GHA|GHA1)(Remote)?$$/several_exports'
 	testdata/fuzz.sh
 
