@@ -80,9 +80,9 @@ func TestRefusals(t *testing.T) {
 		cause, cure string
 	}{
 		{"ECR, immutable tags", testkit.ImmutableTags(answer(400, "TAG_INVALID", "The image tag 'cache-b-main' already exists in the 'cache' repository and cannot be overwritten because the tag is immutable.", ""), "cache-"),
-			"", "absent", "immutable tags", "exempt the tags of caches"},
+			"", "loaded", "immutable tags", "exempt the tags of caches"},
 		{"Harbor, immutable tags", testkit.ImmutableTags(answer(412, "PRECONDITION", "Failed to process request due to 'cache:cache-b-main' configured as immutable.", ""), "cache-"),
-			"", "absent", "immutable tags", "exempt the tags of caches"},
+			"", "loaded", "immutable tags", "exempt the tags of caches"},
 		{"ECR, no repository", refuse(all, 404, "NAME_UNKNOWN", "The repository with name 'cache' does not exist in the registry with id '123456789012'"),
 			"", "absent", "no such repository", "create it"},
 		{"Nexus", testkit.Nexus(), "", "absent", "lost an upload", "set cache to"},
@@ -99,7 +99,13 @@ func TestRefusals(t *testing.T) {
 			t.Parallel()
 			registry := testkit.StartRegistry(t).Host
 			s := testkit.StartStandIn(t, registry, tt.quirk)
-			out := build(testkit.App(t), "--tags", s.Host+"/image:v1", "--push", "--cache", "type=registry,ref="+s.Host+"/cache"+tt.line).Start(t)
+			app := testkit.App(t)
+			r := build(app, "--tags", s.Host+"/image:v1", "--push", "--cache", "type=registry,ref="+s.Host+"/cache"+tt.line)
+			if tt.source == "loaded" { // the first build is not refused
+				r.Build(t)
+				change(t, app)
+			}
+			out := r.Start(t)
 			pushed := (&proxy{Host: registry}).get(t, "/v2/image/manifests/v1")
 			if out.Code != 0 || out.Report.Retried != "" || digest.FromString(pushed).String() != out.Report.Digest {
 				t.Errorf("exit code %d, retried %q, image %s:\n%s", out.Code, out.Report.Retried, out.Report.Digest, out.Text)
