@@ -43,7 +43,7 @@ func runIn(ctx context.Context, c *engine.Client, id, user string, command ...st
 	attached, err := waiting.Within(ctx, func() (engine.ExecAttachResult, error) {
 		attached, err := c.ExecAttach(ctx, created.ID, engine.ExecAttachOptions{}) // without a timeout of its own
 		if err == nil && ctx.Err() != nil {
-			attached.Close() // nobody waits for it
+			attached.Close() // nothing waits for it
 			err = context.Cause(ctx)
 		}
 		return attached, err

@@ -7,7 +7,7 @@ import (
 
 // unerased passes text on without the control sequences that erase a line or its end (ESC [ K, ESC
 // [ 2 K), which programs such as grep write. A log has no use for them, and a secret that has one
-// in it would be found by nobody but the reader of the log. It is for one goroutine.
+// in it would be seen only by a reader of the log. It is for one goroutine.
 type unerased struct {
 	to   io.Writer
 	held []byte // the beginning of a sequence

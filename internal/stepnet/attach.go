@@ -95,7 +95,7 @@ func pair(other int, name string) (socket int, err error) {
 	if err != nil {
 		return -1, fmt.Errorf("open a packet socket: %w", err)
 	}
-	// With the header of virtio, segments of up to 64 KiB pass, whose checksums nobody computes.
+	// With the header of virtio, segments of up to 64 KiB pass, whose checksums are not computed.
 	for _, option := range []int{unix.PACKET_VNET_HDR, unix.PACKET_IGNORE_OUTGOING} {
 		if err := unix.SetsockoptInt(socket, unix.SOL_PACKET, option, 1); err != nil {
 			return -1, fmt.Errorf("set up a packet socket: %w", err)
