@@ -150,33 +150,49 @@ func (w written) write(ctx context.Context, store backends.Store, fitted gateway
 		read := w.read(ctx, store)
 		before = &read
 	}
-	var out Committed
-	for try := 1; ; try++ {
+	for try, same := 1, 0; ; try++ {
 		united, kept, err := w.unite(fitted, newest, *before, e)
-		out = Committed{Note: cmp.Or(note, err), Kept: kept}
+		out := Committed{Note: cmp.Or(note, err), Kept: kept}
 		version := before.version
-		if try == maxTries {
-			version = backends.AnyVersion
-			out.Note = cmp.Or(out.Note, errContended)
+		if last := lastTry(try, same); last != nil {
+			version, out.Note = backends.AnyVersion, cmp.Or(out.Note, last)
 		}
 		out.Err = w.put(ctx, store, united, e, version)
 		if !errors.Is(out.Err, backends.ErrReplaced) || !pause(ctx, try) {
 			return out
 		}
 		read := w.read(ctx, store)
-		if before.version == read.version {
-			return out // no other build has written, whatever the store says
+		if same++; before.version != read.version {
+			same = 0
 		}
 		before = &read
 	}
 }
 
-// maxTries bounds the writes of one scope. Of several builds that write at once, one succeeds each
-// time.
-const maxTries = 32
+// Bounds of the writes of one scope. Of several builds that write at once, one succeeds each time.
+const (
+	maxTries = 32
+	// maxSame is how often a store may say that another build has written the scope, which has not
+	// changed. A store that answers late does so once, and one that cannot compare each time.
+	maxSame = 3
+)
 
-// errContended says that a scope was written without knowing what is in it.
-var errContended = fmt.Errorf("other builds wrote the scope %d times meanwhile, and what the last one wrote may be lost", maxTries-1)
+var (
+	errContended  = fmt.Errorf("other builds wrote the scope %d times meanwhile, and what the last one wrote may be lost", maxTries-1)
+	errNotSwapped = errors.New("the store says that another build has written the scope, which has not changed: what a build wrote in the same moment may be lost")
+)
+
+// lastTry is why a scope is now written whatever is in it; nil: it is written only if it still is
+// what was read.
+func lastTry(try, same int) error {
+	switch {
+	case same == maxSame:
+		return errNotSwapped
+	case try == maxTries:
+		return errContended
+	}
+	return nil
+}
 
 // pause lets other builds go first, for a random time of up to 10 ms for each try. It reports false
 // when ctx ends.

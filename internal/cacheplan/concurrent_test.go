@@ -67,6 +67,26 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 }
 
+// A store may say that another build has written, though none has: once, because it answered late,
+// or each time, because it cannot compare.
+func TestRefusedSwap(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		refusals int
+		note     string
+	}{{1, ""}, {2, ""}, {1000, "which has not changed"}} {
+		cache := newMemoryCache("near")
+		cache.Refusals = test.refusals
+		err := export(t, cache, "0", testkit.NewGraph("base", "app: base"))()
+		if (test.note == "") != (err == nil) || !strings.Contains(fmt.Sprint(err), test.note) {
+			t.Errorf("%d refusals: %v, want %q", test.refusals, err, test.note)
+		}
+		if c := present(t, cache); len(c.Builds) != 1 {
+			t.Errorf("%d refusals: the scope has %d builds", test.refusals, len(c.Builds))
+		}
+	}
+}
+
 func step(writer, round int) string { return fmt.Sprintf("writer %d round %d", writer, round) }
 
 // present is the cache that is in the scope, all blobs of which are there.

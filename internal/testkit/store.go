@@ -22,6 +22,7 @@ type Store struct {
 	Stream    func(context.Context) io.ReadCloser // returned for every blob; nil: its content
 	HoldPut   chan struct{}                       // delays every Put until it is closed; nil: no delay
 	HoldStat  chan struct{}                       // delays every Stat until it is closed, or for one that receives
+	Refusals  int                                 // of Swap, which says that another build has written, though none has
 
 	mu     sync.Mutex
 	asked  [][]digest.Digest
@@ -62,7 +63,8 @@ func (s *Store) Swap(_ context.Context, n scope.Name, version string, m backends
 	if m, ok := s.scopes[n]; ok {
 		present = m.Descriptor().Digest.String()
 	}
-	if version != backends.AnyVersion && version != present {
+	if version != backends.AnyVersion && (version != present || s.Refusals > 0) {
+		s.Refusals--
 		return backends.ErrReplaced
 	}
 	s.scopes[n] = m
