@@ -188,7 +188,8 @@ func (c cell) checkTries(t *testing.T, requests []string) {
 	}
 	for r, n := range tries {
 		most := 2
-		if strings.HasPrefix(r, "POST") {
+		// A conditional write of what another build has deleted meanwhile is repeated.
+		if strings.HasPrefix(r, "POST") || c.name == "404" && c.phase == "commit" {
 			most = 4
 		}
 		if slices.Contains(certain, c.name) && n > most {
