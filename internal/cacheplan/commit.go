@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
@@ -75,10 +76,15 @@ func buildsOf(config []byte, r backends.Record) []cachegraph.Build {
 	return []cachegraph.Build{{Result: r.Result, Time: r.Time}}
 }
 
-// recordOf is the record of an export that ends now.
-func (w written) recordOf(e Exported) backends.Record {
+// buildOf is an export that ends now.
+func (w written) buildOf(e Exported) cachegraph.Build {
+	return cachegraph.Build{Variant: w.variant, Result: backends.ResultKey(w.options, e.Content), Time: time.Now()}
+}
+
+// recordOf is the record of an export, which is a build of the scope.
+func (w written) recordOf(e Exported, build cachegraph.Build) backends.Record {
 	r := w.record
-	r.Time, r.Result, r.Hits, r.Steps = time.Now(), backends.ResultKey(w.options, e.Content), e.Hits, e.Steps
+	r.Time, r.Result, r.Hits, r.Steps = build.Time, build.Result, e.Hits, e.Steps
 	return r
 }
 
@@ -87,6 +93,14 @@ type former struct {
 	cache   cachegraph.Cache
 	version string // see [backends.Manifest].Version
 	err     error  // why the cache is not known; nil: it is, or there is none
+}
+
+// holds reports whether the scope has a build. Another build that has read the scope after this one
+// wrote it keeps it. Where the result is not known, it reports false.
+func (f former) holds(build cachegraph.Build) bool {
+	return build.Result != "" && slices.ContainsFunc(f.cache.Builds, func(b cachegraph.Build) bool {
+		return b.Variant == build.Variant && b.Result == build.Result && !b.Time.Before(build.Time.Truncate(time.Second))
+	})
 }
 
 // read reads what is in the scope now. A scope that could not be read before the build is not tried
@@ -137,10 +151,13 @@ func (w written) parse(ctx context.Context, store backends.Scopes, m backends.Ma
 
 // write makes a cache the scope's cache in a store, with its record and with what the scope keeps
 // of former builds. Another build may write the scope at the same time: then write begins again with
-// what is there. The former cache is the one that is given, or what is in the scope where it is nil.
+// what is there, unless that has this build too. The former cache is the one that is given, or what
+// is in the scope where it is nil.
 func (w written) write(ctx context.Context, store backends.Store, fitted gateway.Sent, note error, e Exported, before *former) Committed {
+	build := w.buildOf(e)
+	record := w.recordOf(e, build)
 	if w.keep.Variants == 0 || fitted.Config == nil {
-		return Committed{Err: w.put(ctx, store, fitted, e, backends.AnyVersion), Note: note}
+		return Committed{Err: w.put(ctx, store, fitted, record, backends.AnyVersion), Note: note}
 	}
 	newest, err := cachegraph.Parse(fitted.Config, fitted.Manifest.Layers)
 	if err != nil {
@@ -151,17 +168,21 @@ func (w written) write(ctx context.Context, store backends.Store, fitted gateway
 		before = &read
 	}
 	for try, same := 1, 0; ; try++ {
-		united, kept, err := w.unite(fitted, newest, *before, e)
+		united, kept, err := w.unite(fitted, newest, *before, build)
 		out := Committed{Note: cmp.Or(note, err), Kept: kept}
 		version := before.version
 		if last := lastTry(try, same); last != nil {
 			version, out.Note = backends.AnyVersion, cmp.Or(out.Note, last)
 		}
-		out.Err = w.put(ctx, store, united, e, version)
+		out.Err = w.put(ctx, store, united, record, version)
 		if !errors.Is(out.Err, backends.ErrReplaced) || !pause(ctx, try) {
 			return out
 		}
 		read := w.read(ctx, store)
+		if read.holds(build) {
+			out.Err = nil
+			return out
+		}
 		if same++; before.version != read.version {
 			same = 0
 		}
@@ -207,8 +228,7 @@ func pause(ctx context.Context, try int) bool {
 
 // unite is the new cache with what the scope keeps of the former one. The error says why nothing is
 // kept.
-func (w written) unite(fitted gateway.Sent, newest cachegraph.Cache, f former, e Exported) (gateway.Sent, Kept, error) {
-	build := cachegraph.Build{Variant: w.variant, Result: backends.ResultKey(w.options, e.Content), Time: time.Now()}
+func (w written) unite(fitted gateway.Sent, newest cachegraph.Cache, f former, build cachegraph.Build) (gateway.Sent, Kept, error) {
 	why := f.err
 	out, err := cachegraph.Accumulate(newest, build, f.cache, w.keep)
 	if err != nil {
@@ -239,13 +259,13 @@ func keptOf(out cachegraph.Accumulated, build cachegraph.Build) Kept {
 }
 
 // put writes a cache with its record, where the scope still has the version.
-func (w written) put(ctx context.Context, store backends.Store, sent gateway.Sent, e Exported, version string) error {
+func (w written) put(ctx context.Context, store backends.Store, sent gateway.Sent, r backends.Record, version string) error {
 	if sent.Config != nil {
 		if err := store.Put(ctx, sent.Manifest.Config, bytes.NewReader(sent.Config)); err != nil {
 			return err
 		}
 	}
-	m, err := sent.Manifest.WithRecord(w.recordOf(e))
+	m, err := sent.Manifest.WithRecord(r)
 	if err != nil {
 		return err
 	}

@@ -250,7 +250,7 @@ func (n native) config(ctx context.Context, store backends.Scopes, m backends.Ma
 
 // attach writes the manifest with the record.
 func (n native) attach(ctx context.Context, m backends.Manifest, e Exported) error {
-	m, err := m.WithRecord(n.recordOf(e))
+	m, err := m.WithRecord(n.recordOf(e, n.buildOf(e)))
 	if err != nil {
 		return err
 	}
