@@ -14,10 +14,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -182,7 +183,9 @@ func outputs(ts *testscript.TestScript, args []string) {
 }
 
 func tags(ts *testscript.TestScript, args []string) {
-	repository, err := name.NewRepository(args[0])
+	named, err := reference.ParseNormalizedNamed(args[0])
+	ts.Check(err)
+	repository, err := syntax.Repository(named, false)
 	ts.Check(err)
 	all, err := remote.List(repository)
 	ts.Check(err)

@@ -3,6 +3,7 @@ package cachespec
 import (
 	"slices"
 
+	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/warmlayer/warmlayer/internal/syntax"
@@ -77,14 +78,16 @@ func (c *Inline) resolve(p *problems, env Environment) config {
 		p.add("set push: true and tags, or use another cache", "needs an image that is pushed")
 		return c
 	}
-	image, err := name.NewTag(env.Images[0], c.NameOptions()...)
+	image, err := reference.ParseNormalizedNamed(env.Images[0])
+	if err == nil {
+		c.Image, err = syntax.Tag(image, c.Insecure)
+	}
 	if err != nil {
-		p.add("", "the image has no name that a registry accepts")
+		p.add("", "the image has no name that a registry accepts: %v", err)
 		return c
 	}
-	c.Image = image
 	if c.Ref == "" {
-		c.Ref = image.Context().Name()
+		c.Ref = image.Name()
 	}
 	c.locate(p)
 	c.checkImages(p, env.Images)

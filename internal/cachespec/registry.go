@@ -1,6 +1,7 @@
 package cachespec
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -131,24 +132,16 @@ func besideImage(images []string) *Registry {
 	if len(images) == 0 {
 		return nil
 	}
-	tag, err := name.NewTag(images[0])
+	image, err := reference.ParseNormalizedNamed(images[0])
 	if err != nil {
 		return nil
 	}
-	return &Registry{Ref: tag.Context().Name()}
+	return &Registry{Ref: image.Name()}
 }
 
 // maxPrefix is the length that a registry's tag of 128 characters leaves for a prefix before
 // a scope's name of 110.
 const maxPrefix = 17
-
-// NameOptions are go-containerregistry's for names in this registry.
-func (c *Registry) NameOptions() []name.Option {
-	if c.Insecure {
-		return []name.Option{name.Insecure}
-	}
-	return nil
-}
 
 // locate splits Ref into the repository and the prefix of the scopes' tags. It follows the
 // reference grammar of distribution, as BuildKit does.
@@ -162,8 +155,8 @@ func (c *Registry) locate(p *problems) {
 		p.add("leave the digest out: a cache is written under a tag for each branch", "ref has a digest")
 		return
 	}
-	tag, err := name.NewTag(c.Ref, c.NameOptions()...)
-	if _, grammar := reference.ParseNormalizedNamed(c.Ref); err != nil || grammar != nil {
+	repository, err := c.named()
+	if err != nil {
 		hint := "write it as host/repository, like ghcr.io/owner/app"
 		if lower := strings.ToLower(c.Ref); lower != c.Ref {
 			hint = fmt.Sprintf("repositories are lower-case: ref=%s", lower)
@@ -171,10 +164,19 @@ func (c *Registry) locate(p *problems) {
 		p.add(hint, "ref=%s is not a repository", c.Ref)
 		return
 	}
-	c.Repository, c.TagPrefix = tag.Repository, "cache-" // which keeps them apart from the tags of images
+	c.Repository, c.TagPrefix = repository, "cache-" // which keeps them apart from the tags of images
 	if own := ownTag(c.Ref); own != "" {
 		c.TagPrefix = p.prefix(own)
 	}
+}
+
+// named is the repository that Ref names.
+func (c *Registry) named() (name.Repository, error) {
+	named, problem := syntax.ImageName(c.Ref)
+	if problem != nil {
+		return name.Repository{}, errors.New(problem.What)
+	}
+	return syntax.Repository(named, c.Insecure)
 }
 
 // prefix is what a tag of the user's becomes before a scope's name.
@@ -189,7 +191,11 @@ func (p *problems) prefix(tag string) string {
 // image has a tag that could be a scope's.
 func (c *Registry) checkImages(p *problems, images []string) {
 	for _, image := range images {
-		tag, err := name.NewTag(image)
+		named, err := reference.ParseNormalizedNamed(image)
+		if err != nil {
+			continue
+		}
+		tag, err := syntax.Tag(named, c.Insecure)
 		if err != nil || tag.Context().Name() != c.Repository.Name() {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/crash"
+	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 // Join is one index of images that several builders have pushed by digest.
@@ -34,7 +36,7 @@ type Join struct {
 func (j Join) Push(ctx context.Context) (ocispecs.Descriptor, error) {
 	tags := make([]name.Tag, len(j.Names))
 	for i, n := range j.Names {
-		tag, err := name.NewTag(n, j.naming()...)
+		tag, err := j.tag(n)
 		if err != nil {
 			return ocispecs.Descriptor{}, fmt.Errorf("join images: %w", err)
 		}
@@ -103,11 +105,12 @@ func (j Join) manifests(ctx context.Context, part name.Digest) ([]ocispecs.Descr
 	}}, nil
 }
 
-func (j Join) naming() []name.Option {
-	if j.Insecure {
-		return []name.Option{name.Insecure}
+func (j Join) tag(image string) (name.Tag, error) {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return name.Tag{}, err
 	}
-	return nil
+	return syntax.Tag(named, j.Insecure)
 }
 
 func (j Join) remote(ctx context.Context) []remote.Option {

@@ -14,7 +14,8 @@ import (
 
 const portable = "FROM scratch\nARG TARGETPLATFORM\nCOPY render.sh /\nLABEL platform=$TARGETPLATFORM\n"
 
-// The joined images of two builders are the image that one builder makes for both platforms.
+// The joined images of two builders are the image that one builder makes for both platforms. Its
+// repository may have a name of one letter.
 func TestJoin(t *testing.T) {
 	t.Parallel()
 	registry, app := testkit.StartRegistry(t).Host, testkit.App(t)
@@ -22,11 +23,11 @@ func TestJoin(t *testing.T) {
 	fixed := func(platform, output string) []string {
 		return []string{
 			"--opt", "build-arg:SOURCE_DATE_EPOCH=1", "--opt", "platform=" + platform,
-			"--output", "type=image,push=true,rewrite-timestamp=true,name=" + registry + "/app" + output,
+			"--output", "type=image,push=true,rewrite-timestamp=true,name=" + registry + "/a" + output,
 		}
 	}
 	whole := digest.Digest(buildctl(t, testkit.StartBuildkitd(t), app, fixed("linux/amd64,linux/arm64", ":one")...))
-	j := builds.Join{Names: []string{registry + "/app:v1", registry + "/app:latest"}, Keychain: authn.DefaultKeychain}
+	j := builds.Join{Names: []string{registry + "/a:v1", registry + "/a:latest"}, Keychain: authn.DefaultKeychain}
 	for _, platform := range []string{"linux/amd64", "linux/arm64"} {
 		part := buildctl(t, testkit.StartBuildkitd(t), app, fixed(platform, ",push-by-digest=true")...)
 		j.Parts = append(j.Parts, digest.Digest(part))

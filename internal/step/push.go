@@ -10,7 +10,6 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/warmlayer/warmlayer/backends"
@@ -124,12 +123,11 @@ func (r Run) checkPush(ctx context.Context, b Build, repository string, insecure
 	if err != nil {
 		return nil
 	}
-	var options []name.Option
 	transport := remote.DefaultTransport
 	if insecure {
-		options, transport = append(options, name.Insecure), backends.InsecureTransport
+		transport = backends.InsecureTransport
 	}
-	target, err := name.NewRepository(repository, options...)
+	target, err := syntax.Repository(named, insecure)
 	if err != nil {
 		return nil
 	}

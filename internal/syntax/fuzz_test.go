@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/distribution/reference"
 	"github.com/tonistiigi/go-csvvalue"
 )
 
@@ -104,6 +105,30 @@ func FuzzFormatCSV(f *testing.F) {
 		got, err := ParseCSV(FormatEntry(want))
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%q became %v, %v; want %v", FormatEntry(want), got, err, want)
+		}
+	})
+}
+
+// FuzzTag: the form for requests names the same image, in whatever repository.
+func FuzzTag(f *testing.F) {
+	for _, text := range []string{"x", "localhost:5000/x:T", "[::1]:5000/a__b/c--d", "index.docker.io/x", "A.B/x", "localhost:5000"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		named, problem := ImageName(text)
+		if problem != nil {
+			return
+		}
+		tag, err := Tag(named, false)
+		if err != nil {
+			if !strings.HasPrefix(reference.Domain(named), "[") {
+				t.Errorf("%q: %v", text, err)
+			}
+			return // no address of IPv6
+		}
+		again, err := reference.ParseNormalizedNamed(tag.Name())
+		if err != nil || again.String() != reference.TagNameOnly(named).String() {
+			t.Errorf("%q is asked for as %s, which is %v, %v", text, tag.Name(), again, err)
 		}
 	})
 }
