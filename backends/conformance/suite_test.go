@@ -81,6 +81,7 @@ func conform(t *testing.T, h harness) {
 		{"odd branch names", s.oddBranches, false},
 		{"two keys in one store", s.twoKeys, false},
 		{"variants of one scope", s.variants, s.h.inline || s.h.coarse}, // an image has its own cache alone
+		{"other programs read every variant", s.variantsElsewhere, s.h.inline || s.h.remote},
 		{"an empty cache replaces nothing", s.empty, false},
 		{"mode min and max", s.modes, h.inline},
 		{"compressions", s.compressions, h.inline || h.gzip},

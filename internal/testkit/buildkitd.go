@@ -95,9 +95,9 @@ func Buildctl(t testing.TB, address, app string, args ...string) string {
 	return string(out)
 }
 
-// Buildx runs docker buildx with variables. BUILDX_CONFIG is the directory in which it stores its
-// builders.
-func Buildx(t testing.TB, env map[string]string, args ...string) {
+// Buildx runs docker buildx with variables, and returns its output. BUILDX_CONFIG is the directory in
+// which it stores its builders.
+func Buildx(t testing.TB, env map[string]string, args ...string) string {
 	t.Helper()
 	program, err := exec.LookPath("buildx")
 	Need(t, "buildx", err)
@@ -106,7 +106,9 @@ func Buildx(t testing.TB, env map[string]string, args ...string) {
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		t.Fatalf("buildx %v: %v\n%s", args, err, out)
 	}
+	return string(out)
 }
