@@ -44,7 +44,7 @@ func FuzzName(f *testing.F) {
 	seedNames(f)
 	f.Fuzz(func(t *testing.T, ref, key string, number int) {
 		dots := min(len(key), 1)
-		for _, n := range []Name{branchName(ref, key), tagName(ref, key), pullRequestName(max(number, 1), key)} {
+		for _, n := range []Name{branchName(ref, key), tagName(ref, key), queueName(ref, key), pullRequestName(max(number, 1), key)} {
 			checkName(t, n)
 			if strings.Count(string(n), ".") != dots {
 				t.Errorf("%q: the only dot must be between ref and key", n)
@@ -67,7 +67,7 @@ func FuzzNamesDiffer(f *testing.F) {
 		seen := map[Name]made{}
 		for _, ref := range []string{ref1, ref2, Slug(ref1), Slug(ref1)[max(0, len(Slug(ref1))-hashLength):], strings.ToUpper(ref1), ref1 + "." + key1} {
 			for _, key := range []string{"", key1, key2, Slug(key1), strings.ToLower(key2)} {
-				for kind, n := range map[string]Name{"branch": branchName(ref, key), "tag": tagName(ref, key), "pull": pullRequestName(7, key)} {
+				for kind, n := range map[string]Name{"branch": branchName(ref, key), "tag": tagName(ref, key), "queue": queueName(ref, key), "pull": pullRequestName(7, key)} {
 					m := made{kind, ref, key}
 					if kind == "pull" {
 						m.ref = "7"
@@ -126,8 +126,14 @@ func checkPlan(t *testing.T, f Facts, o Options) {
 	if p.Write != "" {
 		checkName(t, p.Write)
 		switch {
-		case e.Queue:
-			t.Error("a merge queue writes")
+		case e.Queue && p.Write == branchName(e.Branch, o.Key) && o.Branch != "" && o.Write == WriteAlways && (vouched || e.PR == 0) && !e.Unlisted:
+			// What the user says.
+		case e.Queue && p.Write != queueName(e.Base, o.Key):
+			t.Errorf("a merge queue writes %q", p.Write)
+		case strings.HasPrefix(string(p.Write), "q-"):
+			if !e.Queue || !vouched || e.Unlisted {
+				t.Errorf("%+v writes %q", e, p.Write)
+			}
 		case e.PR < 0:
 			t.Error("a pull request of unknown number writes")
 		case e.PR > 0 && !pullGrammar.MatchString(string(p.Write)):
@@ -156,6 +162,13 @@ func checkPlan(t *testing.T, f Facts, o Options) {
 		if strings.HasPrefix(string(s.Name), "pr-") && (e.Protected || e.PR <= 0 || s.Name != pullRequestName(e.PR, o.Key)) {
 			t.Errorf("reads %q, which is another branch's, or not a protected one's", s.Name)
 		}
+		if strings.HasPrefix(string(s.Name), "q-") {
+			ofBase, ofBranch := e.Queue && s.Name == queueName(e.Base, o.Key), !e.Queue && vouched && e.PR == 0 && s.Name == queueName(e.Branch, o.Key)
+			if !ofBase && !ofBranch {
+				t.Errorf("reads %q, which is another branch's queue", s.Name)
+			}
+			continue
+		}
 		if !vouched && s.Name != p.Write && !slices.Contains(branches, s.Name) {
 			t.Errorf("an untrusted build reads %q", s.Name)
 		}
@@ -165,6 +178,8 @@ func checkPlan(t *testing.T, f Facts, o Options) {
 func FuzzNew(f *testing.F) {
 	f.Add("main", "dev", "main", "", "next", "web", 0, 0, uint8(1), "", "push")
 	f.Add("main", "dev", "main", "", "next", "", 7, 0, uint8(0), "always", "pull_request")
+	f.Add("gh-readonly-queue/dev/pr-7-a", "dev", "main", "", "next", "", 0, 0, uint8(3), "always", "merge_group")
+	f.Add("fix", "dev", "main", "", "next", "x", 7, 0, uint8(66), "always", "merge_request_event")
 	f.Add("main", "dev", "main", "v1", "pr-7", "", -1, 9, uint8(63), "always", "")
 	f.Fuzz(func(t *testing.T, branch, base, standard, tag, fallback, key string, pr, optionPR int, bits uint8, write, event string) {
 		facts := Facts{

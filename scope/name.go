@@ -14,6 +14,7 @@ import (
 //
 //	b-<branch>  pr-<number>  t-<tag>      for an image without a key
 //	b-<branch>.<key>         ...          for one of several images in a store
+//	q-<branch>           q-<branch>.<key> for the merge queue of a branch
 //	local                local.<key>      for builds outside every CI and checkout
 //
 // No ref's name is local, since each begins with its namespace and a hyphen.
@@ -56,6 +57,8 @@ func (n Name) Cut() (ref Name, key string) {
 }
 
 func branchName(branch, key string) Name { return newName("b-", Slug(branch), key) }
+
+func queueName(base, key string) Name { return newName("q-", Slug(base), key) }
 
 func tagName(tag, key string) Name { return newName("t-", Slug(tag), key) }
 

@@ -45,6 +45,9 @@ func TestNames(t *testing.T) {
 	for _, ref := range []string{"v1", "v1.4.0", "main", ""} {
 		line("tag", ref, "", tagName(ref, ""))
 	}
+	for _, ref := range []string{"main", "release/1.4", ""} {
+		line("queue", ref, "", queueName(ref, ""))
+	}
 	for _, n := range []int{1, 7, 12345, 1<<31 - 1} {
 		line("pull", fmt.Sprint(n), "", pullRequestName(n, ""))
 	}
@@ -59,6 +62,7 @@ func TestNames(t *testing.T) {
 	line("branch", "feature/a", "Web", branchName("feature/a", "Web"))
 	line("tag", "v1.4.0", "web", tagName("v1.4.0", "web"))
 	line("pull", "7", "web", pullRequestName(7, "web"))
+	line("queue", "main", "web", queueName("main", "web"))
 	for _, key := range []string{"", "web", "Web"} {
 		line("local", "", key, localName(key))
 	}
@@ -92,6 +96,7 @@ func TestNamesAreDistinct(t *testing.T) {
 		for _, ref := range goldenRefs {
 			add(fmt.Sprintf("branch %q key %q", ref, key), branchName(ref, key))
 			add(fmt.Sprintf("tag %q key %q", ref, key), tagName(ref, key))
+			add(fmt.Sprintf("queue %q key %q", ref, key), queueName(ref, key))
 			// A branch may have the name that the naming rule makes from another branch.
 			if s := Slug(ref); s != ref {
 				add(fmt.Sprintf("branch %q key %q", s, key), branchName(s, key))

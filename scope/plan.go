@@ -13,12 +13,14 @@ import (
 // The rules fail closed:
 //
 //	build                              reads                                       writes
-//	default branch                     own                                         own
+//	default branch                     own, its merge queue                        own
+//	protected branch                   own, its merge queue, fallbacks, default    own
 //	another branch                     own, fallbacks, default                     own
 //	pull request, same repository      own, head branch, base, fallbacks, default  own
 //	pull request of a fork, untrusted  base, fallbacks, default                    nothing
 //	unlisted event (Facts.Unlisted)    default                                     nothing; never a branch's scope
-//	merge queue                        base, default                               nothing
+//	merge queue                        own, base, default                          own
+//	the same by its branch's name      the queue's, base, default                  nothing
 //	tag                                fallbacks, default                          nothing
 //	outside CI and checkout            local, fallbacks, default                   local
 //	the same, untrusted                fallbacks, default                          nothing
@@ -32,8 +34,8 @@ func New(f Facts, o Options) Plan {
 	if o.Key != "" {
 		p.Key = Slug(o.Key)
 	}
-	own := ownScope(f, o.Key)
-	p.Write, p.Why = write(f, o.Write, own.Name)
+	own := ownScope(f, o)
+	p.Write, p.Why = write(f, o, own.Name)
 	if p.Write != "" && !f.Trusted {
 		p.Warnings = append(p.Warnings, fmt.Sprintf(
 			"cache-write: always: %s is written by an untrusted build (%s): whoever can start one can plant layers there, and every build that reads %[1]s uses them",
@@ -83,8 +85,13 @@ func (o Options) override(f Facts) Facts {
 }
 
 // ownScope is the scope of the build's own ref. The zero Source means that the ref has none.
-func ownScope(f Facts, key string) Source {
+func ownScope(f Facts, o Options) Source {
+	key := o.Key
 	switch {
+	case o.branchOfQueue(f):
+		return Source{branchName(f.Branch, key), "own branch"}
+	case f.Queue && f.Base != "":
+		return Source{queueName(f.Base, key), "own merge queue"}
 	case f.Queue || f.PR < 0:
 		return Source{}
 	case f.PR > 0:
@@ -99,43 +106,49 @@ func ownScope(f Facts, key string) Source {
 	return Source{}
 }
 
+// branchOfQueue reports whether the user names the branch that a merge queue's build writes. For a
+// fork's code in a queue no option does.
+func (o Options) branchOfQueue(f Facts) bool {
+	return f.Queue && o.Branch != "" && o.Write == WriteAlways && (f.Trusted || f.PR == 0)
+}
+
 // nowhere reports whether the build runs outside every CI and every checkout.
 func (f Facts) nowhere() bool {
 	return f.CI == "" && !f.Queue && !f.Unlisted && f.PR == 0 && f.Tag == "" && f.Branch == ""
 }
 
 // write returns the name to write, "" for none, and the reason.
-func write(f Facts, mode string, own Name) (Name, string) {
-	if mode == "" {
-		mode = WriteAuto
-	}
+func write(f Facts, o Options, own Name) (Name, string) {
+	mode := cmp.Or(o.Write, WriteAuto)
 	no := refusal(f)
 	switch {
 	case mode != WriteAuto && mode != WriteAlways:
 		return "", "cache-write: " + mode
 	case mode == WriteAuto && no != "":
 		return "", no
-	case f.Queue:
+	case f.Queue && !f.Trusted && !o.branchOfQueue(f):
 		return "", no
-	case f.PR < 0:
+	case f.Queue && own == "":
+		return "", "the branch that the merge queue merges into is not known: set base-branch"
+	case f.PR < 0 && !f.Queue:
 		return "", UnknownNumber
-	case f.Unlisted && f.PR == 0:
+	case f.Unlisted && (f.PR == 0 || f.Queue):
 		return "", cmp.Or(f.Untrusted, "an event that does not say whose code it builds writes no branch's cache")
 	case own == "":
 		return "", "no branch, tag or pull request is known: set branch"
 	case no != "":
-		return own, subject(f) + " (cache-write: always)"
+		return own, subject(f, o) + " (cache-write: always)"
 	}
-	return own, subject(f)
+	return own, subject(f, o)
 }
 
 // refusal is the reason why the trust rules forbid writing the own scope, "" when they allow it.
 func refusal(f Facts) string {
 	switch {
-	case f.Queue:
-		return MergeQueue
 	case !f.Trusted:
 		return untrusted(f)
+	case f.Queue:
+		return ""
 	case f.PR != 0 && f.Protected:
 		return "a protected branch's pull request: its cache would not be read"
 	case f.PR == 0 && f.Tag != "":
@@ -149,8 +162,12 @@ func untrusted(f Facts) string {
 }
 
 // subject describes what is built: "push to main", "branch main (schedule)", "pull request 7".
-func subject(f Facts) string {
+func subject(f Facts, o Options) string {
 	switch {
+	case o.branchOfQueue(f):
+		return fmt.Sprintf("merge queue of %s, as branch %s", Printable(f.Base), Printable(f.Branch))
+	case f.Queue:
+		return "merge queue of " + Printable(f.Base)
 	case f.PR > 0:
 		return "pull request " + strconv.Itoa(f.PR)
 	case f.Tag != "":
@@ -188,19 +205,28 @@ func (p *Plan) read(f Facts, o Options, own Source) {
 			add(Source{branchName(name, o.Key), why})
 		}
 	}
+	onlyDefault := f.Unlisted && !f.Trusted
+	onBranch := f.Trusted && f.PR == 0 && f.Tag == "" && f.Branch != ""
+	onDefault := onBranch && f.Branch == f.Default
 	// A build reads the scope that it writes. The exception: a protected ref does not read
 	// what a pull request wrote.
 	if refusal(f) == "" || p.Write != "" && !(f.Protected && f.PR != 0) {
 		add(own)
 	}
+	switch {
+	case onlyDefault:
+	case f.Queue && f.Base != "":
+		add(Source{queueName(f.Base, o.Key), QueueOfBranch})
+	case !f.Queue && onBranch && (onDefault || f.Protected || f.MayQueue):
+		// What was queued for a branch is what the push to it builds.
+		add(Source{queueName(f.Branch, o.Key), QueueOfBranch})
+	}
 	if f.Trusted && f.PR != 0 && !f.Queue {
 		branch(f.Branch, "head branch")
 	}
-	onlyDefault := f.Unlisted && !f.Trusted
 	if !onlyDefault {
 		branch(f.Base, "base branch")
 	}
-	onDefault := f.Trusted && f.PR == 0 && f.Tag == "" && f.Branch != "" && f.Branch == f.Default
 	if !onlyDefault && !f.Queue && !onDefault {
 		for _, name := range o.Fallbacks {
 			branch(name, "fallback branch")

@@ -13,7 +13,10 @@ var (
 	pullRequest = Facts{CI: "github", Event: "pull_request", Branch: "fix", Base: "dev", Default: "main", PR: 7, Trusted: true}
 	fork        = Facts{CI: "github", Event: "pull_request", Branch: "main", Base: "dev", Default: "main", PR: 7, Untrusted: Fork}
 	nameless    = Facts{CI: "buildkite", Branch: "main", Base: "dev", Default: "main", PR: UnknownPR, Untrusted: UnknownNumber}
-	queue       = Facts{CI: "github", Event: "merge_group", Branch: "gh-readonly-queue/dev/pr-7-abc", Base: "dev", Default: "main", Queue: true}
+	queue       = Facts{CI: "github", Event: "merge_group", Branch: "gh-readonly-queue/dev/pr-7-abc", Base: "dev", Default: "main", Queue: true, Trusted: true}
+	named       = Facts{CI: "circleci", Branch: "gh-readonly-queue/dev/pr-7-abc", Base: "dev", Default: "main", Queue: true, Untrusted: "only a name"}
+	train       = Facts{CI: "gitlab", Event: "merge_request_event", Branch: "fix", Base: "dev", Default: "main", PR: 7, Queue: true, Trusted: true}
+	forkTrain   = Facts{CI: "gitlab", Event: "merge_request_event", Branch: "main", Base: "dev", Default: "main", PR: 7, Queue: true, Untrusted: Fork}
 	tag         = Facts{CI: "github", Event: "push", Tag: "v1", Default: "main", Trusted: true}
 	comment     = Facts{CI: "github", Event: "issue_comment", Branch: "main", Default: "main", Unlisted: true, Untrusted: "event issue_comment does not say whose code is built"}
 	target      = Facts{CI: "github", Event: "pull_request_target", Branch: "main", Base: "dev", Default: "main", PR: 7, Unlisted: true}
@@ -40,12 +43,20 @@ func TestNew(t *testing.T) {
 		read    string // names, nearest first
 		why     string
 	}{
-		{"push to the default branch", pushMain, Options{Fallbacks: more}, "b-main", "b-main", "push to main"},
+		{"push to the default branch", pushMain, Options{Fallbacks: more}, "b-main", "b-main q-main", "push to main"},
 		{"push to another branch", pushFix, Options{Fallbacks: more}, "b-fix", "b-fix b-dev b-next b-main", "push to fix"},
 		{"pull request", pullRequest, Options{Fallbacks: more}, "pr-7", "pr-7 b-fix b-dev b-next b-main", "pull request 7"},
 		{"fork", fork, Options{Fallbacks: more}, "", "b-dev b-next b-main", "a fork's pull request"},
 		{"unknown number", nameless, Options{Fallbacks: more}, "", "b-dev b-next b-main", "a pull request whose number is not known"},
-		{"merge queue", queue, Options{Fallbacks: more}, "", "b-dev b-main", "a merge queue's branch is temporary"},
+		{"push to a protected branch", Facts{Event: "push", Branch: "dev", Default: "main", Trusted: true, Protected: true}, Options{Fallbacks: more}, "b-dev", "b-dev q-dev b-next b-main", "push to dev"},
+		{"push to a branch that may have a queue", Facts{Event: "push", Branch: "dev", Default: "main", Trusted: true, MayQueue: true}, Options{}, "b-dev", "b-dev q-dev b-main", "push to dev"},
+		{"merge queue", queue, Options{Fallbacks: more}, "q-dev", "q-dev b-dev b-main", "merge queue of dev"},
+		{"merge queue of the default branch", Facts{Base: "main", Default: "main", Queue: true, Trusted: true}, Options{}, "q-main", "q-main b-main", "merge queue of main"},
+		{"merge queue of an image with a key", queue, Options{Key: "web"}, "q-dev.web", "q-dev.web b-dev.web b-main.web", "merge queue of dev"},
+		{"merge queue without a base", Facts{Default: "main", Queue: true, Trusted: true}, Options{Write: "always"}, "", "b-main", "the branch that the merge queue merges into is not known: set base-branch"},
+		{"merge queue by its name", named, Options{Fallbacks: more}, "", "q-dev b-dev b-main", "only a name"},
+		{"merge train", train, Options{Fallbacks: more}, "q-dev", "q-dev b-dev b-main", "merge queue of dev"},
+		{"merge train of a fork", forkTrain, Options{Fallbacks: more}, "", "q-dev b-dev b-main", "a fork's pull request"},
 		{"tag", tag, Options{Fallbacks: more}, "", "b-dev b-next b-main", "a tag writes only with cache-write: always"},
 		{"unlisted event", comment, Options{Fallbacks: more}, "", "b-main", "event issue_comment does not say whose code is built"},
 		{"unlisted event of a pull request", target, Options{Fallbacks: more}, "", "b-main", "not known to be trusted"},
@@ -67,7 +78,9 @@ func TestNew(t *testing.T) {
 		{"always: pull request", pullRequest, Options{Write: "always"}, "pr-7", "pr-7 b-fix b-dev b-main", "pull request 7"},
 		{"always: fork", fork, Options{Write: "always"}, "pr-7", "pr-7 b-dev b-main", "pull request 7 (cache-write: always)"},
 		{"always: unknown number", nameless, Options{Write: "always"}, "", "b-dev b-main", "a pull request whose number is not known"},
-		{"always: merge queue", queue, Options{Write: "always"}, "", "b-dev b-main", "a merge queue's branch is temporary"},
+		{"always: merge queue", queue, Options{Write: "always"}, "q-dev", "q-dev b-dev b-main", "merge queue of dev"},
+		{"always: merge queue by its name", named, Options{Write: "always"}, "", "q-dev b-dev b-main", "only a name"},
+		{"always: merge train of a fork", forkTrain, Options{Write: "always"}, "", "q-dev b-dev b-main", "a fork's pull request"},
 		{"always: tag", tag, Options{Write: "always"}, "t-v1", "t-v1 b-main", "tag v1 (cache-write: always)"},
 		{"always: unlisted event", comment, Options{Write: "always"}, "", "b-main", "event issue_comment does not say whose code is built"},
 		{"always: unlisted event of a pull request", target, Options{Write: "always"}, "pr-7", "pr-7 b-main", "pull request 7 (cache-write: always)"},
@@ -84,10 +97,13 @@ func TestNew(t *testing.T) {
 		{"trusted: fork", fork, Options{Trusted: yes()}, "pr-7", "pr-7 b-main b-dev", "pull request 7"},
 		{"trusted: unknown number", nameless, Options{Trusted: yes()}, "", "b-main b-dev", "a pull request whose number is not known"},
 		{"trusted, always: unknown number", nameless, Options{Trusted: yes(), Write: "always"}, "", "b-main b-dev", "a pull request whose number is not known"},
-		{"trusted: merge queue", queue, Options{Trusted: yes(), Write: "always"}, "", "b-dev b-main", "a merge queue's branch is temporary"},
+		{"never: merge queue", queue, Options{Write: "never"}, "", "q-dev b-dev b-main", "cache-write: never"},
+		{"trusted: merge queue by its name", named, Options{Trusted: yes()}, "q-dev", "q-dev b-dev b-main", "merge queue of dev"},
+		{"trusted: merge train of a fork", forkTrain, Options{Trusted: yes()}, "q-dev", "q-dev b-dev b-main", "merge queue of dev"},
+		{"trusted, always: unlisted merge queue", Facts{Base: "dev", PR: 7, Queue: true, Unlisted: true}, Options{Trusted: yes(), Write: "always", Branch: "x"}, "", "b-x q-dev b-dev", neverUnlisted},
 		{"trusted: tag", tag, Options{Trusted: yes()}, "", "b-main", "a tag writes only with cache-write: always"},
-		{"trusted: unlisted event", comment, Options{Trusted: yes()}, "", "b-main", neverUnlisted},
-		{"trusted, always: unlisted event", comment, Options{Trusted: yes(), Write: "always"}, "", "b-main", neverUnlisted},
+		{"trusted: unlisted event", comment, Options{Trusted: yes()}, "", "b-main q-main", neverUnlisted},
+		{"trusted, always: unlisted event", comment, Options{Trusted: yes(), Write: "always"}, "", "b-main q-main", neverUnlisted},
 		{"trusted, always: unlisted event on another branch", comment, Options{Trusted: yes(), Write: "always", Branch: "x", Fallbacks: more}, "", "b-x b-dev b-next b-main", neverUnlisted},
 		{"trusted, always: unlisted event of a tag", Facts{Tag: "v1", Default: "main", Unlisted: true}, Options{Trusted: yes(), Write: "always"}, "", "b-main", neverUnlisted},
 		{"pull-request, always: unlisted event", comment, Options{PR: 9, Write: "always"}, "pr-9", "pr-9 b-main", "pull request 9 (cache-write: always)"},
@@ -97,18 +113,24 @@ func TestNew(t *testing.T) {
 		{"untrusted: default branch", pushMain, Options{Trusted: no(), Fallbacks: more}, "", "b-dev b-next b-main", "trusted: false"},
 		{"untrusted: branch", pushFix, Options{Trusted: no()}, "", "b-main", "trusted: false"},
 		{"untrusted: pull request", pullRequest, Options{Trusted: no()}, "", "b-dev b-main", "trusted: false"},
+		{"untrusted: merge queue", queue, Options{Trusted: no()}, "", "q-dev b-dev b-main", "trusted: false"},
 		{"untrusted: tag", tag, Options{Trusted: no()}, "", "b-main", "trusted: false"},
 		{"untrusted: shell", shell, Options{Trusted: no()}, "", "b-main", "trusted: false"},
 		{"untrusted: unlisted event", comment, Options{Trusted: no()}, "", "b-main", "trusted: false"},
 		{"untrusted, always: branch", pushFix, Options{Trusted: no(), Write: "always"}, "b-fix", "b-fix b-main", "push to fix (cache-write: always)"},
 
 		{"branch: push", pushFix, Options{Branch: "x"}, "b-x", "b-x b-main", "push to x"},
-		{"branch: default", pushFix, Options{Branch: "main"}, "b-main", "b-main", "push to main"},
+		{"branch: default", pushFix, Options{Branch: "main"}, "b-main", "b-main q-main", "push to main"},
 		{"branch: pull request", pullRequest, Options{Branch: "x"}, "pr-7", "pr-7 b-x b-dev b-main", "pull request 7"},
 		{"branch: fork", fork, Options{Branch: "x"}, "", "b-dev b-main", "a fork's pull request"},
 		{"branch, always: fork", fork, Options{Branch: "x", Write: "always"}, "pr-7", "pr-7 b-dev b-main", "pull request 7 (cache-write: always)"},
 		{"branch, always: unknown number", nameless, Options{Branch: "x", Write: "always", Trusted: yes()}, "", "b-x b-dev b-main", "a pull request whose number is not known"},
-		{"branch: merge queue", queue, Options{Branch: "x", Write: "always"}, "", "b-dev b-main", "a merge queue's branch is temporary"},
+		{"branch: merge queue", queue, Options{Branch: "x"}, "q-dev", "q-dev b-dev b-main", "merge queue of dev"},
+		{"branch, always: merge queue", queue, Options{Branch: "x", Write: "always"}, "b-x", "b-x q-dev b-dev b-main", "merge queue of dev, as branch x"},
+		{"branch, always: merge queue by its name", named, Options{Branch: "x", Write: "always"}, "b-x", "b-x q-dev b-dev b-main", "merge queue of dev, as branch x (cache-write: always)"},
+		{"branch, never: merge queue by its name", named, Options{Branch: "x", Write: "never"}, "", "q-dev b-dev b-main", "cache-write: never"},
+		{"branch, always: merge train", train, Options{Branch: "x", Write: "always"}, "b-x", "b-x q-dev b-dev b-main", "merge queue of dev, as branch x"},
+		{"branch, always: merge train of a fork", forkTrain, Options{Branch: "x", Write: "always"}, "", "q-dev b-dev b-main", "a fork's pull request"},
 		{"branch: tag", tag, Options{Branch: "x"}, "b-x", "b-x b-main", "push to x"},
 		{"branch: unlisted event", comment, Options{Branch: "x"}, "", "b-main", "event issue_comment does not say whose code is built"},
 		{"branch: unknown CI", unknownCI, Options{Branch: "x"}, "", "b-main", "this CI is not known"},
@@ -116,9 +138,9 @@ func TestNew(t *testing.T) {
 
 		{"base: push", pushFix, Options{Base: "x"}, "b-fix", "b-fix b-x b-main", "push to fix"},
 		{"base: fork", fork, Options{Base: "x"}, "", "b-x b-main", "a fork's pull request"},
-		{"base: merge queue", queue, Options{Base: "x"}, "", "b-x b-main", "a merge queue's branch is temporary"},
+		{"base: merge queue", queue, Options{Base: "x"}, "q-x", "q-x b-x b-main", "merge queue of x"},
 		{"base: unlisted event", target, Options{Base: "x"}, "", "b-main", "not known to be trusted"},
-		{"default: push", pushFix, Options{Default: "fix"}, "b-fix", "b-fix", "push to fix"},
+		{"default: push", pushFix, Options{Default: "fix"}, "b-fix", "b-fix q-fix", "push to fix"},
 		{"default: nowhere", nowhere, Options{Default: "x"}, "local", "local b-x", "outside a CI and a checkout"},
 
 		{"pull-request: push", pushFix, Options{PR: 9}, "pr-9", "pr-9 b-fix b-main", "pull request 9"},
@@ -126,7 +148,7 @@ func TestNew(t *testing.T) {
 		{"pull-request: fork", fork, Options{PR: 9}, "", "b-dev b-main", "a fork's pull request"},
 		{"pull-request, always: unknown number", nameless, Options{PR: 9, Write: "always"}, "pr-9", "pr-9 b-dev b-main", "pull request 9 (cache-write: always)"},
 		{"pull-request: tag", tag, Options{PR: 9}, "pr-9", "pr-9 b-main", "pull request 9"},
-		{"pull-request: merge queue", queue, Options{PR: 9, Write: "always", Trusted: yes()}, "", "b-dev b-main", "a merge queue's branch is temporary"},
+		{"pull-request: merge queue", queue, Options{PR: 9, Write: "always", Trusted: yes()}, "q-dev", "q-dev b-dev b-main", "merge queue of dev"},
 		{"pull-request: shell", shell, Options{PR: 9, Base: "dev"}, "pr-9", "pr-9 b-fix b-dev b-main", "pull request 9"},
 		{"pull-request: negative", pushFix, Options{PR: UnknownPR}, "b-fix", "b-fix b-main", "push to fix"},
 
@@ -161,6 +183,12 @@ func TestNewSaysWhyEachIsRead(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("read %v, want %v", got, want)
 	}
+	if got, want := New(queue, Options{}).Read, []Source{{"q-dev", "own merge queue"}, {"b-dev", "base branch"}, {"b-main", "default branch"}}; !slices.Equal(got, want) {
+		t.Errorf("a merge queue reads %v, want %v", got, want)
+	}
+	if got := New(pushMain, Options{}).Read[1]; got != (Source{"q-main", QueueOfBranch}) {
+		t.Errorf("the second scope of a push to main is %v", got)
+	}
 	if got := New(pushMain, Options{}).Read[0].Why; got != "own branch" {
 		t.Errorf("a scope that is own and default is read as %q, want the nearer", got)
 	}
@@ -180,6 +208,7 @@ func TestNewWarnsOfAnUntrustedWriter(t *testing.T) {
 			"whoever can start one can plant layers there, and every build that reads pr-7 uses them"},
 		{unknownCI, "always", "cache-write: always: b-fix is written by an untrusted build (this CI is not known): " +
 			"whoever can start one can plant layers there, and every build that reads b-fix uses them"},
+		{named, "always", ""}, {forkTrain, "always", ""},
 		{comment, "always", ""},
 		{fork, "auto", ""}, {nameless, "always", ""}, {queue, "always", ""}, {tag, "always", ""}, {pullRequest, "always", ""},
 	} {
@@ -199,7 +228,7 @@ func TestNewWarnsOfTrusted(t *testing.T) {
 	}{
 		{fork, "a fork's pull request"}, {run, "a run for a fork's code"},
 		{comment, "event issue_comment does not say whose code is built"}, {target, "not known to be trusted"},
-		{unknownCI, ""}, {pullRequest, ""}, {pushMain, ""}, {queue, ""}, {shell, ""},
+		{unknownCI, ""}, {pullRequest, ""}, {pushMain, ""}, {queue, ""}, {named, ""}, {shell, ""}, {forkTrain, "a fork's pull request"},
 	} {
 		want := ""
 		if tt.reports != "" {

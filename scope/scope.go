@@ -1,7 +1,7 @@
 // Package scope decides which caches a build may read and which one it may write.
 //
-// Every branch, pull request and tag has a cache of its own, its scope, with a [Name] that any
-// store accepts. A build writes its own scope or none. It reads its own scope and then those of
+// Every branch, pull request, tag and merge queue has a cache of its own, its scope, with a [Name]
+// that any store accepts. A build writes its own scope or none. It reads its own scope and then those of
 // the branches that it came from, nearest first, so that it starts warm:
 //
 //	facts := scope.Facts{PR: 7, Branch: "fix", Base: "release", Default: "main", Trusted: true}
@@ -36,8 +36,12 @@ type Facts struct {
 
 	// Untrusted says why Trusted is false, as a phrase: "a fork's pull request".
 	Untrusted string `json:"doubt,omitempty"`
-	// Queue marks a build for a merge queue or merge train, whose ref is temporary. It never writes.
+	// Queue marks a build for the merge queue, or merge train, of Base. It is Trusted only where the
+	// CI itself says that Base's queue started it; the name of a branch is no such word.
 	Queue bool `json:"queue,omitempty"`
+	// MayQueue marks a branch that may be protected, and so have a merge queue, where the CI does not
+	// say which are. Its builds read what was queued for it, as those of a protected branch do.
+	MayQueue bool `json:"mayQueue,omitempty"`
 	// Unlisted marks an event that does not say whose code is built. Its builds read the
 	// default branch alone, and write no branch's scope, whatever the options say.
 	Unlisted bool `json:"unlisted,omitempty"`
@@ -56,7 +60,6 @@ const UnknownPR = -1
 
 // Reasons of [Facts].Untrusted on which rules depend.
 const (
-	MergeQueue    = "a merge queue's branch is temporary"                                             // such a build writes nothing
 	UnknownNumber = "a pull request whose number is not known"                                        // such a build writes nothing
 	Fork          = "a fork's pull request"                                                           // Trusted true gives a warning
 	ForkRun       = "a run for a fork's code"                                                         // the same
@@ -68,10 +71,14 @@ const (
 // Source is one scope to read.
 type Source struct {
 	Name Name `json:"name"`
-	// Why is "own branch", "own pull request", "own tag", "head branch", "base branch",
-	// "fallback branch", "default branch" or "outside a checkout".
+	// Why is "own branch", "own pull request", "own tag", "own merge queue", [QueueOfBranch],
+	// "head branch", "base branch", "fallback branch", "default branch" or "outside a checkout".
 	Why string `json:"why"`
 }
+
+// QueueOfBranch is the Why of the scope of a branch's merge queue. CIs do not say which branches have
+// a queue, so it is read for branches that may have one, and often absent.
+const QueueOfBranch = "merge queue"
 
 // Plan says what a build reads and writes.
 type Plan struct {
@@ -96,9 +103,10 @@ const (
 // build trusted. The fields combine as follows:
 //
 //   - Branch replaces the built branch, and turns a tag's build into that branch's. A pull
-//     request keeps its own scope; only its head branch changes, which trusted builds read.
+//     request keeps its own scope; only its head branch changes, which trusted builds read. A
+//     merge queue keeps its own scope too, unless Write is "always": it then writes the branch's.
 //   - Base and Default replace the detected ones. With Base set, builds without a base branch,
-//     such as a push's, read it too.
+//     such as a push's, read it too. A merge queue's own scope is that of Base.
 //   - PR makes every build, except a merge queue's, the build of that pull request. On a
 //     protected branch it then writes nothing, since such a build may not read a pull
 //     request's scope.
@@ -106,10 +114,11 @@ const (
 //     an event that does not say whose code it builds read like a push, both with a warning.
 //     Trusted false makes every build read like a fork's: the scopes of base, fallbacks and
 //     default branch, without its own. (Write "never" reads the own scope and leaves it
-//     unchanged.)
+//     unchanged.) A merge queue's build reads the queue's scope with either.
 //   - Write "always" overrides the trust rules about writing, and keeps those about names: an
-//     untrusted pull request writes the scope of its number, never a branch's. A merge queue,
-//     and a pull request with an unknown number, still write nothing.
+//     untrusted pull request writes the scope of its number, never a branch's. A pull request
+//     with an unknown number still writes nothing, and so does an untrusted merge queue without
+//     Branch: builds of its base branch read its scope.
 //   - An event that does not say whose code it builds writes the scope of its pull request or
 //     nothing, with all options.
 type Options struct {

@@ -23,6 +23,7 @@ var buildkite = Dialect{
 
 // buildkiteFacts reads Buildkite.
 // https://buildkite.com/docs/pipelines/configure/environment-variables
+// https://buildkite.com/docs/pipelines/tutorials/github-merge-queue
 func buildkiteFacts(h host) scope.Facts {
 	f := scope.Facts{
 		Event:   h.getenv("BUILDKITE_SOURCE"),
@@ -40,11 +41,14 @@ func buildkiteFacts(h host) scope.Facts {
 		f.PR = numberOrUnknown(pullNumber(number))
 		f.Base = h.getenv("BUILDKITE_PULL_REQUEST_BASE_BRANCH")
 	}
-	base := cmp.Or(h.getenv("BUILDKITE_MERGE_QUEUE_BASE_BRANCH"), queueBase(f.Branch))
+	queue, named := h.getenv("BUILDKITE_MERGE_QUEUE_BASE_BRANCH"), queueBase(f.Branch)
+	started := slices.Contains(buildkiteSources, f.Event) && h.getenv("BUILDKITE_TRIGGERED_FROM_BUILD_ID") == ""
 	from := repository(h.getenv("BUILDKITE_PULL_REQUEST_REPO"))
 	switch {
-	case base != "":
-		f.Base, f.Queue, f.Untrusted = base, true, scope.MergeQueue
+	case queue != "" && f.PR == 0 && started:
+		judgeQueue(&f, queue)
+	case queue != "" || named != "":
+		judgeNamedQueue(&f, cmp.Or(queue, named))
 	case f.PR == scope.UnknownPR:
 		// Never empty on Buildkite: a container that was not given the variable may build anything.
 		f.Untrusted = scope.UnknownNumber
@@ -54,10 +58,11 @@ func buildkiteFacts(h host) scope.Facts {
 		f.Untrusted = scope.Fork
 	case f.Branch == "" && f.Tag == "":
 		f.Untrusted = noRef
-	case !slices.Contains(buildkiteSources, f.Event) || h.getenv("BUILDKITE_TRIGGERED_FROM_BUILD_ID") != "":
+	case !started:
 		f.Untrusted = buildkiteStarted
 	default:
 		f.Trusted = true
+		f.MayQueue = f.PR == 0 && f.Branch != ""
 	}
 	return f
 }

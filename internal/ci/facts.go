@@ -1,6 +1,7 @@
 package ci
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 const (
 	perhapsFork = "this CI does not say whether a pull request is a fork's; trusted: true overrides"
 	noRef       = "the CI names neither a branch nor a tag; trusted: true overrides"
+	onlyNamed   = "a branch that only has the name of a merge queue's; trusted: true overrides"
 	noPayload   = "a pull request whose origin is not known: the event payload cannot be read"
 )
 
@@ -20,7 +22,7 @@ const (
 func judgeRef(f *scope.Facts) {
 	switch base := queueBase(f.Branch); {
 	case base != "": // a CI that builds every branch also builds those of GitHub's merge queue
-		f.Base, f.Queue, f.Untrusted = base, true, scope.MergeQueue
+		judgeNamedQueue(f, base)
 	case f.Branch == "" && f.Tag == "":
 		f.Untrusted = noRef
 	default:
@@ -70,15 +72,37 @@ func numberOrUnknown(n int) int {
 	return n
 }
 
+// queuePrefix begins the temporary branches of GitHub's merge queues.
+const queuePrefix = "gh-readonly-queue/"
+
 // queueBase returns the branch that a GitHub merge queue's temporary branch is made for:
-// gh-readonly-queue/<base>/pr-<number>-<commit>. It is "" for any other branch.
+// gh-readonly-queue/<base>/pr-<number>-<commit>. It is "" for any other branch. Whoever may push to
+// the repository can push a branch with such a name.
 func queueBase(branch string) string {
-	rest, ok := strings.CutPrefix(branch, "gh-readonly-queue/")
+	rest, ok := strings.CutPrefix(branch, queuePrefix)
 	end := strings.LastIndex(rest, "/pr-")
 	if !ok || end < 1 {
 		return ""
 	}
 	return rest[:end]
+}
+
+// judgeNamedQueue judges a build of a branch with the name of a merge queue's.
+func judgeNamedQueue(f *scope.Facts, base string) {
+	f.Base, f.Queue = base, true
+	f.Trusted, f.Untrusted = false, onlyNamed
+}
+
+// judgeQueue judges a build that the CI itself says is a merge queue's. It is trusted as a build of the
+// queue's base branch is: only who may merge there can queue a change. base is the branch as the CI
+// names it, and the built branch must be one of its queue.
+// https://docs.github.com/en/repositories/configuring-branches-and-merges-in-your-repository/configuring-pull-request-merges/managing-a-merge-queue
+func judgeQueue(f *scope.Facts, base string) {
+	f.Queue, f.Base = true, cmp.Or(base, queueBase(f.Branch))
+	f.Trusted = f.Base != "" && strings.HasPrefix(f.Branch, queuePrefix+f.Base+"/")
+	if !f.Trusted {
+		f.Untrusted = "a merge queue's run on a branch that is not the queue's"
+	}
 }
 
 // repository brings the addresses that git knows for one repository to one form, host/path:

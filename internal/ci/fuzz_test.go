@@ -21,7 +21,17 @@ func checkPlan(t *testing.T, f scope.Facts, o scope.Options) {
 	own := scope.RefName(fmt.Sprintf("refs/pull/%d/merge", e.PR))
 	switch {
 	case p.Write == "":
-	case e.Queue, e.PR < 0, o.Write == scope.WriteNever:
+	case o.Write == scope.WriteNever:
+		t.Errorf("%+v with %+v writes %q", f, o, p.Write)
+	case e.Queue && o.Branch != "" && o.Write == scope.WriteAlways:
+		if p.Write != scope.RefName("refs/heads/"+o.Branch) && p.Write != queueOf(e.Base) || !e.Trusted && e.PR != 0 {
+			t.Errorf("a merge queue writes %q", p.Write)
+		}
+	case e.Queue || strings.HasPrefix(string(p.Write), "q-"):
+		if !e.Queue || !e.Trusted || p.Write != queueOf(e.Base) {
+			t.Errorf("%+v with %+v writes %q", f, o, p.Write)
+		}
+	case e.PR < 0:
 		t.Errorf("%+v with %+v writes %q", f, o, p.Write)
 	case e.PR > 0 && p.Write != own:
 		t.Errorf("pull request %d writes %q", e.PR, p.Write)
@@ -31,6 +41,9 @@ func checkPlan(t *testing.T, f scope.Facts, o scope.Options) {
 		t.Errorf("an untrusted build writes %q, with warnings %q", p.Write, p.Warnings)
 	}
 	allowed := []scope.Name{p.Write}
+	if e.Queue {
+		allowed = append(allowed, queueOf(e.Base))
+	}
 	for _, branch := range append([]string{e.Base, e.Default}, o.Fallbacks...) {
 		allowed = append(allowed, scope.RefName("refs/heads/"+branch))
 	}
@@ -43,6 +56,9 @@ func checkPlan(t *testing.T, f scope.Facts, o scope.Options) {
 		}
 	}
 }
+
+// queueOf is the scope of a branch's merge queue.
+func queueOf(base string) scope.Name { return scope.Name("q-" + scope.Slug(base)) }
 
 func yes() *bool { b := true; return &b }
 func no() *bool  { return new(bool) }
@@ -78,6 +94,10 @@ func FuzzGitHub(f *testing.F) {
 			}
 			if facts.Trusted && !strings.Contains(string(text), "acme") && !strings.Contains(string(text), `\u`) {
 				t.Errorf("trusted with the payload %q", text)
+			}
+		case "merge_group":
+			if facts.Trusted && !strings.HasPrefix(ref, "refs/heads/gh-readonly-queue/"+facts.Base+"/") {
+				t.Errorf("trusted on %q, with the payload %q", ref, text)
 			}
 		default:
 			if facts.Trusted {

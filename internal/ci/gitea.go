@@ -15,5 +15,8 @@ var (
 func giteaFacts(h host) scope.Facts {
 	f := githubFacts(h)
 	f.URL = actionsRun(h, "GITHUB_RUN_NUMBER")
+	if f.Queue && f.Trusted { // neither has merge queues
+		judgeNamedQueue(&f, f.Base)
+	}
 	return f
 }

@@ -78,8 +78,7 @@ func githubFacts(h host) scope.Facts {
 	case "push", "schedule", "workflow_dispatch", "release":
 		githubRefEvent(&f, h)
 	case "merge_group":
-		f.Base = cmp.Or(strings.TrimPrefix(event.MergeGroup.BaseRef, "refs/heads/"), queueBase(f.Branch))
-		f.Queue, f.Untrusted = true, scope.MergeQueue
+		judgeQueue(&f, strings.TrimPrefix(event.MergeGroup.BaseRef, "refs/heads/"))
 	case "pull_request":
 		githubPullRequest(&f, h, event, ref)
 		f.Trusted, f.Untrusted = githubTrust(event, f.Repo, readable)
@@ -96,8 +95,8 @@ func githubRefEvent(f *scope.Facts, h host) {
 	f.Protected = h.getenv("GITHUB_REF_PROTECTED") == "true"
 	base := queueBase(f.Branch)
 	switch {
-	case base != "": // creating a merge queue's branch also pushes it
-		f.Base, f.Queue, f.Untrusted = base, true, scope.MergeQueue
+	case base != "": // creating a merge queue's branch also pushes it, but so may a person
+		judgeNamedQueue(f, base)
 	case f.Tag != "", f.Branch != "" && f.Event != "release":
 		f.Trusted = true
 	default:

@@ -34,10 +34,7 @@ func gitlabFacts(h host) scope.Facts {
 	case slices.Contains(gitlabSources, f.Event):
 		f.Branch, f.Tag = h.getenv("CI_COMMIT_BRANCH"), h.getenv("CI_COMMIT_TAG")
 		f.Protected = h.getenv("CI_COMMIT_REF_PROTECTED") == "true"
-		f.Trusted = f.Branch != "" || f.Tag != ""
-		if !f.Trusted {
-			f.Untrusted = noRef
-		}
+		judgeRef(&f)
 	default:
 		judgeEvent(&f)
 	}
@@ -51,17 +48,21 @@ var gitlabSources = []string{"push", "web", "webide", "schedule", "api", "trigge
 
 // gitlabPullRequest reads a merge request, or a pull request of the repository that GitLab
 // mirrors. Both have the same variables with different prefixes, except those that name the two
-// repositories.
+// repositories. A merge train is a merge request's pipeline with an event type of its own:
+// https://docs.gitlab.com/ci/pipelines/merge_trains/
 func gitlabPullRequest(f *scope.Facts, h host, prefix, target, source string) {
 	f.PR = numberOrUnknown(pullNumber(h.getenv(prefix + "IID")))
 	f.Branch = h.getenv(prefix + "SOURCE_BRANCH_NAME")
 	f.Base = h.getenv(prefix + "TARGET_BRANCH_NAME")
 	from, into := h.getenv(prefix+source), h.getenv(prefix+target)
+	f.Queue = h.getenv("CI_MERGE_REQUEST_EVENT_TYPE") == "merge_train"
 	switch {
-	case h.getenv(prefix+"EVENT_TYPE") == "merge_train":
-		f.Queue, f.Untrusted = true, scope.MergeQueue
-	case from == "" || from != into:
+	case from == "" || from != into: // in a train too: GitLab lets no fork's merge request into one
 		f.Untrusted = scope.Fork
+	case f.Queue && f.PR < 0:
+		f.Untrusted = scope.UnknownNumber
+	case f.Queue: // who adds a merge request to a train may merge it
+		f.Trusted = true
 	default:
 		f.Trusted = true
 		// GitLab judges by the source branch's name, which means nothing in a fork.

@@ -34,7 +34,8 @@ type trustCase struct {
 //
 // Values are escaped as in URLs. An empty value removes the variable. payload= are the members of
 // the event's JSON object, beside the repository's, TERMINAL= says that there is a terminal, and
-// FILE= adds an empty file. Scopes are branches, #7 for a pull request, and ^v1 for a tag.
+// FILE= adds an empty file. Scopes are branches, #7 for a pull request, ~main
+// for main's merge queue, and ^v1 for a tag.
 func TestTrust(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/trust/*.txt")
@@ -90,6 +91,9 @@ func refs(text string) string {
 			continue
 		case ref == "=local": // the scope that is no ref's
 			names = append(names, "local")
+			continue
+		case strings.HasPrefix(ref, "~"):
+			names = append(names, string(queueOf(ref[1:])))
 			continue
 		case strings.HasPrefix(ref, "#"):
 			ref = "refs/pull/" + ref[1:] + "/merge"
