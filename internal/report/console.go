@@ -77,11 +77,12 @@ func (r Report) headline() string {
 
 // reads has a row for each source.
 func (r Report) reads() [][]string {
-	if len(r.Result.Sources) == 0 && r.Err == nil {
+	sources := r.shown()
+	if len(sources) == 0 && r.Err == nil {
 		return [][]string{{"nothing"}}
 	}
 	var rows [][]string
-	for _, s := range r.Result.Sources {
+	for _, s := range sources {
 		rows = append(rows, cells(string(s.State), s.Why, s.Name, s.Cache, reason(s)))
 	}
 	return rows

@@ -145,7 +145,7 @@ func pre(text string) string {
 
 func (r Report) sourceTable() string {
 	var rows [][]string
-	for _, s := range r.Result.Sources {
+	for _, s := range r.shown() {
 		rows = append(rows, []string{state(string(s.State)), code(s.Name), words(s.Why), code(s.Cache), words(reason(s))})
 	}
 	return table([]string{"Read", "Scope", "Why", "Cache", "Reason"}, rows, partLimit)

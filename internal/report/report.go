@@ -67,6 +67,14 @@ func (r Report) before() string {
 	return ""
 }
 
+// shown are the sources that a person reads about: all except merge queues that a branch does not
+// have. The JSON file has those too.
+func (r Report) shown() []cacheplan.Source {
+	return slices.DeleteFunc(slices.Clone(r.Result.Sources), func(s cacheplan.Source) bool {
+		return s.Why == scope.QueueOfBranch && s.State == cacheplan.Absent
+	})
+}
+
 // ratio is the share of cached steps with two decimals, rounded down: "1.00" means all steps.
 // Without steps it is "".
 func (r Report) ratio() string {

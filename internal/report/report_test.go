@@ -105,6 +105,17 @@ func reports() map[string]Report {
 			r.Result.Sources = []cacheplan.Source{withheld}
 			r.Result.Exports = []solve.Export{{Cache: cache, Name: ownName, Outcome: solve.Skipped, Err: errors.New("ACTIONS_CACHE_MODE=none")}}
 		}),
+		"queued": with(func(r *Report) { // a registry has a merge queue's cache, a directory has none
+			r.Plan = scope.New(scope.Facts{Event: "push", Branch: "main", Default: "main", Trusted: true}, scope.Options{})
+			read := func(cache string, state cacheplan.State) []cacheplan.Source {
+				return []cacheplan.Source{
+					{Cache: cache, Name: "b-main", Why: "own branch", State: cacheplan.Loaded},
+					{Cache: cache, Name: "q-main", Why: scope.QueueOfBranch, State: state},
+				}
+			}
+			r.Result.Sources = append(read(cache, cacheplan.Absent), read("registry ghcr.io/o/app", cacheplan.Loaded)...)
+			r.Result.Exports = []solve.Export{{Cache: cache, Name: "b-main", Outcome: solve.Written, Seconds: 0.42}}
+		}),
 		"reduced": with(func(r *Report) {
 			partly := own(cacheplan.Loaded)
 			partly.Err = errors.New("2 of 9 results are not used: 1 of 7 blobs are gone, the first sha256:2c26")
