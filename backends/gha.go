@@ -22,7 +22,7 @@ import (
 // index-<scope>-1-<hash of the Git ref>#<n> with an annotated cache config. GitHub separates
 // Git refs itself, so one of BuildKit's scopes holds all branches: the attribute scope
 // ("buildkit" by default), followed by a hyphen and the key where there is a key. The
-// scope N is the index of the Git ref that belongs to N.
+// scope N is the index of the Git ref that belongs to N. No ref belongs to a merge queue's scope.
 type GHA struct {
 	objectCache
 	spec *cachespec.GHA
@@ -132,7 +132,9 @@ func (c *GHA) withholds(n scope.Name) string {
 }
 
 // Refuses implements [Limited]. Both ACTIONS_CACHE_MODE and the token's claim "ac" must allow
-// the write.
+// the write. A merge queue's runs each have a ref of their own, whose cache only they and their
+// repetitions read (docs.github.com, "Dependency caching reference", restrictions for accessing a
+// cache), so they write nothing.
 func (c *GHA) Refuses(p scope.Plan) string {
 	if c.spec.Mode == "none" || c.spec.Mode == "read" {
 		return "ACTIONS_CACHE_MODE=" + c.spec.Mode
@@ -151,6 +153,9 @@ func (c *GHA) Refuses(p scope.Plan) string {
 	switch {
 	case writable == nil:
 		return "the runner's token may only read"
+	case !c.sharedByRefs() && p.Facts.Queue && scope.RefName(writable.Scope) != own:
+		return fmt.Sprintf("GitHub's cache would give what this run writes for %s to no other run: neither to the queue's next one nor to the push to %s; "+
+			"a registry or a bucket keeps it", writable.Scope, p.Facts.Base)
 	case !c.sharedByRefs() && scope.RefName(writable.Scope) != own:
 		return fmt.Sprintf("the runner's token writes the cache of %s, not %s", writable.Scope, p.Write)
 	}

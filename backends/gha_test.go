@@ -118,3 +118,38 @@ func TestGHALimits(t *testing.T) {
 		}
 	}
 }
+
+// A merge queue's run has a ref of its own: its scope is neither read nor written on github.com, and
+// main's is read. Servers that do not separate refs have it.
+func TestGHAMergeQueue(t *testing.T) {
+	const ref = "refs/heads/gh-readonly-queue/main/pr-7-abc"
+	group := scope.New(scope.Facts{Base: "main", Default: "main", Queue: true, Trusted: true}, scope.Options{})
+	tests := []struct {
+		token, write string
+		imports      int
+		refuses      string
+	}{
+		{service.Token(ref, "refs/heads/main"), "", 1, "GitHub's cache would give what this run writes for " + ref +
+			" to no other run: neither to the queue's next one nor to the push to main; a registry or a bucket keeps it"},
+		{service.Token(ref), "", 0, "GitHub's cache would give what this run writes for " + ref +
+			" to no other run: neither to the queue's next one nor to the push to main; a registry or a bucket keeps it"},
+		{service.Token("", "refs/heads/main"), "", 1, "the runner's token may only read"},
+		{testkit.GHA1{}.Token(), "buildkit-q-main", 2, ""},
+	}
+	for _, test := range tests {
+		c := backend(t, cachespec.Environment{Getenv: testkit.OnRunner(test.token)}, "gha")
+		if got := c.(backends.Limited).Refuses(group); got != test.refuses {
+			t.Errorf("refuses %q, want %q", got, test.refuses)
+		}
+		if got := len(c.Imports(group)); got != test.imports {
+			t.Errorf("%d imports, want %d", got, test.imports)
+		}
+		write := ""
+		for _, e := range c.Exports(group) {
+			write += e.Attrs["scope"]
+		}
+		if write != test.write {
+			t.Errorf("writes %q, want %q", write, test.write)
+		}
+	}
+}

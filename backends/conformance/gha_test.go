@@ -8,12 +8,12 @@ import (
 
 func TestGHA(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: services(t), object: true})
+	conform(t, harness{open: services(t), object: true, refs: true})
 }
 
 func TestGHARemote(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: services(t), object: true, gzip: true, remote: true})
+	conform(t, harness{open: services(t), object: true, refs: true, gzip: true, remote: true})
 }
 
 func TestGHA1(t *testing.T) {

@@ -67,7 +67,7 @@ func TestGHAJobs(t *testing.T) {
 	t.Parallel()
 	s := servers{testkit.StartAzblob(t), testkit.StartRegistry(t)}
 	for name, test := range map[string]func(*testing.T){
-		"faults": s.faults, "blob gone": s.blobGone, "content lost": s.contentLost, "forbidden": s.forbidden, "events": s.events,
+		"faults": s.faults, "merge queue": s.mergeQueue, "blob gone": s.blobGone, "content lost": s.contentLost, "forbidden": s.forbidden, "events": s.events,
 		"busy": s.busy, "beside others": s.besideOthers, "verbatim": s.verbatim,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -271,6 +271,43 @@ func (s servers) events(t *testing.T) {
 		if !slices.Contains(j.server.Entries("index-"), e) {
 			t.Errorf("%s is gone", e)
 		}
+	}
+}
+
+// A merge queue's run starts from main's cache. GitHub would give what it writes to no other run, so
+// it writes nothing and says why; the push to main reads what its token reaches.
+func (s servers) mergeQueue(t *testing.T) {
+	for _, builder := range []string{"embedded", "remote"} {
+		t.Run(builder, func(t *testing.T) {
+			t.Parallel()
+			start := func(j job) testkit.Report {
+				if builder == "remote" {
+					j.args = []string{"--builder", testkit.StartBuildkitd(t)}
+				}
+				return j.start(t).Report
+			}
+			main := s.newJob(t)
+			main.env = github(t, "push", "refs/heads/main", nil)
+			if cold := start(main); cold.Outcome(t) != "written" || cold.Source("q-main") != "absent" {
+				t.Fatalf("sources %v, exports %v", cold.Sources, cold.Exports)
+			}
+			had, group := main.server.Entries(""), main
+			group.token, group.env = main.server.Token(queueRef("pr-7-1a2b3c"), "refs/heads/main"), mergeGroup(t, "pr-7-1a2b3c")
+			r := start(group)
+			if r.Cached() != len(r.Steps) || r.Source("b-main") != "loaded" || r.Outcome(t) != "skipped" || !slices.Equal(had, main.server.Entries("")) {
+				t.Errorf("%d of %d steps cached, sources %v, exports %v, entries %v", r.Cached(), len(r.Steps), r.Sources, r.Exports, main.server.Entries(""))
+			}
+			const why = "GitHub's cache would give what this run writes for refs/heads/gh-readonly-queue/main/pr-7-1a2b3c to no other run: " +
+				"neither to the queue's next one nor to the push to main; a registry or a bucket keeps it"
+			if got := r.Exports[0].Error; got != why {
+				t.Errorf("skipped: %s", got)
+			}
+			for _, source := range r.Sources {
+				if source.Name == "q-main" && source.Error != "not read: the runner's token does not reach it" {
+					t.Errorf("source %+v", source)
+				}
+			}
+		})
 	}
 }
 

@@ -31,6 +31,7 @@ type harness struct {
 	eager  bool // BuildKit fetches layers before a step needs them: its own local cache does
 	object bool // the store has objects and no manifests: their media types cannot be chosen
 	coarse bool // BuildKit may read the older one of two versions that were written in one second
+	refs   bool // the server gives each Git ref a cache of its own: no scope is shared by several
 	gzip   bool // BuildKit writes every layer with gzip: no compressions
 }
 
@@ -82,6 +83,7 @@ func conform(t *testing.T, h harness) {
 		{"two keys in one store", s.twoKeys, false},
 		{"variants of one scope", s.variants, s.h.inline || s.h.coarse}, // an image has its own cache alone
 		{"other programs read every variant", s.variantsElsewhere, s.h.inline || s.h.remote},
+		{"a merge queue", s.mergeQueue, s.h.refs},
 		{"an empty cache replaces nothing", s.empty, false},
 		{"mode min and max", s.modes, h.inline},
 		{"compressions", s.compressions, h.inline || h.gzip},
