@@ -13,9 +13,9 @@ import (
 // The rules fail closed:
 //
 //	build                              reads                                       writes
-//	default branch                     own, its merge queue                        own
-//	protected branch                   own, its merge queue, fallbacks, default    own
+//	default branch                     own                                         own
 //	another branch                     own, fallbacks, default                     own
+//	one that may have a merge queue    own, the queue's, then as above             own
 //	pull request, same repository      own, head branch, base, fallbacks, default  own
 //	pull request of a fork, untrusted  base, fallbacks, default                    nothing
 //	unlisted event (Facts.Unlisted)    default                                     nothing; never a branch's scope
@@ -207,7 +207,6 @@ func (p *Plan) read(f Facts, o Options, own Source) {
 	}
 	onlyDefault := f.Unlisted && !f.Trusted
 	onBranch := f.Trusted && f.PR == 0 && f.Tag == "" && f.Branch != ""
-	onDefault := onBranch && f.Branch == f.Default
 	// A build reads the scope that it writes. The exception: a protected ref does not read
 	// what a pull request wrote.
 	if refusal(f) == "" || p.Write != "" && !(f.Protected && f.PR != 0) {
@@ -217,7 +216,7 @@ func (p *Plan) read(f Facts, o Options, own Source) {
 	case onlyDefault:
 	case f.Queue && f.Base != "":
 		add(Source{queueName(f.Base, o.Key), QueueOfBranch})
-	case !f.Queue && onBranch && (onDefault || f.Protected || f.MayQueue):
+	case !f.Queue && onBranch && (f.Protected || f.MayQueue):
 		// What was queued for a branch is what the push to it builds.
 		add(Source{queueName(f.Branch, o.Key), QueueOfBranch})
 	}
@@ -227,6 +226,7 @@ func (p *Plan) read(f Facts, o Options, own Source) {
 	if !onlyDefault {
 		branch(f.Base, "base branch")
 	}
+	onDefault := onBranch && f.Branch == f.Default
 	if !onlyDefault && !f.Queue && !onDefault {
 		for _, name := range o.Fallbacks {
 			branch(name, "fallback branch")

@@ -102,8 +102,8 @@ func TestNew(t *testing.T) {
 		{"trusted: merge train of a fork", forkTrain, Options{Trusted: yes()}, "q-dev", "q-dev b-dev b-main", "merge queue of dev"},
 		{"trusted, always: unlisted merge queue", Facts{Base: "dev", PR: 7, Queue: true, Unlisted: true}, Options{Trusted: yes(), Write: "always", Branch: "x"}, "", "b-x q-dev b-dev", neverUnlisted},
 		{"trusted: tag", tag, Options{Trusted: yes()}, "", "b-main", "a tag writes only with cache-write: always"},
-		{"trusted: unlisted event", comment, Options{Trusted: yes()}, "", "b-main q-main", neverUnlisted},
-		{"trusted, always: unlisted event", comment, Options{Trusted: yes(), Write: "always"}, "", "b-main q-main", neverUnlisted},
+		{"trusted: unlisted event", comment, Options{Trusted: yes()}, "", "b-main", neverUnlisted},
+		{"trusted, always: unlisted event", comment, Options{Trusted: yes(), Write: "always"}, "", "b-main", neverUnlisted},
 		{"trusted, always: unlisted event on another branch", comment, Options{Trusted: yes(), Write: "always", Branch: "x", Fallbacks: more}, "", "b-x b-dev b-next b-main", neverUnlisted},
 		{"trusted, always: unlisted event of a tag", Facts{Tag: "v1", Default: "main", Unlisted: true}, Options{Trusted: yes(), Write: "always"}, "", "b-main", neverUnlisted},
 		{"pull-request, always: unlisted event", comment, Options{PR: 9, Write: "always"}, "pr-9", "pr-9 b-main", "pull request 9 (cache-write: always)"},
@@ -120,7 +120,7 @@ func TestNew(t *testing.T) {
 		{"untrusted, always: branch", pushFix, Options{Trusted: no(), Write: "always"}, "b-fix", "b-fix b-main", "push to fix (cache-write: always)"},
 
 		{"branch: push", pushFix, Options{Branch: "x"}, "b-x", "b-x b-main", "push to x"},
-		{"branch: default", pushFix, Options{Branch: "main"}, "b-main", "b-main q-main", "push to main"},
+		{"branch: default", pushFix, Options{Branch: "main"}, "b-main", "b-main", "push to main"},
 		{"branch: pull request", pullRequest, Options{Branch: "x"}, "pr-7", "pr-7 b-x b-dev b-main", "pull request 7"},
 		{"branch: fork", fork, Options{Branch: "x"}, "", "b-dev b-main", "a fork's pull request"},
 		{"branch, always: fork", fork, Options{Branch: "x", Write: "always"}, "pr-7", "pr-7 b-dev b-main", "pull request 7 (cache-write: always)"},
@@ -140,7 +140,7 @@ func TestNew(t *testing.T) {
 		{"base: fork", fork, Options{Base: "x"}, "", "b-x b-main", "a fork's pull request"},
 		{"base: merge queue", queue, Options{Base: "x"}, "q-x", "q-x b-x b-main", "merge queue of x"},
 		{"base: unlisted event", target, Options{Base: "x"}, "", "b-main", "not known to be trusted"},
-		{"default: push", pushFix, Options{Default: "fix"}, "b-fix", "b-fix q-fix", "push to fix"},
+		{"default: push", pushFix, Options{Default: "fix"}, "b-fix", "b-fix", "push to fix"},
 		{"default: nowhere", nowhere, Options{Default: "x"}, "local", "local b-x", "outside a CI and a checkout"},
 
 		{"pull-request: push", pushFix, Options{PR: 9}, "pr-9", "pr-9 b-fix b-main", "pull request 9"},

@@ -39,8 +39,8 @@ type Facts struct {
 	// Queue marks a build for the merge queue, or merge train, of Base. It is Trusted only where the
 	// CI itself says that Base's queue started it; the name of a branch is no such word.
 	Queue bool `json:"queue,omitempty"`
-	// MayQueue marks a branch that may be protected, and so have a merge queue, where the CI does not
-	// say which are. Its builds read what was queued for it, as those of a protected branch do.
+	// MayQueue marks a branch that may have a merge queue, where the CI says neither that it is
+	// protected nor that it is not. Its builds, and those of Protected branches, read what was queued.
 	MayQueue bool `json:"mayQueue,omitempty"`
 	// Unlisted marks an event that does not say whose code is built. Its builds read the
 	// default branch alone, and write no branch's scope, whatever the options say.

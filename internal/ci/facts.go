@@ -27,6 +27,7 @@ func judgeRef(f *scope.Facts) {
 		f.Untrusted = noRef
 	default:
 		f.Trusted = true
+		f.MayQueue = f.Branch != "" && f.Default == ""
 	}
 }
 

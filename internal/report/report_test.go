@@ -106,7 +106,7 @@ func reports() map[string]Report {
 			r.Result.Exports = []solve.Export{{Cache: cache, Name: ownName, Outcome: solve.Skipped, Err: errors.New("ACTIONS_CACHE_MODE=none")}}
 		}),
 		"queued": with(func(r *Report) { // a registry has a merge queue's cache, a directory has none
-			r.Plan = scope.New(scope.Facts{Event: "push", Branch: "main", Default: "main", Trusted: true}, scope.Options{})
+			r.Plan = scope.New(scope.Facts{Event: "push", Branch: "main", Default: "main", Trusted: true, Protected: true}, scope.Options{})
 			read := func(cache string, state cacheplan.State) []cacheplan.Source {
 				return []cacheplan.Source{
 					{Cache: cache, Name: "b-main", Why: "own branch", State: cacheplan.Loaded},
