@@ -11,6 +11,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	engine "github.com/moby/moby/client"
+
+	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
 // create creates the container and starts it: privileged or, where the engine refuses this,
@@ -21,7 +23,7 @@ func (d *containerDaemon) create(ctx context.Context, name string) error {
 	for _, rights := range []func(*container.HostConfig){privileged, capable} {
 		host := d.host()
 		rights(host)
-		made, err := d.engine.ContainerCreate(ctx, engine.ContainerCreateOptions{Name: name, Config: d.config(), HostConfig: host})
+		made, err := d.createContainer(ctx, engine.ContainerCreateOptions{Name: name, Config: d.config(), HostConfig: host})
 		if errdefs.IsConflict(err) && name != "" {
 			found, err := d.engine.ContainerInspect(ctx, name, engine.ContainerInspectOptions{})
 			d.id = found.Container.ID
@@ -43,6 +45,19 @@ func (d *containerDaemon) create(ctx context.Context, name string) error {
 		refused = errors.Join(refused, err)
 	}
 	return &Error{What: "the container engine refuses to run the builder's container", Hint: hintContainer, Err: refused}
+}
+
+// createContainer waits for the engine's answer for a while after an interruption too: an engine goes on
+// with what it has begun, and the answer has the name by which it is removed.
+func (d *containerDaemon) createContainer(ctx context.Context, o engine.ContainerCreateOptions) (engine.ContainerCreateResult, error) {
+	if ctx.Err() != nil {
+		return engine.ContainerCreateResult{}, context.Cause(ctx)
+	}
+	return waiting.Patiently(ctx, interruptGrace, func() (engine.ContainerCreateResult, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), engineTimeout)
+		defer cancel()
+		return d.engine.ContainerCreate(ctx, o)
+	})
 }
 
 // config is what the container runs, and the labels by which it is found again.

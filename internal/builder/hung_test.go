@@ -4,10 +4,15 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	engine "github.com/moby/moby/client"
 
 	"github.com/warmlayer/warmlayer/internal/builder"
 )
@@ -108,5 +113,46 @@ func TestInterruptedWhileTheEngineHangs(t *testing.T) {
 	}
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("the end of both took %v", took)
+	}
+}
+
+// TestInterruptedWhileCreating: an engine goes on with the container of a build that is interrupted before
+// the engine has answered. The build removes it.
+func TestInterruptedWhileCreating(t *testing.T) {
+	t.Parallel()
+	o := inContainer(t)
+	socket := strings.TrimPrefix(o.Engine.Host, "unix://")
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	late := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host = "http", "engine"
+			if strings.HasSuffix(r.In.URL.Path, "/containers/create") {
+				r.Out = r.Out.WithContext(context.WithoutCancel(r.In.Context()))
+			}
+		},
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}},
+		ModifyResponse: func(r *http.Response) error {
+			if strings.HasSuffix(r.Request.URL.Path, "/containers/create") {
+				interrupt() // the container is there, and the client does not know it yet
+			}
+			return nil
+		},
+	})
+	defer late.Close()
+	o.Engine.Host = "tcp://" + late.Listener.Addr().String()
+	if _, err := builder.Open(ctx, o); err == nil {
+		t.Error("an interrupted build has opened a builder")
+	}
+	c, err := engine.New(engine.WithHost("unix://" + socket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	left, err := c.ContainerList(t.Context(), engine.ContainerListOptions{All: true})
+	if err != nil || len(left.Items) != 0 {
+		t.Errorf("%d containers remain, %v", len(left.Items), err)
 	}
 }
