@@ -141,7 +141,7 @@ func (s *ghaStore) writeRecord(ctx context.Context, key string, index []byte, r 
 	return s.write(ctx, recordKey(key), record)
 }
 
-// Swap implements [Scopes]: the version after the given one is saved.
+// Swap implements [Scopes]: a version after the given one is saved.
 func (s *ghaStore) Swap(ctx context.Context, n scope.Name, present string, m Manifest) error {
 	if present == AnyVersion || s.entries.WriteOnly() {
 		return s.PutManifest(ctx, n, m)
@@ -153,12 +153,12 @@ func (s *ghaStore) Swap(ctx context.Context, n scope.Name, present string, m Man
 		index, err = s.annotated(ctx, m)
 	}
 	if err == nil {
-		err = s.entries.Follow(ctx, key, number, index)
+		number, err = s.entries.Follow(ctx, key, number, index)
 	}
 	if err != nil {
 		return s.fault("write", key, err)
 	}
-	s.entries.Saw(key, ghaservice.Version{Number: number + 1, Content: digest.FromBytes(index)})
+	s.entries.Saw(key, ghaservice.Version{Number: number, Content: digest.FromBytes(index)})
 	return s.writeRecord(ctx, key, index, m.Record)
 }
 

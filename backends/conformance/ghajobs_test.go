@@ -68,7 +68,7 @@ func TestGHAJobs(t *testing.T) {
 	s := servers{testkit.StartAzblob(t), testkit.StartRegistry(t)}
 	for name, test := range map[string]func(*testing.T){
 		"faults": s.faults, "merge queue": s.mergeQueue, "blob gone": s.blobGone, "content lost": s.contentLost, "forbidden": s.forbidden, "events": s.events,
-		"busy": s.busy, "beside others": s.besideOthers, "verbatim": s.verbatim,
+		"abandoned": s.abandoned, "busy": s.busy, "beside others": s.besideOthers, "verbatim": s.verbatim,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -151,6 +151,24 @@ func (s servers) contentLost(t *testing.T) {
 	testkit.Write(t, filepath.Join(j.app, "site", "index.txt"), "Changed\n")
 	if r := j.start(t).Report; r.Source("b-main") != "failed" || r.Retried == "" {
 		t.Errorf("sources %v, retried %q", r.Sources, r.Retried)
+	}
+}
+
+// The entries that a cancelled build has begun do not disturb the next one, and what that writes is read by
+// a managed builder and by BuildKit's own importer.
+func (s servers) abandoned(t *testing.T) {
+	j := s.newJob(t)
+	j.start(t)
+	j.server.Abandon("")
+	next := j.start(t)
+	if next.Report.Source("b-main") != "absent" || next.Report.Outcome(t) != "written" || strings.Contains(next.Text, "arning") {
+		t.Fatalf("sources %v, exports %v:\n%s", next.Report.Sources, next.Report.Exports, next.Text)
+	}
+	for _, args := range [][]string{nil, {"--builder", testkit.StartBuildkitd(t)}} {
+		j.args = args
+		if r := j.start(t).Report; r.Source("b-main") != "loaded" || r.Cached() != len(r.Steps) {
+			t.Errorf("%v: %d of %d steps cached, sources %v", args, r.Cached(), len(r.Steps), r.Sources)
+		}
 	}
 }
 

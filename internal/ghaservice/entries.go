@@ -1,7 +1,6 @@
 package ghaservice
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -25,8 +25,9 @@ import (
 // answers, without the key; what is certainly missing is an [storage.ErrAbsent].
 type Entries struct {
 	*Client
-	list sync.Once
-	keys map[string]struct{} // keys of the blobs that the token reaches; nil without a list
+	list      sync.Once
+	keys      map[string]struct{} // keys of the blobs that the token reaches; nil without a list
+	abandoned atomic.Bool         // a build took a key and did not complete the entry in time
 }
 
 // At is the address of an entry, for people.
@@ -43,7 +44,7 @@ func (e *Entries) Head(ctx context.Context, key string) (int64, error) {
 	if _, ok := e.keys[key]; ok {
 		return storage.UnknownSize, nil
 	}
-	entry, err := e.lookUp(ctx, key)
+	entry, err := e.findBlob(ctx, key)
 	if err != nil {
 		return 0, err
 	}
@@ -61,9 +62,14 @@ func (e *Entries) listKeys(ctx context.Context) map[string]struct{} {
 	}
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	keys, err := e.cache.AllKeys(ctx, e.rest, BlobPrefix)
+	listed, err := e.cache.AllKeys(ctx, e.rest, BlobPrefix)
 	if err != nil {
 		return nil
+	}
+	keys := map[string]struct{}{}
+	for key := range listed {
+		key, _, _ = strings.Cut(key, "#") // see saveNext
+		keys[key] = struct{}{}
 	}
 	return keys
 }
@@ -75,6 +81,19 @@ func (e *Entries) lookUp(ctx context.Context, key string) (*actionscache.Entry, 
 		return nil, storage.ErrAbsent
 	}
 	return entry, err
+}
+
+// findBlob finds the entry of a blob, or returns [storage.ErrAbsent]: the one with this key, or else
+// one in a series after it (see save).
+func (e *Entries) findBlob(ctx context.Context, key string) (*actionscache.Entry, error) {
+	entry, err := e.load(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if found, _, _ := strings.Cut(entry.Key, "#"); !strings.EqualFold(found, key) {
+		return nil, storage.ErrAbsent
+	}
+	return entry, nil
 }
 
 // load finds the newest entry whose key has the prefix, or returns [storage.ErrAbsent].
@@ -122,7 +141,7 @@ func (e *Entries) Get(ctx context.Context, key string, offset int64) (storage.Ob
 	found, known := e.found.LoadAndDelete(key)
 	entry, _ := found.(*actionscache.Entry)
 	if !known {
-		if entry, err = e.lookUp(ctx, key); err != nil {
+		if entry, err = e.findBlob(ctx, key); err != nil {
 			return storage.Object{}, err
 		}
 	}
@@ -135,7 +154,7 @@ func (e *Entries) Get(ctx context.Context, key string, offset int64) (storage.Ob
 
 // Put saves a small entry. Entries have no metadata, and only one version.
 func (e *Entries) Put(ctx context.Context, key string, content []byte, _ map[string]string, _ string) error {
-	return e.save(ctx, key, actionscache.NewBlob(content), bytes.NewReader(nil))
+	return e.save(ctx, key, actionscache.NewBlob(content), nil)
 }
 
 // Upload streams an entry of size bytes.
@@ -143,9 +162,15 @@ func (e *Entries) Upload(ctx context.Context, key string, body io.Reader, size i
 	return e.save(ctx, key, &stream{from: body, size: size}, body)
 }
 
-// save creates an entry. When the key is taken, another build has saved or is saving the same
-// content, or another cache of this build is. All caches of a build receive the same body at
-// the same time, so the body is read to its end before the other upload is awaited.
+// save creates the entry of a blob, whose content is a stream of body unless body is nil. When the
+// key is taken, another build has saved or is saving the same content, or another cache of this build
+// is. All caches of a build receive the same body at the same time, so the body is read to its end
+// before the other upload is awaited.
+//
+// A build that is cancelled leaves its key taken, and the entry can neither be read nor replaced. GitHub
+// removes it within a day (actions/cache#485, #1612). The blob is then saved in a series after the key,
+// <key>#1, <key>#2, …. Both warmlayer and BuildKit (v0.33.1, cache/remotecache/gha/gha.go, loadEntry)
+// find it there, because the service looks a key up as a prefix too.
 func (e *Entries) save(ctx context.Context, key string, content actionscache.Blob, body io.Reader) error {
 	if e.err != nil {
 		return e.err
@@ -154,32 +179,58 @@ func (e *Entries) save(ctx context.Context, key string, content actionscache.Blo
 	if !errors.Is(err, os.ErrExist) {
 		return plainly(err)
 	}
-	if _, err := io.Copy(io.Discard, body); err != nil || e.WriteOnly() {
+	if e.WriteOnly() {
+		return drain(body)
+	}
+	var full error // why there is no copy of the body
+	if body != nil {
+		kept, err := spool(body)
+		if err != nil {
+			return err
+		}
+		defer kept.Close()
+		content, full = kept, kept.err
+	}
+	complete, err := e.await(ctx, key, e.findBlob)
+	if complete || err != nil {
 		return err
 	}
-	return e.await(ctx, key)
+	if full != nil {
+		return fmt.Errorf("another build began this entry and did not complete it, and the blob could not be kept for another entry: %w", full)
+	}
+	_, err = e.saveNext(ctx, key, 0, content)
+	return err
 }
 
-// How long an entry that another build has begun is awaited, and how often it is looked up.
-// The service does not tell whether that build still runs.
+// How long an entry that another build has begun is awaited, and how often it is looked up. The
+// service does not tell whether that build still runs. After the first entry that was not completed in
+// this time no other is awaited: a build that was cancelled leaves several.
 const (
-	awaitTimeout  = time.Minute
+	awaitTimeout  = 10 * time.Second
 	awaitInterval = time.Second
 )
 
-// await waits until an entry exists, because an index must not name a missing blob.
-func (e *Entries) await(ctx context.Context, key string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, awaitTimeout, fmt.Errorf("another build began this entry and did not complete it within %s", awaitTimeout))
-	defer cancel()
+// await waits until an entry exists, because an index must not name a missing blob, and reports
+// whether it does.
+func (e *Entries) await(ctx context.Context, key string, find func(context.Context, string) (*actionscache.Entry, error)) (complete bool, err error) {
+	end := time.After(awaitTimeout)
 	tick := time.NewTicker(awaitInterval)
 	defer tick.Stop()
 	for {
-		if _, err := e.lookUp(ctx, key); !errors.Is(err, storage.ErrAbsent) {
-			return err
+		_, err := find(ctx, key)
+		switch {
+		case err == nil:
+			return true, nil
+		case !errors.Is(err, storage.ErrAbsent):
+			return false, err
+		case e.abandoned.Load():
+			return false, nil
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return false, context.Cause(ctx)
+		case <-end:
+			e.abandoned.Store(true)
 		case <-tick.C:
 		}
 	}
@@ -238,9 +289,15 @@ func (e *Entries) Replace(ctx context.Context, key string, number int, content [
 	if e.err != nil {
 		return 0, e.err
 	}
+	return e.saveNext(ctx, key, number, actionscache.NewBlob(content))
+}
+
+// saveNext saves an entry in a series, under the first number after the given one that is not taken,
+// and returns it.
+func (e *Entries) saveNext(ctx context.Context, key string, number int, content actionscache.Blob) (int, error) {
 	for range replaceTries {
 		number++
-		err := e.cache.Save(ctx, key+"#"+strconv.Itoa(number), actionscache.NewBlob(content))
+		err := e.cache.Save(ctx, key+"#"+strconv.Itoa(number), content)
 		if !errors.Is(err, os.ErrExist) {
 			return number, plainly(err)
 		}
@@ -248,16 +305,28 @@ func (e *Entries) Replace(ctx context.Context, key string, number int, content [
 	return 0, fmt.Errorf("other builds have taken each of the next %d versions", replaceTries)
 }
 
-// Follow saves the version after number, unless another build has taken that one.
-func (e *Entries) Follow(ctx context.Context, key string, number int, content []byte) error {
+// Follow saves the version after number, and returns its number, unless another build has written that
+// one. A number that a build has taken and left without content is skipped.
+func (e *Entries) Follow(ctx context.Context, key string, number int, content []byte) (int, error) {
 	if e.err != nil {
-		return e.err
+		return 0, e.err
 	}
-	err := e.cache.Save(ctx, key+"#"+strconv.Itoa(number+1), actionscache.NewBlob(content))
-	if errors.Is(err, os.ErrExist) {
-		return storage.ErrReplaced
+	for range replaceTries {
+		number++
+		next := key + "#" + strconv.Itoa(number)
+		err := e.cache.Save(ctx, next, actionscache.NewBlob(content))
+		if !errors.Is(err, os.ErrExist) {
+			return number, plainly(err)
+		}
+		complete, err := e.await(ctx, next, e.lookUp)
+		if err != nil {
+			return 0, err
+		}
+		if complete {
+			return 0, storage.ErrReplaced
+		}
 	}
-	return plainly(err)
+	return 0, fmt.Errorf("other builds have taken each of the next %d versions and completed none", replaceTries)
 }
 
 // errExpired says that the storage refuses a signed URL. These are valid for some minutes.

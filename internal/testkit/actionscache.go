@@ -128,6 +128,16 @@ func (s *ActionsCache) Remove(prefix string) int {
 	return had - len(s.entries)
 }
 
+// Abandon makes the entries with the prefix such as a build leaves that is cancelled while it writes
+// them: their keys are taken, and they cannot be read.
+func (s *ActionsCache) Abandon(prefix string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		e.ended = e.ended && !strings.HasPrefix(e.key, prefix)
+	}
+}
+
 // call has the fields of the messages of all calls. Numbers of 64 bits may be encoded as text.
 type call struct {
 	Key         string      `json:"key"`
