@@ -143,7 +143,7 @@ func (g *group) unchanged(e Exported) bool {
 func (g *group) commit(ctx context.Context, e Exported) []Committed {
 	outcomes := make([]Committed, len(g.scopes))
 	errs := g.fanout.Commit(ctx, func(n int) gateway.Write {
-		return func(ctx context.Context, store backends.Store, sent gateway.Sent, damaged map[digest.Digest]bool) error {
+		return func(ctx context.Context, store backends.Store, sent gateway.Sent, damaged map[digest.Digest]error) error {
 			fitted, note, err := fit(sent, damaged)
 			if err == nil {
 				outcomes[n] = g.scopes[n].write(ctx, store, fitted, note, e, nil)

@@ -23,10 +23,10 @@ func (e *Reduced) Error() string {
 
 func (e *Reduced) Unwrap() error { return e.Why }
 
-// fit is a [gateway.Fit]: a cache without the results that need damaged blobs, and within the
+// fit is a cache without the results that need damaged blobs, and within the
 // bounds of what BuildKit imports. The note is a [Reduced] when results were left out. When none
 // would remain it is an error, so that the store keeps the cache that it has.
-func fit(sent gateway.Sent, damaged map[digest.Digest]bool) (fitted gateway.Sent, note, err error) {
+func fit(sent gateway.Sent, damaged map[digest.Digest]error) (fitted gateway.Sent, note, err error) {
 	why := unfit(sent, damaged)
 	switch {
 	case why == nil:
@@ -34,7 +34,11 @@ func fit(sent gateway.Sent, damaged map[digest.Digest]bool) (fitted gateway.Sent
 	case sent.Config == nil:
 		return gateway.Sent{}, nil, why
 	}
-	out, err := cachegraph.Fit(sent.Config, sent.Manifest.Layers, damaged, backends.MaxConfig)
+	without := map[digest.Digest]bool{}
+	for d := range damaged {
+		without[d] = true
+	}
+	out, err := cachegraph.Fit(sent.Config, sent.Manifest.Layers, without, backends.MaxConfig)
 	if err != nil {
 		return gateway.Sent{}, nil, fmt.Errorf("%w, and it cannot be reduced: %w", why, err)
 	}
@@ -47,10 +51,10 @@ func fit(sent gateway.Sent, damaged map[digest.Digest]bool) (fitted gateway.Sent
 }
 
 // unfit is why a cache must not be written as it was sent; nil when it may be.
-func unfit(sent gateway.Sent, damaged map[digest.Digest]bool) error {
+func unfit(sent gateway.Sent, damaged map[digest.Digest]error) error {
 	for _, l := range sent.Manifest.Layers {
-		if damaged[l.Digest] {
-			return fmt.Errorf("the store keeps a damaged copy of blob %s", l.Digest)
+		if err := damaged[l.Digest]; err != nil {
+			return err
 		}
 	}
 	if n := sent.Manifest.Config.Size; n > backends.MaxConfig {

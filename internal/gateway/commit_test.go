@@ -3,8 +3,8 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"testing"
 
@@ -62,7 +62,7 @@ func TestCommitFits(t *testing.T) {
 			if s.Has(string(sentConfig)) {
 				t.Error("the config is in the store before the commit")
 			}
-			errs := fanout.Commit(t.Context(), fitted(backends.Record{}, func(sent gateway.Sent, damaged map[digest.Digest]bool) (gateway.Sent, error) {
+			errs := fanout.Commit(t.Context(), fitted(backends.Record{}, func(sent gateway.Sent, damaged map[digest.Digest]error) (gateway.Sent, error) {
 				if string(sent.Config) != string(sentConfig) || sent.Manifest.Config.Digest != sentManifest.Config.Digest || len(damaged) != 0 {
 					t.Errorf("to be fitted: %+v, damaged %v", sent, damaged)
 				}
@@ -106,32 +106,48 @@ func (s stubborn) Put(ctx context.Context, desc ocispecs.Descriptor, r io.Reader
 	return s.Store.Put(ctx, desc, r)
 }
 
-// A store may keep a damaged copy of a blob that is sent again. The commit is told of it, so that
-// the cache does not name the blob.
+// unreadable is a store that refuses to hand out blobs.
+type unreadable struct{ *testkit.Store }
+
+func (unreadable) Open(context.Context, digest.Digest, int64) (io.ReadCloser, error) {
+	return nil, errors.New("401 Unauthorized")
+}
+
+// A store may keep a damaged copy of a blob that is sent again, or not hand it out. The commit is told
+// which of the two, so that the cache does not name the blob.
 func TestCommitDamagedCopy(t *testing.T) {
 	t.Parallel()
 	damagedBlob := digest.FromString("app by b-main")
-	mends, keeps := testkit.NewStore(), stubborn{testkit.NewStore()}
+	mends, keeps, refuses := testkit.NewStore(), stubborn{testkit.NewStore()}, unreadable{testkit.NewStore()}
 	g := testkit.Gateway(t)
 	cache := offered(t, mends)
 	g.Offer(complete(cache))
 	offered(t, keeps.Store)
-	for _, s := range []*testkit.Store{mends, keeps.Store} {
+	offered(t, refuses.Store)
+	for _, s := range []*testkit.Store{mends, keeps.Store, refuses.Store} {
 		s.Set(damagedBlob, []byte("app by b-xxxx"))
 	}
-	fanout := g.Accept([]backends.Store{mends, keeps}, cache.Manifest.Layers, 0)
+	fanout := g.Accept([]backends.Store{mends, keeps, refuses}, cache.Manifest.Layers, 0)
 	if a := ask(t, g, "GET", blobURL("s0", damagedBlob), nil); a.err == nil && a.status == 200 {
 		t.Fatalf("it was delivered: %+v", a)
 	}
 	pushApp(t, g)
-	note := errors.New("reduced")
-	errs := fanout.Commit(t.Context(), fitted(backends.Record{}, func(sent gateway.Sent, damaged map[digest.Digest]bool) (gateway.Sent, error) {
-		if damaged[damagedBlob] {
-			return sent, note
+	errs := fanout.Commit(t.Context(), fitted(backends.Record{}, func(sent gateway.Sent, damaged map[digest.Digest]error) (gateway.Sent, error) {
+		if err := damaged[damagedBlob]; err != nil {
+			return sent, err
 		}
 		return sent, nil
 	}))
-	if !slices.Equal(errs, []error{nil, note}) || !mends.Has("app by b-main") {
-		t.Errorf("outcome %v", errs)
+	want := []string{
+		"<nil>", "the store keeps a damaged copy of blob " + damagedBlob.String(),
+		"blob " + damagedBlob.String() + " was sent again and cannot be read back: 401 Unauthorized",
+	}
+	for i, err := range errs {
+		if fmt.Sprint(err) != want[i] {
+			t.Errorf("store %d: %v, want %s", i, err, want[i])
+		}
+	}
+	if !mends.Has("app by b-main") {
+		t.Error("the blob was not sent again")
 	}
 }

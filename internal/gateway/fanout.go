@@ -48,8 +48,8 @@ type Sent struct {
 }
 
 // Write makes a cache that was sent the scope's cache in one store, whose blobs are complete. The
-// given blobs are those of which the store keeps a damaged copy.
-type Write func(ctx context.Context, store backends.Store, sent Sent, damaged map[digest.Digest]bool) error
+// given blobs are those that were sent again and cannot be used from the store, each with the reason.
+type Write func(ctx context.Context, store backends.Store, sent Sent, damaged map[digest.Digest]error) error
 
 // sizes are the sizes of blobs, in bytes.
 type sizes map[digest.Digest]int64

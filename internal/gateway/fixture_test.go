@@ -52,14 +52,14 @@ func serve(t testing.TB, s *testkit.Store) (*gateway.Gateway, gateway.Cache, *ga
 
 // asSent writes what was sent as the cache of b-main, with a record.
 func asSent(r backends.Record) func(int) gateway.Write {
-	return fitted(r, func(sent gateway.Sent, _ map[digest.Digest]bool) (gateway.Sent, error) { return sent, nil })
+	return fitted(r, func(sent gateway.Sent, _ map[digest.Digest]error) (gateway.Sent, error) { return sent, nil })
 }
 
 // fitted writes what fit makes of a cache as that of b-main. It returns the error of fit, which
 // prevents the write where there is no manifest.
-func fitted(r backends.Record, fit func(gateway.Sent, map[digest.Digest]bool) (gateway.Sent, error)) func(int) gateway.Write {
+func fitted(r backends.Record, fit func(gateway.Sent, map[digest.Digest]error) (gateway.Sent, error)) func(int) gateway.Write {
 	return func(int) gateway.Write {
-		return func(ctx context.Context, store backends.Store, sent gateway.Sent, damaged map[digest.Digest]bool) error {
+		return func(ctx context.Context, store backends.Store, sent gateway.Sent, damaged map[digest.Digest]error) error {
 			sent, note := fit(sent, damaged)
 			if sent.Manifest.Raw == nil {
 				return note

@@ -34,7 +34,7 @@ type member struct {
 	slots *semaphore.Weighted     // a slot for each small blob in transfer
 
 	mu      sync.Mutex
-	damaged map[digest.Digest]bool // blobs of which the store keeps a damaged copy, though they were sent again
+	damaged map[digest.Digest]error // blobs that were sent again and cannot be used from the store, with the reason
 }
 
 func newMember(ctx context.Context, store backends.Store, stall time.Duration) *member {
@@ -117,26 +117,32 @@ func (m *member) put(ctx context.Context, desc ocispecs.Descriptor, body io.Read
 func (m *member) check(desc ocispecs.Descriptor) {
 	ctx, cancel := context.WithTimeoutCause(m.ctx, m.stall, fmt.Errorf("no answer within %s", m.stall))
 	defer cancel()
-	if intact(ctx, m.store, desc) {
+	err := readBack(ctx, m.store, desc)
+	if err == nil {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.damaged == nil {
-		m.damaged = map[digest.Digest]bool{}
+		m.damaged = map[digest.Digest]error{}
 	}
-	m.damaged[desc.Digest] = true
+	m.damaged[desc.Digest] = err
 }
 
-// intact reads a blob of a store to its end, and reports whether it is complete and right.
-func intact(ctx context.Context, store backends.Store, desc ocispecs.Descriptor) bool {
+// readBack reads a blob of a store to its end. The error says whether it is damaged, or cannot be read.
+func readBack(ctx context.Context, store backends.Store, desc ocispecs.Descriptor) error {
 	blob, err := store.Open(ctx, desc.Digest, 0)
-	if err != nil {
-		return false
+	if err == nil {
+		_, err = io.Copy(io.Discard, storage.Verify(blob, desc))
+		blob.Close()
 	}
-	defer blob.Close()
-	_, err = io.Copy(io.Discard, storage.Verify(blob, desc))
-	return err == nil
+	switch {
+	case errors.Is(err, storage.ErrMismatch):
+		return fmt.Errorf("the store keeps a damaged copy of blob %s", desc.Digest)
+	case err != nil:
+		return fmt.Errorf("blob %s was sent again and cannot be read back: %w", desc.Digest, err)
+	}
+	return nil
 }
 
 // paced is the body of a blob. The timer runs while its reader does not read.
