@@ -29,13 +29,17 @@ type Accumulated struct {
 	JSON    []byte  // the config
 	Added   int64   // bytes of the layers that the former builds add
 	Dropped []Build // former builds that do not fit into the limits
+	// Held tells that the former cache had all of the new build, as one of the same variant and
+	// no older.
+	Held bool
 }
 
 // Accumulate adds what former builds have left in a scope to the cache of a new build, which
 // comes from [Parse] as the former one does. The newest build of each other variant takes
 // precedence, and then older builds of all variants, each in the order of their last use. A build
-// that does not fit is left out as a whole. A former build of the same variant with the same result
-// is the same build.
+// that does not fit is left out as a whole. A former build of the same variant is the same build when
+// it has the same result, or used no other record: such builds differ in what no step makes, as the
+// labels of an image.
 //
 // The error says that the two cannot be one cache; the new one alone can still be used.
 func Accumulate(newest Cache, build Build, former Cache, limits Limits) (Accumulated, error) {
@@ -51,6 +55,7 @@ func Accumulate(newest Cache, build Build, former Cache, limits Limits) (Accumul
 		a.all, err = unite(a.all, b)
 	}
 	if err == nil {
+		a.findRepeated()
 		a.all, err = order(a.all, b)
 	}
 	if err != nil {
@@ -64,6 +69,8 @@ type accumulation struct {
 	limits      Limits
 	builds      []Build // the newest one first; each has the bit of its index in uses of records
 	old         []Build // former builds that are too old
+	repeated    uint64  // bits of the former builds that the newest one repeats
+	held        bool    // see Accumulated
 	all         []*record
 	descriptors map[digest.Digest]ocispecs.Descriptor
 }
@@ -81,6 +88,7 @@ func (a *accumulation) addFormer(from *recordReader, builds []Build) {
 	for _, b := range builds {
 		switch {
 		case b.Variant == newest.Variant && b.Result == newest.Result && b.Result != "":
+			a.found(b)
 		case newest.Time.Sub(b.Time) > a.limits.Age || len(a.builds) == maxBuilds:
 			a.old = append(a.old, b)
 		default:
@@ -95,6 +103,32 @@ func (a *accumulation) addFormer(from *recordReader, builds []Build) {
 	for _, r := range from.all {
 		if r.uses != 0 {
 			a.all = append(a.all, r)
+		}
+	}
+}
+
+// found notes that a former build has the results of the newest one.
+func (a *accumulation) found(b Build) {
+	a.held = a.held || !b.Time.Before(a.builds[0].Time.Truncate(time.Second))
+}
+
+// findRepeated finds the former builds of the newest one's variant that used none but its records.
+func (a *accumulation) findRepeated() {
+	var more, less uint64 // bits of the builds that used other records, and of those that did not use all
+	for _, r := range a.all {
+		if r.uses&1 == 0 {
+			more |= r.uses
+		} else {
+			less |= ^r.uses
+		}
+	}
+	for i, b := range a.builds[1:] {
+		bit := uint64(1) << (i + 1)
+		if b.Variant != a.builds[0].Variant || more&bit != 0 {
+			continue
+		}
+		if a.repeated |= bit; less&bit == 0 {
+			a.found(b)
 		}
 	}
 }
@@ -154,9 +188,11 @@ func (a *accumulation) more(layers, others map[digest.Digest]bool) (bytes int64)
 // ranked are the former builds of as many variants as may be kept: the newest one of each, and
 // then the others. Those of more variants are beyond the limit.
 func (a *accumulation) ranked() (ranked, beyond []int) {
-	former := make([]int, len(a.builds)-1)
-	for i := range former {
-		former[i] = i + 1
+	var former []int
+	for i := 1; i < len(a.builds); i++ {
+		if a.repeated&(1<<i) == 0 {
+			former = append(former, i)
+		}
 	}
 	slices.SortStableFunc(former, func(i, k int) int { return a.builds[k].Time.Compare(a.builds[i].Time) })
 	variants := map[string]bool{a.builds[0].Variant: true}
@@ -202,7 +238,7 @@ func (a *accumulation) within(c chosen) (Accumulated, error) {
 	if n > 0 {
 		out.Added = c.added[n-1]
 	}
-	out.Dropped = a.old
+	out.Held, out.Dropped = a.held, a.old
 	for _, i := range slices.Concat(c.builds[n:], c.dropped) {
 		out.Dropped = append(out.Dropped, a.builds[i])
 	}

@@ -242,6 +242,43 @@ func TestAccumulateForeign(t *testing.T) {
 	}
 }
 
+// Builds of the same steps whose results differ, as by a label of the image, are one build. Each has all
+// of those before it.
+func TestAccumulateRepeated(t *testing.T) {
+	t.Parallel()
+	p := newProject(1)
+	p.variants = append(p.variants[:1], p.variants[0])
+	limits := cachegraph.Limits{Age: 24 * time.Hour, Variants: 2, Percent: 100, JSON: 1 << 20}
+	other, c := p.build(1, func([]string) bool { return true })
+	out, err := cachegraph.Accumulate(c, other.Build, cachegraph.Cache{}, limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first, last built
+	for i := range 100 {
+		p.now = p.now.Add(time.Minute)
+		last, c = p.build(0, func([]string) bool { return true })
+		if last.Result = fmt.Sprint(i); i == 0 {
+			first = last
+		}
+		if out, err = cachegraph.Accumulate(c, last.Build, out.Cache, limits); err != nil {
+			t.Fatal(err)
+		}
+		if len(out.Builds) != 2 || len(out.Dropped) > 0 || out.Held || !hits(t, out.Cache, other.steps) || !hits(t, out.Cache, last.steps) {
+			t.Fatalf("build %d: %+v, dropped %+v, held %t", i, out.Builds, out.Dropped, out.Held)
+		}
+	}
+	for _, b := range []built{first, last} {
+		if again, err := cachegraph.Accumulate(c, b.Build, out.Cache, limits); err != nil || !again.Held {
+			t.Errorf("build %s is held: %t, %v", b.Result, again.Held, err)
+		}
+	}
+	last.Time = last.Time.Add(time.Minute)
+	if again, err := cachegraph.Accumulate(c, last.Build, out.Cache, limits); err != nil || again.Held {
+		t.Errorf("a younger build is held: %t, %v", again.Held, err)
+	}
+}
+
 // Whatever stands in place of the builds, the config is valid: it is of another program.
 func TestBuildsDamaged(t *testing.T) {
 	t.Parallel()

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
@@ -23,6 +22,7 @@ type Committed struct {
 	Err  error // why nothing was written
 	Note error // why what was written lacks something; nil where it is whole
 	Kept Kept
+	held bool // the scope has all of the build already
 }
 
 // Kept is what a scope holds of builds before the one that was written.
@@ -95,14 +95,6 @@ type former struct {
 	err     error  // why the cache is not known; nil: it is, or there is none
 }
 
-// holds reports whether the scope has a build. Another build that has read the scope after this one
-// wrote it keeps it. Where the result is not known, it reports false.
-func (f former) holds(build cachegraph.Build) bool {
-	return build.Result != "" && slices.ContainsFunc(f.cache.Builds, func(b cachegraph.Build) bool {
-		return b.Variant == build.Variant && b.Result == build.Result && !b.Time.Before(build.Time.Truncate(time.Second))
-	})
-}
-
 // read reads what is in the scope now. A scope that could not be read before the build is not tried
 // again: its source says why, and the new cache replaces it.
 func (w written) read(ctx context.Context, store backends.Scopes) former {
@@ -168,8 +160,10 @@ func (w written) write(ctx context.Context, store backends.Store, fitted gateway
 		before = &read
 	}
 	for try, same := 1, 0; ; try++ {
-		united, kept, err := w.unite(fitted, newest, *before, build)
-		out := Committed{Note: cmp.Or(note, err), Kept: kept}
+		united, out := w.unite(fitted, newest, *before, build)
+		if out.Note = cmp.Or(note, out.Note); try > 1 && out.held {
+			return out
+		}
 		version := before.version
 		if last := lastTry(try, same); last != nil {
 			version, out.Note = backends.AnyVersion, cmp.Or(out.Note, last)
@@ -179,10 +173,6 @@ func (w written) write(ctx context.Context, store backends.Store, fitted gateway
 			return out
 		}
 		read := w.read(ctx, store)
-		if read.holds(build) {
-			out.Err = nil
-			return out
-		}
 		if same++; before.version != read.version {
 			same = 0
 		}
@@ -226,9 +216,9 @@ func pause(ctx context.Context, try int) bool {
 	}
 }
 
-// unite is the new cache with what the scope keeps of the former one. The error says why nothing is
+// unite is the new cache with what the scope keeps of the former one. The note says why nothing is
 // kept.
-func (w written) unite(fitted gateway.Sent, newest cachegraph.Cache, f former, build cachegraph.Build) (gateway.Sent, Kept, error) {
+func (w written) unite(fitted gateway.Sent, newest cachegraph.Cache, f former, build cachegraph.Build) (gateway.Sent, Committed) {
 	why := f.err
 	out, err := cachegraph.Accumulate(newest, build, f.cache, w.keep)
 	if err != nil {
@@ -242,7 +232,7 @@ func (w written) unite(fitted gateway.Sent, newest cachegraph.Cache, f former, b
 	if why = cmp.Or(why, err); why != nil {
 		why = fmt.Errorf("what earlier builds left in the scope is not kept: %w", why)
 	}
-	return fitted, keptOf(out, build), why
+	return fitted, Committed{Note: why, Kept: keptOf(out, build), held: out.Held}
 }
 
 func keptOf(out cachegraph.Accumulated, build cachegraph.Build) Kept {
