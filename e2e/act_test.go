@@ -134,3 +134,71 @@ func runWorkflows(t *testing.T, registry string, r runner) {
 		})
 	}
 }
+
+// matrix is a workflow whose jobs build variants of one image at the same time.
+const matrix = `
+name: matrix
+on: push
+permissions: {}
+jobs:
+  image:
+    strategy:
+      matrix:
+        include:
+          - {v: 1, target: site}
+          - {v: 2, target: site}
+          - {v: 1, target: tools}
+    runs-on: ubuntu-24.04
+    steps:
+      - uses: actions/checkout@v5
+      - uses: warmlayer/warmlayer@v1
+        with:
+          build-args: V=${{ matrix.v }}
+          target: ${{ matrix.target }}
+          tags: REGISTRY/matrix:${{ matrix.target }}-${{ matrix.v }}
+          push: true
+          cache: gha
+`
+
+const matrixFile = `FROM scratch AS tools
+ADD rootfs.tar /
+ARG V
+RUN echo "tools $V" > /tools
+FROM tools AS site
+COPY site site
+RUN cat site/*.txt > /index.html
+`
+
+// runMatrix runs a matrix three times, with GitHub's cache and an empty builder for each job: from the
+// second time on every variant is fully cached. Jobs that made the same step at the same time the first
+// time agree on one result of it in the second, so that nothing is written in the third.
+func runMatrix(t *testing.T, registry string, r runner) {
+	p := newProject(t, "https://github.com/acme/shop.git", map[string]string{
+		".github/workflows/matrix.yml": strings.ReplaceAll(matrix, "REGISTRY", registry), "Dockerfile": matrixFile,
+	})
+	const pushed = `{"ref": "refs/heads/main", "repository": {"full_name": "acme/shop", "default_branch": "main"}}`
+	for round, want := range []map[string]int{
+		{"written  b-main": 3},
+		{"4 of 4 cached": 2, "2 of 2 cached": 1},
+		{"4 of 4 cached": 2, "2 of 2 cached": 1, "unchanged  b-main": 3},
+	} {
+		log := r.event(t, p, "push", pushed)
+		t.Logf("round %d:\n%s", round+1, reports(log))
+		for text, times := range want {
+			if got := strings.Count(log, text); got != times {
+				t.Errorf("round %d: the log has %d times %q, not %d:\n%s", round+1, got, text, times, log)
+			}
+		}
+	}
+}
+
+// reports are the lines of a log that are from the program's reports.
+func reports(log string) string {
+	var lines []string
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "|   steps  ") || strings.Contains(line, "|   write  ") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}

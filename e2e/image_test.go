@@ -97,6 +97,7 @@ func TestImage(t *testing.T) {
 	t.Run("rootless", func(t *testing.T) { runRootless(t, engine, image) })
 	t.Run("gitlab", func(t *testing.T) { rootlessJob(t, host, image, debian, registry.Host) })
 	t.Run("act", func(t *testing.T) { runWorkflows(t, registry.Host, newRunner(t, host, debian, image)) })
+	t.Run("matrix", func(t *testing.T) { runMatrix(t, registry.Host, newRunner(t, host, debian, image)) })
 }
 
 // buildImage builds and pushes the image as a release does, and returns the digest of the image for
