@@ -32,7 +32,7 @@ soak: setup ## Run the long forms of tests, and fuzz; FUZZTIME=10s each.
 	$(SOAK) ./e2e/faults
 	$(SOAK) ./e2e/leaks
 	$(SOAK) ./backends/conformance -run '^Test(Local|Registry|Inline|S3|Azblob|GHA|GHA1)(Remote)?$$/several_exports'
-	$(SOAK) ./backends/conformance -run '^TestSequences$$'
+	$(SOAK) ./backends/conformance -run '^Test(Sequences|Growth)$$'
 	testdata/fuzz.sh
 
 fuzz: ## Fuzz every target; FUZZTIME=10s each.
