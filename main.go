@@ -12,6 +12,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -19,6 +20,7 @@ import (
 	"syscall"
 
 	"github.com/containerd/console"
+	containerdlog "github.com/containerd/log"
 
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/ci"
@@ -37,6 +39,9 @@ func main() {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	command, args := splitCommand(os.Args[1:])
+	// What BuildKit's and containerd's packages have to say about this run comes back as errors. They
+	// also log to standard error, past redaction, that a file system lacks fs-verity for a local cache.
+	containerdlog.L.Logger.SetOutput(io.Discard)
 	bug := &bug{command: command}
 	crash.Handle(bug.end)
 	defer crash.Catch()
