@@ -61,7 +61,14 @@ func TestKeep(t *testing.T) {
 	if v = mustParse(t, nil, "INPUT_CACHE-KEEP-SIZE=0"); v.CacheKeep.Bytes != 0 || v.CacheKeep.Percent != 0 {
 		t.Errorf("nothing: %+v", v.CacheKeep)
 	}
+	if v = mustParse(t, nil, "INPUT_CACHE-KEEP-VARIANTS=0"); v.CacheKeep.Variants != 0 {
+		t.Errorf("nothing: %+v", v.CacheKeep)
+	}
 	for text, want := range map[string]string{
+		"INPUT_CACHE-KEEP-VARIANTS=-1":  `cache-keep-variants: "-1" is not a whole number of zero or more`,
+		"INPUT_CACHE-KEEP-AGE=-1h":      `cache-keep-age: "-1h" is not more than zero`,
+		"INPUT_CACHE-KEEP-AGE=0s":       `cache-keep-age: "0s" is not more than zero`,
+		"INPUT_CACHE-KEEP-SIZE=-5%":     `cache-keep-size: "-5%" is not a percentage`,
 		"INPUT_CACHE-KEEP-SIZE=much":    `cache-keep-size: "much" is not a size`,
 		"INPUT_CACHE-KEEP-SIZE=-1":      `cache-keep-size: "-1" is not a size`,
 		"INPUT_CACHE-KEEP-SIZE=x%":      `cache-keep-size: "x%" is not a percentage`,

@@ -78,7 +78,7 @@ var Fields = []Field{
 	{Name: "cache-fallbacks", Kind: syntax.Words, Help: "Additional branches whose caches are read, in this order."},
 	{Name: "cache-write", Default: "auto", Choices: []string{"auto", "always", "never"}, Help: "When to write caches: `auto` follows the trust rules."},
 	{Name: "cache-keep-age", Kind: syntax.Duration, Default: "336h", Help: "How long a scope keeps what a build of it used, after that build's last export."},
-	{Name: "cache-keep-variants", Kind: syntax.Int, Default: "16", Help: "Number of variants that a scope keeps: builds with another target, other build arguments or platforms."},
+	{Name: "cache-keep-variants", Kind: syntax.Int, Default: "16", Help: "Number of variants that a scope keeps: builds with another target, other build arguments or platforms. `0` keeps the last build alone."},
 	{Name: "cache-keep-size", Default: "100%", Help: "How much the builds before the last one may add to a scope: a size such as `2g`, or a percentage of its largest build. `0` keeps the last build alone."},
 	{Name: "cache-strict", Kind: syntax.Bool, Default: "false", Help: "Fail the step when a cache cannot be read or written."},
 	{Name: "fail-below", Help: "Ratio of cached steps, from 0 to 1, below which the step fails with exit code 3, after everything has been built and written."},

@@ -49,7 +49,7 @@ func TestProblems(t *testing.T) {
 
 		{environ: []string{"INPUT_PUSH=yes"}, want: "push: \"yes\" is neither true nor false"},
 		{environ: []string{"INPUT_TRUSTED=1"}, want: "trusted: \"1\" is neither true nor false"},
-		{environ: []string{"INPUT_PULL-REQUEST=-1"}, want: "pull-request: \"-1\" is not a whole number"},
+		{environ: []string{"INPUT_PULL-REQUEST=-1"}, want: "pull-request: \"-1\" is not a whole number of zero or more"},
 		{environ: []string{"INPUT_CACHE-MODE=foo"}, want: "cache-mode: \"foo\" is none of max, min"},
 		{environ: []string{"INPUT_COMPRESSION=zst"}, want: "compression: \"zst\" is none of gzip, estargz, zstd, uncompressed\nhint: did you mean \"zstd\"?"},
 		{environ: []string{"INPUT_CACHE-TIMEOUT=-5m"}, want: "cache-timeout: \"-5m\" is not more than zero"},

@@ -169,32 +169,38 @@ type native struct {
 }
 
 func (n native) commit(ctx context.Context, e Exported) []Committed {
-	out := n.finish(ctx, e)
+	out, doing := n.finish(ctx, e)
 	if out.Err != nil && !errors.Is(out.Err, ErrEmpty) {
-		out.Err = fmt.Errorf("attach the scope's record: %w", out.Err)
+		out.Err = fmt.Errorf("%s: %w", doing, out.Err)
 	}
 	return []Committed{out}
 }
 
+// What a native cache still needs when BuildKit has written it.
+const (
+	attaching = "attach the scope's record"
+	uniting   = "write the scope's cache" // with former builds, or reduced to what BuildKit imports
+)
+
 // finish writes what BuildKit has sent as the scope's cache, with its record and what the scope
 // keeps of former builds. Where BuildKit has written the scope itself and another build has replaced
-// it since, that build's cache stays.
-func (n native) finish(ctx context.Context, e Exported) Committed {
+// it since, that build's cache stays. It also tells what it did, for an error.
+func (n native) finish(ctx context.Context, e Exported) (out Committed, doing string) {
 	m, err := n.sent(ctx, e)
 	var withheld backends.Withheld
 	switch {
 	case errors.As(err, &withheld):
-		return Committed{} // without permission to read the scope no record can be attached
+		return Committed{}, attaching // without permission to read the scope no record can be attached
 	case err != nil:
-		return Committed{Err: err}
+		return Committed{Err: err}, attaching
 	case e.Manifest != "" && m.Descriptor().Digest != e.Manifest:
-		return Committed{} // another build has written its cache since, which gets its own record
+		return Committed{}, attaching // another build has written its cache since, which gets its own record
 	case len(m.Layers) == 0 && n.own != nil && n.own.Verify() == nil && len(n.own.Manifest.Layers) > 0:
-		return Committed{Err: errors.Join(ErrEmpty, n.restore(ctx))}
+		return Committed{Err: errors.Join(ErrEmpty, n.restore(ctx))}, uniting
 	}
 	store, ok := n.store.(backends.Store)
 	if !ok {
-		return Committed{Err: n.attach(ctx, m, e)}
+		return Committed{Err: n.attach(ctx, m, e)}, attaching
 	}
 	config, err := n.config(ctx, store, m)
 	var fitted gateway.Sent
@@ -203,9 +209,13 @@ func (n native) finish(ctx context.Context, e Exported) Committed {
 		fitted, note, err = fit(gateway.Sent{Manifest: m, Config: config}, nil)
 	}
 	if err != nil {
-		return Committed{Err: errors.Join(err, n.restore(ctx))}
+		return Committed{Err: errors.Join(err, n.restore(ctx))}, uniting
 	}
-	return n.write(ctx, store, fitted, note, e, n.before(m))
+	doing = uniting
+	if fitted.Config == nil {
+		doing = attaching
+	}
+	return n.write(ctx, store, fitted, note, e, n.before(m)), doing
 }
 
 // sent is the manifest that BuildKit has written.

@@ -14,7 +14,7 @@ func TestExplain(t *testing.T) {
 	const layer, manifest = "failed to solve: error writing layer blob: ", "failed to solve: error writing manifest blob: "
 	for _, tt := range []struct{ text, cause, cure string }{
 		{manifest + "unknown: The image tag 'cache-b-main' already exists in the 'cache' repository and cannot be overwritten because the tag is immutable.", "immutable", "exempt"},
-		{"attach the scope's record: write h/cache:cache-b-main: PUT http://h/v2/cache/manifests/cache-b-main: PRECONDITION: Failed to process request due to 'cache:cache-b-main' configured as immutable.", "immutable", "exempt"},
+		{"write the scope's cache: write h/cache:cache-b-main: PUT http://h/v2/cache/manifests/cache-b-main: PRECONDITION: Failed to process request due to 'cache:cache-b-main' configured as immutable.", "immutable", "exempt"},
 		{layer + "unknown: The repository with name 'cache' does not exist in the registry with id '123456789012'", "no such repository", "create"},
 		{layer + "unknown: blob upload invalid", "lost an upload", "another store"},
 		{manifest + "unknown: Failed to parse manifest for request: Image index child manifest not supported", "this form", "image-manifest"},

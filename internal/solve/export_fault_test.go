@@ -34,7 +34,7 @@ func TestExportFails(t *testing.T) {
 		{"upload denied to BuildKit", status(403, "DENIED"), []func(*http.Request) bool{repo, method("POST", "PUT"), byBuildKit}, "denied"},
 		{"manifest denied", status(403, "DENIED"), []func(*http.Request) bool{path("/v2/one/manifests/"), method("PUT")}, "denied"},
 		{"manifest hangs", hang, []func(*http.Request) bool{path("/v2/one/manifests/"), method("PUT")}, "not done within 5s (cache-timeout)"},
-		{"record denied", status(403, "DENIED"), []func(*http.Request) bool{path("/v2/one/manifests/"), method("PUT"), func(r *http.Request) bool { return !byBuildKit(r) }}, "attach the scope's record"},
+		{"record denied", status(403, "DENIED"), []func(*http.Request) bool{path("/v2/one/manifests/"), method("PUT"), func(r *http.Request) bool { return !byBuildKit(r) }}, "write the scope's cache"},
 	}
 	consequences := []struct {
 		line, flag string

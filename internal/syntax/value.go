@@ -44,7 +44,7 @@ func Check(kind Kind, choices []string, text string) (string, *Problem) {
 	case Int:
 		n, err := strconv.ParseUint(text, 10, 31)
 		if err != nil {
-			return "", &Problem{What: Quoted(text) + " is not a whole number"}
+			return "", &Problem{What: Quoted(text) + " is not a whole number of zero or more"}
 		}
 		return strconv.FormatUint(n, 10), nil
 	case Duration:
