@@ -46,6 +46,7 @@ type Cache struct {
 	syntax.Entry        // as in the input, with paths as this process sees them
 	Input        Input  // one of them
 	Config       Config // the same, typed; nil where the input does not have the type
+	Instead      string // Resolve: why auto became this cache instead of a registry beside the image; "" where it did not
 }
 
 // Config is what a line says of one cache. Its answers are complete after [Resolve]; before

@@ -154,9 +154,21 @@ func (c *GHA) checkRunner(p *problems, env Environment) {
 	}
 }
 
-// usable reports whether this job can use the cache without further settings.
-func (c *GHA) usable(env Environment) bool {
-	return c.Token != "" && c.URL != "" && c.Mode != "none" && !env.Plaintext
+// lacks says why this job cannot use the cache without further settings; "" where it can.
+func (c *GHA) lacks(env Environment) string {
+	switch {
+	case c.Token == "" && syntax.IsTrue(env.variable("GITHUB_ACTIONS")):
+		return "this step has no token for GitHub's cache"
+	case c.Token == "":
+		return "this job has no cache of GitHub's"
+	case c.URL == "":
+		return "the address of GitHub's cache is not known"
+	case c.Mode == "none":
+		return "GitHub turns its cache off for this job"
+	case env.Plaintext:
+		return "the token of GitHub's cache would go to the builder over plain tcp://"
+	}
+	return ""
 }
 
 // isCacheScope checks a part of an entry's key. GitHub's keys have at most 512 characters and no comma.

@@ -1,7 +1,6 @@
 package cachespec_test
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
@@ -74,24 +73,29 @@ func TestGHATwice(t *testing.T) {
 	}
 }
 
-func TestAutoPrefersGHA(t *testing.T) {
+// Auto takes a registry, GitHub's cache or a directory, and says why it does not take a registry.
+func TestAuto(t *testing.T) {
 	t.Parallel()
+	const pushes = "the build pushes no image"
 	tests := []struct {
-		o    cachespec.Environment
-		want string
+		o         cachespec.Environment
+		want, why string
 	}{
-		{cachespec.Environment{Getenv: testkit.OnRunner("t")}, "gha buildkit"},
-		{cachespec.Environment{Getenv: testkit.OnRunner("t"), Images: pushed.Images}, "registry ghcr.io/o/app"},
-		{cachespec.Environment{Getenv: testkit.OnRunner("t", "ACTIONS_CACHE_MODE=read")}, "gha buildkit"},
-		{cachespec.Environment{Getenv: testkit.OnRunner("t", "ACTIONS_CACHE_MODE=none")}, "local /c"},
-		{cachespec.Environment{Getenv: testkit.OnRunner("")}, "local /c"},
-		{cachespec.Environment{Getenv: testkit.Environ("ACTIONS_RUNTIME_TOKEN=t")}, "local /c"},
-		{cachespec.Environment{Getenv: testkit.OnRunner("t"), Remote: true, Plaintext: true}, "local /c"},
+		{cachespec.Environment{Getenv: testkit.OnRunner("t"), Images: pushed.Images}, "registry ghcr.io/o/app", ""},
+		{cachespec.Environment{Images: []string{"localhost:5000/x:v1"}}, "registry localhost:5000/x", ""},
+		{cachespec.Environment{Getenv: testkit.OnRunner("t")}, "gha buildkit", pushes},
+		{cachespec.Environment{Getenv: testkit.OnRunner("t", "ACTIONS_CACHE_MODE=read")}, "gha buildkit", pushes},
+		{cachespec.Environment{Getenv: testkit.OnRunner("t", "ACTIONS_CACHE_MODE=none")}, "local /c", pushes + ", and GitHub turns its cache off for this job"},
+		{cachespec.Environment{Getenv: testkit.OnRunner("")}, "local /c", pushes + ", and this step has no token for GitHub's cache"},
+		{cachespec.Environment{Getenv: testkit.Environ("ACTIONS_RUNTIME_TOKEN=t")}, "local /c", pushes + ", and the address of GitHub's cache is not known"},
+		{cachespec.Environment{Getenv: testkit.OnRunner("t"), Remote: true, Plaintext: true}, "local /c", pushes + ", and the token of GitHub's cache would go to the builder over plain tcp://"},
+		{cachespec.Environment{}, "local /c", pushes + ", and this job has no cache of GitHub's"},
 	}
 	for _, test := range tests {
 		test.o.CacheDir = "/c"
-		if got := fmt.Sprint(testkit.Backend(t, test.o, "auto")); got != test.want {
-			t.Errorf("auto is %s, want %s", got, test.want)
+		got, problems := testkit.Resolve(test.o, "auto")
+		if len(got) != 1 || len(problems) > 0 || got[0].Config.String() != test.want || got[0].Instead != test.why {
+			t.Errorf("auto is %+v, %v; want %s because %q", got, problems, test.want, test.why)
 		}
 	}
 }

@@ -52,6 +52,9 @@ func Resolve(lines []Cache, env Environment) ([]Cache, []syntax.Problem) {
 		found = append(found, p.found...)
 		if config != nil && len(p.found) == 0 {
 			line.Config = config
+			if auto, ok := given.(*Automatic); ok {
+				line.Instead = auto.instead(env)
+			}
 			caches = append(caches, line)
 		}
 	}
@@ -123,10 +126,22 @@ func (c *Automatic) resolve(p *problems, env Environment) config {
 	if r := besideImage(env.Images); r != nil {
 		return r.resolve(p, env)
 	}
-	if gha := newGHA(); gha.fromRunner(env).usable(env) {
+	if gha := newGHA(); gha.fromRunner(env).lacks(env) == "" {
 		return gha.resolve(p, env)
 	}
 	return (&Local{}).resolve(p, env) // in env.CacheDir
+}
+
+// instead says why the cache is none beside an image; "" where it is.
+func (c *Automatic) instead(env Environment) string {
+	if besideImage(env.Images) != nil {
+		return ""
+	}
+	why := "the build pushes no image"
+	if lacks := newGHA().fromRunner(env).lacks(env); lacks != "" {
+		why += ", and " + lacks
+	}
+	return why
 }
 
 // None is the type none: no cache at all.

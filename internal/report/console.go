@@ -27,6 +27,7 @@ func (r Report) Console(w io.Writer) error {
 	var text bytes.Buffer
 	p := page{tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)}
 	fmt.Fprintf(p.w, "warmlayer: %s\n", r.headline())
+	p.rows("auto", cells(r.Auto.String()))
 	p.rows("read", r.reads()...)
 	p.rows("steps", cells(r.steps()))
 	p.rows("write", r.writes()...)

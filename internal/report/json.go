@@ -24,6 +24,7 @@ type document struct {
 	Tags     []string         `json:"tags"`
 	Steps    []documentStep   `json:"steps"`
 	Cache    documentCache    `json:"cache"`
+	Auto     Auto             `json:"auto"`
 	Sources  []documentSource `json:"sources"`
 	Exports  []documentExport `json:"exports"`
 	Phases   []documentPhase  `json:"phases"`
@@ -108,6 +109,7 @@ type documentPhase struct {
 //	 "digest", "imageid", "tags":[],
 //	 "steps":    [{"name","digest","cached","seconds","error"}],
 //	 "cache":    {"hits","steps","ratio","first-miss"},
+//	 "auto":     {"cache","why"},
 //	 "sources":  [{"cache","name","why","state","error"}],
 //	 "exports":  [{"cache","name","outcome","error","seconds"}],
 //	 "phases":   [{"name","seconds"}],
@@ -119,6 +121,8 @@ type documentPhase struct {
 // Network has an entry for each builder that started: what its RUN steps are on that choose none, which
 // is "own", "host", "container", "none", "configured" or "remote".
 //
+// Auto is what the cache "auto" became where that is not a registry beside the image, and why.
+//
 // Checks are BuildKit's own warnings. Failure is what happened and what to do next, in a line
 // each, the position in the Dockerfile where the build failed, and the end of the step's log.
 //
@@ -129,9 +133,9 @@ func (r Report) JSON() ([]byte, error) {
 	d := document{
 		Version: r.Version, OK: r.Err == nil, Error: message(r.Err), Builder: r.Builder, Network: list(r.Networks), Plan: r.Plan,
 		Digest: r.Result.Digest, ImageID: r.Result.ImageID, Tags: list(r.tags()),
-		Steps:   []documentStep{},
-		Cache:   documentCache{Hits: r.Result.Hits(), Steps: len(r.Result.Steps), Ratio: json.Number(r.ratio()), FirstMiss: r.firstMiss()},
-		Sources: r.sources(), Exports: []documentExport{}, Phases: []documentPhase{},
+		Steps: []documentStep{},
+		Cache: documentCache{Hits: r.Result.Hits(), Steps: len(r.Result.Steps), Ratio: json.Number(r.ratio()), FirstMiss: r.firstMiss()},
+		Auto:  r.Auto, Sources: r.sources(), Exports: []documentExport{}, Phases: []documentPhase{},
 		Retried: r.Result.Retried, Warnings: list(r.warnings()), Checks: []documentCheck{}, Seconds: r.Seconds,
 	}
 	d.Plan.Read = list(d.Plan.Read)

@@ -93,6 +93,9 @@ func (r Report) facts() string {
 	fact("Image", strings.TrimSpace(fit(tags, partLimit, "and %d more")))
 	fact("Digest", code(r.Result.Digest.String()))
 	fact("Scope", cmp.Or(code(string(r.Plan.Write)), "none to write")+because(r.Plan.Why))
+	if r.Auto.Why != "" {
+		fact("Cache", code(r.Auto.Cache)+", because "+words(r.Auto.Why))
+	}
 	fact("Builder", words(r.Builder))
 	fact("Retried", code(r.Result.Retried))
 	return rows[0] + "| :-- | :-- |\n" + strings.Join(rows[1:], "") + "\n"

@@ -43,6 +43,7 @@ type Report struct {
 	Plan     scope.Plan
 	Builder  string // "embedded", or the address of the BuildKit that was used; "" for none
 	Networks []Network
+	Auto     Auto // the zero value: auto is not set, or is a registry beside the image
 	Result   solve.Result
 	Err      error    // of the build; nil when it succeeded
 	Warnings []string // of everything except BuildKit, such as the plan's
@@ -54,6 +55,20 @@ type Network struct {
 	Builder string `json:"builder"` // as in Report
 	Steps   string `json:"steps"`   // "own", "host", "container", "none", "configured" or "remote"
 	Reason  string `json:"reason"`  // why it is not their own
+}
+
+// Auto is what the cache auto became, where that is not a registry beside the image.
+type Auto struct {
+	Cache string `json:"cache"` // "local /var/cache/app"
+	Why   string `json:"why"`   // "the build pushes no image, and this job has no cache of GitHub's"
+}
+
+// String is for people; "" for the zero value.
+func (a Auto) String() string {
+	if a.Why == "" {
+		return ""
+	}
+	return a.Cache + ", because " + a.Why
 }
 
 // before is how many steps were cached in the last build that wrote this build's scope: "9 of 9 in

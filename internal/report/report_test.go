@@ -105,6 +105,9 @@ func reports() map[string]Report {
 			r.Result.Sources = []cacheplan.Source{withheld}
 			r.Result.Exports = []solve.Export{{Cache: cache, Name: ownName, Outcome: solve.Skipped, Err: errors.New("ACTIONS_CACHE_MODE=none")}}
 		}),
+		"automatic": with(func(r *Report) {
+			r.Auto = Auto{Cache: cache, Why: "the build pushes no image, and this job has no cache of GitHub's"}
+		}),
 		"queued": with(func(r *Report) { // a registry has a merge queue's cache, a directory has none
 			r.Plan = scope.New(scope.Facts{Event: "push", Branch: "main", Default: "main", Trusted: true, Protected: true}, scope.Options{})
 			read := func(cache string, state cacheplan.State) []cacheplan.Source {

@@ -31,7 +31,7 @@ func (r Run) Build(ctx context.Context) int {
 	made := r.solve(ctx)
 	_ = r.command(r.host.CI.End(section, time.Now(), made.err != nil))
 	rep := report.Report{
-		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, Networks: made.networks, Result: made.result, Err: made.err,
+		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, Networks: made.networks, Auto: r.Builds[0].Auto, Result: made.result, Err: made.err,
 		Warnings: slices.Concat(r.warnings(), made.warnings, unmasked), Seconds: time.Since(began).Seconds(),
 	}
 	if cold := r.cold(made.result); cold != "" && made.err == nil {

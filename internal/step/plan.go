@@ -1,6 +1,7 @@
 package step
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -37,9 +39,10 @@ type planned struct {
 	Builder   string   `json:"builder,omitempty"`   // address; only in builds
 	Platforms []string `json:"platforms,omitempty"` // that the builder builds; only in builds
 	scope.Plan
-	Imports []entry   `json:"imports"`
-	Exports []entry   `json:"exports"`
-	Builds  []planned `json:"builds,omitempty"`
+	Imports []entry      `json:"imports"`
+	Exports []entry      `json:"exports"`
+	Auto    *report.Auto `json:"auto,omitempty"` // what auto became, where that is not a registry
+	Builds  []planned    `json:"builds,omitempty"`
 }
 
 type entry struct {
@@ -53,6 +56,7 @@ func (r Run) planJSON(w io.Writer) error {
 		one := b.planned()
 		all.Imports = append(all.Imports, one.Imports...)
 		all.Exports = append(all.Exports, one.Exports...)
+		all.Auto = cmp.Or(all.Auto, one.Auto)
 		if len(r.Builds) > 1 {
 			all.Builds = append(all.Builds, one)
 		}
@@ -66,6 +70,9 @@ func (r Run) planJSON(w io.Writer) error {
 func (b Build) planned() planned {
 	p := planned{Builder: b.Builder.Address.String(), Platforms: b.Inputs.Platforms, Plan: b.Plan, Imports: []entry{}, Exports: []entry{}}
 	p.Warnings = addOnce(p.Warnings, b.Warnings...)
+	if b.Auto.Why != "" {
+		p.Auto = &b.Auto
+	}
 	list := func(to *[]entry, from []client.CacheOptionsEntry) {
 		for _, e := range from {
 			*to = append(*to, entry{e.Type, e.Attrs})
@@ -109,7 +116,7 @@ func (b Build) planText() string {
 		fmt.Fprintf(&out, "reads   %s (%s)\n", source.Name, source.Why)
 	}
 	for _, c := range b.Caches {
-		fmt.Fprintf(&out, "cache   %s%s\n", c, b.refusal(c))
+		fmt.Fprintf(&out, "cache   %s%s%s\n", c, b.instead(c), b.refusal(c))
 	}
 	verbatim := func(key string, caches []cachespec.Cache) {
 		for _, c := range caches {
@@ -119,6 +126,14 @@ func (b Build) planText() string {
 	verbatim("from", b.Inputs.CacheFrom)
 	verbatim("to", b.Inputs.CacheTo)
 	return out.String()
+}
+
+// instead says why the automatic cache is this one, where that is not a registry.
+func (b Build) instead(c backends.Backend) string {
+	if b.Auto.Why == "" || b.Auto.Cache != c.String() {
+		return ""
+	}
+	return " (auto: " + b.Auto.Why + ")"
 }
 
 // refusal says why a cache does not store the scope that is written; "": it does, or no scope is

@@ -14,6 +14,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/login"
+	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -50,6 +51,11 @@ func (r Run) resolve(in inputs.Values, plan scope.Plan) (Build, syntax.Problems)
 	b := Build{Inputs: in, Plan: plan, Builder: r.builder(in)}.withoutWithheld()
 	caches, problems := cachespec.Resolve(b.Inputs.Caches, r.cacheEnvironment(b))
 	b.Caches = backends.Open(caches, r.registries)
+	for _, c := range caches {
+		if c.Instead != "" {
+			b.Auto = report.Auto{Cache: c.Config.String(), Why: c.Instead}
+		}
+	}
 	if in.Managed.Authorities != "" && !b.Builder.Address.Managed() {
 		b.Warnings = append(b.Warnings, noAuthorities)
 	}

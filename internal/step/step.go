@@ -62,6 +62,7 @@ type Build struct {
 	Inputs   inputs.Values      // for this builder: its platforms, its outputs, its cache-from and cache-to
 	Plan     scope.Plan         // which scopes are read and written, and the warnings about that
 	Caches   []backends.Backend // where these scopes are kept
+	Auto     report.Auto        // what the cache auto became, where that is not a registry
 	Warnings []string           // about the caches, in addition to those of the plan
 	Builder  builder.Options
 }
