@@ -32,6 +32,7 @@ soak: setup ## Run the long forms of tests, and fuzz; FUZZTIME=10s each.
 	$(SOAK) ./e2e/faults
 	$(SOAK) ./e2e/leaks
 	$(SOAK) ./backends/conformance -run '^Test(Local|Registry|Inline|S3|Azblob|GHA|GHA1)(Remote)?$$/several_exports'
+	$(SOAK) ./internal/cacheplan -run '^TestConcurrentWriters$$'
 	$(SOAK) ./backends/conformance -run '^Test(Sequences|Growth)$$'
 	testdata/fuzz.sh
 
