@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 )
@@ -25,6 +26,11 @@ func encodings(secret string) map[string]string {
 		"plain": secret, "quoted in Go": trimmed(fmt.Sprintf("%q", secret)), "HTML": html.EscapeString(secret),
 		"shell": strings.ReplaceAll(secret, "'", `'\''`), "query": url.QueryEscape(secret), "path": url.PathEscape(secret),
 		"hexadecimal": hex.EncodeToString([]byte(secret)), "HEXADECIMAL": strings.ToUpper(hex.EncodeToString([]byte(secret))),
+	}
+	for order, wide := range wide(secret) {
+		all["UTF-16, "+order] = strings.Trim(wide, "\x00")
+		all["hexadecimal UTF-16, "+order] = hex.EncodeToString([]byte(wide))
+		all["base64 of UTF-16, "+order] = base64.RawStdEncoding.EncodeToString([]byte(wide))[:8*len(wide)/6]
 	}
 	if text, err := json.Marshal(secret); err == nil {
 		all["JSON"] = trimmed(string(text))
@@ -38,6 +44,16 @@ func encodings(secret string) map[string]string {
 		all[fmt.Sprint("base64 for URLs at ", offset)] = base64.RawURLEncoding.EncodeToString(longer)[from:to]
 	}
 	return all
+}
+
+// wide is a text in UTF-16 of both byte orders.
+func wide(text string) map[string]string {
+	var all [2][]byte
+	for _, unit := range utf16.Encode([]rune(text)) {
+		all[0] = append(all[0], byte(unit), byte(unit>>8))
+		all[1] = append(all[1], byte(unit>>8), byte(unit))
+	}
+	return map[string]string{"little endian": string(all[0]), "big endian": string(all[1])}
 }
 
 func trimmed(text string) string { return text[1 : len(text)-1] }

@@ -90,7 +90,9 @@ ADD rootfs.tar /
 COPY site site
 RUN --mount=type=secret,id=a --mount=type=secret,id=b --mount=type=secret,id=c --mount=type=secret,id=d sh -c 'cd /run/secrets; for s in a b c d; do \
   cat $s; echo; base64 $s; base64 $s | tr -d "\n"; echo; base64 -w 20 $s; hexdump -ve "1/1 \"%02x\""  $s; echo; hexdump -ve "30/1 \"%02X\" \"\n\"" $s; echo; \
-  echo "::add-mask::$(cat $s)"; echo "https://u:$(cat $s)@host/"; for n in 1 2 3; do printf %s "$(cat $s)"; done; done; env'
+  echo "::add-mask::$(cat $s)"; echo "https://u:$(cat $s)@host/"; for n in 1 2 3; do printf %s "$(cat $s)"; done; done; \
+  wide() { printf "$(head -c 24 d | hexdump -ve "1/1 \"%02x\"" | sed "s/../$1/g")"; }; for w in "\\\\x&\\\\000" "\\\\000\\\\x&"; do \
+  wide $w; echo; wide $w | base64; wide $w | hexdump -ve "1/1 \"%02x\""; echo; done; env'
 `
 
 // scenario is how a run goes.

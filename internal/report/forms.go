@@ -2,6 +2,7 @@ package report
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -39,10 +40,12 @@ func forms(secret string) []form {
 		}
 	}
 	add(0, escapes(whole)...)
+	add(0, wideForms(whole)...)
 	add(shortest, binaryForms(whole)...)
 	for _, line := range secretLines(whole) {
 		add(0, line)
 		add(0, escapes(line)...)
+		add(0, wideForms(line)...)
 		add(shortest, binaryForms(line)...)
 	}
 	var list []form
@@ -137,10 +140,33 @@ func lowerEscapes(text string) string {
 	return string(b)
 }
 
-// binaryForms are text in base64 and in hexadecimal digits.
+// binaryForms are text in base64 and in hexadecimal digits, in UTF-8 and in UTF-16.
 func binaryForms(text string) []string {
-	digits := hex.EncodeToString([]byte(text))
-	return append(base64Forms(text), digits, strings.ToUpper(digits))
+	var all []string
+	little, big := inUTF16(text)
+	for _, encoded := range []string{text, little, big} {
+		digits := hex.EncodeToString([]byte(encoded))
+		all = append(append(all, base64Forms(encoded)...), digits, strings.ToUpper(digits))
+	}
+	return all
+}
+
+// wideForms are text in UTF-16 without the zero byte at an end: the others of ASCII are in the same
+// order in both, so that each is found in either.
+func wideForms(text string) []string {
+	little, big := inUTF16(text)
+	return []string{strings.TrimSuffix(little, "\x00"), strings.TrimPrefix(big, "\x00")}
+}
+
+// inUTF16 is text in UTF-16 of both byte orders. PowerShell writes files in it, and takes commands in
+// its base64.
+func inUTF16(text string) (little, big string) {
+	var l, b []byte
+	for _, unit := range utf16.Encode([]rune(text)) {
+		l = binary.LittleEndian.AppendUint16(l, unit)
+		b = binary.BigEndian.AppendUint16(b, unit)
+	}
+	return string(l), string(b)
 }
 
 // base64Forms are the characters that text determines in the base64 encoding of a longer

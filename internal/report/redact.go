@@ -11,6 +11,7 @@ const mask = "***"
 //   - escaped as in JSON, Go's quoted strings, shells, HTML and URLs
 //   - in hexadecimal digits and in base64, with either alphabet, also as a part of a longer text,
 //     such as the user:password of a Docker config
+//   - in UTF-16 of either byte order, also in hexadecimal digits and in base64
 //
 // Line breaks within hexadecimal digits and base64, and within any form of 24 bytes or more, make
 // no difference: base64 breaks its lines at 76 columns, openssl at 64, and xxd at 60.

@@ -32,6 +32,10 @@ func TestRedactorHidesSecrets(t *testing.T) {
 		{"Go quoted", "päss\x1b\x01", `"päss\x1b\x01"`, `"***"`},
 		{"query", "p@ss word/1", "?p=p%40ss+word%2F1&x=1", "?p=***&x=1"},
 		{"path", "p@ss word/1", "/p@ss%20word%2F1/x", "/***/x"},
+		{"UTF-16", "hunter2", "a\x00h\x00u\x00n\x00t\x00e\x00r\x002\x00b\x00", "a\x00***\x00b\x00"},
+		{"UTF-16 in another order", "pässwort", "\x00a\x00p\x00\xe4\x00s\x00s\x00w\x00o\x00r\x00t\x00b", "\x00a\x00***\x00b"},
+		{"UTF-16 in base64", "hunter2", "-EncodedCommand aAB1AG4AdABlAHIAMgA=", "-EncodedCommand ***A="},
+		{"UTF-16 in hexadecimal digits", "hunter2", "680075006e0074006500720032000a00", "***0a00"},
 		{"invalid UTF-8", "\xff\xfesecret", "a\xff\xfesecret", "a***"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -24,7 +24,7 @@ func TestWriterIsLive(t *testing.T) {
 	}{
 		{"nothing to hide", []step{{"downloading .", "downloading ."}, {".", "."}, {"\n", "\n"}}},
 		{"a beginning of a secret", []step{{"a hun", "a "}, {"ter", ""}, {"2 or", "*** or"}}},
-		{"a beginning that goes on otherwise", []step{{"hunt", ""}, {"ing", "hunting"}}},
+		{"a beginning that goes on otherwise", []step{{"hunt", ""}, {"ing ", "hunting "}}},
 		{"a beginning at the end of a line", []step{{"hunter\n", "hunter\n"}}},
 		{"a carriage return", []step{{"50% hunter\r", "50% hunter\r"}}},
 		{"a secret that goes on", []step{{"hunter2hunt", "***"}, {"er2", "***"}, {"\n", "\n"}}},
