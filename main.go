@@ -69,6 +69,7 @@ func run(ctx context.Context, bug *bug, args, environ []string, stdin, stdout, s
 	in, problems := inputs.ParseJob(args, environ, ".", inputs.Job{
 		Mounts: mounts(self), Repository: inputs.Repository(dialect.Repository()), Stdin: stdin,
 	})
+	dialect, facts = dialect.Around(in.Context.Checkout(), facts)
 	problems = append(problems, trust(in.Managed.Authorities)...)
 	redactor := report.NewRedactor(in.Sensitive())
 	bug.redactor.Store(redactor)

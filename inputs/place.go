@@ -36,6 +36,14 @@ func dockerfilePlace(c Context, file string) string {
 	return at
 }
 
+// Checkout is the root of the repository that a Directory is in, without symbolic links; "": none.
+func (c Context) Checkout() string {
+	if c.Dir == "" {
+		return ""
+	}
+	return repositoryRoot(followed(c.Dir))
+}
+
 // followed is a path without symbolic links.
 func followed(name string) string {
 	if target, err := filepath.EvalSymlinks(name); err == nil {

@@ -42,7 +42,22 @@ func New(f Facts, o Options) Plan {
 			p.Write, untrusted(f)))
 	}
 	p.read(f, o, own)
+	if f.Unreadable != "" && o.Branch == "" {
+		p.Warnings = append(p.Warnings, unreadable(f, own.Name))
+	}
 	return p
+}
+
+// unreadable is the warning where a Git repository does not tell which branch is built.
+func unreadable(f Facts, own Name) string {
+	instead := "no branch is known"
+	switch {
+	case own != "" && f.nowhere():
+		instead = fmt.Sprintf("the build uses the scope %s, as directories without Git do", own)
+	case own != "":
+		instead = fmt.Sprintf("the build uses the scope %s, of another repository", own)
+	}
+	return fmt.Sprintf("a Git repository cannot be read, so %s: %s; repair it (git status says what is wrong), or set branch", instead, f.Unreadable)
 }
 
 // trustWarnings warn where the input trusted is needed, and where it contradicts what the CI says.

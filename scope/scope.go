@@ -49,6 +49,10 @@ type Facts struct {
 	// never read a pull request's scope.
 	Protected bool `json:"protected,omitempty"`
 
+	// Unreadable says why the nearest Git repository does not tell its branch, outside a CI:
+	// ".git/HEAD names neither a branch nor a commit".
+	Unreadable string `json:"unreadable,omitempty"`
+
 	Commit string `json:"commit,omitempty"` // full hash
 	Repo   string `json:"repo,omitempty"`   // "owner/name", with the host where the CI has no host of its own
 	URL    string `json:"url,omitempty"`    // page of this run

@@ -11,6 +11,7 @@
 package ci
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"io/fs"
@@ -112,9 +113,32 @@ func Detect(m Machine) (Dialect, scope.Facts) {
 		}
 		return d, f
 	}
-	f := scope.Facts{}
+	f := scope.Facts{Unreadable: unreadable(h)}
 	judgeShell(&f, h)
 	return Dialect{host: h}, f
+}
+
+// Around is what [Detect] found, for a build whose context is in the checkout around an absolute
+// directory without symbolic links: outside a CI that checkout tells the branch, wherever the program
+// is started. The working directory's facts stay where the checkout names neither a branch nor a tag,
+// as in a submodule, where dir is "", and in a CI, which says itself what is built.
+func (d Dialect) Around(dir string, f scope.Facts) (Dialect, scope.Facts) {
+	if dir == "" || d.Name != "" && d.Name != git.Name {
+		return d, f
+	}
+	h := d.host
+	h.dir = dir
+	if !isCheckout(h) {
+		f.Unreadable = cmp.Or(unreadable(h), f.Unreadable)
+		return d, f
+	}
+	there := gitFacts(h)
+	if there.Branch == "" && there.Tag == "" && f.Branch+f.Tag != "" {
+		return d, f
+	}
+	found := git
+	found.host, there.CI = h, git.Name
+	return found, there
 }
 
 // host is the machine as [Detect] sees it.
@@ -123,6 +147,7 @@ type host struct {
 	variables map[string]string
 	readFile  func(string) ([]byte, error)
 	terminal  bool
+	dir       string // around which a checkout is looked for; "": the working directory
 }
 
 func (h host) getenv(name string) string { return h.variables[name] }

@@ -19,7 +19,8 @@ var update = flag.Bool("update", false, "write what the code gives into testdata
 
 // TestDetect runs the archives of testdata/<ci>: env is the environment, event.json the payload
 // at GITHUB_EVENT_PATH, a file with an absolute name is part of the machine, with PWD as the
-// working directory. A file "terminal" says that the program runs at a terminal. want.json is the
+// working directory. A file "terminal" says that the program runs at a terminal, and "context" names the
+// root of the checkout that the context is in. want.json is the
 // plan without options.
 func TestDetect(t *testing.T) {
 	t.Parallel()
@@ -150,7 +151,8 @@ func newMachine(archive *txtar.Archive) machine {
 }
 
 func (m machine) facts() scope.Facts {
-	_, facts := Detect(Machine{m.environ(), m.readFile, m.terminal})
+	dialect, facts := Detect(Machine{m.environ(), m.readFile, m.terminal})
+	_, facts = dialect.Around(strings.TrimSpace(string(m.files["context"])), facts)
 	return facts
 }
 

@@ -1,6 +1,9 @@
 package ci
 
 import (
+	"cmp"
+	"errors"
+	"io/fs"
 	"iter"
 	"path/filepath"
 	"strings"
@@ -44,7 +47,7 @@ func readCheckout(h host) (scope.Facts, bool) {
 	if !ok {
 		return scope.Facts{}, false
 	}
-	f := scope.Facts{Default: c.defaultBranch(), Commit: c.head}
+	f := scope.Facts{Default: c.defaultBranch(), Commit: c.head, Unreadable: unreadable(h)}
 	if ref, ok := strings.CutPrefix(c.head, "ref: "); ok {
 		f.Branch, _ = strings.CutPrefix(ref, "refs/heads/")
 		if f.Branch == ref || f.Branch == ".invalid" { // HEAD has the latter in a repository with a reftable
@@ -58,14 +61,9 @@ func readCheckout(h host) (scope.Facts, bool) {
 }
 
 func findCheckout(h host) (checkout, bool) {
-	for up, dir := 0, "."; up <= parents; up, dir = up+1, filepath.Join(dir, "..") {
-		c := checkout{host: h, dir: filepath.Join(dir, ".git")}
-		// In a worktree or a submodule .git is a file that says where the directory is.
-		if target, ok := strings.CutPrefix(c.line(c.dir), "gitdir: "); ok {
-			c.dir = relativeTo(dir, target)
-		}
-		c.head = c.line(filepath.Join(c.dir, "HEAD"))
-		if !strings.HasPrefix(c.head, "ref: ") && !isHash(c.head) {
+	for dir := range h.upwards() {
+		c := h.checkoutIn(dir)
+		if !c.valid() {
 			continue
 		}
 		c.common = c.dir
@@ -75,6 +73,57 @@ func findCheckout(h host) (checkout, bool) {
 		return c, true
 	}
 	return checkout{}, false
+}
+
+// upwards are the directories that may hold a checkout, the nearest first.
+func (h host) upwards() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		dir := cmp.Or(h.dir, ".")
+		for up := 0; up <= parents && yield(dir); up++ {
+			next := filepath.Join(dir, "..")
+			if next == dir {
+				return
+			}
+			dir = next
+		}
+	}
+}
+
+// checkoutIn is the checkout whose root is a directory, if it is one.
+func (h host) checkoutIn(root string) checkout {
+	c := checkout{host: h, dir: filepath.Join(root, ".git")}
+	// In a worktree or a submodule .git is a file that says where the directory is.
+	if target, ok := strings.CutPrefix(c.line(c.dir), "gitdir: "); ok {
+		c.dir = relativeTo(root, target)
+	}
+	c.head = c.line(filepath.Join(c.dir, "HEAD"))
+	return c
+}
+
+func (c checkout) valid() bool { return strings.HasPrefix(c.head, "ref: ") || isHash(c.head) }
+
+// unreadable says why a repository cannot be read that is nearer than the checkout of
+// [findCheckout]: ".git/HEAD names neither a branch nor a commit". It is "" where there is none.
+func unreadable(h host) string {
+	for dir := range h.upwards() {
+		c := h.checkoutIn(dir)
+		if c.valid() {
+			return ""
+		}
+		if _, err := h.readFile(filepath.Join(dir, ".git")); errors.Is(err, fs.ErrNotExist) && !c.has("HEAD") {
+			continue
+		}
+		if _, err := h.readFile(filepath.Join(c.dir, "HEAD")); err != nil {
+			return err.Error()
+		}
+		return filepath.Join(c.dir, "HEAD") + " names neither a branch nor a commit"
+	}
+	return ""
+}
+
+func (c checkout) has(file string) bool {
+	_, err := c.readFile(filepath.Join(c.dir, file))
+	return err == nil
 }
 
 func (c checkout) defaultBranch() string {

@@ -45,11 +45,15 @@ func (e Environment) dockerDir() string {
 // cacheDir is the directory for local caches of one repository, below the user's cache directory.
 // Repositories are kept apart because their branches have the same names. It is "" when the user
 // has no home directory.
-func (e Environment) cacheDir(repo string) string {
+//
+// A repository is known by its name, else by the root of the context's checkout, else by the
+// working directory.
+func (e Environment) cacheDir(repo, checkout string) string {
 	root := e.Get("XDG_CACHE_HOME")
 	if root == "" && e.Get("HOME") != "" {
 		root = filepath.Join(e.Get("HOME"), ".cache")
 	}
+	repo = cmp.Or(repo, checkout)
 	if abs, err := filepath.Abs("."); repo == "" && err == nil {
 		repo = abs
 	}

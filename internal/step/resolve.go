@@ -137,7 +137,7 @@ func untrusted(f scope.Facts) string {
 func (r Run) cacheEnvironment(b Build) cachespec.Environment {
 	node := b.Inputs.Builders[0]
 	return cachespec.Environment{
-		Export: b.Inputs.CacheExport, Images: b.Inputs.Pushed(), CacheDir: r.host.Environ.cacheDir(r.Facts.Repo), Getenv: r.host.Environ.Get,
+		Export: b.Inputs.CacheExport, Images: b.Inputs.Pushed(), CacheDir: r.host.Environ.cacheDir(r.Facts.Repo, b.Inputs.Context.Checkout()), Getenv: r.host.Environ.Get,
 		Remote: !node.Address.Managed(), Plaintext: node.Plaintext(),
 	}
 }
