@@ -27,8 +27,9 @@ func encodings(secret string) map[string]string {
 		"shell": strings.ReplaceAll(secret, "'", `'\''`), "query": url.QueryEscape(secret), "path": url.PathEscape(secret),
 		"hexadecimal": hex.EncodeToString([]byte(secret)), "HEXADECIMAL": strings.ToUpper(hex.EncodeToString([]byte(secret))),
 	}
-	for order, wide := range wide(secret) {
+	for order, wide := range wide(strings.TrimSpace(secret)) {
 		all["UTF-16, "+order] = strings.Trim(wide, "\x00")
+		all["UTF-16 with escapes, "+order] = strings.ReplaceAll(strings.Trim(wide, "\x00"), "\x00", `\u0000`)
 		all["hexadecimal UTF-16, "+order] = hex.EncodeToString([]byte(wide))
 		all["base64 of UTF-16, "+order] = base64.RawStdEncoding.EncodeToString([]byte(wide))[:8*len(wide)/6]
 	}
@@ -100,6 +101,29 @@ func unpacked(content []byte) [][]byte {
 		all = append(all, unpacked(inner)...)
 	}
 	return all
+}
+
+// searchObjects reports the secrets in the names and contents of a store's objects.
+func searchObjects(t testing.TB, secrets map[string]string, names []string, read func(key string) (io.ReadCloser, error)) (objects int) {
+	t.Helper()
+	for _, name := range names {
+		key, _, _ := strings.Cut(name, " ")
+		body, err := read(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(body)
+		body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range append(unpacked(content), []byte(key)) {
+			if found := leaks(text, secrets); len(text) <= 512<<10 && len(found) > 0 {
+				t.Errorf("object %s has %q", key, found)
+			}
+		}
+	}
+	return len(names)
 }
 
 // searchFiles reports the secrets in the files below directories.

@@ -5,14 +5,18 @@ package leaks
 import (
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"maps"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
@@ -51,6 +55,11 @@ type world struct {
 	gha      testkit.GHA
 	silent   string // address of a server that never answers
 	builder  string // address of a BuildKit that runs already
+	secured  string // address of a BuildKit that takes only the TLS key
+	scanner  string // name of an image that makes SBOMs
+	program  string // path of the program
+	docker   string // directory of a program docker that prints its arguments
+	keys     keys
 }
 
 // styles are the environments of CIs, by name.
@@ -88,7 +97,7 @@ func (w world) styles() map[string]map[string]string {
 const prints = `FROM scratch
 ADD rootfs.tar /
 COPY site site
-RUN --mount=type=secret,id=a --mount=type=secret,id=b --mount=type=secret,id=c --mount=type=secret,id=d sh -c 'cd /run/secrets; for s in a b c d; do \
+RUN --mount=type=ssh --mount=type=secret,id=a --mount=type=secret,id=b --mount=type=secret,id=c --mount=type=secret,id=d sh -c 'cd /run/secrets; for s in a b c d; do \
   cat $s; echo; base64 $s; base64 $s | tr -d "\n"; echo; base64 -w 20 $s; hexdump -ve "1/1 \"%02x\""  $s; echo; hexdump -ve "30/1 \"%02X\" \"\n\"" $s; echo; \
   echo "::add-mask::$(cat $s)"; echo "https://u:$(cat $s)@host/"; for n in 1 2 3; do printf %s "$(cat $s)"; done; done; \
   wide() { printf "$(head -c 24 d | hexdump -ve "1/1 \"%02x\"" | sed "s/../$1/g")"; }; for w in "\\\\x&\\\\000" "\\\\000\\\\x&"; do \
@@ -104,6 +113,7 @@ type scenario struct {
 	code       int
 	builds     bool // it starts a builder
 	interrupt  bool // with SIGTERM, once the step runs
+	hook       bool // by the hook of the Buildkite plugin
 }
 
 func args(all ...string) func(world) []string { return func(world) []string { return all } }
@@ -120,6 +130,40 @@ var scenarios = map[string]scenario{
 	"call check":   {dockerfile: "from scratch\nCOPY a b\n# x\nfrom scratch\n", code: 1, builds: true, args: args("--call=check", "--cache=none")},
 	"remote builder": {dockerfile: prints, builds: true, args: func(w world) []string {
 		return []string{"--builder=" + w.builder, "--provenance=mode=max", "--outputs=type=oci,dest=out.tar", w.cache("s3")}
+	}},
+	"TLS builder": {dockerfile: prints, builds: true, args: func(w world) []string {
+		return []string{"--builder=" + w.secured, "--provenance=mode=max", "--outputs=type=oci,dest=out.tar", "--cache=none"}
+	}, environ: func(w world) map[string]string {
+		return map[string]string{"BUILDER_NODE_0_AUTH_TLS_CACERT": w.pem("ca"), "BUILDER_NODE_0_AUTH_TLS_CERT": w.pem("cert"), "BUILDER_NODE_0_AUTH_TLS_KEY": w.pem("key")}
+	}},
+	"refused TLS": {code: 1, args: func(w world) []string {
+		return []string{"--builder=tcp://127.0.0.1:1", "--cache=none", "--cache-from=", "--cache-to="}
+	}, environ: func(w world) map[string]string {
+		return map[string]string{"WARMLAYER_BUILDER_CACERT": w.pem("ca"), "WARMLAYER_BUILDER_CERT": w.pem("cert"), "WARMLAYER_BUILDER_KEY": w.pem("key")}
+	}},
+	"broken TLS": {code: 2, environ: func(w world) map[string]string {
+		return map[string]string{"WARMLAYER_BUILDER": w.secured, "WARMLAYER_BUILDER_CERT": w.pem("cert"), "WARMLAYER_BUILDER_KEY": strings.Replace(w.pem("key"), "END EC", "END", 1)}
+	}},
+	"docker certificates": {code: 1, args: args("--load", "--tags=x:y", "--cache=none", "--cache-from=", "--cache-to="), environ: func(w world) map[string]string {
+		return map[string]string{"DOCKER_HOST": "tcp://127.0.0.1:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": w.keys.cert}
+	}},
+	"SBOM": {dockerfile: prints, builds: true, args: func(w world) []string {
+		return []string{"--builder=" + w.builder, "--sbom=generator=" + w.scanner, "--provenance=mode=max", "--outputs=type=oci,dest=out.tar", "--cache=none"}
+	}},
+	"hook": {dockerfile: prints, builds: true, hook: true, environ: func(w world) map[string]string {
+		config, _ := json.Marshal(map[string]any{ // strings always encode
+			"image": "none", "builder": "embedded", "progress": "plain", "outputs": "type=cacheonly", "cache": "none", "secrets": []string{"a=" + w.secrets["secrets"]},
+		})
+		return map[string]string{
+			"BUILDKITE_PLUGIN_NAME": "WARMLAYER", "BUILDKITE_PLUGIN_WARMLAYER_IMAGE": "none", "BUILDKITE_PLUGIN_CONFIGURATION": string(config),
+			"PATH": filepath.Dir(w.program) + ":" + os.Getenv("PATH"),
+		}
+	}},
+	"hook with docker": {hook: true, environ: func(w world) map[string]string {
+		return map[string]string{
+			"BUILDKITE_PLUGIN_NAME": "WARMLAYER", "BUILDKITE_PLUGIN_WARMLAYER_IMAGE": "warmlayer:x", "BUILDKITE_PLUGIN_WARMLAYER_PASS_0": "CANARY_B",
+			"BUILDKITE_PLUGIN_CONFIGURATION": `{"secrets": ["` + w.secrets["signature"] + `"]}`, "PATH": w.docker + ":" + os.Getenv("PATH"),
+		}
 	}},
 	"plan":         {command: "plan", args: args("--cache=type=local,dest=cache")},
 	"plan as JSON": {command: "plan", args: args("--json", "--cache=type=local,dest=cache")},
@@ -178,6 +222,34 @@ func (w world) cache(backend string) string {
 	}[backend]
 }
 
+// searchStores reports the secrets in the caches in S3, in Azure and in GitHub's service, whose
+// contents are in Azure too.
+func (w world) searchStores(t testing.TB) (objects int) {
+	t.Helper()
+	objects = searchObjects(t, w.secrets, w.s3.Objects(t, ""), func(key string) (io.ReadCloser, error) {
+		out, err := w.s3.Client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &w.s3.Bucket, Key: &key})
+		if err != nil {
+			return nil, err
+		}
+		return out.Body, nil
+	})
+	objects += searchObjects(t, w.secrets, w.azblob.Objects(t, ""), func(key string) (io.ReadCloser, error) {
+		out, err := w.azblob.Client.DownloadStream(t.Context(), w.azblob.Container, key, nil)
+		return out.Body, err
+	})
+	entries := w.gha.Entries("")
+	if found := leaks([]byte(strings.Join(entries, "\n")), w.secrets); len(found) > 0 || len(entries) == 0 {
+		t.Errorf("the keys of GitHub's cache %q have %q", entries, found)
+	}
+	return objects
+}
+
+// pem is the text of a file beside the TLS key.
+func (w world) pem(name string) string {
+	text, _ := os.ReadFile(filepath.Join(w.keys.cert, name+".pem")) // without it the build fails
+	return string(text)
+}
+
 // silence is a server that accepts connections and never answers.
 func silence(t testing.TB) string {
 	t.Helper()
@@ -202,6 +274,10 @@ func cells() []cell {
 	whole := os.Getenv("WARMLAYER_SOAK") != ""
 	var all []cell
 	for scenario, s := range scenarios {
+		if s.hook {
+			all = append(all, cell{style: "buildkite", scenario: scenario})
+			continue
+		}
 		for style := range (world{}).styles() {
 			if (!s.builds || whole) && scenario != "built" {
 				all = append(all, cell{style: style, scenario: scenario})
@@ -229,6 +305,9 @@ func TestLeaks(t *testing.T) {
 	w := world{secrets: secrets(), silent: silence(t), builder: testkit.StartBuildkitd(t), s3: testkit.StartS3(t), azblob: testkit.StartAzblob(t)}
 	w.registry = testkit.StartPrivateRegistry(t, "me", w.secrets["registry-auth"])
 	w.gha = testkit.StartGHAOn(t, w.azblob)
+	w.program, w.docker = testkit.Program(t), testkit.StubDocker(t)
+	w.newKeys(t)
+	w.pushScanner(t)
 	w.secrets["store's key"], w.secrets["runner's token"] = w.s3.Secret, w.gha.Token("refs/heads/main", "refs/heads/main")
 	var runs atomic.Int64
 	t.Run("runs", func(t *testing.T) {
@@ -258,6 +337,6 @@ func TestLeaks(t *testing.T) {
 	if found := leaks(history, public); len(found) > 0 {
 		t.Errorf("the history of the builder has %q:\n%s", found, history)
 	}
-	files := searchFiles(t, w.secrets, w.registry.Root)
-	t.Logf("%d runs, %d secrets, %d encodings each, %d files of a registry", runs.Load(), len(w.secrets), len(encodings("x")), files)
+	files, objects := searchFiles(t, w.secrets, w.registry.Root), w.searchStores(t)
+	t.Logf("%d runs, %d secrets, %d encodings each, %d files of a registry, %d objects of stores", runs.Load(), len(w.secrets), len(encodings("x")), files, objects)
 }

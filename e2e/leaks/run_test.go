@@ -58,6 +58,7 @@ func (w world) environ(p place, c cell) []string {
 		"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": s["AWS environment"], "AZURE_CLIENT_SECRET": s["Azure environment"], "AZURE_CLIENT_ID": "i", "AZURE_TENANT_ID": "t",
 		"HTTP_PROXY": "http://u:" + s["proxy"] + "@127.0.0.1:9", "NO_PROXY": "127.0.0.1", "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer " + s["trace header"],
 		"WARMLAYER_REGISTRY_AUTH": w.logins(s["registry-auth"]), "WARMLAYER_BUILD_CONTEXTS": "x=https://u:" + s["build context"] + "@127.0.0.1:1/x.git",
+		"WARMLAYER_SSH": "default=" + w.keys.ssh,
 		"GITHUB_OUTPUT": filepath.Join(p.reports, "output"), "GITHUB_STEP_SUMMARY": filepath.Join(p.reports, "summary"),
 	}
 	maps.Copy(env, w.gha.Env(s["runner's token"]))
@@ -139,7 +140,14 @@ func (w world) run(t *testing.T, c cell) {
 	t.Helper()
 	sc := scenarios[c.scenario]
 	p := w.place(t, sc)
-	cmd := exec.CommandContext(t.Context(), testkit.Program(t), w.flags(p, c)...)
+	cmd := exec.CommandContext(t.Context(), w.program, w.flags(p, c)...)
+	if sc.hook {
+		hook, err := filepath.Abs("../../hooks/command")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd = exec.CommandContext(t.Context(), hook)
+	}
 	cmd.Env, cmd.Dir = w.environ(p, c), p.work
 	out := &output{word: " begun", seen: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = out, out
@@ -178,7 +186,7 @@ func (w world) run(t *testing.T, c cell) {
 	for name, content := range map[string][]byte{"the log": text, "the arguments": bytes.ReplaceAll(args, own, nil), "the environment of children": environ} {
 		if found := slices.DeleteFunc(leaks(content, w.secrets), func(one string) bool {
 			// BuildKit hands git the address of a context as an argument: SECURITY.md, "Limits".
-			return name == "the environment of children" && strings.HasPrefix(one, "proxy (") ||
+			return name == "the environment of children" && (strings.HasPrefix(one, "proxy (") || sc.hook) ||
 				name == "the arguments" && strings.HasPrefix(one, "build context (")
 		}); len(found) > 0 {
 			t.Errorf("%s has %q:\n%s", name, found, content)
