@@ -26,16 +26,25 @@ import (
 // ownAddress is an address of this machine on another interface than loopback.
 func ownAddress(t testing.TB) string {
 	t.Helper()
+	if address := machineAddress(t, func(ip net.IP) bool { return ip.To4() != nil }); address != "" {
+		return address
+	}
+	t.Fatal("this machine has loopback addresses only: a step could reach nothing")
+	return ""
+}
+
+// machineAddress is an address of the machine's interfaces that others may know, "" if none is wanted.
+func machineAddress(t testing.TB, wanted func(net.IP) bool) string {
+	t.Helper()
 	all, err := net.InterfaceAddrs()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, one := range all {
-		if network, ok := one.(*net.IPNet); ok && network.IP.IsGlobalUnicast() && network.IP.To4() != nil {
+		if network, ok := one.(*net.IPNet); ok && network.IP.IsGlobalUnicast() && wanted(network.IP) {
 			return network.IP.String()
 		}
 	}
-	t.Fatal("this machine has loopback addresses only: a step could reach nothing")
 	return ""
 }
 
@@ -128,6 +137,22 @@ ping -c 1 -W 1 203.0.113.1 > /dev/null 2>&1 && echo answered > /echo || echo sil
 	}
 	closeTimely(t, b)
 	nothingLeft(t, dir)
+}
+
+// A step reaches services over IPv6 where the machine has an address of it.
+func TestStepNetworkIPv6(t *testing.T) {
+	t.Parallel()
+	address := machineAddress(t, func(ip net.IP) bool { return ip.To4() == nil })
+	if address == "" {
+		t.Skip("this machine has no IPv6 address but those of its loopback interface and its links")
+	}
+	dir := tempDir(t)
+	b := onOwnNetwork(t, dir, builder.Options{})
+	files, err := run(t.Context(), b, fetch+fmt.Sprintf("fetch http://[%s]:%s > /outside\n", address, serve(t, address, hello)))
+	if err != nil || files["outside"] != "hello" {
+		t.Errorf("%q, %v\n%s", files["outside"], err, b.Log())
+	}
+	closeTimely(t, b)
 }
 
 // What steps download and upload arrives complete, also from two builders, with two steps each, at
