@@ -14,7 +14,7 @@ import (
 type Mender interface {
 	Scopes
 	// Mend removes what is certainly damaged, so that an exporter writes it again. The suspects are
-	// blobs that have another size than a manifest says.
+	// blobs that have another size than a manifest says, or that a build could not use.
 	Mend(ctx context.Context, suspects []digest.Digest) error
 }
 
@@ -61,8 +61,10 @@ func (o *objects) differs(ctx context.Context, key string, d digest.Digest) (boo
 	return !verifier.Verified(), nil
 }
 
-// Mend implements [Mender]. It looks at the whole directory, and needs no suspects.
-func (d *directory) Mend(ctx context.Context, _ []digest.Digest) error { return d.Layout.Mend(ctx) }
+// Mend implements [Mender]. It looks at the sizes of the whole directory.
+func (d *directory) Mend(ctx context.Context, suspects []digest.Digest) error {
+	return d.Layout.Mend(ctx, suspects)
+}
 
 // Mend prepares the cache of a plan for BuildKit's own exporter, by what the readings have found in
 // it. The readings of other caches are left out. It waits until the blobs are checked.
@@ -77,7 +79,7 @@ func Mend(ctx context.Context, store Scopes, readings []Reading, from Backend) e
 		if r.From != from {
 			continue
 		}
-		for _, d := range r.cut() {
+		for _, d := range r.suspects() {
 			if !known[d] {
 				known[d], suspects = true, append(suspects, d)
 			}

@@ -25,6 +25,23 @@ type Reading struct {
 	Err      error    // why there is no manifest and config; an [ErrAbsent] when there is certainly no cache
 
 	verified func() error // waits for the check of the blobs; nil when it is known to be good
+	doubts   *doubts      // shared by all copies
+}
+
+// doubts are blobs of a cache that a build could not use, of whatever size.
+type doubts struct {
+	mu    sync.Mutex
+	blobs []digest.Digest
+}
+
+// Doubt remembers blobs that a build could not use. [Mend] compares their content.
+func (r Reading) Doubt(blobs []digest.Digest) {
+	if r.doubts == nil {
+		return
+	}
+	r.doubts.mu.Lock()
+	defer r.doubts.mu.Unlock()
+	r.doubts.blobs = append(r.doubts.blobs, blobs...)
 }
 
 // Verify waits until it is known whether the store has all blobs of the cache. The error is
@@ -36,14 +53,20 @@ func (r Reading) Verify() error {
 	return r.verified()
 }
 
-// cut are the blobs of the cache that are there in another size, also where its config could not be
-// read. It waits until they are known.
-func (r Reading) cut() []digest.Digest {
+// suspects are the blobs of the cache that are there in another size, also where its config could not
+// be read, and those that a build could not use. It waits until they are known.
+func (r Reading) suspects() []digest.Digest {
+	var all []digest.Digest
 	var gone *Gone
-	if r.verified == nil || !errors.As(r.verified(), &gone) {
-		return nil
+	if r.verified != nil && errors.As(r.verified(), &gone) {
+		all = append(all, gone.Cut...)
 	}
-	return gone.Cut
+	if r.doubts != nil {
+		r.doubts.mu.Lock()
+		defer r.doubts.mu.Unlock()
+		all = append(all, r.doubts.blobs...)
+	}
+	return all
 }
 
 // Read reads every scope of the plan from every cache, in parallel and for at most
@@ -55,7 +78,7 @@ func Read(ctx context.Context, caches []Backend, plan scope.Plan, timeout time.D
 	var readings []Reading
 	for _, s := range plan.Read {
 		for _, c := range caches {
-			readings = append(readings, Reading{Source: s, From: c})
+			readings = append(readings, Reading{Source: s, From: c, doubts: &doubts{}})
 		}
 	}
 	var loading, checking sync.WaitGroup

@@ -277,6 +277,7 @@ func (r *Reads) LeaveOut(faults []Fault) {
 	}
 	r.failed++
 	for _, f := range faults {
+		f.source.reading.Doubt(f.lost)
 		if r.failed == 1 && r.gateway != nil && f.reduce() {
 			continue
 		}

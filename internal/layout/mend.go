@@ -18,22 +18,23 @@ import (
 
 // Mend prepares a directory for a writer that keeps every file it finds, as BuildKit's client does
 // (v0.33.1, client/solve.go): an index that cannot be parsed is written anew with the entries that
-// are whole, and the blobs that the index leads to and whose content is another one are removed.
-func (l *Layout) Mend(ctx context.Context) error {
-	_, err := waiting.Within(ctx, func() (struct{}, error) { return struct{}{}, l.mend(ctx) })
+// are whole, and the blobs that the index leads to and whose content is another one are removed. Blobs
+// of the right size are read only where they are manifests or among the suspects.
+func (l *Layout) Mend(ctx context.Context, suspects []digest.Digest) error {
+	_, err := waiting.Within(ctx, func() (struct{}, error) { return struct{}{}, l.mend(ctx, suspects) })
 	if err != nil {
 		return fmt.Errorf("mend %s: %w", l.Dir, err)
 	}
 	return nil
 }
 
-func (l *Layout) mend(ctx context.Context) error {
+func (l *Layout) mend(ctx context.Context, suspects []digest.Digest) error {
 	index, err := l.readIndex()
 	broken, err := brokenIndex(err)
 	if err != nil {
 		return err
 	}
-	if damaged := l.damaged(ctx, index); !broken && len(damaged) == 0 {
+	if damaged := l.damaged(ctx, index, suspects); !broken && len(damaged) == 0 {
 		return context.Cause(ctx)
 	}
 	unlock, err := l.lock(ctx)
@@ -50,7 +51,7 @@ func (l *Layout) mend(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, d := range l.damaged(ctx, index) {
+	for _, d := range l.damaged(ctx, index, suspects) {
 		if err := os.Remove(l.blob(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -68,8 +69,8 @@ func brokenIndex(err error) (bool, error) {
 }
 
 // damaged are the blobs that the index leads to and whose content is certainly another one than
-// their name says. Files of the right size are read only where they are manifests.
-func (l *Layout) damaged(ctx context.Context, index ocispecs.Index) []digest.Digest {
+// their name says.
+func (l *Layout) damaged(ctx context.Context, index ocispecs.Index, suspects []digest.Digest) []digest.Digest {
 	var found []digest.Digest
 	known := map[digest.Digest]bool{}
 	for next := slices.Clone(index.Manifests); len(next) > 0 && ctx.Err() == nil; next = next[1:] {
@@ -83,7 +84,7 @@ func (l *Layout) damaged(ctx context.Context, index ocispecs.Index) []digest.Dig
 			continue
 		}
 		document := images.IsManifestType(desc.MediaType) || images.IsIndexType(desc.MediaType)
-		if (document || info.Size() != desc.Size) && l.differs(ctx, desc.Digest) {
+		if (document || info.Size() != desc.Size || slices.Contains(suspects, desc.Digest)) && l.differs(ctx, desc.Digest) {
 			found = append(found, desc.Digest)
 			continue
 		}

@@ -57,21 +57,24 @@ func TestMend(t *testing.T) {
 	_, m := written(t, 3)
 	document := digest.FromBytes(m.Raw)
 	for name, test := range map[string]struct {
-		says   int64 // the manifest about the size of one
-		damage func(*testing.T, string)
-		gone   digest.Digest // "": nothing
+		says     int64 // the manifest about the size of one
+		damage   func(*testing.T, string)
+		gone     digest.Digest // "": nothing
+		suspects []digest.Digest
 	}{
-		"nothing":                  {3, func(*testing.T, string) {}, ""},
-		"a manifest that is wrong": {17, func(*testing.T, string) {}, ""},
-		"a layer":                  {3, cut(one), one},
-		"a manifest":               {3, cut(document), document},
-		"a layer that is missing":  {3, func(t *testing.T, dir string) { _ = os.Remove(blob(dir, one)) }, one},
+		"nothing":                  {3, func(*testing.T, string) {}, "", nil},
+		"a manifest that is wrong": {17, func(*testing.T, string) {}, "", nil},
+		"a layer":                  {3, cut(one), one, nil},
+		"a manifest":               {3, cut(document), document, nil},
+		"a layer that is missing":  {3, func(t *testing.T, dir string) { _ = os.Remove(blob(dir, one)) }, one, nil},
+		"wrong bytes of a layer":   {3, func(t *testing.T, dir string) { _ = os.WriteFile(blob(dir, one), []byte("eno"), 0o600) }, "", nil},
+		"wrong bytes of a suspect": {3, func(t *testing.T, dir string) { _ = os.WriteFile(blob(dir, one), []byte("eno"), 0o600) }, one, []digest.Digest{one, digest.FromString("two")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir, m := written(t, test.says)
 			test.damage(t, dir)
-			if err := (&layout.Layout{Dir: dir}).Mend(t.Context()); err != nil {
+			if err := (&layout.Layout{Dir: dir}).Mend(t.Context(), test.suspects); err != nil {
 				t.Fatal(err)
 			}
 			for _, d := range []digest.Digest{one, digest.FromString("two"), digest.FromBytes(m.Raw)} {
@@ -87,7 +90,7 @@ func TestMend(t *testing.T) {
 func TestMendNothing(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "cache")
-	if err := (&layout.Layout{Dir: dir}).Mend(t.Context()); err != nil {
+	if err := (&layout.Layout{Dir: dir}).Mend(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
