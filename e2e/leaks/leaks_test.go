@@ -238,7 +238,7 @@ func (w world) searchStores(t testing.TB) (objects int) {
 		return out.Body, err
 	})
 	entries := w.gha.Entries("")
-	if found := leaks([]byte(strings.Join(entries, "\n")), w.secrets); len(found) > 0 || len(entries) == 0 {
+	if found := leaks([]byte(strings.Join(entries, "\n")), w.secrets); len(found) > 0 {
 		t.Errorf("the keys of GitHub's cache %q have %q", entries, found)
 	}
 	return objects
