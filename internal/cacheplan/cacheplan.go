@@ -103,7 +103,7 @@ func (r Request) verbatim(line cachespec.Cache) client.CacheOptionsEntry {
 func (p *Plan) addCaches(r Request) {
 	var groups []*group
 	for _, cache := range r.Caches {
-		w := written{scope: r.Scopes.Write, record: r.Record, own: r.own(cache), variant: r.Variant, keep: r.Keep}
+		w := written{scope: r.Scopes.Write, record: r.Record, own: r.own(cache), variant: r.Variant, keep: r.Keep, made: p.Reads.made}
 		d := Destination{Name: r.Scopes.Write, Caches: []Cache{{Name: cache.String(), Strict: cache.Strict()}}, Broken: r.broken(cache)}
 		if limited, ok := cache.(backends.Limited); ok && limited.Refuses(r.Scopes) != "" {
 			d.Refused = errors.New(limited.Refuses(r.Scopes))

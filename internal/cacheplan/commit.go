@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
@@ -41,6 +42,34 @@ type written struct {
 	own     *backends.Reading // of the same scope and cache; nil: it was not read
 	variant string
 	keep    Limits // the zero value: former builds are not kept
+	made    *made  // gets what this build exported
+}
+
+// made is what a build exported: a cache, and the build in it. Destinations set it at the same time.
+type made struct {
+	mu    sync.Mutex
+	cache *cachegraph.Cache // nil: not known
+	build cachegraph.Build
+}
+
+// exported notes what a build exported. A mode other than max leaves steps out, and forced compression
+// makes other layers of those that were read, so that neither tells what was read.
+func (w written) exported(c cachegraph.Cache, b cachegraph.Build) {
+	if w.options["mode"] == "max" && w.options["force-compression"] != "true" {
+		w.made.set(c, b)
+	}
+}
+
+func (m *made) set(c cachegraph.Cache, b cachegraph.Build) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cache, m.build = &c, b
+}
+
+func (m *made) get() (*cachegraph.Cache, cachegraph.Build) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cache, m.build
 }
 
 // reached reports whether this process has read the scope, or knows that there is none.
@@ -61,6 +90,9 @@ func (w written) unchanged(e Exported) bool {
 	}
 	for _, b := range buildsOf(w.own.Config, w.own.Manifest.Record) {
 		if b.Result == key && (b.Variant == w.variant || b.Variant == "") && time.Since(b.Time) < fresh {
+			if c, err := cachegraph.Parse(w.own.Config, w.own.Manifest.Layers); err == nil {
+				w.exported(c, b)
+			}
 			return true
 		}
 	}
@@ -155,6 +187,7 @@ func (w written) write(ctx context.Context, store backends.Store, fitted gateway
 	if err != nil {
 		return Committed{Err: fmt.Errorf("the exported cache config cannot be read: %w", err)}
 	}
+	w.exported(newest, build)
 	if before == nil {
 		read := w.read(ctx, store)
 		before = &read

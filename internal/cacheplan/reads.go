@@ -37,6 +37,7 @@ type Source struct {
 	State State
 	Hits  int   // steps that were cached in the build that wrote the scope last
 	Steps int   // all steps of that build; 0: unknown
+	Used  *int  // steps of this build that it has; nil: not known. Steps that several sources have count for each
 	Err   error // why it failed or is absent, or, when loaded, why not all of it was used; nil for none
 }
 
@@ -52,6 +53,7 @@ type Reads struct {
 	sources []*source
 	leftOut []*source // at fault for a failed attempt
 	imports []imports // of the current attempt
+	made    *made     // what this build exported
 	failed  int       // attempts that sources were at fault for
 	known   int       // blobs of the gateway that were lost in former attempts
 }
@@ -79,7 +81,7 @@ type imports struct {
 
 // newReads takes the readings of the scopes, and the entries of cache-from.
 func newReads(request Request) *Reads {
-	r := &Reads{gateway: request.Gateway}
+	r := &Reads{gateway: request.Gateway, made: &made{}}
 	for _, reading := range request.Readings {
 		s := &source{cache: reading.From.String(), reading: reading, state: Loaded}
 		s.fail(reading.Err)
@@ -290,6 +292,24 @@ func (r *Reads) LeaveOut(faults []Fault) {
 	}
 }
 
+// used counts the steps of this build that a source has; nil where that is not known. A remote builder
+// reads the caches itself, and has a cache of its own.
+func (r *Reads) used(s *source) *int {
+	cache, build := r.made.get()
+	if cache == nil || r.gateway == nil || s.own || s.state != Loaded {
+		return nil
+	}
+	whole, err := cachegraph.Parse(s.reading.Config, s.reading.Manifest.Layers)
+	if err != nil {
+		return nil
+	}
+	n, err := cachegraph.Common(*cache, build.Variant, build.Result, whole.Without(s.lost))
+	if err != nil {
+		return nil
+	}
+	return &n
+}
+
 func (r *Reads) leaveOut(s *source, err error) {
 	s.state, s.err = Failed, err
 	r.leftOut = append(r.leftOut, s)
@@ -325,7 +345,7 @@ func (r *Reads) Outcomes() []Source {
 		}
 		out = append(out, Source{
 			Cache: s.cache, Name: string(s.reading.Name), Why: s.reading.Why, State: s.state, Err: err,
-			Hits: s.reading.Manifest.Record.Hits, Steps: s.reading.Manifest.Record.Steps,
+			Hits: s.reading.Manifest.Record.Hits, Steps: s.reading.Manifest.Record.Steps, Used: r.used(s),
 		})
 	}
 	return out

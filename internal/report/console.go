@@ -10,6 +10,7 @@ import (
 
 	"github.com/docker/go-units"
 
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
@@ -84,9 +85,17 @@ func (r Report) reads() [][]string {
 	}
 	var rows [][]string
 	for _, s := range sources {
-		rows = append(rows, cells(string(s.State), s.Why, s.Name, s.Cache, reason(s)))
+		rows = append(rows, cells(string(s.State), s.Why, s.Name, s.Cache, join(", ", used(s), reason(s))))
 	}
 	return rows
+}
+
+// used says how many steps of the build a source has; "" where that is not known.
+func used(s cacheplan.Source) string {
+	if s.Used == nil {
+		return ""
+	}
+	return count(*s.Used, "step") + " used"
 }
 
 // steps counts the steps and names the first that was not cached.

@@ -56,6 +56,7 @@ type documentSource struct {
 	Why   string          `json:"why"`
 	State cacheplan.State `json:"state"`
 	Error string          `json:"error"`
+	Used  *int            `json:"used,omitempty"`
 }
 
 type documentExport struct {
@@ -110,7 +111,7 @@ type documentPhase struct {
 //	 "steps":    [{"name","digest","cached","seconds","error"}],
 //	 "cache":    {"hits","steps","ratio","first-miss"},
 //	 "auto":     {"cache","why"},
-//	 "sources":  [{"cache","name","why","state","error"}],
+//	 "sources":  [{"cache","name","why","state","error","used"}],
 //	 "exports":  [{"cache","name","outcome","error","seconds"}],
 //	 "phases":   [{"name","seconds"}],
 //	 "retried", "warnings":[],
@@ -123,10 +124,13 @@ type documentPhase struct {
 //
 // Auto is what the cache "auto" became where that is not a registry beside the image, and why.
 //
+// Used is how many steps of this build the source has; it is left out where that is not known. A step
+// that several sources have counts for each of them.
+//
 // Checks are BuildKit's own warnings. Failure is what happened and what to do next, in a line
 // each, the position in the Dockerfile where the build failed, and the end of the step's log.
 //
-// Every key is always present. A string without a value is "", a list may be empty, and the
+// Every other key is always present. A string without a value is "", a list may be empty, and the
 // ratio is the output cache-hit-ratio as a number, 0 without steps. Later versions may add
 // keys; they keep all existing ones.
 func (r Report) JSON() ([]byte, error) {
@@ -166,7 +170,7 @@ func (r Report) JSON() ([]byte, error) {
 func (r Report) sources() []documentSource {
 	all := []documentSource{}
 	for _, s := range r.Result.Sources {
-		all = append(all, documentSource{s.Cache, s.Name, s.Why, s.State, reason(s)})
+		all = append(all, documentSource{s.Cache, s.Name, s.Why, s.State, reason(s), s.Used})
 	}
 	return all
 }

@@ -6,6 +6,7 @@ import (
 	"html"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
@@ -148,10 +149,21 @@ func pre(text string) string {
 
 func (r Report) sourceTable() string {
 	var rows [][]string
+	head, known := []string{"Read", "Scope", "Why", "Cache", "Steps used", "Reason"}, false
 	for _, s := range r.shown() {
-		rows = append(rows, []string{state(string(s.State)), code(s.Name), words(s.Why), code(s.Cache), words(reason(s))})
+		steps := ""
+		if s.Used != nil {
+			steps, known = strconv.Itoa(*s.Used), true
+		}
+		rows = append(rows, []string{state(string(s.State)), code(s.Name), words(s.Why), code(s.Cache), steps, words(reason(s))})
 	}
-	return table([]string{"Read", "Scope", "Why", "Cache", "Reason"}, rows, partLimit)
+	if !known {
+		head = slices.Delete(head, 4, 5)
+		for i := range rows {
+			rows[i] = slices.Delete(rows[i], 4, 5)
+		}
+	}
+	return table(head, rows, partLimit)
 }
 
 func (r Report) exportTable() string {

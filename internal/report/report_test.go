@@ -91,7 +91,11 @@ func reports() map[string]Report {
 		"matrix": with(func(r *Report) {
 			last := own(cacheplan.Loaded)
 			last.Hits, last.Steps = 2, 4
-			r.Result.Sources = []cacheplan.Source{last, fromMain}
+			one, three := 1, 3
+			last.Used = &one
+			main := fromMain
+			main.Used = &three
+			r.Result.Sources = []cacheplan.Source{last, main}
 			r.Result.Steps = steps(true, true, true, false)
 			r.Result.Exports = []solve.Export{{
 				Cache: cache, Name: ownName, Outcome: solve.Written, Seconds: 0.42,
