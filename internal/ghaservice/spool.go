@@ -42,7 +42,7 @@ type writer struct{ to *spooled }
 // Write implements [io.Writer].
 func (w writer) Write(p []byte) (int, error) {
 	if w.to.err == nil {
-		_, w.to.err = w.to.File.Write(p)
+		_, w.to.err = w.to.Write(p)
 		w.to.size += int64(len(p))
 	}
 	return len(p), nil
