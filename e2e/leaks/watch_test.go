@@ -50,6 +50,7 @@ func (w *watcher) stop() (args, environ []byte) {
 
 func (w *watcher) collect(root int) {
 	parents := map[int]int{}
+	started, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", root)) // empty when it has ended
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, name := range stats {
 		content, err := os.ReadFile(name)
@@ -68,8 +69,10 @@ func (w *watcher) collect(root int) {
 		if at != root {
 			continue
 		}
+		own, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		w.keep(w.args, fmt.Sprintf("/proc/%d/cmdline", pid))
-		if pid != root {
+		// Until a child executes its program, both are those of the parent.
+		if pid != root && err == nil && !bytes.Equal(own, started) {
 			w.keep(w.environ, fmt.Sprintf("/proc/%d/environ", pid))
 		}
 	}
