@@ -65,6 +65,7 @@ func (c *Azblob) newClient() (*container.Client, error) {
 	options := &container.ClientOptions{ClientOptions: policy.ClientOptions{
 		Transport: &http.Client{Transport: transport},
 		Retry:     policy.RetryOptions{RetryDelay: retryDelay},
+		Telemetry: policy.TelemetryOptions{ApplicationID: storage.UserAgent},
 	}}
 	place := c.spec.AccountURL + "/" + c.spec.Container
 	if secret := c.spec.SecretAccessKey; secret != "" {

@@ -135,6 +135,9 @@ var ErrReplaced = storage.ErrReplaced
 // AnyVersion is the version of a scope whose present cache does not matter.
 const AnyVersion = storage.AnyVersion
 
+// UserAgent is in the header User-Agent of the program's own requests to registries and stores.
+const UserAgent = storage.UserAgent
+
 // ErrAbsent says that a scope or a blob is certainly not in the store.
 var ErrAbsent = storage.ErrAbsent
 

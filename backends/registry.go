@@ -70,7 +70,7 @@ func (r *Registry) attrs(n scope.Name) map[string]string {
 func (r *Registry) tag(n scope.Name) name.Tag { return r.Repository.Tag(r.TagPrefix + string(n)) }
 
 func (r *Registry) remote(ctx context.Context) []remote.Option {
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(r.keychain)}
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(r.keychain), remote.WithUserAgent(storage.UserAgent)}
 	if r.Insecure {
 		options = append(options, remote.WithTransport(InsecureTransport))
 	}

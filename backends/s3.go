@@ -68,6 +68,7 @@ func (c *S3) newClient() (*s3.Client, error) {
 	cfg, err := config.LoadDefaultConfig(context.Background(),
 		config.WithRegion(c.spec.Region),
 		config.WithHTTPClient(transport),
+		config.WithAppID(storage.UserAgent),
 		config.WithLogger(logging.Nop{}), // failures are returned as errors
 		// warmlayer checks digests itself; servers other than Amazon's do not know all checksums.
 		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),

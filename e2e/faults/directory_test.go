@@ -31,7 +31,7 @@ func directories(t *testing.T, fill filling) func(*testing.T) *store {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &store{cache: testkit.Cache{Line: "type=local,dest=" + path}, label: "local " + path, dir: real, link: path, manifest: m}
+		return &store{cache: testkit.Cache{Line: "type=local,dest=" + path}, dir: real, link: path, manifest: m}
 	}
 }
 

@@ -119,25 +119,35 @@ func TestFaults(t *testing.T) {
 // soak asks for all cells, in the normal and in the strict mode.
 var soak = os.Getenv("WARMLAYER_SOAK") != ""
 
-// sample are the phases in which a fault is tried: all with WARMLAYER_SOAK, else one, in rotation.
+// turns is of how many faults one is tried without WARMLAYER_SOAK.
+const turns = 3
+
+// sample are the phases in which a fault is tried: all with WARMLAYER_SOAK, else one of every third
+// fault, in rotation. So every fault is tried with some kinds of cache, and every kind has each phase.
 func sample(k kind, f fault, turn int) []phase {
 	all := slices.DeleteFunc(slices.Clone(phases), func(p phase) bool { return cell{k, f, p}.without() != "" })
-	if soak || len(all) == 0 {
+	switch {
+	case soak:
 		return all
+	case len(all) == 0 || turn%turns != 0:
+		return nil
 	}
 	return []phase{all[turn%len(all)]}
 }
 
 // without is why a cell does not exist; "" when it does.
 func (c cell) without() string {
-	objects := slices.Contains([]string{"s3", "azblob"}, c.kind.name)
+	objects := slices.Contains([]string{"s3", "azblob", "gha"}, c.kind.name)
+	lost := c.name == "connection refused" || c.name == "token expires half-way"
 	switch {
 	case !slices.Contains(c.in, c.phase):
 		return c.not
 	case c.kind.not[c.phase] != "":
 		return c.kind.not[c.phase]
+	case c.kind.name == "inline" && lost:
+		return "the image is in that registry too: a fault that lasts is one of its push, which fails the build"
 	case c.phase == importing && c.body && objects:
-		return "blobs are looked up with HEAD requests, which have no bodies"
+		return "blobs are looked up without their contents"
 	case c.phase == importing && c.manifest && objects:
 		return "BuildKit gets the manifest from the gateway"
 	}
@@ -156,7 +166,7 @@ func (c cell) run(t *testing.T, a apps, copied func(*testing.T) *store, strict b
 	s := copied(t)
 	said := c.broken(t, a, s, strict)
 	for n := 1; ; n++ {
-		good := a.build(t, s.cache, "--cache-strict")
+		good := c.build(t, a, s.cache, "--cache-strict")
 		r := good.Report
 		said += " → " + observe(good)
 		if good.Code == 0 && r.Cached() == len(r.Steps) && r.Source("b-main") == "loaded" && r.Outcome(t) == "unchanged" {
@@ -173,14 +183,25 @@ func (c cell) run(t *testing.T, a apps, copied func(*testing.T) *store, strict b
 	return said
 }
 
+// patient says whether BuildKit itself waits for the store to get well: its client of GitHub's cache
+// makes a request to the storage eleven times, with ten seconds and more between
+// (go-actions-cache v0.0.0-20260120203934, cache_v2.go, azureOptions).
+func (c cell) patient() bool {
+	if c.kind.cache() == "gha" && c.name == "429" {
+		return true // the client repeats it until its own timeout
+	}
+	return c.kind.name == "remote gha" && slices.Contains([]phase{importing, extracting, uploading, committing}, c.phase) &&
+		!strings.HasSuffix(c.name, " once")
+}
+
 // broken builds with the fault.
 func (c cell) broken(t *testing.T, a apps, s *store, strict bool) string {
 	c.set(t, s, c.phase)
 	args := []string{"--cache-strict=" + strconv.FormatBool(strict)}
-	if c.slow {
+	if c.slow || c.patient() {
 		args = append(args, short...)
 	}
-	out := a.build(t, s.cache, args...)
+	out := c.build(t, a, s.cache, args...)
 	requests := s.mend(t)
 	said := observe(out)
 	t.Logf("%d requests met it\n%s", len(requests), said)
@@ -189,19 +210,21 @@ func (c cell) broken(t *testing.T, a apps, s *store, strict bool) string {
 	return said
 }
 
-// build builds the changed app, and checks its image.
-func (a apps) build(t *testing.T, c testkit.Cache, args ...string) testkit.Output {
+// build builds the changed app on an empty builder, and checks its image.
+func (c cell) build(t *testing.T, a apps, from testkit.Cache, args ...string) testkit.Output {
 	t.Helper()
-	r, files := build(t, a.changed, c, args...)
+	if c.kind.remote {
+		args = append(args, "--builder", testkit.StartBuildkitd(t))
+	}
+	r, files := build(t, a.changed, from, args...)
 	out := r.Start(t)
 	if !out.Report.OK {
-		t.Errorf("exit code %d:\n%s", out.Code, out.Text)
 		return out
 	}
 	if got := testkit.Files(t, files); got != a.files {
 		t.Errorf("the image's files are\n%s\nwant\n%s", got, a.files)
 	}
-	if out.Report.Digest != a.right && c.Line != "inline" {
+	if out.Report.Digest != a.right && from.Line != "inline" {
 		t.Errorf("image %s, want %s:\n%s", out.Report.Digest, a.right, out.Text)
 	}
 	return out

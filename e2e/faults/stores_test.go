@@ -15,6 +15,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -33,7 +34,8 @@ var phases = []phase{reading, importing, extracting, uploading, committing}
 
 // kind is a type of cache, with a real server.
 type kind struct {
-	name string
+	name   string
+	remote bool // builds are on a remote builder
 	// open starts the server, and returns a store on it with the cache that the first build filled.
 	// Each store is a copy, so that cells do not see each other's faults.
 	open   func(t *testing.T, fill filling) func(*testing.T) *store
@@ -48,9 +50,9 @@ type filling func(t *testing.T, c testkit.Cache)
 // store is one cell's own store, behind its own proxies.
 type store struct {
 	cache   testkit.Cache
-	label   string // as the report calls it
 	proxies []*testkit.Faulty
 	in      func(phase, *http.Request) bool // whether a request belongs to a phase
+	content func(*http.Request) bool        // whether its body, or its answer's, is a document or a blob; nil: all are
 	says    func(status int) http.HandlerFunc
 	remove  func(testing.TB, digest.Digest) // deletes a blob on the server
 
@@ -64,11 +66,23 @@ var kinds = []kind{
 	{name: "registry", open: registries, faults: serverFaults},
 	{name: "s3", open: buckets, faults: serverFaults},
 	{name: "azblob", open: containers, faults: serverFaults},
+	{name: "gha", open: services, faults: serverFaults},
+	{name: "inline", open: inlined, faults: serverFaults, not: map[phase]string{
+		uploading: "the layers are the image's: a fault is one of its push, which fails the build",
+	}},
 	{name: "local", open: directories, faults: directoryFaults},
+	{name: "remote registry", remote: true, open: registries, faults: serverFaults},
+	{name: "remote s3", remote: true, open: buckets, faults: serverFaults},
+	{name: "remote azblob", remote: true, open: containers, faults: serverFaults},
+	{name: "remote gha", remote: true, open: services, faults: serverFaults},
+	{name: "remote local", remote: true, open: directories, faults: directoryFaults},
 }
 
+// type of its cache: "s3" for "remote s3".
+func (k kind) cache() string { return strings.TrimPrefix(k.name, "remote ") }
+
 // byBuildKit tells the requests of the builder from those of warmlayer.
-func byBuildKit(r *http.Request) bool { return strings.HasPrefix(r.UserAgent(), "buildkit/") }
+func byBuildKit(r *http.Request) bool { return !strings.Contains(r.UserAgent(), storage.UserAgent) }
 
 func reads(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead
@@ -91,6 +105,19 @@ func registries(t *testing.T, fill filling) func(*testing.T) *store {
 	}
 }
 
+// inlined are repositories of images that contain their caches.
+func inlined(t *testing.T, fill filling) func(*testing.T) *store {
+	server := testkit.StartRegistry(t)
+	first := testkit.Cache{Line: "inline", Image: server.Host + "/first"}
+	fill(t, first)
+	m := manifest(t, first)
+	return func(t *testing.T) *store {
+		s := repository(t, server, m)
+		s.cache.Line = "inline"
+		return s
+	}
+}
+
 // repository is a copy of the repository first, behind a proxy.
 func repository(t *testing.T, server testkit.Registry, m backends.Manifest) *store {
 	p, name := testkit.StartFaulty(t, server.Host), unique("cell")
@@ -100,7 +127,7 @@ func repository(t *testing.T, server testkit.Registry, m backends.Manifest) *sto
 	}
 	image := p.Host + "/" + name
 	return &store{
-		cache: testkit.Cache{Image: image}, label: "registry " + image, proxies: []*testkit.Faulty{p}, manifest: m,
+		cache: testkit.Cache{Image: image}, proxies: []*testkit.Faulty{p}, manifest: m,
 		in:   func(in phase, r *http.Request) bool { return ofRegistry(r, configOf(m)) == in },
 		says: registrySays,
 		remove: func(t testing.TB, d digest.Digest) {
@@ -179,6 +206,8 @@ func send(t testing.TB, method, url string) {
 func ofObjects(r *http.Request) phase {
 	blob := strings.Contains(r.URL.Path, "/blobs/")
 	switch {
+	case strings.Contains(r.URL.Path, "/manifests/") && reads(r) && byBuildKit(r):
+		return importing
 	case strings.Contains(r.URL.Path, "/manifests/") && reads(r):
 		return reading
 	case strings.Contains(r.URL.Path, "/manifests/"):
@@ -211,9 +240,7 @@ func buckets(t *testing.T, fill filling) func(*testing.T) *store {
 	fill(t, first)
 	m := manifest(t, first)
 	return func(t *testing.T) *store {
-		s := objectStore(t, server.Copy(t), m, s3Says)
-		s.label = "s3 "
-		return s
+		return objectStore(t, server.Copy(t), m, s3Says)
 	}
 }
 
@@ -232,9 +259,7 @@ func containers(t *testing.T, fill filling) func(*testing.T) *store {
 	fill(t, first)
 	m := manifest(t, first)
 	return func(t *testing.T) *store {
-		s := objectStore(t, server.Copy(t), m, azureSays)
-		s.label = "azblob "
-		return s
+		return objectStore(t, server.Copy(t), m, azureSays)
 	}
 }
 

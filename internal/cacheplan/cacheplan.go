@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -142,12 +143,17 @@ func (p *Plan) addCaches(r Request) {
 }
 
 // mend removes what is damaged in a cache before BuildKit writes it.
-func (r Request) mend(cache backends.Backend) func(context.Context) error {
+func (r Request) mend(cache backends.Backend) func(context.Context, []digest.Digest) error {
 	through, ok := cache.(backends.GatewayWritten)
 	if !ok {
 		return nil
 	}
-	return func(ctx context.Context) error {
+	return func(ctx context.Context, lost []digest.Digest) error {
+		for _, reading := range r.Readings {
+			reading.Doubt(slices.DeleteFunc(slices.Clone(lost), func(d digest.Digest) bool {
+				return !slices.ContainsFunc(reading.Manifest.Layers, func(l ocispecs.Descriptor) bool { return l.Digest == d })
+			}))
+		}
 		return backends.Mend(ctx, through.Destination(), r.Readings, cache)
 	}
 }

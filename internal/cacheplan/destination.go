@@ -41,8 +41,8 @@ type Destination struct {
 	// Broken says why an export would fail, so that none is begun; nil where that is not known.
 	Broken error
 
-	target  target                      // nil: the export needs no commit
-	prepare func(context.Context) error // nil: there is nothing to do
+	target  target                                       // nil: the export needs no commit
+	prepare func(context.Context, []digest.Digest) error // nil: there is nothing to do
 }
 
 // Cache is one cache of a destination.
@@ -64,12 +64,13 @@ func (d Destination) Unchanged(e Exported) bool {
 }
 
 // Prepare makes the place ready for the export. BuildKit's own exporters keep what is there, so
-// what is damaged is removed before. Call it before an export begins.
-func (d Destination) Prepare(ctx context.Context) error {
+// what is damaged is removed before. The errors are those of steps whose layers BuildKit could not
+// get from a cache. Call it before an export begins.
+func (d Destination) Prepare(ctx context.Context, errs []string) error {
 	if d.prepare == nil {
 		return nil
 	}
-	return d.prepare(ctx)
+	return d.prepare(ctx, lostIn(errs))
 }
 
 // Commit makes the sent cache the scope's cache, with a record and with what the scope keeps of

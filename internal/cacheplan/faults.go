@@ -3,6 +3,7 @@ package cacheplan
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ type Attempt struct {
 	Cancelled bool            // the run was ended from outside
 	Imports   []ImportEnd     // of each entry of [Reads.Imports]
 	Partial   []digest.Digest // the layers whose transfer from a cache did not end
+	Recovered []string        // errors of steps that BuildKit ran instead of getting their layers from a cache
 	Lost      []digest.Digest // the blobs that a store did not deliver; those of the gateway are added
 
 	why func(digest.Digest) error // what a store answered for one of Lost, or nil; nil without a gateway
@@ -218,6 +220,15 @@ func blobsIn(err error, partial []digest.Digest) map[digest.Digest]bool {
 		}
 	}
 	return found
+}
+
+// lostIn are the blobs that errors of steps name.
+func lostIn(errs []string) []digest.Digest {
+	var lost []digest.Digest
+	for _, text := range errs {
+		lost = append(lost, slices.Collect(maps.Keys(blobsIn(errors.New(text), nil)))...)
+	}
+	return lost
 }
 
 // The words of containerd v2: core/remotes/docker (pusher.go, resolver.go) for requests

@@ -188,7 +188,13 @@ func (r *Reads) throughGateway(ctx context.Context, loaded []*source) []imports 
 // nativeImport is the import of a source by its cache's own entry.
 func nativeImport(s *source) imports {
 	one := scope.Plan{Read: []scope.Source{s.reading.Source}}
-	return imports{entry: s.reading.From.Imports(one)[0], sources: []*source{s}, allOrNothing: true}
+	entry := s.reading.From.Imports(one)[0]
+	if s.inProcess() && s.state == Loaded {
+		// Otherwise BuildKit's client asks the index, and leaves the cache out without a word while
+		// another build holds the index's lock (v0.33.1, client/solve.go, parseCacheOptions).
+		entry.Attrs["digest"] = s.reading.Manifest.Descriptor().Digest.String()
+	}
+	return imports{entry: entry, sources: []*source{s}, allOrNothing: true}
 }
 
 // nativeImports are the imports of sources that BuildKit reads itself. One entry may stand for
@@ -251,12 +257,30 @@ func (r *Reads) Observe(a Attempt) []Fault {
 			}
 		}
 	}
+	if a.Err == nil {
+		r.recovered(a.Recovered)
+	}
 	if r.gateway != nil {
 		all := r.gateway.Lost()
 		a.Lost, a.why = append(slices.Clone(a.Lost), all[r.known:]...), r.gateway.Why
 		r.known = len(all)
 	}
 	return faults(a, r.imports)
+}
+
+// recovered takes the errors of steps that BuildKit ran itself, because it could not get their layers.
+// A source that has such a layer was not used as a whole.
+func (r *Reads) recovered(errs []string) {
+	for _, text := range errs {
+		wanted := blobsIn(errors.New(text), nil)
+		for _, i := range r.imports {
+			for _, s := range i.sources {
+				if lost := s.holds(wanted); len(lost) > 0 && s.state == Loaded && s.err == nil {
+					s.err = s.advise(fmt.Errorf("blob %s was lost: %s", lost[0], text), lost)
+				}
+			}
+		}
+	}
 }
 
 // ended takes how the import of the source ended.
@@ -337,7 +361,7 @@ func (r *Reads) Outcomes() []Source {
 	var out []Source
 	for _, s := range slices.Concat(r.sources, r.leftOut) {
 		err := s.err
-		if s.state == Failed {
+		if s.state != Absent {
 			err = refusal.Explain(err)
 		}
 		if errors.Is(err, backends.ErrGone) {

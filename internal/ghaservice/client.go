@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/storage"
 )
 
 // BlobPrefix precedes the digest in the key of a blob's entry.
@@ -47,7 +48,7 @@ func New(spec *cachespec.GHA) *Client {
 	c.http = &http.Client{Transport: transport}
 	options := actionscache.Opt{
 		Client: c.http, Timeout: c.spec.Timeout,
-		BackoffPool: &actionscache.BackoffPool{}, UserAgent: "warmlayer",
+		BackoffPool: &actionscache.BackoffPool{}, UserAgent: storage.UserAgent,
 	}
 	// The library's errors about a token contain no part of it.
 	if c.cache, c.err = actionscache.New(c.spec.Token, c.spec.URL, c.spec.V2, options); c.err != nil {

@@ -122,7 +122,7 @@ func (e *Entries) load(ctx context.Context, prefix string) (*actionscache.Entry,
 	}
 }
 
-// readTries is how often a request is made while the service or its storage answers 5xx.
+// readTries is how often a request is made while the service or its storage answers 5xx, or the storage 429.
 const readTries = 3
 
 // pause waits before the next try: 1 second after the first, 2 after the second.
@@ -340,6 +340,7 @@ func (e *Entries) Download(ctx context.Context, url string, offset int64) (io.Re
 		if err != nil {
 			return nil, plainly(err)
 		}
+		request.Header.Set("User-Agent", storage.UserAgent)
 		want := http.StatusOK
 		if offset > 0 {
 			request.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
@@ -358,7 +359,7 @@ func (e *Entries) Download(ctx context.Context, url string, offset int64) (io.Re
 			return nil, storage.ErrAbsent
 		case answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusUnauthorized:
 			return nil, errExpired
-		case answer.StatusCode < 500 || try == readTries:
+		case answer.StatusCode < 500 && answer.StatusCode != http.StatusTooManyRequests || try == readTries:
 			return nil, fmt.Errorf("the service's storage answers %s", answer.Status)
 		}
 		if err := pause(ctx, try); err != nil {

@@ -200,7 +200,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 		b.result.Failure = b.failure(ctx, err, watch)
 	}
 	faults := b.Caches.Reads.Observe(cacheplan.Attempt{
-		Err: err, Cancelled: ctx.Err() != nil, Imports: watch.imports(a.imports), Partial: watch.partial(),
+		Err: err, Cancelled: ctx.Err() != nil, Imports: watch.imports(a.imports), Partial: watch.partial(), Recovered: watch.failed(),
 	})
 	b.finish(ctx, exports, err, len(faults) > 0)
 	return faults, err

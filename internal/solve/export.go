@@ -141,7 +141,7 @@ func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 		}
 	}
 	var response *client.SolveResponse
-	err := d.Prepare(ctx)
+	err := d.Prepare(ctx, x.watch.failed())
 	if err == nil {
 		response, err = x.run.solve(ctx, t)
 	}

@@ -114,7 +114,7 @@ func (j Join) tag(image string) (name.Tag, error) {
 }
 
 func (j Join) remote(ctx context.Context) []remote.Option {
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(j.Keychain)}
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(j.Keychain), remote.WithUserAgent(backends.UserAgent)}
 	if j.Insecure {
 		options = append(options, remote.WithTransport(backends.InsecureTransport))
 	}

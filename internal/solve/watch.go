@@ -34,6 +34,7 @@ type watch struct {
 	order    []digest.Digest
 	begins   int                     // how often the exporter's vertex began
 	existed  time.Time               // when layers was closed
+	failures []string                // errors of steps
 	warnings []*client.VertexWarning // in the order in which BuildKit sends them, which is any
 	fetches  map[digest.Digest]int64 // the bytes received of each layer whose transfer has not ended
 	moved    time.Time               // when they last got on, by the daemon's clock
@@ -128,6 +129,9 @@ func (w *watch) vertex(v *client.Vertex) {
 	if v.Completed != nil && !known.completed {
 		known.completed, known.err = true, v.Error
 		known.spent += v.Completed.Sub(known.started)
+		if v.Error != "" && len(known.inputs) > 0 {
+			w.failures = append(w.failures, v.Error)
+		}
 		w.ended(v)
 	}
 }
@@ -165,6 +169,14 @@ func (w *watch) partial() []digest.Digest {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Collect(maps.Keys(w.fetches))
+}
+
+// failed are the errors of steps so far. BuildKit runs a step itself when it cannot get its layer from
+// a cache of some types, so a build with such an error may succeed.
+func (w *watch) failed() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.failures)
 }
 
 // began detects the second start of the exporter: in the first it commits the image, in the second

@@ -11,6 +11,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
@@ -135,7 +136,8 @@ func (r Run) checkPush(ctx context.Context, b Build, repository string, insecure
 	if err != nil {
 		return nil // BuildKit asks for the credentials too, and its error is the build's
 	}
-	err = remote.CheckPushPermission(target.Tag("latest"), keychain{auth}, within{ctx, transport, b.Inputs.ProbeTimeout})
+	bounded := ggcr.NewUserAgent(within{ctx, transport, b.Inputs.ProbeTimeout}, backends.UserAgent)
+	err = remote.CheckPushPermission(target.Tag("latest"), keychain{auth}, bounded)
 	if err == nil || ctx.Err() != nil {
 		return nil
 	}

@@ -21,6 +21,10 @@ var ErrAbsent = errors.New("absent")
 // ErrReplaced says that another build has written a scope meanwhile.
 var ErrReplaced = errors.New("another build has written the scope")
 
+// UserAgent is in the header User-Agent of all requests, so that a server's log tells them from
+// BuildKit's, which a remote builder makes with the same credentials.
+const UserAgent = "warmlayer"
+
 // AnyVersion is the version of a scope whose present cache does not matter.
 const AnyVersion = "*"
 

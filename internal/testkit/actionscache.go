@@ -27,6 +27,7 @@ import (
 // the one that it may write; any other token is refused.
 type ActionsCache struct {
 	blobs  *container.Client // opened with the key of the account
+	told   *container.Client // the same, at the address that clients are told
 	secret []byte            // signs tokens
 
 	mu         sync.Mutex
@@ -49,7 +50,7 @@ const Repository = "owner/app"
 
 // NewActionsCache is a service without entries, on an empty container.
 func NewActionsCache(blobs *container.Client) *ActionsCache {
-	return &ActionsCache{blobs: blobs, secret: []byte(rand.Text())}
+	return &ActionsCache{blobs: blobs, told: blobs, secret: []byte(rand.Text())}
 }
 
 // Token is the token of a job that may write and read one Git ref, "refs/heads/main" or "" for
@@ -239,7 +240,7 @@ func (s *ActionsCache) create(w http.ResponseWriter, c call, scopes []actionscac
 		return
 	}
 	e := &cacheEntry{ref: ref, key: c.Key, version: c.Version, blob: rand.Text()}
-	url, err := s.blobs.NewBlobClient(e.blob).GetSASURL(sas.BlobPermissions{Create: true, Write: true}, time.Now().Add(time.Hour), nil)
+	url, err := s.told.NewBlobClient(e.blob).GetSASURL(sas.BlobPermissions{Create: true, Write: true}, time.Now().Add(time.Hour), nil)
 	if err != nil {
 		refuseCall(w, http.StatusInternalServerError, "internal", err.Error())
 		return
@@ -280,7 +281,7 @@ func (s *ActionsCache) download(w http.ResponseWriter, c call, scopes []actionsc
 		answerCall(w, map[string]any{"ok": false})
 		return
 	}
-	url, err := s.blobs.NewBlobClient(e.blob).GetSASURL(sas.BlobPermissions{Read: true}, time.Now().Add(time.Hour), nil)
+	url, err := s.told.NewBlobClient(e.blob).GetSASURL(sas.BlobPermissions{Read: true}, time.Now().Add(time.Hour), nil)
 	if err != nil {
 		refuseCall(w, http.StatusInternalServerError, "internal", err.Error())
 		return

@@ -22,6 +22,8 @@ import (
 // until [Faulty.Break].
 type Faulty struct {
 	Host string // "127.0.0.1:40001"
+	// About says what a request is about, where its path does not; nil: all paths do.
+	About func(*http.Request) string
 
 	through  http.Handler
 	listener *net.TCPListener
@@ -102,7 +104,11 @@ func (f *Faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fault = nil
 	}
 	if fault != nil {
-		f.hit = append(f.hit, r.Method+" "+r.URL.Path)
+		hit := r.Method + " " + r.URL.Path
+		if f.About != nil {
+			hit += " " + f.About(r)
+		}
+		f.hit = append(f.hit, hit)
 	}
 	f.mu.Unlock()
 	if down {

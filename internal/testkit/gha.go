@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,8 @@ import (
 type GHA struct {
 	*ActionsCache
 	URL string // "http://127.0.0.1:8080"
+
+	storage Azblob
 }
 
 // StartGHA starts a server that runs until the end of the test.
@@ -42,19 +45,56 @@ func StartGHABehind(t testing.TB, proxy func(url string) string) GHA {
 
 func startGHA(t testing.TB, storage Azblob, proxy func(url string) string) GHA {
 	t.Helper()
-	credential, err := container.NewSharedKeyCredential(storage.Account, storage.Secret)
+	g := GHA{ActionsCache: NewActionsCache(storage.contents(t, storage.Service)), storage: storage}
+	return g.serve(t, proxy)
+}
+
+// contents is the container, at an address of the account.
+func (a Azblob) contents(t testing.TB, service string) *container.Client {
+	t.Helper()
+	credential, err := container.NewSharedKeyCredential(a.Account, a.Secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	blobs, err := container.NewClientWithSharedKeyCredential(proxy(storage.Service)+"/"+storage.Container, credential, nil)
+	contents, err := container.NewClientWithSharedKeyCredential(service+"/"+a.Container, credential, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := GHA{ActionsCache: NewActionsCache(blobs)}
+	return contents
+}
+
+// serve starts the service. It tells its clients the addresses of a proxy, which itself it does not use.
+func (g GHA) serve(t testing.TB, proxy func(url string) string) GHA {
+	t.Helper()
+	g.told = g.storage.contents(t, proxy(g.storage.Service))
 	server := httptest.NewServer(g)
 	t.Cleanup(server.Close)
 	g.URL = proxy(server.URL)
 	return g
+}
+
+// Copy is another service with copies of all entries, which tells its clients the addresses of a proxy.
+func (g GHA) Copy(t testing.TB, proxy func(url string) string) GHA {
+	t.Helper()
+	g.mu.Lock()
+	entries := slices.Clone(g.entries)
+	g.mu.Unlock()
+	storage := g.storage.Copy(t)
+	copied := GHA{ActionsCache: NewActionsCache(storage.contents(t, storage.Service)), storage: storage}
+	copied.entries = entries
+	return copied.serve(t, proxy)
+}
+
+// Key is the key of the entry with a content, by the content's name in the storage; "": there is none.
+func (g GHA) Key(content string) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, e := range g.entries {
+		if e.blob == content {
+			return e.key
+		}
+	}
+	return ""
 }
 
 // Env has the variables that a runner of github.com sets for a container action, as far as
