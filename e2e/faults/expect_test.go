@@ -35,8 +35,8 @@ var rows = []struct {
 	kinds, faults, phases string // "s3|azblob"
 	expectation
 }{
-	// BuildKit's own clients do not repeat a 429 of S3's and a broken request of GitHub's cache, and
-	// neither repeats the reservation or the end of an entry there, which may have been made.
+	// BuildKit's client of S3 does not repeat a 429. No client of GitHub's cache repeats the call that
+	// begins an entry or ends it, which the service may have carried out.
 	{"gha", "flipped bit", "upload|commit", cured}, // the storage compares nothing; the next build finds it out
 	{"gha", "500 once", "upload|commit", expectation{"loaded", "", "failed", "internal"}},
 	{"remote s3", "429 once", "extract", expectation{"failed", "^the server limits requests", "written", ""}},
@@ -84,6 +84,7 @@ var rows = []struct {
 	{"gha", "", "read", expectation{"failed", ".", "failed", "."}},
 	{"gha", "blob deleted before it is read", "import", expectation{"failed", "blobs are gone", "written", ""}},
 	{"gha", "stall", "import", expectation{"failed", "no answer within 3s", "failed", "no answer within 3s"}},
+	{"gha", "429", "import", expectation{"failed", "no answer within 3s|resource_exhausted", "failed", "no answer within 3s|resource_exhausted"}},
 	{"gha", "", "import", expectation{"failed", "stat cache entry", "failed", "stat cache entry"}},
 	{"gha", "stall|drip", "extract", expectation{"failed", "was lost: the cache stalls", "written", ""}},
 	{"gha", "blob deleted after it is verified", "extract", expectation{"failed", "was lost: ", "written", ""}},
@@ -94,6 +95,10 @@ var rows = []struct {
 
 	// Remote builders: what the program cannot read BuildKit may. The program reads the scope again to
 	// attach the record.
+	{"remote gha", "404", "read", expectation{"loaded", "not_found", "failed", "attach the scope's record"}},
+	{"remote gha", "404", "import", expectation{"failed", "not_found", "failed", "not_found"}},
+	// BuildKit takes a key that is taken for a blob that is there. The next build finds out what is not.
+	{"remote gha", "409", "upload", cured},
 	{builders, "404", "read", expectation{"absent", "", "failed", "attach the scope's record: .*(absent|MANIFEST_UNKNOWN|not_found)"}},
 	{builders, "connection refused", "read", expectation{"failed", "connection refused", "failed", "connection refused"}},
 	{builders, "stall|drip", "read", expectation{"loaded", "no answer within 3s", "failed", "not (done|committed) within 6s"}},
@@ -174,6 +179,11 @@ var failing = []struct{ kinds, faults, phases, reason string }{
 	// BuildKit does not cancel an import, which blocks its scheduler, and the program cannot restart this builder.
 	{builders, "stall|drip", "import", "the import hangs"},
 	{"remote s3|remote azblob|remote gha", "huge manifest", "import", "the import hangs"},
+	{"remote gha", "429", "import", "the import hangs"}, // repeated for its own ten minutes
+	// BuildKit reads from the storage behind GitHub's cache without a context (v0.33.1,
+	// cache/remotecache/gha/gha.go, ReaderAt), and repeats requests for minutes. The second attempt on the
+	// same builder waits for the same download.
+	{"remote gha", "connection refused|reset at byte 0|stall|drip|429|500|503", "extract", "the cache stalls"},
 }
 
 // fails is the error of a build that fails; "": it succeeds.

@@ -47,6 +47,24 @@ func TestBlobsIn(t *testing.T) {
 	}
 }
 
+// TestRecovered: a source that lost a blob, which BuildKit did without, is loaded, and says so.
+func TestRecovered(t *testing.T) {
+	t.Parallel()
+	with := func(d digest.Digest) *source {
+		m := backends.Manifest{Layers: []ocispecs.Descriptor{{Digest: d}}}
+		return &source{state: Loaded, reading: backends.Reading{Manifest: m}}
+	}
+	lost, whole := with(blobA), with(blobB)
+	r := &Reads{imports: []imports{{sources: []*source{lost, whole}}}}
+	r.Observe(Attempt{Recovered: []string{"exit code: 1", fmt.Sprintf("failed commit on ref %q: unexpected commit digest", "layer-"+blobA)}})
+	if lost.state != Loaded || lost.err == nil || !strings.Contains(lost.err.Error(), "blob "+blobA.String()+" was lost: failed commit") {
+		t.Errorf("%s, %v", lost.state, lost.err)
+	}
+	if whole.err != nil {
+		t.Error(whole.err)
+	}
+}
+
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	lost := fmt.Errorf("could not fetch content descriptor %s", blobA)
