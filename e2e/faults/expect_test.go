@@ -37,7 +37,7 @@ var rows = []struct {
 }{
 	// BuildKit's client of S3 does not repeat a 429. No client of GitHub's cache repeats the call that
 	// begins an entry or ends it, which the service may have carried out.
-	{"gha", "flipped bit", "upload|commit", cured}, // the storage compares nothing; the next build finds it out
+	{"gha|remote gha", "flipped bit", "upload|commit", cured}, // the storage compares nothing; the next build finds it out
 	{"gha", "500 once", "upload|commit", expectation{"loaded", "", "failed", "internal"}},
 	{"remote s3", "429 once", "extract", expectation{"failed", "^the server limits requests", "written", ""}},
 	{"remote s3", "429 once", "upload|commit", expectation{"loaded", "", "failed", "^the server limits requests"}},
@@ -95,6 +95,7 @@ var rows = []struct {
 
 	// Remote builders: what the program cannot read BuildKit may. The program reads the scope again to
 	// attach the record.
+	{"remote gha", "token expires half-way", "extract", expectation{"loaded", "", "failed", "."}}, // the URLs are still valid
 	{"remote gha", "404", "read", expectation{"loaded", "not_found", "failed", "attach the scope's record"}},
 	{"remote gha", "404", "import", expectation{"failed", "not_found", "failed", "not_found"}},
 	// BuildKit takes a key that is taken for a blob that is there. The next build finds out what is not.
@@ -111,6 +112,16 @@ var rows = []struct {
 	{builders, "", "extract", expectation{"failed", "was lost", "written", ""}},
 	{builders, "stall|drip", "upload|commit", expectation{"loaded", "", "failed", "not (done|committed) within 6s"}},
 	{builders, "", "upload|commit", expectation{"loaded", "", "failed", "."}},
+
+	// Inline caches are pushed with the image, and tagged by the program, which reads the image before.
+	{"inline", "404", "read", expectation{"absent", "", "failed", "MANIFEST_UNKNOWN"}},
+	{"inline", "stall|drip", "read", expectation{"failed", "no answer within 3s", "failed", "not committed within 6s"}},
+	{"inline", "", "read", expectation{"failed", ".", "failed", "."}},
+	{"inline", "404|blob deleted before it is read", "import", expectation{"failed", "blobs are gone", "written", ""}},
+	{"inline", "", "import", expectation{"failed", ".", "written", ""}},
+	{"inline", "", "extract", expectation{"failed", "was lost", "written", ""}},
+	{"inline", "stall|drip", "commit", expectation{"loaded", "", "failed", "not committed within 6s"}},
+	{"inline", "", "commit", expectation{"loaded", "", "failed", "."}},
 
 	// Stores of objects. What is written is written, although the scope could not be read.
 	// The scope is there nevertheless, which the condition of the write finds out.
@@ -246,6 +257,7 @@ func (c cell) check(t *testing.T, out testkit.Output, strict bool) {
 		strings.Join([]string{export.Outcome, export.Name, export.Cache}, "  "):           export.Error,
 	} {
 		if reason != "" && source.State != "absent" {
+			reason = strings.Join(strings.Fields(reason), " ") // one line
 			row += "  " + reason[:min(len(reason), 250)]
 		}
 		if n := strings.Count(out.Text, row); n != 1 {
