@@ -25,7 +25,7 @@ type remover interface {
 }
 
 // Mend implements [Mender]. What a manifest says may be wrong, so a suspect is removed only after
-// its content is compared with its digest.
+// its content is compared with its digest. One that cannot be read stays: it may be whole.
 func (o *objects) Mend(ctx context.Context, suspects []digest.Digest) error {
 	service, ok := o.service.(remover)
 	if !ok {
@@ -34,8 +34,11 @@ func (o *objects) Mend(ctx context.Context, suspects []digest.Digest) error {
 	for _, d := range suspects {
 		key := o.blobKey(d)
 		differs, err := o.differs(ctx, key, d)
-		if err == nil && differs {
+		switch {
+		case differs:
 			err = service.Remove(ctx, key)
+		case ctx.Err() == nil:
+			continue
 		}
 		if err != nil {
 			return fmt.Errorf("a damaged blob cannot be replaced: %w", o.fault("remove", key, err))
