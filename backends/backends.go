@@ -98,6 +98,12 @@ type Untagged interface {
 	ManifestAt(context.Context, digest.Digest) (Manifest, error)
 }
 
+// Complete is a store that has all blobs of a manifest which it serves.
+type Complete interface {
+	Scopes
+	Complete()
+}
+
 // Limited is a backend whose credentials may allow less than a plan requires.
 type Limited interface {
 	Backend

@@ -87,7 +87,7 @@ func (r pushedImages) Manifest(ctx context.Context, n scope.Name) (Manifest, err
 func (r pushedImages) children(ctx context.Context, index Manifest) ([]Manifest, error) {
 	var out []Manifest
 	for _, d := range index.Layers {
-		desc, err := remote.Get(r.Repository.Digest(d.Digest.String()), r.remote(ctx)...)
+		desc, err := r.get(ctx, r.Repository.Digest(d.Digest.String()))
 		if err != nil {
 			return nil, fmt.Errorf("read %s@%s: %w", r.Repository, d.Digest, err)
 		}

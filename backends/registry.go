@@ -35,11 +35,20 @@ import (
 type Registry struct {
 	*cachespec.Registry
 	keychain authn.Keychain
+	*connection
 }
 
 func newRegistry(c *cachespec.Registry, keychain authn.Keychain) *Registry {
-	return &Registry{c, keychain}
+	base := remote.DefaultTransport
+	if c.Insecure {
+		base = InsecureTransport
+	}
+	return &Registry{c, keychain, newConnection(c.Repository, keychain, base)}
 }
+
+// Complete implements [Complete]: a registry keeps what a manifest names for as long as the
+// manifest is there.
+func (r *Registry) Complete() {}
 
 // Scopes implements [Backend].
 func (r *Registry) Scopes() Scopes { return r }
@@ -69,6 +78,7 @@ func (r *Registry) attrs(n scope.Name) map[string]string {
 
 func (r *Registry) tag(n scope.Name) name.Tag { return r.Repository.Tag(r.TagPrefix + string(n)) }
 
+// remote are the options of calls of package remote that use other repositories, too.
 func (r *Registry) remote(ctx context.Context) []remote.Option {
 	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(r.keychain), remote.WithUserAgent(storage.UserAgent)}
 	if r.Insecure {
@@ -86,7 +96,7 @@ var InsecureTransport = func() http.RoundTripper {
 
 // Manifest implements [Scopes].
 func (r *Registry) Manifest(ctx context.Context, n scope.Name) (Manifest, error) {
-	desc, err := remote.Get(r.tag(n), r.remote(ctx)...)
+	desc, err := r.get(ctx, r.tag(n))
 	if isAbsent(err) {
 		return Manifest{}, fmt.Errorf("read %s: %w", r.tag(n), ErrAbsent)
 	}
@@ -96,6 +106,15 @@ func (r *Registry) Manifest(ctx context.Context, n scope.Name) (Manifest, error)
 	m, err := ParseManifest(desc.Manifest, string(desc.MediaType))
 	m.Version = desc.Digest.String()
 	return m, err
+}
+
+// get reads a manifest.
+func (r *Registry) get(ctx context.Context, ref name.Reference) (*remote.Descriptor, error) {
+	options, err := r.options(ctx, transport.PullScope)
+	if err != nil {
+		return nil, err
+	}
+	return remote.Get(ref, options...)
 }
 
 // noDigest stands for a manifest that is not known yet. containerd's client, with which BuildKit
@@ -109,7 +128,7 @@ func (r *Registry) Untagged() string { return r.Repository.Name() + "@" + noDige
 // ManifestAt implements [Untagged].
 func (r *Registry) ManifestAt(ctx context.Context, d digest.Digest) (Manifest, error) {
 	at := r.Repository.Digest(d.String())
-	desc, err := remote.Get(at, r.remote(ctx)...)
+	desc, err := r.get(ctx, at)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("read %s: %w", at, err)
 	}
@@ -135,7 +154,11 @@ func isAbsent(err error) bool {
 // PutManifest implements [Scopes]. It is how the record gets into a manifest that
 // BuildKit has pushed.
 func (r *Registry) PutManifest(ctx context.Context, n scope.Name, m Manifest) error {
-	if err := remote.Put(r.tag(n), document{m}, r.remote(ctx)...); err != nil {
+	options, err := r.options(ctx, transport.PushScope)
+	if err == nil {
+		err = remote.Put(r.tag(n), document{m}, options...)
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", r.tag(n), err)
 	}
 	return nil
@@ -178,8 +201,12 @@ const settle = 20 * time.Millisecond
 
 // still is an [ErrReplaced] unless the scope's manifest has the version.
 func (r *Registry) still(ctx context.Context, n scope.Name, version string) error {
-	desc, err := remote.Head(r.tag(n), r.remote(ctx)...)
 	found := ""
+	options, err := r.options(ctx, transport.PullScope)
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", r.tag(n), err)
+	}
+	desc, err := remote.Head(r.tag(n), options...)
 	switch {
 	case err == nil:
 		found = desc.Digest.String()
@@ -195,8 +222,12 @@ func (r *Registry) still(ctx context.Context, n scope.Name, version string) erro
 // Put implements [Store], for blobs that fit into memory. BuildKit writes layers itself.
 func (r *Registry) Put(ctx context.Context, desc ocispecs.Descriptor, content io.Reader) error {
 	raw, err := io.ReadAll(storage.Verify(content, desc))
+	var options []remote.Option
 	if err == nil {
-		err = remote.WriteLayer(r.Repository, static.NewLayer(raw, types.MediaType(desc.MediaType)), r.remote(ctx)...)
+		options, err = r.options(ctx, transport.PushScope)
+	}
+	if err == nil {
+		err = remote.WriteLayer(r.Repository, static.NewLayer(raw, types.MediaType(desc.MediaType)), options...)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s@%s: %w", r.Repository, desc.Digest, err)
@@ -218,7 +249,7 @@ const statParallel = 16
 
 // Stat implements [Scopes], with a HEAD request for each blob.
 func (r *Registry) Stat(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
-	puller, err := remote.NewPuller(r.remote(ctx)...)
+	options, err := r.options(ctx, transport.PullScope)
 	if err != nil {
 		return nil, fmt.Errorf("stat blobs of %s: %w", r.Repository, err)
 	}
@@ -229,7 +260,7 @@ func (r *Registry) Stat(ctx context.Context, digests []digest.Digest) (map[diges
 	for _, d := range digests {
 		eg.Go(func() error {
 			defer crash.Catch()
-			size, err := r.blobSize(ctx, puller, d)
+			size, err := r.blobSize(d, append(slices.Clip(options), remote.WithContext(ctx)))
 			if isNotFound(err) {
 				return nil
 			}
@@ -247,7 +278,11 @@ func (r *Registry) Stat(ctx context.Context, digests []digest.Digest) (map[diges
 
 // Open implements [Scopes].
 func (r *Registry) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
-	layer, err := remote.Layer(r.Repository.Digest(d.String()), r.remote(ctx)...)
+	options, err := r.options(ctx, transport.PullScope)
+	if err != nil {
+		return nil, fmt.Errorf("open %s@%s: %w", r.Repository, d, err)
+	}
+	layer, err := remote.Layer(r.Repository.Digest(d.String()), options...)
 	if err != nil {
 		return nil, fmt.Errorf("open %s@%s: %w", r.Repository, d, err)
 	}
@@ -265,8 +300,8 @@ func (r *Registry) Open(ctx context.Context, d digest.Digest, offset int64) (io.
 	return blob, nil
 }
 
-func (r *Registry) blobSize(ctx context.Context, puller *remote.Puller, d digest.Digest) (int64, error) {
-	layer, err := puller.Layer(ctx, r.Repository.Digest(d.String()))
+func (r *Registry) blobSize(d digest.Digest, options []remote.Option) (int64, error) {
+	layer, err := remote.Layer(r.Repository.Digest(d.String()), options...)
 	if err != nil {
 		return 0, err
 	}

@@ -15,7 +15,6 @@ package cacheplan
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"time"
 
@@ -46,6 +45,9 @@ type Request struct {
 
 	// Refused are the repositories that no cache can be written to, and why: "ghcr.io/o/app".
 	Refused map[string]error
+
+	// Pushed are the repositories that the image is pushed to: "ghcr.io/o/app".
+	Pushed []string
 
 	// Timeout is the timeout of an export; 0: none. A store that accepts no data for half of it
 	// fails, and the others have the rest of the time.
@@ -104,7 +106,8 @@ func (r Request) verbatim(line cachespec.Cache) client.CacheOptionsEntry {
 func (p *Plan) addCaches(r Request) {
 	var groups []*group
 	for _, cache := range r.Caches {
-		w := written{scope: r.Scopes.Write, record: r.Record, own: r.own(cache), variant: r.Variant, keep: r.Keep, made: p.Reads.made}
+		w := written{scope: r.Scopes.Write, record: r.Record, variant: r.Variant, keep: r.Keep, made: p.Reads.made}
+		w.own, w.others = r.readingsOf(cache)
 		d := Destination{Name: r.Scopes.Write, Caches: []Cache{{Name: cache.String(), Strict: cache.Strict()}}, Broken: r.broken(cache)}
 		if limited, ok := cache.(backends.Limited); ok && limited.Refuses(r.Scopes) != "" {
 			d.Refused = errors.New(limited.Refuses(r.Scopes))
@@ -122,10 +125,9 @@ func (p *Plan) addCaches(r Request) {
 			continue
 		default:
 			d.Entry, d.Answers = cache.Exports(r.Scopes)[0], cache.NativeOCI()
-			w.options = maps.Clone(d.Entry.Attrs)
+			w.options = cache.Options() // without location and credentials
 			store := cache.Scopes()
 			if isThrough {
-				w.options = cache.Options() // without location and credentials
 				store = through.Destination()
 			}
 			n := native{written: w, store: store}
@@ -168,18 +170,22 @@ func (r Request) broken(cache any) error {
 	return r.Refused[repository]
 }
 
-// own is the reading of the scope that is written, from the cache that it is written to; nil: there
-// is none.
-func (r Request) own(cache backends.Backend) *backends.Reading {
+// readingsOf are the readings of a cache: that of the scope that is written, nil where there is none, and
+// those of other scopes.
+func (r Request) readingsOf(cache backends.Backend) (own *backends.Reading, others []*backends.Reading) {
 	if through, ok := cache.(backends.GatewayWritten); ok && !through.InPlace() {
-		return nil // a reading of another location than the one that is written
+		return nil, nil // of another location than the one that is written
 	}
 	for i, reading := range r.Readings {
-		if reading.From == cache && reading.Name == r.Scopes.Write {
-			return &r.Readings[i]
+		switch {
+		case reading.From != cache:
+		case reading.Name == r.Scopes.Write:
+			own = &r.Readings[i]
+		default:
+			others = append(others, &r.Readings[i])
 		}
 	}
-	return nil
+	return own, others
 }
 
 // expected are the blobs of all readings. Most blobs of an export are among them.

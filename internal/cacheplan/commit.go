@@ -20,8 +20,9 @@ import (
 
 // Committed is the outcome of a commit to one cache.
 type Committed struct {
-	Err  error // why nothing was written
-	Note error // why what was written lacks something; nil where it is whole
+	Err  error      // why nothing was written
+	Note error      // why what was written lacks something; nil where it is whole
+	From scope.Name // the scope whose cache was copied; "": BuildKit exported it
 	Kept Kept
 	held bool // the scope has all of the build already
 }
@@ -37,9 +38,10 @@ type Kept struct {
 // written is a scope of a cache that is written.
 type written struct {
 	scope   scope.Name
-	options map[string]string // the export options that determine the content of the cache
-	record  backends.Record   // without time and result
-	own     *backends.Reading // of the same scope and cache; nil: it was not read
+	options map[string]string   // the export options that determine the content of the cache
+	record  backends.Record     // without time and result
+	own     *backends.Reading   // of the same scope and cache; nil: it was not read
+	others  []*backends.Reading // of other scopes of the same cache
 	variant string
 	keep    Limits // the zero value: former builds are not kept
 	made    *made  // gets what this build exported
@@ -81,22 +83,54 @@ func (w written) reached() bool {
 // blobs were last used, in stores that expire them by age.
 const fresh = 24 * time.Hour
 
-// unchanged reports whether the scope has this build already, and has not had it for long. It is
-// false for a result that is not known.
-func (w written) unchanged(e Exported) bool {
+// unchanged reports whether the scope has this build already, and has not had it for long.
+func (w written) unchanged(e Exported) bool { return w.own != nil && w.has(w.own, e) }
+
+// source is the reading of another scope that has this build, where there is none of the own scope yet;
+// nil: there is none.
+func (w written) source(e Exported) *backends.Reading {
+	if w.keep.Variants == 0 || w.own == nil || !errors.Is(w.own.Err, backends.ErrAbsent) {
+		return nil
+	}
+	for _, other := range w.others {
+		if w.has(other, e) {
+			return other
+		}
+	}
+	return nil
+}
+
+// has reports whether a scope that was read has this build, and has not had it for long. It is false
+// for a result that is not known.
+func (w written) has(r *backends.Reading, e Exported) bool {
 	key := backends.ResultKey(w.options, e.Content)
-	if key == "" || w.own == nil || w.own.Verify() != nil {
+	if key == "" || r.Verify() != nil {
 		return false
 	}
-	for _, b := range buildsOf(w.own.Config, w.own.Manifest.Record) {
+	for _, b := range buildsOf(r.Config, r.Manifest.Record) {
 		if b.Result == key && (b.Variant == w.variant || b.Variant == "") && time.Since(b.Time) < fresh {
-			if c, err := cachegraph.Parse(w.own.Config, w.own.Manifest.Layers); err == nil {
+			if c, err := cachegraph.Parse(r.Config, r.Manifest.Layers); err == nil {
 				w.exported(c, b)
 			}
 			return true
 		}
 	}
 	return false
+}
+
+// copy makes the cache of another scope that has this build the scope's cache. The store has its blobs.
+// Where another build has written the scope meanwhile, the scope gets both.
+func (w written) copy(ctx context.Context, store backends.Store, e Exported) Committed {
+	from := w.source(e)
+	m, err := from.Manifest.WithRecord(w.recordOf(e, w.buildOf(e)))
+	if err != nil {
+		return Committed{Err: err}
+	}
+	err = store.Swap(ctx, w.scope, "", m)
+	if errors.Is(err, backends.ErrReplaced) {
+		return w.write(ctx, store, gateway.Sent{Manifest: from.Manifest, Config: from.Config}, nil, e, nil)
+	}
+	return Committed{Err: err, From: from.Name}
 }
 
 // buildsOf are the builds in a cache: one where another program, or an older version of this one,

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -54,6 +56,9 @@ type Cache struct {
 // target is the part of a destination that compares and commits.
 type target interface {
 	unchanged(Exported) bool
+	// copies reports whether the cache of another scope can be copied, by copy.
+	copies(Exported) bool
+	copy(context.Context, Exported) []Committed
 	commit(context.Context, Exported) []Committed
 }
 
@@ -62,6 +67,16 @@ type target interface {
 func (d Destination) Unchanged(e Exported) bool {
 	return d.target != nil && d.target.unchanged(e)
 }
+
+// Copies reports whether each cache of the destination has this export in another scope that was read,
+// and nothing in the scope that is written. Then Copy writes it, and no export is needed.
+func (d Destination) Copies(e Exported) bool {
+	return d.target != nil && d.target.copies(e)
+}
+
+// Copy makes the cache of another scope the scope's cache, with a record. It returns one outcome for
+// each of Caches. Call it only where Copies reports true.
+func (d Destination) Copy(ctx context.Context, e Exported) []Committed { return d.target.copy(ctx, e) }
 
 // Prepare makes the place ready for the export. BuildKit's own exporters keep what is there, so
 // what is damaged is removed before. The errors are those of steps whose layers BuildKit could not
@@ -141,6 +156,23 @@ func (g *group) unchanged(e Exported) bool {
 	return true
 }
 
+func (g *group) copies(e Exported) bool {
+	return !slices.ContainsFunc(g.scopes, func(w written) bool { return w.source(e) == nil })
+}
+
+func (g *group) copy(ctx context.Context, e Exported) []Committed {
+	outcomes := make([]Committed, len(g.scopes))
+	var running sync.WaitGroup
+	for n, w := range g.scopes {
+		running.Go(func() {
+			defer crash.Catch()
+			outcomes[n] = w.copy(ctx, g.stores[n], e)
+		})
+	}
+	running.Wait()
+	return outcomes
+}
+
 func (g *group) commit(ctx context.Context, e Exported) []Committed {
 	outcomes := make([]Committed, len(g.scopes))
 	errs := g.fanout.Commit(ctx, func(n int) gateway.Write {
@@ -167,6 +199,12 @@ type native struct {
 	written
 	store    backends.Scopes
 	untagged bool // BuildKit's manifest has no name; see [backends.Registry].Untagged
+}
+
+func (n native) copies(e Exported) bool { return n.untagged && n.source(e) != nil }
+
+func (n native) copy(ctx context.Context, e Exported) []Committed {
+	return []Committed{n.written.copy(ctx, n.store.(backends.Store), e)}
 }
 
 func (n native) commit(ctx context.Context, e Exported) []Committed {
@@ -282,6 +320,10 @@ type tagged struct {
 	written
 	cache backends.ImageTagged
 }
+
+func (t tagged) copies(Exported) bool { return false }
+
+func (t tagged) copy(context.Context, Exported) []Committed { return nil }
 
 func (t tagged) unchanged(e Exported) bool {
 	return t.own != nil && t.own.Verify() == nil && t.own.Manifest.Descriptor().Digest == e.Image

@@ -12,6 +12,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/gateway"
 )
 
 // Attempt is what was observed of one attempt to build.
@@ -32,8 +33,11 @@ func (a Attempt) reason(d digest.Digest) error {
 	if a.why == nil || errors.Is(a.Err, ErrStalled) {
 		return a.Err
 	}
-	if why := a.why(d); why != nil {
-		return errors.New(why.Error())
+	switch why := a.why(d); {
+	case errors.Is(why, gateway.ErrDamaged):
+		return why
+	case why != nil:
+		return errors.New(why.Error()) // an ErrAbsent would make the source absent
 	}
 	return a.Err
 }
@@ -177,7 +181,7 @@ func (s *source) advise(err error, lost []digest.Digest) error {
 	var gone *backends.Gone
 	if errors.As(err, &gone) {
 		lost = gone.Cut
-	} else if !damaged.MatchString(err.Error()) {
+	} else if !damaged.MatchString(err.Error()) && !errors.Is(err, gateway.ErrDamaged) {
 		return err
 	}
 	if len(lost) == 0 {

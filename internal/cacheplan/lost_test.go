@@ -98,7 +98,9 @@ func TestLostBlobs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := testkit.Gateway(t)
-			reads := cacheplan.New(cacheplan.Request{Readings: []backends.Reading{reading(t, steps, from, "b-main")}, Gateway: g}).Reads
+			reads := cacheplan.New(cacheplan.Request{
+				Readings: []backends.Reading{reading(t, steps, from, "b-main")}, Gateway: g, Pushed: []string{"ghcr.io/o/image"},
+			}).Reads
 			reads.Imports(t.Context())
 			reads.LeaveOut(reads.Observe(loadedAll(lost("deps"))))
 			if imports := reads.Imports(t.Context()); len(imports) != 1 || !strings.HasPrefix(imports[0].Attrs["ref"], g.Host) {

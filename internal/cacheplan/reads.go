@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachegraph"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/internal/refusal"
 	"github.com/warmlayer/warmlayer/scope"
@@ -56,6 +58,7 @@ type Reads struct {
 	made    *made     // what this build exported
 	failed  int       // attempts that sources were at fault for
 	known   int       // blobs of the gateway that were lost in former attempts
+	pushed  []string  // repositories that the image is pushed to
 }
 
 // source is a cache source under way.
@@ -81,7 +84,7 @@ type imports struct {
 
 // newReads takes the readings of the scopes, and the entries of cache-from.
 func newReads(request Request) *Reads {
-	r := &Reads{gateway: request.Gateway, made: &made{}}
+	r := &Reads{gateway: request.Gateway, pushed: request.Pushed, made: &made{}}
 	for _, reading := range request.Readings {
 		s := &source{cache: reading.From.String(), reading: reading, state: Loaded}
 		s.fail(reading.Err)
@@ -128,8 +131,8 @@ func unreadable(err error) error { return fmt.Errorf("its cache config cannot be
 // Imports are the entries that BuildKit is told to import in the attempt that begins.
 //
 // A managed builder gets everything that was loaded as one cache through the gateway, which
-// answers when all sources are verified. Only a lone cache in a registry stays where it is,
-// so that its layers mount across the registry's repositories. A remote builder gets native
+// answers when all sources are verified, without further requests for what was read. Only a lone cache
+// in a registry stays where it is when its layers mount across the registry's repositories. A remote builder gets native
 // entries. It may reach stores that this process does not, so only the sources that are
 // certainly absent or incomplete are left out, and directories, which BuildKit's client reads in
 // this process. Entries of cache-from are passed on.
@@ -162,8 +165,7 @@ func (r *Reads) throughGateway(ctx context.Context, loaded []*source) []imports 
 	if len(loaded) == 0 {
 		return nil
 	}
-	_, through := loaded[0].reading.From.(backends.GatewayWritten)
-	lone := len(loaded) == 1 && !through
+	lone := len(loaded) == 1 && r.mounts(loaded[0])
 	if s := loaded[0]; lone && len(s.lost) == 0 && !errors.Is(s.reading.Verify(), backends.ErrGone) {
 		if s.verify(); s.state != Loaded {
 			return nil
@@ -183,6 +185,22 @@ func (r *Reads) throughGateway(ctx context.Context, loaded []*source) []imports 
 	}
 	one.entry = client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": r.gateway.Offer(one.merged.wait)}}
 	return []imports{one}
+}
+
+// mounts reports whether the layers of a source in a registry could mount in a repository that the image
+// is pushed to: another one of the same registry. In the same repository they are there already. BuildKit
+// mounts the layers of caches that it has imported from that registry.
+func (r *Reads) mounts(s *source) bool {
+	pushed, ok := s.reading.From.(cachespec.Pushed)
+	if !ok {
+		return false
+	}
+	from, _ := pushed.PushedTo()
+	host, _, _ := strings.Cut(from, "/")
+	return slices.ContainsFunc(r.pushed, func(to string) bool {
+		other, _, _ := strings.Cut(to, "/")
+		return host == other && from != to
+	})
 }
 
 // nativeImport is the import of a source by its cache's own entry.

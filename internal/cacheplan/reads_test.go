@@ -1,6 +1,7 @@
 package cacheplan_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -47,12 +48,19 @@ func TestImports(t *testing.T) {
 		name             string
 		readings         []backends.Reading
 		own              []cachespec.Cache
+		pushed           string // "": ghcr.io/o/image
 		managed, remote  string // imports of a managed and of a remote builder
 		readBy, readByIt string // and the sources that are loaded when all imports have succeeded
 	}{
 		{name: "none"},
 		{name: "a registry's", readings: []backends.Reading{inRegistry("b-main")},
 			managed: "registry ref=ghcr.io/o/app:cache-b-main\n", readBy: "b-main loaded",
+			remote: "registry ref=ghcr.io/o/app:cache-b-main\n", readByIt: "b-main loaded"},
+		{name: "beside the image", pushed: "ghcr.io/o/app", readings: []backends.Reading{inRegistry("b-main")},
+			managed: "registry ref=HOST/s0:scopes\n", readBy: "b-main loaded",
+			remote: "registry ref=ghcr.io/o/app:cache-b-main\n", readByIt: "b-main loaded"},
+		{name: "for an image in another registry", pushed: "example.org/o/image", readings: []backends.Reading{inRegistry("b-main")},
+			managed: "registry ref=HOST/s0:scopes\n", readBy: "b-main loaded",
 			remote: "registry ref=ghcr.io/o/app:cache-b-main\n", readByIt: "b-main loaded"},
 		{name: "the only one of a registry's", readings: []backends.Reading{with(backends.ErrAbsent, inRegistry("b-feature")), inRegistry("b-main")},
 			managed: "registry ref=ghcr.io/o/app:cache-b-main\n", readBy: "b-feature absent, b-main loaded",
@@ -91,7 +99,9 @@ func TestImports(t *testing.T) {
 				g               *gateway.Gateway
 				want, andLoaded string
 			}{{g, test.managed, test.readBy}, {nil, test.remote, test.readByIt}} {
-				reads := cacheplan.New(cacheplan.Request{Readings: test.readings, From: test.own, Gateway: way.g}).Reads
+				reads := cacheplan.New(cacheplan.Request{
+					Readings: test.readings, From: test.own, Gateway: way.g, Pushed: []string{cmp.Or(test.pushed, "ghcr.io/o/image")},
+				}).Reads
 				imports := reads.Imports(t.Context())
 				var got strings.Builder
 				for _, e := range imports {

@@ -121,17 +121,17 @@ func (g *Gateway) sendBlob(w http.ResponseWriter, r *http.Request, store backend
 	}
 	defer content.Close()
 	w.WriteHeader(status)
-	if err := copyBlob(w, content, desc, length); errors.Is(err, errDamaged) {
+	if err := copyBlob(w, content, desc, length); errors.Is(err, ErrDamaged) {
 		g.lose(r.Context(), desc.Digest, err)
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// errDamaged says that the content of a store's copy is wrong or truncated.
-var errDamaged = errors.New("the store's copy is damaged or cut off")
+// ErrDamaged says that the content of a store's copy is wrong or truncated.
+var ErrDamaged = errors.New("the store's copy is damaged or cut off")
 
 // copyBlob copies length bytes, and verifies them when they are the whole blob. The error is an
-// errDamaged when the store is at fault, and another one when the client has disconnected.
+// ErrDamaged when the store is at fault, and another one when the client has disconnected.
 func copyBlob(w io.Writer, content io.Reader, desc ocispecs.Descriptor, length int64) error {
 	content = io.LimitReader(content, length)
 	if length == desc.Size {
@@ -139,7 +139,7 @@ func copyBlob(w io.Writer, content io.Reader, desc ocispecs.Descriptor, length i
 	}
 	n, err := io.Copy(w, stored{content})
 	if err == nil && n < length {
-		return errDamaged
+		return ErrDamaged
 	}
 	return err
 }
@@ -185,14 +185,14 @@ func (r *resumed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// stored wraps the errors of reading a store in an errDamaged, which separates them from those of
+// stored wraps the errors of reading a store in an ErrDamaged, which separates them from those of
 // writing to a client.
 type stored struct{ io.Reader }
 
 func (s stored) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("%w: %w", errDamaged, err)
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return n, err
 }

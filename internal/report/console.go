@@ -127,7 +127,15 @@ func remark(e solve.Export) string {
 	if e.Outcome != solve.Written {
 		return message(e.Err)
 	}
-	return join(", ", duration(e.Seconds), kept(e), message(e.Err))
+	return join(", ", duration(e.Seconds), copied(e), kept(e), message(e.Err))
+}
+
+// copied says whose cache was copied, since it has this build: "copy of b-main".
+func copied(e solve.Export) string {
+	if e.From == "" {
+		return ""
+	}
+	return "copy of " + e.From
 }
 
 // kept says what a scope holds of builds before this one, and what was dropped: "beside 3 earlier

@@ -65,6 +65,7 @@ type documentExport struct {
 	Outcome solve.Outcome `json:"outcome"`
 	Error   string        `json:"error"`
 	Seconds float64       `json:"seconds"`
+	From    string        `json:"from"` // the scope that was copied; "": the build's own cache was written
 	Kept    documentKept  `json:"kept"`
 }
 
@@ -147,7 +148,7 @@ func (r Report) JSON() ([]byte, error) {
 		d.Steps = append(d.Steps, documentStep(s))
 	}
 	for _, e := range r.Result.Exports {
-		d.Exports = append(d.Exports, documentExport{e.Cache, e.Name, e.Outcome, message(e.Err), e.Seconds, documentKept(e.Kept)})
+		d.Exports = append(d.Exports, documentExport{e.Cache, e.Name, e.Outcome, message(e.Err), e.Seconds, e.From, documentKept(e.Kept)})
 	}
 	for _, p := range r.Result.Phases {
 		d.Phases = append(d.Phases, documentPhase(p))

@@ -173,7 +173,7 @@ func (r Report) exportTable() string {
 		if e.Seconds > 0 {
 			took = duration(e.Seconds)
 		}
-		rows = append(rows, []string{state(string(e.Outcome)), code(e.Name), took, code(e.Cache), words(join(", ", kept(e), message(e.Err)))})
+		rows = append(rows, []string{state(string(e.Outcome)), code(e.Name), took, code(e.Cache), words(join(", ", copied(e), kept(e), message(e.Err)))})
 	}
 	return table([]string{"Write", "Scope", "Time", "Cache", "Reason"}, rows, partLimit)
 }

@@ -29,6 +29,7 @@ type exports struct {
 	stop    context.CancelCauseFunc
 	wg      sync.WaitGroup
 	results [][]Export // for each destination, one for each of its caches; nil until decided
+	copied  []bool     // for each destination: another scope's cache is copied, without an export
 	sent    []*client.SolveResponse
 }
 
@@ -36,7 +37,7 @@ func newExports(b *run, m mounts, imports []client.CacheOptionsEntry, w *watch) 
 	n := len(b.Caches.Destinations)
 	x := &exports{
 		run: b, mounts: m, imports: imports, watch: w,
-		results: make([][]Export, n), sent: make([]*client.SolveResponse, n),
+		results: make([][]Export, n), copied: make([]bool, n), sent: make([]*client.SolveResponse, n),
 	}
 	for i, d := range b.Caches.Destinations {
 		if d.Refused != nil {
@@ -92,17 +93,24 @@ func (x *exports) skipEmpty(ctx context.Context, response *client.SolveResponse)
 	}
 }
 
-// startChanged begins the exports that have not begun, except unchanged ones.
+// startChanged begins the exports that have not begun, except unchanged ones and those whose result
+// another scope has.
 func (x *exports) startChanged(ctx context.Context) {
 	// In a second attempt the steps that ran in the first one count as cached, but the scope is
 	// still broken.
 	cached := x.watch.allCached() && x.run.result.Retried == ""
 	for i, d := range x.run.Caches.Destinations {
-		if x.results[i] == nil && cached && d.Unchanged(x.made) {
+		if x.results[i] != nil || !cached {
+			continue
+		}
+		switch {
+		case d.Unchanged(x.made):
 			x.results[i] = outcomes(d)
 			for n := range x.results[i] {
 				x.results[i][n].Outcome = Unchanged
 			}
+		case d.Copies(x.made):
+			x.results[i], x.copied[i] = outcomes(d), true
 		}
 	}
 	x.start(ctx)
@@ -215,6 +223,9 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 			x.results[i][n].Outcome, x.results[i][n].Err = Broken, refusal.Explain(err)
 		}
 		return
+	case x.copied[i]:
+		x.write(ctx, i, func(ctx context.Context) []cacheplan.Committed { return d.Copy(ctx, x.made) })
+		return
 	case d.Entry.Type == "" && x.made.Image == "":
 		x.decide(i, Skipped, errors.New("the image was not pushed"))
 		return
@@ -227,13 +238,22 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 		x.decide(i, Skipped, errNoLayer)
 		return
 	}
+	x.write(ctx, i, func(ctx context.Context) []cacheplan.Committed { return d.Commit(ctx, made) })
+}
+
+// write writes the scopes of one destination, and decides its outcomes.
+func (x *exports) write(ctx context.Context, i int, commit func(context.Context) []cacheplan.Committed) {
+	began := time.Now()
 	x.decide(i, Written, nil)
 	limit := x.run.Inputs.CacheTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not committed within %s (cache-timeout)", limit))
 	defer cancel()
-	for n, c := range d.Commit(ctx, made) {
+	for n, c := range commit(ctx) {
 		export := &x.results[i][n]
-		export.Kept = c.Kept
+		export.Kept, export.From = c.Kept, string(c.From)
+		if x.copied[i] {
+			export.Seconds = time.Since(began).Seconds()
+		}
 		switch {
 		case c.Err == nil:
 			export.Err = c.Note

@@ -49,6 +49,7 @@ type Export struct {
 	Strict  bool  // a failure fails the step
 	Seconds float64
 	Kept    cacheplan.Kept // what the scope holds of former builds, when written
+	From    string         // the scope whose cache was copied; "": the build's own was written
 }
 
 // Phase is a part of the time that the build took. Phases may overlap.

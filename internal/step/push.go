@@ -41,21 +41,11 @@ type imageChecks struct {
 // checkImages asks the registries whether they accept the images that a build pushes. It does not
 // wait for the answers, since a registry may be slow; stop is called when one of them refuses.
 func (r Run) checkImages(ctx context.Context, b Build, stop func()) *imageChecks {
-	checks, insecure := &imageChecks{}, map[string]bool{}
+	checks := &imageChecks{}
 	if r.asks() {
 		return checks
 	}
-	for _, o := range b.Inputs.Outputs {
-		if !o.Pushes() {
-			continue
-		}
-		for image := range strings.SplitSeq(o.Attrs["name"], ",") {
-			if named, err := reference.ParseNormalizedNamed(image); err == nil {
-				insecure[named.Name()] = insecure[named.Name()] || syntax.IsTrue(o.Attrs["registry.insecure"])
-			}
-		}
-	}
-	for repository, insecure := range insecure {
+	for repository, insecure := range b.pushed() {
 		checks.running.Go(func() {
 			defer crash.Catch()
 			if refused := r.checkPush(ctx, b, repository, insecure); refused != nil {
@@ -69,14 +59,32 @@ func (r Run) checkImages(ctx context.Context, b Build, stop func()) *imageChecks
 	return checks
 }
 
+// pushed are the repositories that the image is pushed to ("ghcr.io/o/app"), and whether any certificate
+// of them is believed.
+func (b Build) pushed() map[string]bool {
+	insecure := map[string]bool{}
+	for _, o := range b.Inputs.Outputs {
+		if !o.Pushes() {
+			continue
+		}
+		for image := range strings.SplitSeq(o.Attrs["name"], ",") {
+			if named, err := reference.ParseNormalizedNamed(image); err == nil {
+				insecure[named.Name()] = insecure[named.Name()] || syntax.IsTrue(o.Attrs["registry.insecure"])
+			}
+		}
+	}
+	return insecure
+}
+
 // wait waits for the checks, and returns a refusal, or nil.
 func (c *imageChecks) wait() *refusedPush {
 	c.running.Wait()
 	return c.first
 }
 
-// checkCaches asks the registries whether they accept the caches that a build writes. It returns
-// the repositories of those that do not, and why.
+// checkCaches asks the registries whether they accept the caches that a build writes, except where the
+// image is pushed to the same repository, which [Run.checkImages] asks about. It returns the repositories
+// of those that do not, and why.
 func (r Run) checkCaches(ctx context.Context, b Build) map[string]error {
 	var caches []any
 	if b.Plan.Write != "" {
@@ -93,14 +101,18 @@ func (r Run) checkCaches(ctx context.Context, b Build) map[string]error {
 	}
 	var mu sync.Mutex
 	var running sync.WaitGroup
+	images := b.pushed()
 	for _, c := range caches {
 		pushed, ok := c.(cachespec.Pushed)
 		if config, isConfig := c.(cachespec.Config); !ok || isConfig && config.InImage() {
 			continue // the image's push shows it
 		}
+		repository, insecure := pushed.PushedTo()
+		if _, asked := images[repository]; asked {
+			continue
+		}
 		running.Go(func() {
 			defer crash.Catch()
-			repository, insecure := pushed.PushedTo()
 			if no := r.checkPush(ctx, b, repository, insecure); no != nil {
 				mu.Lock()
 				defer mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"path/filepath"
 	"slices"
@@ -58,7 +59,11 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 	eg.Go(func() error {
 		defer crash.Catch()
 		if !r.asks() {
-			readings = backends.Read(ctx, b.Caches, b.Plan, b.Inputs.ProbeTimeout)
+			read := backends.Read
+			if b.Builder.Address.Managed() {
+				read = backends.ReadTrusting
+			}
+			readings = read(ctx, b.Caches, b.Plan, b.Inputs.ProbeTimeout)
 			unreadable = backends.Unreadable(ctx, b.Inputs.CacheFrom, b.Inputs.ProbeTimeout)
 		}
 		reading = time.Since(began)
@@ -113,7 +118,7 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, caches c
 	}
 	caches.Caches, caches.Scopes, caches.Record = b.Caches, b.Plan, r.record(b)
 	caches.From, caches.To, caches.Environment, caches.Gateway = b.Inputs.CacheFrom, b.Inputs.CacheTo, r.cacheEnvironment(b), g
-	caches.Timeout = b.Inputs.CacheTimeout
+	caches.Timeout, caches.Pushed = b.Inputs.CacheTimeout, slices.Collect(maps.Keys(b.pushed()))
 	caches.Variant, caches.Keep = variant(b.Inputs), keep(b.Inputs.CacheKeep)
 	request.Caches = cacheplan.New(caches)
 	made.result, made.err = solve.Run(ctx, request)

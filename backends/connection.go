@@ -1,0 +1,118 @@
+package backends
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/warmlayer/warmlayer/internal/storage"
+)
+
+// connection is the way to one repository. It asks the registry once how it authenticates, and for one
+// token to read with and one to write with: go-containerregistry alone asks again for each call.
+type connection struct {
+	repository name.Repository
+	keychain   authn.Keychain
+	base       http.RoundTripper // asks once, and tries again after faults of the network
+
+	busy       chan struct{} // holds one element while a transport is made
+	transports map[string]http.RoundTripper
+}
+
+func newConnection(r name.Repository, keychain authn.Keychain, base http.RoundTripper) *connection {
+	again := transport.NewRetry(base, transport.WithRetryBackoff(backoff), transport.WithRetryPredicate(transient),
+		transport.WithRetryStatusCodes(busyCodes...))
+	return &connection{
+		repository: r, keychain: keychain, base: transport.NewUserAgent(&pinged{inner: again}, storage.UserAgent),
+		busy: make(chan struct{}, 1), transports: map[string]http.RoundTripper{},
+	}
+}
+
+// options are those of calls of package remote that need a scope of the repository:
+// [transport.PullScope] or [transport.PushScope]. A call that fails leaves nothing behind, so that
+// the next one asks again.
+func (c *connection) options(ctx context.Context, actions string) ([]remote.Option, error) {
+	select {
+	case c.busy <- struct{}{}:
+		defer func() { <-c.busy }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	t, known := c.transports[actions]
+	if !known {
+		auth, err := authn.Resolve(ctx, c.keychain, c.repository)
+		if err != nil {
+			return nil, err
+		}
+		t, err = transport.NewWithContext(ctx, c.repository.Registry, auth, c.base, []string{c.repository.Scope(actions)})
+		if err != nil {
+			return nil, err
+		}
+		c.transports[actions] = t
+	}
+	return []remote.Option{remote.WithContext(ctx), remote.WithTransport(t)}, nil
+}
+
+// When a request is tried again, as package remote does by itself where it makes the transport
+// (go-containerregistry v0.21, pkg/v1/remote/options.go).
+var (
+	backoff   = transport.Backoff{Duration: time.Second, Factor: 3, Jitter: 0.1, Steps: 3}
+	busyCodes = []int{
+		http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
+		http.StatusServiceUnavailable, http.StatusGatewayTimeout, 499, 522,
+	}
+)
+
+func transient(err error) bool {
+	var temporary interface{ Temporary() bool }
+	return errors.As(err, &temporary) && temporary.Temporary() ||
+		slices.ContainsFunc([]error{io.ErrUnexpectedEOF, io.EOF, syscall.EPIPE, syscall.ECONNRESET, net.ErrClosed},
+			func(known error) bool { return errors.Is(err, known) })
+}
+
+// pinged answers a registry's ping from memory once the registry has answered one.
+type pinged struct {
+	inner http.RoundTripper
+
+	mu      sync.Mutex
+	answers map[string]http.Header // of pings that were answered, by URL
+	status  map[string]int
+}
+
+const pingPath = "/v2/"
+
+// RoundTrip implements [http.RoundTripper].
+func (p *pinged) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodGet || r.URL.Path != pingPath {
+		return p.inner.RoundTrip(r)
+	}
+	key := r.URL.String()
+	p.mu.Lock()
+	header, known := p.answers[key]
+	status := p.status[key]
+	p.mu.Unlock()
+	if known {
+		return &http.Response{StatusCode: status, Header: header.Clone(), Body: http.NoBody, Request: r, ProtoMajor: 1, ProtoMinor: 1}, nil
+	}
+	response, err := p.inner.RoundTrip(r)
+	if err == nil && (response.StatusCode == http.StatusOK || response.StatusCode == http.StatusUnauthorized) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.answers == nil {
+			p.answers, p.status = map[string]http.Header{}, map[string]int{}
+		}
+		p.answers[key], p.status[key] = response.Header.Clone(), response.StatusCode
+	}
+	return response, err
+}

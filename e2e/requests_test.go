@@ -1,0 +1,93 @@
+package e2e
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// accesses is an access log of a registry.
+type accesses struct {
+	mu  sync.Mutex
+	log []string
+}
+
+// serve implements [testkit.Fault], without a fault.
+func (a *accesses) serve(w http.ResponseWriter, r *http.Request, server http.Handler) {
+	a.record(r)
+	server.ServeHTTP(w, r)
+}
+
+func (a *accesses) record(r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	who := "warmlayer"
+	if strings.HasPrefix(r.UserAgent(), "buildkit/") {
+		who = "buildkit"
+	}
+	a.log = append(a.log, who+" "+r.Method+" "+r.URL.Path)
+}
+
+// take empties the log, and returns the requests that are the cache's and those that are the push's.
+// BuildKit pushes by HEAD, POST and PUT, and the program asks whether it may push with an upload that
+// it does not finish.
+func (a *accesses) take() (cache, push []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	pings := 0
+	for _, line := range a.log {
+		who, request, _ := strings.Cut(line, " ")
+		method, path, _ := strings.Cut(request, " ")
+		pushes := who == "buildkit" && method != http.MethodGet && !strings.Contains(path, "/manifests/cache-") ||
+			who == "warmlayer" && strings.Contains(path, "/uploads/")
+		if path == "/v2/" {
+			pings++
+			pushes = pings > 1 // the check of the push has its own
+		}
+		if pushes {
+			push = append(push, line)
+		} else {
+			cache = append(cache, line)
+		}
+	}
+	a.log = nil
+	return cache, push
+}
+
+// The requests to a registry that are the cache's, with the cache beside the image and an empty builder
+// each time.
+func TestRequests(t *testing.T) {
+	t.Parallel()
+	registry, log := testkit.StartFaulty(t, testkit.StartRegistry(t).Host), &accesses{}
+	registry.Break(func(*http.Request) bool { return true }, log.serve)
+	app := testkit.App(t)
+	build := func(branch string) testkit.Report {
+		return testkit.Invocation{Dir: app, Branch: branch, Args: []string{
+			"--default-branch", "main", "--push", "--tags", registry.Host + "/o/app:" + branch,
+		}}.Build(t)
+	}
+	build("main")
+	log.take()
+	for _, test := range []struct {
+		name, branch string
+		most         int
+	}{
+		{"unchanged", "main", 4},
+		{"first build of a branch", "feature", 7},
+		{"unchanged on a branch", "feature", 5},
+	} {
+		report := build(test.branch)
+		cache, push := log.take()
+		if cached := report.Cached(); cached != len(report.Steps) {
+			t.Errorf("%s: %d of %d cached", test.name, cached, len(report.Steps))
+		}
+		if slices.Sort(cache); len(cache) > test.most {
+			t.Errorf("%s: %d requests of the cache, want at most %d:\n%s", test.name, len(cache), test.most, strings.Join(cache, "\n"))
+		}
+		t.Logf("%s: %d requests of the cache, %d of the push\n%s\nthe push:\n%s", test.name, len(cache), len(push), strings.Join(cache, "\n"), strings.Join(push, "\n"))
+	}
+}
