@@ -39,6 +39,7 @@ var Fields = []Field{
 	{Name: "push", Kind: syntax.Bool, Default: "false", Help: "Push the image to the registries of its tags."},
 	{Name: "load", Kind: syntax.Bool, Default: "false", Help: "Load the image into the local container engine."},
 	{Name: "outputs", Kind: syntax.Entries, Help: "Destinations of the result, one per line, such as `type=local,dest=out`. Types: `image`, `registry`, `local`, `oci`, `docker`, `tar`, `cacheonly`."},
+	{Name: "image-compression", Unset: "`gzip`", Help: "Compression of the layers of images that are pushed or written to OCI files: `gzip`, `zstd`, `estargz` or `uncompressed`, and optionally a level: `zstd:3`. An image that is loaded into an engine keeps gzip."},
 	{Name: "platforms", Kind: syntax.Words, Unset: "the platform of the builder", Help: "Platforms to build for, such as `linux/amd64,linux/arm64`."},
 	{Name: "provenance", Unset: "`mode=max` for a public repository on GitHub, otherwise `mode=min,inline-only=true`; none with `load`", Help: "Provenance attestation: `true`, `false`, or attributes such as `mode=max`."},
 	{Name: "sbom", Unset: "`false`", Help: "SBOM attestation: `true`, `false`, or `generator=` followed by an image."},

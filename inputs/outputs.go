@@ -1,14 +1,17 @@
 package inputs
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -71,8 +74,10 @@ func (p *parser) outputs(v Values, tags []reference.Named) []Output {
 		all = append(all, Output{Type: "docker", Attrs: map[string]string{}})
 	}
 	artifacts := !p.envBool("BUILDX_NO_DEFAULT_OCI_ARTIFACT", false)
+	compressed := p.imageCompression()
 	for i := range all {
 		p.nameOutput(&all[i], tags)
+		p.compress(all[i], compressed)
 		if o := all[i]; !artifacts && (o.Type == "image" || o.Type == "oci") && o.Attrs["oci-artifact"] == "" {
 			o.Attrs["oci-artifact"] = "false"
 		}
@@ -82,6 +87,42 @@ func (p *parser) outputs(v Values, tags []reference.Named) []Output {
 		p.needNames(all)
 	}
 	return all
+}
+
+// imageCompression are the attributes of an output that the input image-compression stands for.
+func (p *parser) imageCompression() map[string]string {
+	const input = "image-compression"
+	text := p.value(input)
+	if text == "" {
+		return nil
+	}
+	name, level, leveled := strings.Cut(text, ":")
+	attrs := map[string]string{"compression": name}
+	if leveled {
+		attrs["compression-level"] = level
+	}
+	if !slices.Contains(cachespec.Compressions, name) {
+		p.report(input, 0, syntax.Quoted(name)+" is unknown", syntax.DidYouMean(name, cachespec.Compressions))
+		return nil
+	}
+	if n, err := strconv.Atoi(level); leveled && (err != nil || n < 0) {
+		p.report(input, 0, "level "+syntax.Quoted(level)+" is not a number from 0", "use "+name+", or "+name+":3")
+		return nil
+	}
+	before := len(p.problems)
+	if p.compression(input, 0, attrs); len(p.problems) > before {
+		return nil
+	}
+	return attrs
+}
+
+// compress gives an image the compression, unless the output has its own.
+func (p *parser) compress(o Output, attrs map[string]string) {
+	if attrs == nil || o.Type != "image" && o.Type != "oci" || o.Attrs["compression"]+o.Attrs["compression-level"] != "" {
+		return
+	}
+	maps.Copy(o.Attrs, attrs)
+	p.compression("outputs", o.Line, o.Attrs)
 }
 
 // needNames reports images that are pushed and have no name. Call it only if no other problem
