@@ -58,19 +58,6 @@ var rows = []struct {
 	{"registry", "short body|flipped bit|garbage manifest", "read", expectation{"failed", "parse manifest", "failed", "parse manifest"}},
 	{"registry", "huge manifest", "read", expectation{"failed", "limit", "failed", "limit"}},
 
-	// The phase import: of a registry BuildKit itself reads manifest and config again.
-	{"registry", "connection refused", "import", expectation{"failed", "connection refused", "failed", "connection refused"}},
-	{"registry", "reset at byte 0", "import", expectation{"failed", "connection reset", "failed", "connection reset"}},
-	{"registry", "stall", "import", expectation{"failed", "no answer within 3s", "failed", "not done within 6s"}},
-	{"registry", "drip", "import", expectation{"failed", "import hangs", "written", ""}},
-	{"registry", "401", "import", expectation{"failed", "^the credentials are missing", "failed", "^the credentials are missing"}},
-	{"registry", "403", "import", expectation{"failed", "^the credentials do not permit it", "failed", "^the credentials do not permit it"}},
-	{"registry", "429", "import", expectation{"failed", "^the server limits requests", "failed", "^the server limits requests"}},
-	{"registry", "409|500|503", "import", expectation{"failed", "stat .*(409|500|503)", "failed", "(409|500|503)"}},
-	{"registry", "404", "import", expectation{"failed", "blobs are gone", "written", ""}},
-	{"registry", "blob deleted before it is read", "import", expectation{"failed", "1 of 7 blobs are gone", "written", ""}},
-	{"registry", "reset at byte 100|short body|flipped bit|garbage manifest|huge manifest", "import", expectation{"failed", "^BuildKit could not import it", "written", ""}},
-
 	{"registry", "connection refused", "extract", expectation{"failed", "was lost", "failed", "connection refused"}},
 	{"registry", "token expires half-way", "extract", expectation{"failed", "was lost", "failed", "^the credentials are missing"}},
 	{"registry", "", "extract", expectation{"failed", "was lost", "written", ""}},

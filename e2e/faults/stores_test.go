@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -63,12 +64,12 @@ type store struct {
 }
 
 var kinds = []kind{
-	{name: "registry", open: registries, faults: serverFaults},
+	{name: "registry", open: registries, faults: serverFaults, not: map[phase]string{importing: fromMemory}},
 	{name: "s3", open: buckets, faults: serverFaults},
 	{name: "azblob", open: containers, faults: serverFaults},
 	{name: "gha", open: services, faults: serverFaults},
 	{name: "inline", open: inlined, faults: serverFaults, not: map[phase]string{
-		uploading: "the layers are the image's: a fault is one of its push, which fails the build",
+		uploading: "the layers are the image's: a fault is one of its push, which fails the build", importing: fromMemory,
 	}},
 	{name: "local", open: directories, faults: directoryFaults},
 	{name: "remote registry", remote: true, open: registries, faults: serverFaults},
@@ -77,6 +78,8 @@ var kinds = []kind{
 	{name: "remote gha", remote: true, open: services, faults: serverFaults},
 	{name: "remote local", remote: true, open: directories, faults: directoryFaults},
 }
+
+const fromMemory = "BuildKit gets manifest and config from the gateway, and the registry is not asked for blobs"
 
 // type of its cache: "s3" for "remote s3".
 func (k kind) cache() string { return strings.TrimPrefix(k.name, "remote ") }
@@ -135,7 +138,7 @@ func repository(t *testing.T, server testkit.Registry, m backends.Manifest) *sto
 	image := p.Host + "/" + name
 	return &store{
 		cache: testkit.Cache{Image: image}, proxies: []*testkit.Faulty{p}, manifest: m,
-		in:   func(in phase, r *http.Request) bool { return ofRegistry(r, configOf(m)) == in },
+		in:   func(in phase, r *http.Request) bool { return ofRegistry(r, m) == in },
 		says: registrySays,
 		remove: func(t testing.TB, d digest.Digest) {
 			send(t, http.MethodDelete, "http://"+server.Host+"/v2/"+name+"/blobs/"+d.String())
@@ -168,11 +171,13 @@ var registryCodes = map[int]string{
 	401: "UNAUTHORIZED", 403: "DENIED", 404: "MANIFEST_UNKNOWN", 409: "CONFLICT", 429: "TOOMANYREQUESTS", 500: "UNKNOWN", 503: "UNAVAILABLE",
 }
 
-// ofRegistry is the phase of a request to a registry. BuildKit itself imports and writes the cache.
-func ofRegistry(r *http.Request, config digest.Digest) phase {
+// ofRegistry is the phase of a request to a registry. BuildKit itself writes the cache, and imports it on a
+// remote builder.
+func ofRegistry(r *http.Request, m backends.Manifest) phase {
 	manifests, blobs := strings.Contains(r.URL.Path, "/manifests/"), strings.Contains(r.URL.Path, "/blobs/")
 	uploads := strings.Contains(r.URL.Path, "/blobs/uploads/")
-	ofConfig := strings.HasSuffix(r.URL.Path, "/"+config.String())
+	ofConfig := strings.HasSuffix(r.URL.Path, "/"+configOf(m).String())
+	ofLayer := slices.ContainsFunc(m.Layers, func(l ocispecs.Descriptor) bool { return strings.HasSuffix(r.URL.Path, "/"+l.Digest.String()) })
 	switch {
 	case uploads && byBuildKit(r):
 		return uploading
@@ -182,7 +187,7 @@ func ofRegistry(r *http.Request, config digest.Digest) phase {
 	case manifests && r.Method == http.MethodPut: // the image's
 	case byBuildKit(r) && reads(r) && (manifests || ofConfig):
 		return importing
-	case byBuildKit(r) && blobs && r.Method == http.MethodGet:
+	case ofLayer && r.Method == http.MethodGet:
 		return extracting
 	case byBuildKit(r): // whether a blob is to be uploaded
 	case manifests && reads(r), ofConfig && r.Method == http.MethodGet:
