@@ -93,7 +93,7 @@ func TestPanics(t *testing.T) {
 		"the runtime":              {"runtime error: index out of range [2] with length 2", "panicAt"},
 		"two at once":              {"one of two", "panicAt"},
 		"a request to the gateway": {"***", "getManifest"},
-		"a store":                  {"a store with ***", "backends.Read"},
+		"a store":                  {"a store with ***", "backends.(*Reading).read"},
 		"a value that panics":      {"%!v(PANIC=String method: again)", "panicAt"},
 	} {
 		t.Run(place, func(t *testing.T) {
