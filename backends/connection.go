@@ -75,6 +75,9 @@ var (
 )
 
 func transient(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
 	var temporary interface{ Temporary() bool }
 	return errors.As(err, &temporary) && temporary.Temporary() ||
 		slices.ContainsFunc([]error{io.ErrUnexpectedEOF, io.EOF, syscall.EPIPE, syscall.ECONNRESET, net.ErrClosed},
