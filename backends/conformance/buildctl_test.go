@@ -45,7 +45,9 @@ var stepLine = regexp.MustCompile(`(?m)^#(\d+) (\[[a-z].*\d+/\d+\] .*)$`)
 func executed(said string) []string {
 	var ran []string
 	for _, m := range stepLine.FindAllStringSubmatch(said, -1) {
-		if !strings.Contains(said, "\n#"+m[1]+" CACHED") && !slices.Contains(ran, m[2]) {
+		// The layers of a step that is loaded may be extracted in it.
+		loaded := strings.Contains(said, "\n#"+m[1]+" CACHED") || strings.Contains(said, "\n#"+m[1]+" extracting ")
+		if !loaded && !slices.Contains(ran, m[2]) {
 			ran = append(ran, m[2])
 		}
 	}

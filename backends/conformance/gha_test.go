@@ -18,7 +18,7 @@ func TestGHARemote(t *testing.T) {
 
 func TestGHA1(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: runners(t), object: true})
+	conform(t, harness{open: runners(t), object: true, seconds: true})
 }
 
 func TestGHA1Remote(t *testing.T) {

@@ -26,13 +26,14 @@ import (
 type harness struct {
 	open func(t *testing.T) store // a new, empty store on a server that all stores share
 
-	remote bool // through a remote builder: native cache entries, and no gateway
-	inline bool // the cache is in the image: no modes, compressions or media types
-	eager  bool // BuildKit fetches layers before a step needs them: its own local cache does
-	object bool // the store has objects and no manifests: their media types cannot be chosen
-	coarse bool // BuildKit may read the older one of two versions that were written in one second
-	refs   bool // the server gives each Git ref a cache of its own: no scope is shared by several
-	gzip   bool // BuildKit writes every layer with gzip: no compressions
+	remote  bool // through a remote builder: native cache entries, and no gateway
+	inline  bool // the cache is in the image: no modes, compressions or media types
+	eager   bool // BuildKit fetches layers before a step needs them: its own local cache does
+	object  bool // the store has objects and no manifests: their media types cannot be chosen
+	coarse  bool // BuildKit may read the older one of two versions that were written in one second
+	seconds bool // of two builds that end in the same second one may replace the other: act's server orders them by seconds
+	refs    bool // the server gives each Git ref a cache of its own: no scope is shared by several
+	gzip    bool // BuildKit writes every layer with gzip: no compressions
 }
 
 // store is an empty store of a backend.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -137,10 +138,22 @@ func (s *step) close() {
 	})
 }
 
+// destroy ends the stack, and abandons it when that takes too long: gVisor's packet socket waits for its
+// reader with a lock that the reader needs for a packet that has just arrived (v0.0.0-20240916094835,
+// pkg/tcpip/link/fdbased, Attach and recvMMsgDispatcher.dispatch).
 func (s *step) destroy() {
 	s.cancel()
 	s.flows.end()
-	s.stack.Destroy()
+	ended := make(chan struct{})
+	go func() {
+		defer crash.Catch()
+		defer close(ended)
+		s.stack.Destroy()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(time.Second):
+	}
 }
 
 // flows counts what a step has open.
