@@ -34,7 +34,7 @@ func newConnection(r name.Repository, keychain authn.Keychain, base http.RoundTr
 	again := transport.NewRetry(base, transport.WithRetryBackoff(backoff), transport.WithRetryPredicate(transient),
 		transport.WithRetryStatusCodes(busyCodes...))
 	return &connection{
-		repository: r, keychain: keychain, base: transport.NewUserAgent(&pinged{inner: again}, storage.UserAgent),
+		repository: r, keychain: keychain, base: transport.NewUserAgent(&pinged{inner: again, answers: map[string]http.Response{}}, storage.UserAgent),
 		busy: make(chan struct{}, 1), transports: map[string]http.RoundTripper{},
 	}
 }
@@ -89,8 +89,7 @@ type pinged struct {
 	inner http.RoundTripper
 
 	mu      sync.Mutex
-	answers map[string]http.Header // of pings that were answered, by URL
-	status  map[string]int
+	answers map[string]http.Response // of pings that were answered, by URL; without bodies
 }
 
 const pingPath = "/v2/"
@@ -100,22 +99,18 @@ func (p *pinged) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method != http.MethodGet || r.URL.Path != pingPath {
 		return p.inner.RoundTrip(r)
 	}
-	key := r.URL.String()
 	p.mu.Lock()
-	header, known := p.answers[key]
-	status := p.status[key]
+	answer, known := p.answers[r.URL.String()]
 	p.mu.Unlock()
 	if known {
-		return &http.Response{StatusCode: status, Header: header.Clone(), Body: http.NoBody, Request: r, ProtoMajor: 1, ProtoMinor: 1}, nil
+		answer.Request = r
+		return &answer, nil
 	}
 	response, err := p.inner.RoundTrip(r)
 	if err == nil && (response.StatusCode == http.StatusOK || response.StatusCode == http.StatusUnauthorized) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if p.answers == nil {
-			p.answers, p.status = map[string]http.Header{}, map[string]int{}
-		}
-		p.answers[key], p.status[key] = response.Header.Clone(), response.StatusCode
+		p.answers[r.URL.String()] = http.Response{StatusCode: response.StatusCode, Header: response.Header.Clone(), Body: http.NoBody}
 	}
 	return response, err
 }

@@ -74,26 +74,16 @@ func (r Reading) suspects() []digest.Digest {
 // It returns when the manifests and configs are read. The checks of the blobs go on until
 // they are done, ctx ends or the time is over; [Reading.Verify] waits for them.
 func Read(ctx context.Context, caches []Backend, plan scope.Plan, timeout time.Duration) []Reading {
-	return read(ctx, caches, plan, timeout, func(store Scopes, m Manifest) func(context.Context) error {
-		return func(ctx context.Context) error { return checkWhole(ctx, store, m) }
-	})
+	return read(ctx, caches, plan, timeout, false)
 }
 
 // ReadTrusting is [Read] without a request for each blob where the store is a [Complete] one. It is for
 // builds that find a lost blob when they use it, and begin again without what needs it.
 func ReadTrusting(ctx context.Context, caches []Backend, plan scope.Plan, timeout time.Duration) []Reading {
-	return read(ctx, caches, plan, timeout, func(store Scopes, m Manifest) func(context.Context) error {
-		if _, complete := store.(Complete); complete {
-			return nil
-		}
-		return func(ctx context.Context) error { return checkWhole(ctx, store, m) }
-	})
+	return read(ctx, caches, plan, timeout, true)
 }
 
-// checks is the check of the blobs of a manifest; nil: none is needed.
-type checks func(Scopes, Manifest) func(context.Context) error
-
-func read(ctx context.Context, caches []Backend, plan scope.Plan, timeout time.Duration, check checks) []Reading {
+func read(ctx context.Context, caches []Backend, plan scope.Plan, timeout time.Duration, trusting bool) []Reading {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, noAnswer(timeout))
 	var readings []Reading
 	for _, s := range plan.Read {
@@ -105,7 +95,7 @@ func read(ctx context.Context, caches []Backend, plan scope.Plan, timeout time.D
 	for i := range readings {
 		loading.Go(func() {
 			defer crash.Catch()
-			readings[i].read(ctx, check, &checking)
+			readings[i].read(ctx, trusting, &checking)
 		})
 	}
 	loading.Wait()
@@ -122,7 +112,7 @@ func noAnswer(timeout time.Duration) error {
 }
 
 // read loads the manifest and the config, and begins the check of the blobs meanwhile.
-func (r *Reading) read(ctx context.Context, check checks, checking *sync.WaitGroup) {
+func (r *Reading) read(ctx context.Context, trusting bool, checking *sync.WaitGroup) {
 	timely := func(err error) error {
 		if err != nil && ctx.Err() != nil && !errors.Is(err, ErrAbsent) {
 			return context.Cause(ctx)
@@ -137,11 +127,11 @@ func (r *Reading) read(ctx context.Context, check checks, checking *sync.WaitGro
 	if r.Err = timely(err); err != nil {
 		return
 	}
-	if whole := check(store, m); whole != nil {
+	if _, complete := store.(Complete); !complete || !trusting {
 		checked := make(chan error, 1)
 		checking.Go(func() {
 			defer crash.Catch()
-			checked <- timely(whole(ctx))
+			checked <- timely(checkWhole(ctx, store, m))
 		})
 		r.verified = sync.OnceValue(func() error { return <-checked })
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -56,14 +55,7 @@ var interrupted = []struct {
 // makes ten times as many trials.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
-	if text := os.Getenv("WARMLAYER_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("WARMLAYER_SEED=%d", seed)
+	seed := testkit.Seed(t)
 	for i, in := range interrupted {
 		t.Run(in.kind+" "+in.cache, func(t *testing.T) {
 			t.Parallel()

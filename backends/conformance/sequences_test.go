@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -25,14 +24,7 @@ import (
 // The sequences follow from a seed, which the test logs and WARMLAYER_SEED repeats.
 func TestSequences(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
-	if text := os.Getenv("WARMLAYER_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("WARMLAYER_SEED=%d", seed)
+	seed := testkit.Seed(t)
 	stores := []func(*testing.T) store{repositories(t, "registry"), directories(t)}
 	for i := range testkit.Long(2, 5) {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {

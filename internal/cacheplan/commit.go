@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -86,22 +87,33 @@ const fresh = 24 * time.Hour
 // unchanged reports whether the scope has this build already, and has not had it for long.
 func (w written) unchanged(e Exported) bool { return w.own != nil && w.has(w.own, e) }
 
-// source is the reading of another scope that has this build, where there is none of the own scope yet;
-// nil: there is none.
-func (w written) source(e Exported) *backends.Reading {
+// copy makes the cache of another scope that has this build the scope's cache, where there is none yet;
+// nil: no scope that was read has it. The store has the cache's blobs. Where another build has written
+// the scope meanwhile, the scope gets both.
+func (w written) copy(store backends.Store, e Exported) func(context.Context) Committed {
 	if w.keep.Variants == 0 || w.own == nil || !errors.Is(w.own.Err, backends.ErrAbsent) {
 		return nil
 	}
-	for _, other := range w.others {
-		if w.has(other, e) {
-			return other
-		}
+	at := slices.IndexFunc(w.others, func(r *backends.Reading) bool { return w.has(r, e) })
+	if at < 0 {
+		return nil
 	}
-	return nil
+	from := w.others[at]
+	return func(ctx context.Context) Committed {
+		m, err := from.Manifest.WithRecord(w.recordOf(e, w.buildOf(e)))
+		if err != nil {
+			return Committed{Err: err}
+		}
+		err = store.Swap(ctx, w.scope, "", m)
+		if errors.Is(err, backends.ErrReplaced) {
+			return w.write(ctx, store, gateway.Sent{Manifest: from.Manifest, Config: from.Config}, nil, e, nil)
+		}
+		return Committed{Err: err, From: from.Name}
+	}
 }
 
-// has reports whether a scope that was read has this build, and has not had it for long. It is false
-// for a result that is not known.
+// has reports whether a scope that was read has this build, and has not had it for long: then it is what
+// this build exported. It is false for a result that is not known.
 func (w written) has(r *backends.Reading, e Exported) bool {
 	key := backends.ResultKey(w.options, e.Content)
 	if key == "" || r.Verify() != nil {
@@ -116,21 +128,6 @@ func (w written) has(r *backends.Reading, e Exported) bool {
 		}
 	}
 	return false
-}
-
-// copy makes the cache of another scope that has this build the scope's cache. The store has its blobs.
-// Where another build has written the scope meanwhile, the scope gets both.
-func (w written) copy(ctx context.Context, store backends.Store, e Exported) Committed {
-	from := w.source(e)
-	m, err := from.Manifest.WithRecord(w.recordOf(e, w.buildOf(e)))
-	if err != nil {
-		return Committed{Err: err}
-	}
-	err = store.Swap(ctx, w.scope, "", m)
-	if errors.Is(err, backends.ErrReplaced) {
-		return w.write(ctx, store, gateway.Sent{Manifest: from.Manifest, Config: from.Config}, nil, e, nil)
-	}
-	return Committed{Err: err, From: from.Name}
 }
 
 // buildsOf are the builds in a cache: one where another program, or an older version of this one,

@@ -56,9 +56,8 @@ type Cache struct {
 // target is the part of a destination that compares and commits.
 type target interface {
 	unchanged(Exported) bool
-	// copies reports whether the cache of another scope can be copied, by copy.
-	copies(Exported) bool
-	copy(context.Context, Exported) []Committed
+	// copy is a function in place of commit, and of the export; nil: there is nothing to copy.
+	copy(Exported) func(context.Context) []Committed
 	commit(context.Context, Exported) []Committed
 }
 
@@ -68,15 +67,15 @@ func (d Destination) Unchanged(e Exported) bool {
 	return d.target != nil && d.target.unchanged(e)
 }
 
-// Copies reports whether each cache of the destination has this export in another scope that was read,
-// and nothing in the scope that is written. Then Copy writes it, and no export is needed.
-func (d Destination) Copies(e Exported) bool {
-	return d.target != nil && d.target.copies(e)
+// Copy is a function that makes the cache of another scope the scope's cache, with a record, in place of
+// an export and Commit. It returns one outcome for each of Caches. It is nil unless each cache has this
+// export in another scope that was read, and nothing in the scope that is written.
+func (d Destination) Copy(e Exported) func(context.Context) []Committed {
+	if d.target == nil {
+		return nil
+	}
+	return d.target.copy(e)
 }
-
-// Copy makes the cache of another scope the scope's cache, with a record. It returns one outcome for
-// each of Caches. Call it only where Copies reports true.
-func (d Destination) Copy(ctx context.Context, e Exported) []Committed { return d.target.copy(ctx, e) }
 
 // Prepare makes the place ready for the export. BuildKit's own exporters keep what is there, so
 // what is damaged is removed before. The errors are those of steps whose layers BuildKit could not
@@ -156,21 +155,27 @@ func (g *group) unchanged(e Exported) bool {
 	return true
 }
 
-func (g *group) copies(e Exported) bool {
-	return !slices.ContainsFunc(g.scopes, func(w written) bool { return w.source(e) == nil })
-}
-
-func (g *group) copy(ctx context.Context, e Exported) []Committed {
-	outcomes := make([]Committed, len(g.scopes))
-	var running sync.WaitGroup
+func (g *group) copy(e Exported) func(context.Context) []Committed {
+	var copies []func(context.Context) Committed
 	for n, w := range g.scopes {
-		running.Go(func() {
-			defer crash.Catch()
-			outcomes[n] = w.copy(ctx, g.stores[n], e)
-		})
+		one := w.copy(g.stores[n], e)
+		if one == nil {
+			return nil
+		}
+		copies = append(copies, one)
 	}
-	running.Wait()
-	return outcomes
+	return func(ctx context.Context) []Committed {
+		outcomes := make([]Committed, len(copies))
+		var running sync.WaitGroup
+		for n, one := range copies {
+			running.Go(func() {
+				defer crash.Catch()
+				outcomes[n] = one(ctx)
+			})
+		}
+		running.Wait()
+		return outcomes
+	}
 }
 
 func (g *group) commit(ctx context.Context, e Exported) []Committed {
@@ -201,10 +206,15 @@ type native struct {
 	untagged bool // BuildKit's manifest has no name; see [backends.Registry].Untagged
 }
 
-func (n native) copies(e Exported) bool { return n.untagged && n.source(e) != nil }
-
-func (n native) copy(ctx context.Context, e Exported) []Committed {
-	return []Committed{n.written.copy(ctx, n.store.(backends.Store), e)}
+func (n native) copy(e Exported) func(context.Context) []Committed {
+	if !n.untagged {
+		return nil
+	}
+	one := n.written.copy(n.store.(backends.Store), e)
+	if one == nil {
+		return nil
+	}
+	return func(ctx context.Context) []Committed { return []Committed{one(ctx)} }
 }
 
 func (n native) commit(ctx context.Context, e Exported) []Committed {
@@ -321,9 +331,7 @@ type tagged struct {
 	cache backends.ImageTagged
 }
 
-func (t tagged) copies(Exported) bool { return false }
-
-func (t tagged) copy(context.Context, Exported) []Committed { return nil }
+func (t tagged) copy(Exported) func(context.Context) []Committed { return nil }
 
 func (t tagged) unchanged(e Exported) bool {
 	return t.own != nil && t.own.Verify() == nil && t.own.Manifest.Descriptor().Digest == e.Image

@@ -44,7 +44,7 @@ var rooms = []room{
 	{"internal/refusal", "why a store or a registry refuses a request, and which setting cures that (computes only)", nil},
 	{"internal/gateway", "a registry on loopback in front of the stores", []string{"internal/crash", "internal/storage", "backends", "scope"}},
 	{"internal/cacheplan", "what BuildKit imports and exports; the outcome of each cache source", []string{"internal/crash", "internal/cachespec", "backends", "scope", "internal/refusal", "internal/cachegraph", "internal/gateway"}},
-	{"internal/stepnet", "the network of RUN steps: a CNI plugin, and a TCP/IP stack that sends for them from the machine's network", []string{"internal/crash"}},
+	{"internal/stepnet", "the network of RUN steps: a CNI plugin, and a TCP/IP stack that sends for them from the machine's network", []string{"internal/crash", "internal/waiting"}},
 	{"internal/builder", "builders: connects to a remote one, or starts a managed one in a process or a container", []string{"internal/crash", "internal/waiting", "internal/builderspec", "internal/stepnet"}},
 	{"internal/explain", "why a build failed, in plain words, and what to do next (computes only)", []string{"internal/refusal", "internal/syntax"}},
 	{"internal/solve", "every request to BuildKit, and its result", []string{"internal/crash", "internal/waiting", "internal/syntax", "inputs", "backends", "internal/refusal", "internal/cacheplan", "internal/builder", "internal/explain"}},

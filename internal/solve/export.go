@@ -29,15 +29,18 @@ type exports struct {
 	stop    context.CancelCauseFunc
 	wg      sync.WaitGroup
 	results [][]Export // for each destination, one for each of its caches; nil until decided
-	copied  []bool     // for each destination: another scope's cache is copied, without an export
+	copies  []commit   // for each destination: writes another scope's cache, without an export; nil: an export is needed
 	sent    []*client.SolveResponse
 }
+
+// commit writes the scopes of a destination, and returns one outcome for each of its caches.
+type commit func(context.Context) []cacheplan.Committed
 
 func newExports(b *run, m mounts, imports []client.CacheOptionsEntry, w *watch) *exports {
 	n := len(b.Caches.Destinations)
 	x := &exports{
 		run: b, mounts: m, imports: imports, watch: w,
-		results: make([][]Export, n), copied: make([]bool, n), sent: make([]*client.SolveResponse, n),
+		results: make([][]Export, n), copies: make([]commit, n), sent: make([]*client.SolveResponse, n),
 	}
 	for i, d := range b.Caches.Destinations {
 		if d.Refused != nil {
@@ -103,14 +106,11 @@ func (x *exports) startChanged(ctx context.Context) {
 		if x.results[i] != nil || !cached {
 			continue
 		}
-		switch {
-		case d.Unchanged(x.made):
+		if d.Unchanged(x.made) {
 			x.results[i] = outcomes(d)
-			for n := range x.results[i] {
-				x.results[i][n].Outcome = Unchanged
-			}
-		case d.Copies(x.made):
-			x.results[i], x.copied[i] = outcomes(d), true
+			x.decide(i, Unchanged, nil)
+		} else if x.copies[i] = d.Copy(x.made); x.copies[i] != nil {
+			x.results[i] = outcomes(d)
 		}
 	}
 	x.start(ctx)
@@ -223,8 +223,8 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 			x.results[i][n].Outcome, x.results[i][n].Err = Broken, refusal.Explain(err)
 		}
 		return
-	case x.copied[i]:
-		x.write(ctx, i, func(ctx context.Context) []cacheplan.Committed { return d.Copy(ctx, x.made) })
+	case x.copies[i] != nil:
+		x.write(ctx, i, x.copies[i])
 		return
 	case d.Entry.Type == "" && x.made.Image == "":
 		x.decide(i, Skipped, errors.New("the image was not pushed"))
@@ -242,16 +242,16 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 }
 
 // write writes the scopes of one destination, and decides its outcomes.
-func (x *exports) write(ctx context.Context, i int, commit func(context.Context) []cacheplan.Committed) {
+func (x *exports) write(ctx context.Context, i int, write commit) {
 	began := time.Now()
 	x.decide(i, Written, nil)
 	limit := x.run.Inputs.CacheTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not committed within %s (cache-timeout)", limit))
 	defer cancel()
-	for n, c := range commit(ctx) {
+	for n, c := range write(ctx) {
 		export := &x.results[i][n]
 		export.Kept, export.From = c.Kept, string(c.From)
-		if x.copied[i] {
+		if x.copies[i] != nil {
 			export.Seconds = time.Since(began).Seconds()
 		}
 		switch {

@@ -19,6 +19,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
 	"github.com/warmlayer/warmlayer/internal/crash"
+	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
 const (
@@ -40,6 +41,7 @@ type step struct {
 	network *Network
 	socket  int // the packet socket
 	stack   *stack.Stack
+	ctx     context.Context // ends with cancel
 	cancel  func()
 
 	flows flows
@@ -64,12 +66,12 @@ func (s *step) start(ctx context.Context, f forwarder) error {
 	if err != nil {
 		return err
 	}
-	ctx, s.cancel = context.WithCancel(ctx)
+	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol},
 	})
-	s.handle(ctx, f)
+	s.handle(s.ctx, f)
 	if err := s.configure(silent{link, link.(stack.GSOEndpoint)}); err != nil {
 		s.destroy()
 		return err
@@ -144,16 +146,10 @@ func (s *step) close() {
 func (s *step) destroy() {
 	s.cancel()
 	s.flows.end()
-	ended := make(chan struct{})
-	go func() {
-		defer crash.Catch()
-		defer close(ended)
+	_, _ = waiting.Patiently(s.ctx, time.Second, func() (struct{}, error) { // the context has ended
 		s.stack.Destroy()
-	}()
-	select {
-	case <-ended:
-	case <-time.After(time.Second):
-	}
+		return struct{}{}, nil
+	})
 }
 
 // flows counts what a step has open.
