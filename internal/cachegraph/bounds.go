@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+
+	digest "github.com/opencontainers/go-digest"
 )
 
 // ErrTooLarge says that a cache config is beyond the bounds within which configs are read.
@@ -11,6 +13,26 @@ import (
 // layers makes its importer take 40 s and 12 GB (v0.33.1, cache/remotecache/v1/parse.go, which
 // copies the whole chain for each result).
 var ErrTooLarge = errors.New("too large to be read")
+
+// ErrContradicts says that records of one digest have different numbers of inputs. No step has that, and
+// BuildKit, which compares only the inputs that both have, may make such a record its own input: then its
+// daemon ends with a stack overflow (v0.33.1, cache/remotecache/v1/chains.go, Add and computeID).
+var ErrContradicts = errors.New("records of one digest have different numbers of inputs")
+
+// Harmful reports whether an error of [Parse] is of a config that BuildKit would import nevertheless.
+func Harmful(err error) bool { return errors.Is(err, ErrTooLarge) || errors.Is(err, ErrContradicts) }
+
+// consistent is nil, or an [ErrContradicts].
+func consistent(all []*record) error {
+	inputs := make(map[digest.Digest]int, len(all))
+	for _, r := range all {
+		if n, known := inputs[r.digest]; known && n != len(r.inputs) {
+			return fmt.Errorf("%w: %s", ErrContradicts, r.digest)
+		}
+		inputs[r.digest] = len(r.inputs)
+	}
+	return nil
+}
 
 // The bounds of one config. Realistic builds stay far below them: a thousand steps, each with
 // a result of 50 layers, expand to 50,000 layers.

@@ -168,11 +168,19 @@ func randomConfig(r *rand.Rand, size int) cacheconfig.CacheConfig {
 		config.Layers = append(config.Layers, cacheconfig.CacheLayer{Blob: blobOf(r.IntN(size)), ParentIndex: index(i+1) - 1})
 	}
 	for i := range size {
-		record := cacheconfig.CacheRecord{Digest: stepOf(r.IntN(size))}
+		step := r.IntN(size)
+		if i == 0 {
+			step = 0 // it has no inputs
+		}
+		record := cacheconfig.CacheRecord{Digest: stepOf(step)}
+		inputs := step % 3
+		if i > 0 && r.IntN(40*size) == 0 {
+			inputs = r.IntN(3)
+		}
 		if r.IntN(20*size) == 0 {
 			record.Digest = "random:1"
 		}
-		for range min(i, r.IntN(3)) {
+		for range inputs {
 			var input []cacheconfig.CacheInput
 			for range 1 + r.IntN(2) {
 				input = append(input, cacheconfig.CacheInput{LinkIndex: index(i), Selector: strings.Repeat("/", r.IntN(2))})
@@ -208,11 +216,45 @@ func TestParseAsBuildKit(t *testing.T) {
 	}
 }
 
+// Records of one digest with different numbers of inputs are refused, in one config and in a merge.
+func TestContradicts(t *testing.T) {
+	t.Parallel()
+	in := func(n ...int) []cacheconfig.CacheInput {
+		var links []cacheconfig.CacheInput
+		for _, i := range n {
+			links = append(links, cacheconfig.CacheInput{LinkIndex: i})
+		}
+		return links
+	}
+	record := func(step int, inputs ...[]cacheconfig.CacheInput) cacheconfig.CacheRecord {
+		return cacheconfig.CacheRecord{Digest: stepOf(step), Inputs: inputs}
+	}
+	one := cacheconfig.CacheConfig{Records: []cacheconfig.CacheRecord{record(0), record(1, in(0), in(0))}}
+	other := cacheconfig.CacheConfig{Records: []cacheconfig.CacheRecord{record(0), record(1, in(0))}}
+	both := cacheconfig.CacheConfig{Records: []cacheconfig.CacheRecord{record(0), record(1, in(0), in(0)), record(1, in(0, 1))}}
+	parse := func(c cacheconfig.CacheConfig) (cachegraph.Cache, error) {
+		raw, _ := document(t, c)
+		return cachegraph.Parse(raw, nil)
+	}
+	if _, err := parse(both); !errors.Is(err, cachegraph.ErrContradicts) {
+		t.Errorf("one config: %v", err)
+	}
+	first, errFirst := parse(one)
+	second, errSecond := parse(other)
+	if err := errors.Join(errFirst, errSecond); err != nil {
+		t.Fatal(err)
+	}
+	out, err := cachegraph.MergeWithin([]cachegraph.Cache{first, second}, 1<<20)
+	if err != nil || out.Caches != 1 || !errors.Is(out.Refused[0], cachegraph.ErrContradicts) {
+		t.Errorf("a merge of %d caches, refused %v, %v", out.Caches, out.Refused, err)
+	}
+}
+
 // sameAsBuildKit reports whether a config is valid.
 func sameAsBuildKit(t testing.TB, raw []byte, layers []ocispecs.Descriptor) bool {
 	t.Helper()
 	c, err := cachegraph.Parse(raw, layers)
-	if errors.Is(err, cachegraph.ErrTooLarge) {
+	if cachegraph.Harmful(err) {
 		return false
 	}
 	provider := cacheimport.DescriptorProvider{}

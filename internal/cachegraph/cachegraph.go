@@ -33,16 +33,19 @@ type Cache struct {
 	Builds []Build // whose results it holds, as [Accumulate] wrote them; nil for a cache of another program
 }
 
-// Parse reads a config that is JSON. The error is an [ErrTooLarge] when the config is beyond
-// the bounds; every other error says why BuildKit would not import it.
+// Parse reads a config that is JSON. The error is [Harmful] when BuildKit would import the config;
+// every other error says why it would not.
 func Parse(config []byte, layers []ocispecs.Descriptor) (Cache, error) {
 	c, err := decode(config, layers)
 	if err != nil {
 		return Cache{}, err
 	}
-	_, expanded, err := c.records(chains{})
+	all, expanded, err := c.records(chains{})
 	if err == nil && expanded > MaxExpanded {
 		err = tooMany(expanded, "layers in its results", MaxExpanded)
+	}
+	if err == nil {
+		err = consistent(all)
 	}
 	if err != nil {
 		return Cache{}, err
@@ -157,7 +160,7 @@ func MergeWithin(caches []Cache, limit int) (Merged, error) {
 			return out, nil
 		}
 		if n > 1 {
-			err = fmt.Errorf("merged with %d nearer caches it is too large: %w", n-1, err)
+			err = fmt.Errorf("it cannot be merged with %d nearer caches: %w", n-1, err)
 		}
 		refused = slices.Insert(refused, 0, err)
 	}

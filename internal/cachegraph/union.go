@@ -17,8 +17,11 @@ type matchKey struct {
 // unite makes one of all records that a build cannot tell apart: records of one digest that
 // have a key in common for each input. The united record has the keys of both and may match
 // further records by them, so unite repeats until nothing changes. A few rounds are enough,
-// since records follow their inputs.
+// since records follow their inputs. The error is an [ErrTooLarge] or an [ErrContradicts].
 func unite(all []*record, b *budget) ([]*record, error) {
+	if err := consistent(all); err != nil {
+		return nil, err
+	}
 	for united := true; united; {
 		united = false
 		by := map[matchKey][]*record{}

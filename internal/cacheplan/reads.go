@@ -113,7 +113,7 @@ func (s *source) fail(err error) {
 }
 
 // verify waits until it is known whether the cache that was read is complete, and checks
-// that BuildKit would import it in good time.
+// that BuildKit would import it in good time and without harm.
 func (s *source) verify() {
 	if s.state == Loaded {
 		s.fail(s.reading.Verify())
@@ -121,7 +121,7 @@ func (s *source) verify() {
 	if s.state != Loaded {
 		return
 	}
-	if _, err := cachegraph.Parse(s.reading.Config, s.reading.Manifest.Layers); errors.Is(err, cachegraph.ErrTooLarge) {
+	if _, err := cachegraph.Parse(s.reading.Config, s.reading.Manifest.Layers); cachegraph.Harmful(err) {
 		s.fail(unreadable(err))
 	}
 }
@@ -228,7 +228,7 @@ func nativeImports(sources []*source) []imports {
 			continue
 		}
 		one := nativeImport(s)
-		if errors.Is(s.err, backends.ErrGone) || errors.Is(s.err, cachegraph.ErrTooLarge) {
+		if errors.Is(s.err, backends.ErrGone) || cachegraph.Harmful(s.err) {
 			incomplete = append(incomplete, one)
 		} else if n := slices.IndexFunc(all, one.sameEntry); n >= 0 {
 			all[n].sources = append(all[n].sources, s)
