@@ -29,7 +29,7 @@ import (
 )
 
 // Azblob is a cache in a container of Azure Blob Storage, in the blobs that BuildKit
-// keeps there (v0.33.1, cache/remotecache/azblob/utils.go): <prefix>/blobs/<digest>, and
+// keeps there (v0.34.2, cache/remotecache/azblob/utils.go): <prefix>/blobs/<digest>, and
 // <prefix>/manifests/<name> with an annotated cache config, each joined as a path. The
 // scope N has the name N, or <name>-N.
 type Azblob struct {
@@ -41,7 +41,7 @@ type Azblob struct {
 }
 
 func newAzblob(spec *cachespec.Azblob, _ authn.Keychain) *Azblob {
-	c := &Azblob{objectCache: objectCache{Config: spec, name: spec.Name, place: spec.Place()}, spec: spec}
+	c := &Azblob{objectCache: objectCache{Config: spec, name: spec.Name, place: spec.Place(), options: []string{"mode"}}, spec: spec}
 	if spec.Credentials() {
 		c.credentials = map[string]string{"secret_access_key": spec.SecretAccessKey}
 	}
@@ -55,7 +55,7 @@ func newAzblob(spec *cachespec.Azblob, _ authn.Keychain) *Azblob {
 // retry usually comes before probe-timeout.
 const retryDelay = 200 * time.Millisecond
 
-// newClient follows BuildKit's createContainerClient (v0.33.1,
+// newClient follows BuildKit's createContainerClient (v0.34.2,
 // cache/remotecache/azblob/utils.go), so that one line means the same in both. Without a key
 // in the line the SDK's default chain is used: environment, workload identity, managed
 // identity, az and azd.

@@ -36,7 +36,7 @@ func TestAzblobEnvironment(t *testing.T) {
 	}
 }
 
-// warmlayer writes blobs where BuildKit's joining of the native attributes looks for them (v0.33.1,
+// warmlayer writes blobs where BuildKit's joining of the native attributes looks for them (v0.34.2,
 // cache/remotecache/azblob/utils.go, manifestKey and blobKey), with any prefixes.
 func TestAzblobJoins(t *testing.T) {
 	t.Parallel()

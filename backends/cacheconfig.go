@@ -20,7 +20,7 @@ import (
 
 // Object stores (s3, azblob, gha) have no manifests. BuildKit keeps a cache there as one
 // document: its cache config, in which each layer has annotations in place of a descriptor
-// (v0.33.1, cache/remotecache/s3/s3.go, Finalize):
+// (v0.34.2, cache/remotecache/s3/s3.go, Finalize):
 //
 //	{"layers": [{"blob": "sha256:…", "parent": -1, "annotations":
 //	  {"mediaType": "…tar+zstd", "diffID": "sha256:…", "size": 2312, "createdAt": "…"}}],
@@ -100,7 +100,7 @@ func configManifest(config []byte, r Record) (Manifest, error) {
 }
 
 // NewManifest is the image manifest that BuildKit's registry exporter would write of a
-// cache config and its layers (v0.33.1, cache/remotecache/export.go, Finalize), with the
+// cache config and its layers (v0.34.2, cache/remotecache/export.go, Finalize), with the
 // record; the zero value leaves that out.
 func NewManifest(config []byte, layers []ocispecs.Descriptor, r Record) (Manifest, error) {
 	image := ocispecs.Manifest{

@@ -83,7 +83,7 @@ type cache struct {
 // step is the digest of the step that makes the content.
 func step(content string) digest.Digest { return digest.FromString("step of " + content) }
 
-// key is the digest of that step's record (v0.33.1, solver/cachemanager.go, rootKey).
+// key is the digest of that step's record (v0.34.2, solver/cachemanager.go, rootKey).
 func key(content string) digest.Digest { return digest.FromString(step(content).String() + "@0") }
 
 // newCache has one record and one layer for each content.

@@ -18,7 +18,7 @@ import (
 )
 
 // GHA is a cache in the GitHub Actions cache service, in the entries that BuildKit keeps
-// there (v0.33.1, cache/remotecache/gha/gha.go): buildkit-blob-1-<digest>, and
+// there (v0.34.2, cache/remotecache/gha/gha.go): buildkit-blob-1-<digest>, and
 // index-<scope>-1-<hash of the Git ref>#<n> with an annotated cache config. GitHub separates
 // Git refs itself, so one of BuildKit's scopes holds all branches: the attribute scope
 // ("buildkit" by default), followed by a hyphen and the key where there is a key. The
@@ -33,7 +33,7 @@ type GHA struct {
 }
 
 func newGHA(spec *cachespec.GHA, _ authn.Keychain) *GHA {
-	c := &GHA{objectCache: objectCache{Config: spec, place: spec.Place()}, spec: spec, client: ghaservice.New(spec)}
+	c := &GHA{objectCache: objectCache{Config: spec, place: spec.Place(), options: []string{"mode"}}, spec: spec, client: ghaservice.New(spec)}
 	c.source, c.destination = c.store(), c.store()
 	return c
 }

@@ -42,7 +42,7 @@ func newInline(c *cachespec.Inline, keychain authn.Keychain) *Inline {
 func (i *Inline) Scopes() Scopes { return pushedImages{i.tags} }
 
 // Imports implements [Backend]: BuildKit reads inline caches as registry caches
-// (BuildKit v0.33.1, cache/remotecache/import.go).
+// (BuildKit v0.34.2, cache/remotecache/import.go).
 func (i *Inline) Imports(p scope.Plan) []client.CacheOptionsEntry { return i.tags.Imports(p) }
 
 // Exports implements [Backend]. The entry belongs to the solve that pushes the image.
@@ -122,7 +122,7 @@ func (r pushedImages) add(ctx context.Context, m Manifest, to *inlineCache) erro
 	return to.add(image, m.Layers)
 }
 
-// inlineImage is the part of an image's config that belongs to the cache (BuildKit v0.33.1,
+// inlineImage is the part of an image's config that belongs to the cache (BuildKit v0.34.2,
 // cache/remotecache/inline and import.go). Cache is a list of cache records in JSON, which
 // name the image's layers by their index.
 type inlineImage struct {

@@ -24,7 +24,7 @@ import (
 )
 
 // newImage is an image with a layer for each content, whose config has a cache with a record for
-// each (BuildKit v0.33.1, cache/remotecache/inline).
+// each (BuildKit v0.34.2, cache/remotecache/inline).
 func newImage(t testing.TB, withCache bool, contents ...string) cache {
 	t.Helper()
 	made := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)

@@ -25,7 +25,7 @@ import (
 // Manifest is one scope's cache. Its form is one of
 //
 //   - an OCI image manifest whose config is the cache config, as BuildKit's registry exporter
-//     writes it (v0.33.1, cache/remotecache/export.go)
+//     writes it (v0.34.2, cache/remotecache/export.go)
 //   - an OCI index, or a Docker manifest list, in which the cache config is one entry among
 //     the layers (as above)
 //   - an image that contains its cache

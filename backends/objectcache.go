@@ -16,6 +16,7 @@ type objectCache struct {
 	cachespec.Config
 	name        string            // the attribute name, which stands before a scope's name with a hyphen; "": nothing does
 	place       map[string]string // attributes of native entries, without credentials and name
+	options     []string          // those of Options that BuildKit's own exporter knows
 	credentials map[string]string // from the line; empty: the SDK's default chain
 	source      *objects
 	destination *objects // may be the same as source
@@ -41,13 +42,19 @@ func (c *objectCache) Imports(p scope.Plan) []client.CacheOptionsEntry {
 	return importEach(p, c.Type(), c.attrs)
 }
 
-// Exports implements [Backend]. These caches of BuildKit take no compression and no media types.
+// Exports implements [Backend]. These caches of BuildKit take no media types, and only some of
+// them a compression.
 func (c *objectCache) Exports(p scope.Plan) []client.CacheOptionsEntry {
 	if p.Write == "" {
 		return nil
 	}
 	attrs := c.attrs(p.Write)
-	attrs["mode"] = c.Options()["mode"]
+	options := c.Options()
+	for _, name := range c.options {
+		if value := options[name]; value != "" {
+			attrs[name] = value
+		}
+	}
 	return []client.CacheOptionsEntry{{Type: c.Type(), Attrs: attrs}}
 }
 

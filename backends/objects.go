@@ -69,7 +69,7 @@ const wholeBlob = 16 << 20
 const partSize = 5 << 20
 
 // partsAtOnce is the number of parts of one blob that are sent concurrently. BuildKit sends
-// four blobs at once (v0.33.1, util/resolver/limited), so up to 100 MiB are in memory,
+// four blobs at once (v0.34.2, util/resolver/limited), so up to 100 MiB are in memory,
 // including the part of each blob that is being read.
 const partsAtOnce = 4
 

@@ -163,7 +163,7 @@ func ReadBlob(ctx context.Context, store Scopes, desc ocispecs.Descriptor, limit
 	return content, err
 }
 
-// MaxConfig is the largest cache config that BuildKit imports (v0.33.1,
+// MaxConfig is the largest cache config that BuildKit imports (v0.34.2,
 // cache/remotecache/import.go, readBlob).
 const MaxConfig = 1 << 20
 

@@ -119,7 +119,7 @@ func (r *Registry) get(ctx context.Context, ref name.Reference) (*remote.Descrip
 
 // noDigest stands for a manifest that is not known yet. containerd's client, with which BuildKit
 // pushes, gives a manifest no tag when the reference has another digest than the manifest
-// (containerd v2.3, core/remotes/docker/pusher.go, getManifestPath).
+// (containerd v2.4, core/remotes/docker/pusher.go, getManifestPath).
 const noDigest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
 // Untagged implements [Untagged].

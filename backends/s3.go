@@ -31,7 +31,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
-// S3 is a cache in a bucket, in the objects that BuildKit keeps there (v0.33.1,
+// S3 is a cache in a bucket, in the objects that BuildKit keeps there (v0.34.2,
 // cache/remotecache/s3/s3.go): <prefix>blobs/<digest>, and <prefix>manifests/<name>
 // with an annotated cache config. The scope N has the name N, or <name>-N.
 type S3 struct {
@@ -45,8 +45,11 @@ type S3 struct {
 
 func newS3(spec *cachespec.S3, _ authn.Keychain) *S3 {
 	c := &S3{
-		objectCache: objectCache{Config: spec, name: spec.Name, place: spec.Place(), credentials: spec.KeyPair()},
-		spec:        spec, slots: semaphore.NewWeighted(int64(spec.UploadParallelism) * partsAtOnce),
+		objectCache: objectCache{
+			Config: spec, name: spec.Name, place: spec.Place(), credentials: spec.KeyPair(),
+			options: []string{"mode", "compression", "compression-level", "force-compression"},
+		},
+		spec: spec, slots: semaphore.NewWeighted(int64(spec.UploadParallelism) * partsAtOnce),
 	}
 	c.client = sync.OnceValues(c.newClient)
 	c.source, c.destination = c.objects(false), c.objects(true)
@@ -57,7 +60,7 @@ func (c *S3) objects(writes bool) *objects {
 	return &objects{service: &bucket{c, writes}, blobs: c.spec.Blobs(), manifests: c.spec.Manifests()}
 }
 
-// newClient follows BuildKit's newS3Client (v0.33.1, cache/remotecache/s3/s3.go), so that one
+// newClient follows BuildKit's newS3Client (v0.34.2, cache/remotecache/s3/s3.go), so that one
 // line means the same in both. Without credentials in the line the SDK's default chain is
 // used: environment, profile, web identity, container, instance.
 func (c *S3) newClient() (*s3.Client, error) {

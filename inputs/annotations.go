@@ -48,7 +48,7 @@ func (p *parser) annotate(v Values) {
 }
 
 // cannotAnnotate is why BuildKit would refuse an annotation after the whole build
-// (exporter/containerimage/writer.go in v0.33.1), or nil.
+// (exporter/containerimage/writer.go in v0.34.2), or nil.
 func (v Values) cannotAnnotate(o Output, key exptypes.AnnotationKey) *syntax.Problem {
 	docker := o.Attrs["oci-mediatypes"] != "" && !syntax.IsTrue(o.Attrs["oci-mediatypes"])
 	index := key.Type == exptypes.AnnotationIndex || key.Type == exptypes.AnnotationIndexDescriptor

@@ -13,7 +13,7 @@ import (
 var (
 	attestTypes = []string{"provenance", "sbom"}
 
-	// provenanceAttributes are those that BuildKit v0.33.1 reads
+	// provenanceAttributes are those that BuildKit v0.34.2 reads
 	// (solver/llbsolver/provenance.go and proc/provenance.go).
 	provenanceAttributes = []Field{
 		{Name: "mode", Choices: []string{"min", "max"}},

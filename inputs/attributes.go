@@ -9,7 +9,7 @@ import (
 )
 
 // compressionAttributes say how an image's layers are written
-// (util/compression/attrs.go in BuildKit v0.33.1).
+// (util/compression/attrs.go in BuildKit v0.34.2).
 var compressionAttributes = []Field{
 	{Name: "compression", Choices: cachespec.Compressions},
 	{Name: "compression-level", Kind: syntax.Int},
@@ -17,7 +17,7 @@ var compressionAttributes = []Field{
 	{Name: "oci-mediatypes", Kind: syntax.Bool},
 }
 
-// Attributes of the exporters of BuildKit v0.33.1: exporter/containerimage
+// Attributes of the exporters of BuildKit v0.34.2: exporter/containerimage
 // (opts.go, export.go), exporter/oci and exporter/local (fs.go), which ignore unknown ones.
 var (
 	resultAttributes = []Field{{Name: "dest"}, {Name: "source-date-epoch", Kind: syntax.Int}}
@@ -39,7 +39,7 @@ var (
 		{Name: "name-canonical", Kind: syntax.Bool},
 	})
 	archiveAttributes = slices.Concat(layerAttributes, []Field{{Name: "tar", Kind: syntax.Bool}})
-	filesAttributes   = slices.Concat(resultAttributes, []Field{{Name: "attestation-prefix"}, {Name: "platform-split", Kind: syntax.Bool}})
+	filesAttributes   = slices.Concat(resultAttributes, []Field{{Name: "src"}, {Name: "attestation-prefix"}, {Name: "platform-split", Kind: syntax.Bool}})
 	outputAttributes  = map[string][]Field{
 		"image":     imageAttributes,
 		"registry":  imageAttributes,

@@ -52,7 +52,7 @@ var officialFrontends = []string{"docker.io/docker/dockerfile", "docker.io/docke
 // "the frontend example.org/frontend", "the frontend of a remote Dockerfile". A
 // frontend is an image that the Dockerfile chooses with "# syntax=", or the build with
 // BUILDKIT_SYNTAX. BuildKit hands it the attributes of cache imports, with their credentials
-// (v0.33.1, frontend/gateway).
+// (v0.34.2, frontend/gateway).
 func (v Values) CustomFrontend() string {
 	chosen := v.Syntax
 	if chosen == "" {

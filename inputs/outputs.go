@@ -178,6 +178,9 @@ func (p *parser) output(it syntax.Item) (Output, bool) {
 	for _, key := range sortedKeys(e.Attrs) {
 		p.outputAttribute(it.Line, known, key, e.Attrs[key])
 	}
+	if src, ok := e.Attrs["src"]; ok && src == "" {
+		p.report("outputs", it.Line, "src is empty", "name a directory of the result, or leave it out for all of it")
+	}
 	p.compression("outputs", it.Line, e.Attrs)
 	o := Output{Line: it.Line, Type: e.Type, Attrs: e.Attrs, Dest: e.Attrs["dest"]}
 	delete(o.Attrs, "dest")

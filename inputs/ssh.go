@@ -55,7 +55,7 @@ func (p *parser) ssh(context Context) []SSH {
 	return all
 }
 
-// checkSSH applies the rule of BuildKit's client before the build (sshprovider in v0.33.1): an
+// checkSSH applies the rule of BuildKit's client before the build (sshprovider in v0.34.2): an
 // agent is one socket, or any number of keys without passphrases.
 func (p *parser) checkSSH(s SSH) *syntax.Problem {
 	if !agentID.MatchString(s.ID) {

@@ -13,7 +13,7 @@ func TestS3(t *testing.T) {
 
 func TestS3Remote(t *testing.T) {
 	t.Parallel()
-	conform(t, harness{open: buckets(t), object: true, gzip: true, remote: true})
+	conform(t, harness{open: buckets(t), object: true, remote: true})
 }
 
 func buckets(t *testing.T) func(*testing.T) store {

@@ -179,7 +179,7 @@ var failing = []struct{ kinds, faults, phases, reason string }{
 	{builders, "stall|drip", "import", "the import hangs"},
 	{"remote s3|remote azblob|remote gha", "huge manifest", "import", "the import hangs"},
 	{"remote gha", "429", "import", "the import hangs"}, // repeated for its own ten minutes
-	// BuildKit reads from the storage behind GitHub's cache without a context (v0.33.1,
+	// BuildKit reads from the storage behind GitHub's cache without a context (v0.34.2,
 	// cache/remotecache/gha/gha.go, ReaderAt), and repeats requests for minutes. The second attempt on the
 	// same builder waits for the same download.
 	{"remote gha", "connection refused|reset at byte 0|stall|drip|429|500|503", "extract", "the cache stalls"},

@@ -91,7 +91,7 @@ type Builder struct {
 
 	// Managed tells whether Open has started it. A managed builder can read, over plain HTTP,
 	// from a registry at the address of a listener that Listen returns: BuildKit uses HTTP for
-	// loopback addresses (v0.33.1, util/resolver/resolver.go).
+	// loopback addresses (v0.34.2, util/resolver/resolver.go).
 	Managed bool
 
 	// Address is "embedded", "rootless", "container", or the address, without a password.

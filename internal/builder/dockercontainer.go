@@ -21,7 +21,7 @@ import (
 // dialContainer connects to the builder in a container that was made elsewhere, in most
 // cases buildx: docker-container://. A container that has stopped is started. The connection
 // leads through buildctl in the container, as that of BuildKit's own client does
-// (client/connhelper/dockercontainer, v0.33.1), but through the engine's API: the docker
+// (client/connhelper/dockercontainer, v0.34.2), but through the engine's API: the docker
 // program is not needed. The caller closes the connection to the engine, which is returned
 // last.
 func dialContainer(ctx context.Context, a builderspec.Address, e Engine) (*client.Client, []ocispecs.Platform, io.Closer, error) {

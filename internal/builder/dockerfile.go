@@ -13,7 +13,7 @@ import (
 // RunsOnTarget tells whether a build of the Dockerfile up to the target stage ("": the last)
 // runs a step on the platform that is built for. Steps after FROM --platform=$BUILDPLATFORM run
 // on the builder's own. Contexts are the names of stages and images that a build context
-// replaces. The answer is known for Dockerfiles that BuildKit v0.33.1 can parse.
+// replaces. The answer is known for Dockerfiles that BuildKit v0.34.2 can parse.
 func RunsOnTarget(dockerfile []byte, target string, contexts []string) (runs, known bool) {
 	ast, err := parser.Parse(bytes.NewReader(dockerfile))
 	if err != nil {

@@ -28,7 +28,7 @@ type architecture struct {
 	big     bool   // big-endian
 }
 
-// architectures are those that BuildKit detects (v0.33.1, util/archutil).
+// architectures are those that BuildKit detects (v0.34.2, util/archutil).
 var architectures = map[string]architecture{
 	"amd64": {"x86_64", 62, 64, false}, "386": {"i386", 3, 32, false},
 	"arm64": {"aarch64", 183, 64, false}, "arm": {"arm", 40, 32, false},

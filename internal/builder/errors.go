@@ -117,7 +117,7 @@ func notFound(missing []string) *Error {
 	}
 }
 
-// causes maps texts in the log of a daemon that exited (RootlessKit v3, BuildKit v0.33, runc,
+// causes maps texts in the log of a daemon that exited (RootlessKit v3, BuildKit v0.34, runc,
 // mount of util-linux and of busybox) to hints. The first one that fits is used.
 var causes = []struct{ text, hint string }{
 	{"unknown userid", hintNoName},

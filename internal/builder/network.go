@@ -95,7 +95,7 @@ func networkFailure(log string) string {
 	return strings.TrimSpace(lastLines(log, 1))
 }
 
-// networkFlags are the flags and networkKeys the keys of worker.oci in buildkitd.toml (v0.33.1)
+// networkFlags are the flags and networkKeys the keys of worker.oci in buildkitd.toml (v0.34.2)
 // with which a user chooses the network of steps.
 var (
 	networkFlags = []string{"oci-worker-net", "oci-cni-config-path", "oci-cni-binary-dir"}
@@ -149,7 +149,7 @@ func ociWorker(tree map[string]any) map[string]any {
 }
 
 // config is the daemon's buildkitd.toml. The network is not set by flags, because the flag for
-// the configuration of CNI sets nothing (v0.33.1, cmd/buildkitd/main_oci_worker.go).
+// the configuration of CNI sets nothing (v0.34.2, cmd/buildkitd/main_oci_worker.go).
 func (d *processDaemon) config() ([]byte, error) {
 	if d.network == nil {
 		return []byte(d.options.Managed.Config), nil

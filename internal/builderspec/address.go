@@ -24,7 +24,7 @@ const (
 var kinds = []string{Auto: "auto", Embedded: "embedded", Rootless: "rootless", Container: "container"}
 
 // schemes are those of remote builders: BuildKit's client dials unix and tcp itself, and all
-// others through its connection helpers (v0.33.1, client/connhelper).
+// others through its connection helpers (v0.34.2, client/connhelper).
 var schemes = []string{"unix", "tcp", "docker-container", "podman-container", "nerdctl-container", "kube-pod", "ssh"}
 
 // Schemes are the schemes that the URL of a remote builder may have.

@@ -58,7 +58,7 @@ func (n Node) Plaintext() bool { return n.Address.Scheme == "tcp" && n.TLS == TL
 
 // Managed is what a managed builder is started with besides its defaults.
 type Managed struct {
-	Flags       []string // buildkitd's (v0.33.1), each with its value: "--oci-max-parallelism=2"
+	Flags       []string // buildkitd's (v0.34.2), each with its value: "--oci-max-parallelism=2"
 	Config      string   // buildkitd.toml, with absolute paths; "": an empty one
 	ConfigFiles []string // absolute paths of the files and directories that Config names
 	Env         []string // further variables, as in os.Environ

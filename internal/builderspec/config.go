@@ -15,7 +15,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// readConfig reads buildkitd-config or buildkitd-config-inline: a buildkitd.toml (v0.33.1,
+// readConfig reads buildkitd-config or buildkitd-config-inline: a buildkitd.toml (v0.34.2,
 // cmd/buildkitd/config). Paths of certificates in it start from the working directory, as
 // buildx has them (v0.37.0, util/confutil). They are made absolute, since buildkitd runs in
 // another directory, and returned too. The flags of a managed builder override what the

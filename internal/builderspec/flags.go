@@ -11,7 +11,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// flagIsSwitch are buildkitd's flags (v0.33.1, cmd/buildkitd) that may be set, and whether
+// flagIsSwitch are buildkitd's flags (v0.34.2, cmd/buildkitd) that may be set, and whether
 // they are switches.
 var flagIsSwitch = map[string]bool{
 	"debug": true, "trace": true, "log-format": false, "log-level": false, "debugaddr": false,

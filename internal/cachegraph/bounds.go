@@ -10,13 +10,13 @@ import (
 
 // ErrTooLarge says that a cache config is beyond the bounds within which configs are read.
 // BuildKit has no such bounds: a config of 922 KB with 3,000 results on a chain of 5,000
-// layers makes its importer take 40 s and 12 GB (v0.33.1, cache/remotecache/v1/parse.go, which
+// layers makes its importer take 40 s and 12 GB (v0.34.2, cache/remotecache/v1/parse.go, which
 // copies the whole chain for each result).
 var ErrTooLarge = errors.New("too large to be read")
 
 // ErrContradicts says that records of one digest have different numbers of inputs. No step has that, and
 // BuildKit, which compares only the inputs that both have, may make such a record its own input: then its
-// daemon ends with a stack overflow (v0.33.1, cache/remotecache/v1/chains.go, Add and computeID).
+// daemon ends with a stack overflow (v0.34.2, cache/remotecache/v1/chains.go, Add and computeID).
 var ErrContradicts = errors.New("records of one digest have different numbers of inputs")
 
 // Harmful reports whether an error of [Parse] is of a config that BuildKit would import nevertheless.

@@ -8,7 +8,7 @@
 //	both, err := cachegraph.MergeWithin([]cachegraph.Cache{own, main}, 1<<20) // one config, and the layers that it names
 //
 // BuildKit must not import the two side by side: it tells the records of two caches apart
-// by IDs that it computes in the order of a Go map (v0.33.1, cache/remotecache/v1/chains.go,
+// by IDs that it computes in the order of a Go map (v0.34.2, cache/remotecache/v1/chains.go,
 // computeID), so that it finds the records of a step with two ways of matching to be the same,
 // or not, by chance; and records that it holds to be different match nothing in the other cache.
 // With own and default branch both imported, up to every second build missed steps that one of

@@ -55,7 +55,7 @@ type layerState struct {
 var errLayerLoop = errors.New("invalid looping layer")
 
 // chain is the chain that ends with the layer i, nil when one of its layers has no
-// descriptor. BuildKit validates nothing that the config says beyond such a layer (v0.33.1,
+// descriptor. BuildKit validates nothing that the config says beyond such a layer (v0.34.2,
 // cache/remotecache/v1/parse.go, getRemoteChain), so chain stops there.
 func (r *layerReader) chain(i int) (*chain, error) {
 	var path []int // from the last layer down

@@ -42,7 +42,7 @@ func (r result) newer(other result) result {
 }
 
 // recordReader reads the records of a config. It finds the same errors as BuildKit's parser
-// (v0.33.1, cache/remotecache/v1/parse.go).
+// (v0.34.2, cache/remotecache/v1/parse.go).
 type recordReader struct {
 	layerReader
 	config   cacheconfig.CacheConfig
@@ -88,7 +88,7 @@ func (c Cache) read(shared chains) (*recordReader, error) {
 	return r, nil
 }
 
-// ignored reports whether BuildKit leaves a record out (v0.33.1, cache/remotecache/v1/chains.go,
+// ignored reports whether BuildKit leaves a record out (v0.34.2, cache/remotecache/v1/chains.go,
 // Add).
 func ignored(d digest.Digest) bool { return strings.HasPrefix(string(d), "random:") }
 

@@ -19,7 +19,7 @@ import (
 
 var blobA, blobB, blobC = digest.FromString("a"), digest.FromString("b"), digest.FromString("c")
 
-// TestBlobsIn: the texts are errors of BuildKit v0.33.1 with faulty registries.
+// TestBlobsIn: the texts are errors of BuildKit v0.34.2 with faulty registries.
 func TestBlobsIn(t *testing.T) {
 	t.Parallel()
 	partial := []digest.Digest{blobB}

@@ -209,7 +209,7 @@ func nativeImport(s *source) imports {
 	entry := s.reading.From.Imports(one)[0]
 	if s.inProcess() && s.state == Loaded {
 		// Otherwise BuildKit's client asks the index, and leaves the cache out without a word while
-		// another build holds the index's lock (v0.33.1, client/solve.go, parseCacheOptions).
+		// another build holds the index's lock (v0.34.2, client/solve.go, parseCacheOptions).
 		entry.Attrs["digest"] = s.reading.Manifest.Descriptor().Digest.String()
 	}
 	return imports{entry: entry, sources: []*source{s}, allOrNothing: true}

@@ -81,7 +81,7 @@ func duration(name string, field *time.Duration, c check) attribute {
 	return attribute{name: name, check: c, set: func(text string) { *field, _ = time.ParseDuration(text) }}
 }
 
-// oneOf and the checks below accept what BuildKit v0.33.1 accepts in the files that the
+// oneOf and the checks below accept what BuildKit v0.34.2 accepts in the files that the
 // configs name, and refuse what it silently reads as a default.
 func oneOf(words ...string) check {
 	return func(v string) (string, bool) {

@@ -9,7 +9,7 @@ import (
 	"unicode"
 )
 
-// Azblob is a cache in a container of Azure Blob Storage (BuildKit v0.33.1,
+// Azblob is a cache in a container of Azure Blob Storage (BuildKit v0.34.2,
 // cache/remotecache/azblob/utils.go). The fields of a line of cache are those of the line,
 // else of BUILDKIT_AZURE_STORAGE_*, else BuildKit's defaults.
 type Azblob struct {
@@ -48,7 +48,7 @@ func (c *Azblob) attributes() []attribute {
 		place("account_url", &c.AccountURL, notEmpty), place("account_name", &c.AccountName, notEmpty), place("container", &c.Container, isContainer),
 		place("prefix", &c.Prefix, isBlobFolder), place("blobs_prefix", &c.BlobsPrefix, isBlobFolder), place("manifests_prefix", &c.ManifestsPrefix, isBlobFolder),
 		place("name", &c.Name, isBlobName), place("secret_access_key", &c.SecretAccessKey, notEmpty),
-	}, c.objectExport()...)
+	}, c.objectExport(false)...)
 }
 
 // String implements [Config]. It contains the account, because containers of two accounts may
@@ -88,7 +88,7 @@ func (c *Azblob) Place() map[string]string {
 func (c *Azblob) resolve(p *problems, env Environment) config {
 	c.fromEnvironment(p, env)
 	c.AccountURL = strings.TrimRight(c.AccountURL, "/")
-	c.objects(p, env)
+	c.objects(p, env, false)
 	c.checkPlace(p)
 	inTheOpen(p, env, c.Credentials())
 	return c

@@ -70,14 +70,17 @@ func (c *common) export() []attribute {
 	return append([]attribute{c.mode()}, append(c.layers(), c.ignoring())...)
 }
 
-// objectExport are the attributes of caches in object stores. BuildKit itself knows the mode
-// only; the others are for lines of cache, which warmlayer writes.
-func (c *common) objectExport() []attribute {
-	all := c.export()
-	for i := 1; i < len(all)-1; i++ {
-		all[i].in = Scoped
+// objectExport are the attributes of caches in object stores. BuildKit itself knows the mode,
+// and with compresses those of compressions; the others are for lines of cache, which warmlayer
+// writes.
+func (c *common) objectExport(compresses bool) []attribute {
+	own := c.layers()
+	for i, a := range own {
+		if !compresses || a.name == "oci-mediatypes" || a.name == "image-manifest" {
+			own[i].in = Scoped
+		}
 	}
-	return all
+	return append([]attribute{c.mode()}, append(own, c.ignoring())...)
 }
 
 func (c *common) mode() attribute { return text("mode", &c.Mode, oneOf("min", "max")) }

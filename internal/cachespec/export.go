@@ -8,7 +8,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// Compressions are the layer compressions that BuildKit v0.33.1 writes (util/compression).
+// Compressions are the layer compressions that BuildKit v0.34.2 writes (util/compression).
 var Compressions = []string{"gzip", "estargz", "zstd", "uncompressed"}
 
 // levels are the highest levels of each compression (util/compression; the numbers are zlib's
@@ -19,7 +19,7 @@ var levels = map[string]int{"gzip": 9, "estargz": 9, "zstd": HighestLevel, "unco
 const HighestLevel = 22
 
 // Export says how the layers and the manifest of a cache or an image are written. Each field
-// is the text of BuildKit's attribute, or "" where it is not given (v0.33.1,
+// is the text of BuildKit's attribute, or "" where it is not given (v0.34.2,
 // util/compression/attrs.go, cache/remotecache/registry, exporter/containerimage).
 type Export struct {
 	Mode             string // min or max

@@ -11,7 +11,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// GHA is a cache in the GitHub Actions cache service (BuildKit v0.33.1,
+// GHA is a cache in the GitHub Actions cache service (BuildKit v0.34.2,
 // cache/remotecache/gha/gha.go). Resolve takes what the line leaves out from the runner.
 type GHA struct {
 	common
@@ -45,7 +45,7 @@ func (c *GHA) attributes() []attribute {
 		place("scope", &c.Scope, isCacheScope), place("token", &c.Token, notEmpty), place("url", &c.URL, isURL), place("url_v2", &c.URLv2, isURL),
 		text("version", &c.Version, oneOf("1", "2")), place("ghtoken", &c.GHToken, notEmpty), place("repository", &c.GHRepository, isRepository),
 		duration("timeout", &c.Timeout, isTimeout),
-	}, c.objectExport()...)
+	}, c.objectExport(false)...)
 }
 
 // String implements [Config].
@@ -87,7 +87,7 @@ func (c *GHA) Native(env Environment) map[string]string {
 func (c *GHA) resolve(p *problems, env Environment) config {
 	r := c.fromRunner(env)
 	r.Scope = cmp.Or(c.Scope, "buildkit")
-	r.objects(p, env)
+	r.objects(p, env, false)
 	r.checkRunner(p, env)
 	return r
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// Inline is a cache inside the image's config (BuildKit v0.33.1, cache/remotecache/inline).
+// Inline is a cache inside the image's config (BuildKit v0.34.2, cache/remotecache/inline).
 // For a line of cache each scope N has an additional tag <prefix>N, in the image's repository
 // or in that of Ref.
 type Inline struct {

@@ -3,7 +3,7 @@ package cachespec
 import "path/filepath"
 
 // Local is a cache in a directory: an OCI layout whose index has one tag for each scope
-// (BuildKit v0.33.1, client/solve.go, cache/remotecache/local).
+// (BuildKit v0.34.2, client/solve.go, cache/remotecache/local).
 type Local struct {
 	common
 	Src, Dest string // directories that are read and written; after Resolve absolute, and equal unless both are in the line

@@ -33,7 +33,7 @@ func given(attrs map[string]string) map[string]string {
 }
 
 // isObjectName checks that a text is one name, whose path stays where it is joined. BuildKit
-// splits it at semicolons and reads the first name only (v0.33.1, cache/remotecache/s3/s3.go).
+// splits it at semicolons and reads the first name only (v0.34.2, cache/remotecache/s3/s3.go).
 func isObjectName(v string) (string, bool) {
 	ok := v != "" && !strings.ContainsFunc(v, func(r rune) bool { return r == ';' || unicode.IsControl(r) })
 	for part := range strings.SplitSeq(v, "/") {

@@ -13,7 +13,7 @@ import (
 )
 
 // Registry is a cache in an OCI registry: the scope N is the tag <prefix>N of one
-// repository (BuildKit v0.33.1, cache/remotecache/registry).
+// repository (BuildKit v0.34.2, cache/remotecache/registry).
 type Registry struct {
 	common
 	Ref      string // host/repository[:tag], as in the line

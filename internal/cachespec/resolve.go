@@ -1,6 +1,7 @@
 package cachespec
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -80,21 +81,29 @@ func twice(caches []Cache) []syntax.Problem {
 	return found
 }
 
-// objects completes a cache in an object store. Where a remote builder writes it, attributes
-// of layers have no effect, and are refused.
-func (c *common) objects(p *problems, env Environment) {
-	given := c.Export
-	c.complete(p, env)
+// objects completes a cache in an object store. Where a remote builder writes it, the attributes
+// that BuildKit's own exporter does not know have no effect, and are refused. It knows the mode, and
+// with compresses those of compressions; their defaults are left to it.
+func (c *common) objects(p *problems, env Environment, compresses bool) {
 	if !env.Remote {
+		c.complete(p, env)
 		return
 	}
-	said := given.over(env.Export).Attrs()
-	for _, name := range []string{"compression", "compression-level", "force-compression", "oci-mediatypes", "image-manifest"} {
+	given := c.over(env.Export)
+	c.Export = Export{Mode: cmp.Or(given.Mode, exportDefaults.Mode)}
+	refused, why := []string{"oci-mediatypes", "image-manifest"}, "BuildKit's %s caches have no manifest"
+	if compresses {
+		c.Compression, c.CompressionLevel, c.ForceCompression = given.Compression, given.CompressionLevel, given.ForceCompression
+	} else {
+		refused, why = append([]string{"compression", "compression-level", "force-compression"}, refused...), "BuildKit writes layers of %s caches with gzip"
+	}
+	said := given.Attrs()
+	for _, name := range refused {
 		if said[name] != "" {
-			p.add("leave it out, or use builder=embedded", "%s is not possible on a remote builder: BuildKit writes layers of %s caches with gzip", name, p.kind)
+			p.add("leave it out, or use builder=embedded", "%s is not possible on a remote builder: "+why, name, p.kind)
 		}
 	}
-	c.Export = Export{Mode: c.Mode}
+	p.conflicts(c.Export)
 }
 
 // inTheOpen refuses credentials that would cross a network unencrypted.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// S3 is a cache in a bucket (BuildKit v0.33.1, cache/remotecache/s3/s3.go).
+// S3 is a cache in a bucket (BuildKit v0.34.2, cache/remotecache/s3/s3.go).
 type S3 struct {
 	common
 	Bucket, Region        string // Resolve fills them from AWS_BUCKET and AWS_REGION
@@ -48,7 +48,7 @@ func (c *S3) attributes() []attribute {
 		duration("touch_refresh", &c.TouchRefresh, isAge), count("upload_parallelism", &c.UploadParallelism),
 		text("retry_mode", &c.RetryMode, oneOf("standard", "adaptive")), count("retry_max_attempts", &c.RetryMaxAttempts),
 		place("access_key_id", &c.AccessKeyID, notEmpty), place("secret_access_key", &c.SecretAccessKey, notEmpty), place("session_token", &c.SessionToken, notEmpty),
-	}, c.objectExport()...)
+	}, c.objectExport(true)...)
 }
 
 // String implements [Config].
@@ -111,7 +111,7 @@ func (c *S3) resolve(p *problems, env Environment) config {
 	if c.Region == "" {
 		c.Region = env.variable("AWS_REGION")
 	}
-	c.objects(p, env)
+	c.objects(p, env, true)
 	c.checkPlace(p)
 	inTheOpen(p, env, c.Credentials())
 	return c

@@ -65,10 +65,11 @@ hint: give access_key_id and secret_access_key, or neither: then the environment
 hint: use compression=gzip, or oci-mediatypes=true`},
 
 		{line: s3, o: remote},
-		{line: s3 + ",compression=zstd", o: remote, want: `compression is not possible on a remote builder: BuildKit writes layers of s3 caches with gzip
-hint: leave it out, or use builder=embedded`},
-		{line: s3, o: cachespec.Environment{Remote: true, Export: cachespec.Export{Mode: "min", ForceCompression: "true"}},
-			want: `force-compression is not possible on a remote builder: BuildKit writes layers of s3 caches with gzip
+		{line: s3 + ",compression=zstd,compression-level=19,force-compression=true", o: remote},
+		{line: s3 + ",compression-level=19", o: remote, want: `compression-level=19 is out of range for gzip
+hint: gzip goes from 0 to 9`},
+		{line: s3, o: cachespec.Environment{Remote: true, Export: cachespec.Export{Mode: "min", ForceCompression: "true"}}},
+		{line: s3 + ",oci-mediatypes=true", o: remote, want: `oci-mediatypes is not possible on a remote builder: BuildKit's s3 caches have no manifest
 hint: leave it out, or use builder=embedded`},
 		{line: s3 + pair, o: remote},
 		{line: s3 + pair, o: cachespec.Environment{Remote: true}},

@@ -6,7 +6,7 @@
 //	// e.What  COPY nofile: not in the context (e/); excluded by e/.dockerignore line 3
 //	// e.Next  remove the pattern from e/.dockerignore, or add !nofile after it
 //
-// The messages are those of BuildKit v0.33.1 and of containerd v2.
+// The messages are those of BuildKit v0.34.2 and of containerd v2.
 package explain
 
 import (

@@ -10,7 +10,7 @@ import (
 
 const (
 	// maxConnections bounds the gateway's connections. BuildKit keeps at most four idle ones,
-	// and one for each transfer (v0.33.1, util/resolver/resolver.go).
+	// and one for each transfer (v0.34.2, util/resolver/resolver.go).
 	maxConnections = 512
 	// maxUnauthenticated bounds the connections that have not sent the password yet. Such a
 	// connection ends with the answer to its first request without the password, or after

@@ -20,7 +20,7 @@ import (
 )
 
 // smallBlob is the largest size, in bytes, of a blob that is held in memory and sent to the stores
-// in the background. BuildKit sends four blobs at once (v0.33.1, util/resolver/limited), and would
+// in the background. BuildKit sends four blobs at once (v0.34.2, util/resolver/limited), and would
 // wait a round trip for each.
 const smallBlob = 1 << 20
 

@@ -105,7 +105,7 @@ func (g *Gateway) putBlob(w http.ResponseWriter, r *http.Request) {
 }
 
 // noStoreLeft ends an export. The status is below 500, since BuildKit retries for some seconds
-// after a status of 500 and above (v0.33.1, util/resolver/retryhandler): the stores have failed,
+// after a status of 500 and above (v0.34.2, util/resolver/retryhandler): the stores have failed,
 // and have done their own retries.
 func noStoreLeft(w http.ResponseWriter, err error) {
 	refuse(w, http.StatusFailedDependency, "UNKNOWN", err.Error())

@@ -169,7 +169,7 @@ func (e *Entries) Upload(ctx context.Context, key string, body io.Reader, size i
 //
 // A build that is cancelled leaves its key taken, and the entry can neither be read nor replaced. GitHub
 // removes it within a day (actions/cache#485, #1612). The blob is then saved in a series after the key,
-// <key>#1, <key>#2, …. Both warmlayer and BuildKit (v0.33.1, cache/remotecache/gha/gha.go, loadEntry)
+// <key>#1, <key>#2, …. Both warmlayer and BuildKit (v0.34.2, cache/remotecache/gha/gha.go, loadEntry)
 // find it there, because the service looks a key up as a prefix too.
 func (e *Entries) save(ctx context.Context, key string, content actionscache.Blob, body io.Reader) error {
 	if e.err != nil {

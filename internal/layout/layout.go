@@ -30,7 +30,7 @@ import (
 // Layout is a directory in the form of an OCI image layout, as BuildKit's local
 // cache keeps one: blobs/sha256/<hex>, and an index.json whose entries carry the
 // tag in the annotation org.opencontainers.image.ref.name
-// (BuildKit v0.33.1, client/ociindex; OCI image-spec v1.1, image-layout.md).
+// (BuildKit v0.34.2, client/ociindex; OCI image-spec v1.1, image-layout.md).
 //
 // It differs from BuildKit's in four ways. It writes each file under a temporary name and
 // renames it. It waits for the lock of the index; the file is the same, index.json.lock, but

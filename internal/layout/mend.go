@@ -17,7 +17,7 @@ import (
 )
 
 // Mend prepares a directory for a writer that keeps every file it finds, as BuildKit's client does
-// (v0.33.1, client/solve.go): an index that cannot be parsed is written anew with the entries that
+// (v0.34.2, client/solve.go): an index that cannot be parsed is written anew with the entries that
 // are whole, and the blobs that the index leads to and whose content is another one are removed. Blobs
 // of the right size are read only where they are manifests or among the suspects.
 func (l *Layout) Mend(ctx context.Context, suspects []digest.Digest) error {

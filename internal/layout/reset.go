@@ -47,7 +47,7 @@ func (l *Layout) sweep(index ocispecs.Index) error {
 }
 
 // reachable is the set of file names of all blobs that the index leads to. It follows indexes
-// and images too, because the directory may contain more than caches (as BuildKit v0.33.1,
+// and images too, because the directory may contain more than caches (as BuildKit v0.34.2,
 // client/solve.go, resetCacheStore).
 func (l *Layout) reachable(index ocispecs.Index) (map[string]bool, error) {
 	kept := map[string]bool{}

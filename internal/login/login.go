@@ -144,7 +144,7 @@ func (r *Registries) Warnings() []string {
 }
 
 // freshFor is how long found credentials are used before the next search. It is BuildKit's rule,
-// for tokens that are valid for five minutes (v0.33.1, session/auth/authprovider).
+// for tokens that are valid for five minutes (v0.34.2, session/auth/authprovider).
 const freshFor = 4*time.Minute + 50*time.Second
 
 // AuthConfig is BuildKit's [authprovider.AuthConfigProvider]. The host is the one that is

@@ -8,7 +8,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/refusal"
 )
 
-// Texts of BuildKit v0.33.1 and go-containerregistry as they came from stand-ins of the products.
+// Texts of BuildKit v0.34.2 and go-containerregistry as they came from stand-ins of the products.
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	const layer, manifest = "failed to solve: error writing layer blob: ", "failed to solve: error writing manifest blob: "

@@ -9,7 +9,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// attrs are the options of the Dockerfile frontend (BuildKit v0.33.1,
+// attrs are the options of the Dockerfile frontend (BuildKit v0.34.2,
 // frontend/dockerui/config.go), as docker buildx v0.37.0 gives them (build/opt.go,
 // toSolveOpt).
 func (b *run) attrs(t target) map[string]string {

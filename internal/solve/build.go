@@ -153,7 +153,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	defer cancel(nil)
 	if b.Builder.Managed {
 		// The client would wait 5 s for the last statuses of a daemon that hangs
-		// (v0.33.1, client/solve.go). This daemon is stopped or restarted anyway.
+		// (v0.34.2, client/solve.go). This daemon is stopped or restarted anyway.
 		end := b.Builder.Client.Close
 		defer context.AfterFunc(solving, func() {
 			defer crash.Catch()

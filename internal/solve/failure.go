@@ -83,7 +83,7 @@ func (b *run) directory(name string) (explain.Directory, bool) {
 	if shown == "." {
 		d.Name = "."
 	}
-	// The frontend's order (BuildKit v0.33.1, frontend/dockerui/config.go).
+	// The frontend's order (BuildKit v0.34.2, frontend/dockerui/config.go).
 	const ignore = ".dockerignore"
 	if of := b.Inputs.Dockerfile; name == "" && of.Path != "" {
 		if rules, err := os.ReadFile(of.Path + ignore); err == nil {

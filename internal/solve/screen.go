@@ -21,7 +21,7 @@ type Screen interface {
 
 // longestLine is the length in bytes after which a line of a step's log is broken. BuildKit's
 // plain display prints an unfinished line again from its beginning whenever another step has
-// written in between (v0.33.1, util/progress/progressui/printer.go).
+// written in between (v0.34.2, util/progress/progressui/printer.go).
 const longestLine = 64 << 10
 
 // screened is the status stream of one solve on its way through a [Screen]. Each stream of each

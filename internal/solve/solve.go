@@ -76,7 +76,7 @@ func (b *run) options(t target) (client.SolveOpt, error) {
 
 // abandonAfter is how long BuildKit's client may take to return after its context has ended. It
 // waits for the last statuses of a builder that hangs, and for ever for a local cache in a
-// directory that does not answer (v0.33.1, client/solve.go).
+// directory that does not answer (v0.34.2, client/solve.go).
 const abandonAfter = 2 * time.Second
 
 // followed calls BuildKit's client and passes on the statuses of the solve. What is shown has gone

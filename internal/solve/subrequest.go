@@ -47,7 +47,7 @@ func (b *run) call(ctx context.Context) error {
 }
 
 // ask is a solve whose result is the frontend's answer: result.json, result.txt,
-// result.statuscode and version (BuildKit v0.33.1, frontend/subrequests).
+// result.statuscode and version (BuildKit v0.34.2, frontend/subrequests).
 func (b *run) ask(ctx context.Context, t target) (map[string]string, error) {
 	opt, err := b.options(t)
 	if err != nil {

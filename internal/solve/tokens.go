@@ -16,7 +16,7 @@ import (
 )
 
 // tokenAuthority is BuildKit's auth provider with its seed in memory. The provider itself keeps
-// a file with a seed for each registry in the directory of the Docker config (v0.33.1,
+// a file with a seed for each registry in the directory of the Docker config (v0.34.2,
 // session/auth/authprovider/tokenseed.go), which would outlive the process.
 //
 // From the seed and the daemon's salt comes a key for each registry. By the key the daemon

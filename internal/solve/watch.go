@@ -61,7 +61,7 @@ const maxLog = 4 << 10
 
 func newWatch(s *session.Session) *watch {
 	return &watch{
-		// BuildKit v0.33.1, solver/llbsolver/export.go, exporterVertexID.
+		// BuildKit v0.34.2, solver/llbsolver/export.go, exporterVertexID.
 		exporter: digest.FromString(s.ID() + "-export-0"),
 		layers:   make(chan struct{}),
 		vertices: map[digest.Digest]*vertex{},
@@ -138,7 +138,7 @@ func (w *watch) vertex(v *client.Vertex) {
 
 // status follows the layers that steps get from caches; layers of base images belong to sources.
 // The ID of such a status is the layer, and BuildKit repeats it several times a second during the
-// transfer (v0.33.1, util/pull/pullprogress/progress.go).
+// transfer (v0.34.2, util/pull/pullprogress/progress.go).
 func (w *watch) status(s *client.VertexStatus) {
 	d, err := digest.Parse(s.ID)
 	if v := w.vertices[s.Vertex]; err != nil || v == nil || len(v.inputs) == 0 {
@@ -221,7 +221,7 @@ func (w *watch) pushed() bool {
 }
 
 // importing is the beginning of the names of vertices that import caches
-// (BuildKit v0.33.1, solver/llbsolver/bridge.go, loadResult).
+// (BuildKit v0.34.2, solver/llbsolver/bridge.go, loadResult).
 const importing = "importing cache manifest from "
 
 // imports are the ends of the imports. The entries are those that were sent, to which the client
@@ -238,7 +238,7 @@ func (w *watch) imports(sent []client.CacheOptionsEntry) []cacheplan.ImportEnd {
 	return ends
 }
 
-// importID is BuildKit's ID of an import: its reference, or a hash of all its attributes (v0.33.1,
+// importID is BuildKit's ID of an import: its reference, or a hash of all its attributes (v0.34.2,
 // solver/llbsolver/bridge.go, cmKey).
 func importID(e client.CacheOptionsEntry) string {
 	if e.Type == "registry" {

@@ -36,7 +36,7 @@ func reachable(a netip.Addr, withMetadata bool) bool {
 const resolvConf = "/etc/resolv.conf"
 
 // substitutes are the name servers that BuildKit writes into a step's resolv.conf where the
-// machine has only loopback ones (v0.33.1, util/resolvconf/resolvconf.go).
+// machine has only loopback ones (v0.34.2, util/resolvconf/resolvconf.go).
 var substitutes = []netip.Addr{
 	netip.MustParseAddr("8.8.8.8"), netip.MustParseAddr("8.8.4.4"),
 	netip.MustParseAddr("2001:4860:4860::8888"), netip.MustParseAddr("2001:4860:4860::8844"),

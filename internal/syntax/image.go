@@ -24,7 +24,7 @@ func ImageName(text string) (reference.Named, *Problem) {
 // with. Its own parser (v0.21.7, pkg/name) is narrower than the grammar of references, which
 // BuildKit and registries follow: it wants two characters and more, and takes only one address of
 // 127.0.0.0/8 for the machine's own. With insecure the registry may use plain HTTP; the machine's
-// own may as well, as for BuildKit (v0.33.1, util/resolver). The error is of a host that no URL
+// own may as well, as for BuildKit (v0.34.2, util/resolver). The error is of a host that no URL
 // can have.
 func Repository(named reference.Named, insecure bool) (name.Repository, error) {
 	host := reference.Domain(named)

@@ -36,7 +36,7 @@ func NewGraph(lines ...string) Graph {
 func StepDigest(name string) digest.Digest { return digest.FromString("step " + name) }
 
 // RecordDigest is the digest of a step's record in a cache config: BuildKit's name for the first
-// output of the step (v0.33.1, cache/remotecache/v1/utils.go, outputKey).
+// output of the step (v0.34.2, cache/remotecache/v1/utils.go, outputKey).
 func RecordDigest(name string) digest.Digest {
 	return digest.FromString(StepDigest(name).String() + "@0")
 }
