@@ -126,8 +126,8 @@ var resultRows = []row{
 	{name: "outputs as a path", stays: true, theirs: flags("--output", "OUT"), compare: sameFiles},
 	{name: "outputs local without attestations", stays: true, theirs: flags("--output", "type=local,dest=OUT", "--provenance=false"), compare: sameFiles},
 	{name: "outputs tar", stays: true, theirs: flags("--output", "type=tar,dest=OUT"), compare: sameFiles},
-	{name: "outputs local, a part", stays: true, dockerfile: parts, theirs: flags("--output", "type=local,dest=OUT,src=/reports"), compare: sameFiles},
-	{name: "outputs tar, a part", stays: true, dockerfile: parts, theirs: flags("--output", "type=tar,dest=OUT,src=reports/"), compare: sameFiles},
+	{name: "outputs local with src", stays: true, dockerfile: parts, theirs: flags("--output", "type=local,dest=OUT,src=/reports"), compare: sameFiles},
+	{name: "outputs tar with src", stays: true, dockerfile: parts, theirs: flags("--output", "type=tar,dest=OUT,src=reports/"), compare: sameFiles},
 	{name: "outputs oci", stays: true, env: epoch, theirs: flags("--output", "type=oci,dest=OUT", "--provenance=false"), compare: sameFiles},
 	{name: "outputs docker", stays: true, env: epoch, theirs: flags("--output", "type=docker,dest=OUT", "--tag", "IMAGE"), ours: flags("--outputs", "type=docker,dest=OUT", "--tags", "IMAGE"), compare: sameFiles},
 	{name: "outputs cacheonly", stays: true, theirs: flags("--output", "type=cacheonly"), compare: sameMetadata},
@@ -152,7 +152,7 @@ var resultRows = []row{
 var epoch = map[string]string{"SOURCE_DATE_EPOCH": "1"}
 
 // parts has a directory of its own for reports.
-const parts = simple + "RUN mkdir /reports && echo passed > /reports/tests.txt\n"
+const parts = simple + "RUN mkdir /reports && echo passed > /reports/tests.txt && echo clean > /reports/lint.txt\n"
 
 // unclean is a Dockerfile for which BuildKit's checks report warnings.
 const unclean = `ARG VERSION=1 # of the app
