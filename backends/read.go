@@ -24,6 +24,8 @@ type Reading struct {
 	Config   []byte   // the cache config as JSON (BuildKit's cache/remotecache/v1/types); nil when Err is not nil
 	Err      error    // why there is no manifest and config; an [ErrAbsent] when there is certainly no cache
 
+	Began, Ended time.Time // of the reading, without the check of the blobs
+
 	verified func() error // waits for the check of the blobs; nil when it is known to be good
 	doubts   *doubts      // shared by all copies
 }
@@ -95,7 +97,9 @@ func read(ctx context.Context, caches []Backend, plan scope.Plan, timeout time.D
 	for i := range readings {
 		loading.Go(func() {
 			defer crash.Catch()
+			readings[i].Began = time.Now()
 			readings[i].read(ctx, trusting, &checking)
+			readings[i].Ended = time.Now()
 		})
 	}
 	loading.Wait()

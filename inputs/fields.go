@@ -101,6 +101,7 @@ var Fields = []Field{
 	{Name: "builder-cert", Kind: syntax.Block, Unset: "`$BUILDER_NODE_0_AUTH_TLS_CERT`", Help: "Client certificate for a `tcp://` builder: PEM text or the path of a file."},
 	{Name: "builder-key", Kind: syntax.Block, Unset: "`$BUILDER_NODE_0_AUTH_TLS_KEY`", Help: "Private key of the client certificate: PEM text or the path of a file."},
 	{Name: "progress", Default: "auto", Choices: []string{"auto", "plain", "tty", "quiet"}, Help: "Format of the progress output."},
+	{Name: "timings", Kind: syntax.Bool, Default: "false", Help: "Show in the log and in the summary when each part of the build ran, and which parts the build waited for."},
 	{Name: "report-dir", Unset: "`$RUNNER_TEMP/warmlayer` on GitHub, `.warmlayer` on other CIs, no report at a terminal", Help: "Directory for the report: `warmlayer.json`, `warmlayer.md` and `warmlayer.env`."},
 }
 

@@ -94,6 +94,7 @@ type Values struct {
 	Builders []builderspec.Node // one at least, and with several of them see [Values.PerNode]; Platforms are those of all
 	Managed  builderspec.Managed
 	Progress string // auto, plain, tty or quiet
+	Timings  bool   // the report shows where the time went
 
 	Summary            bool   // DOCKER_BUILD_SUMMARY: write GitHub's job summary
 	Annotate           bool   // DOCKER_BUILD_CHECKS_ANNOTATIONS: Dockerfile warnings become annotations
@@ -176,6 +177,7 @@ func (p *parser) values() Values {
 		Trusted:       p.optionalBool("trusted"),
 
 		Progress: p.value("progress"),
+		Timings:  p.bool("timings"),
 
 		Summary:            p.envBool("DOCKER_BUILD_SUMMARY", true),
 		Annotate:           p.envBool("DOCKER_BUILD_CHECKS_ANNOTATIONS", true),

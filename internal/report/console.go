@@ -38,6 +38,7 @@ func (r Report) Console(w io.Writer) error {
 		p.rows("warn", cells(warning))
 	}
 	p.rows("time", cells(r.phases()))
+	p.rows("", r.timingRows()...)
 	p.rows("error", r.failure()...)
 	_, err := w.Write(text.Bytes())
 	return err

@@ -28,6 +28,7 @@ type document struct {
 	Sources  []documentSource `json:"sources"`
 	Exports  []documentExport `json:"exports"`
 	Phases   []documentPhase  `json:"phases"`
+	Timings  []documentTiming `json:"timings"`
 	Retried  string           `json:"retried"`
 	Warnings []string         `json:"warnings"`
 	Checks   []documentCheck  `json:"checks"`
@@ -115,6 +116,7 @@ type documentPhase struct {
 //	 "sources":  [{"cache","name","why","state","error","used"}],
 //	 "exports":  [{"cache","name","outcome","error","seconds"}],
 //	 "phases":   [{"name","seconds"}],
+//	 "timings":  [{"name","start","seconds","critical"}],
 //	 "retried", "warnings":[],
 //	 "checks":   [{"text","detail","url","file","line","end-line"}],
 //	 "failure":  {"what","next","step","log","file","line","end-line"},
@@ -128,6 +130,9 @@ type documentPhase struct {
 // Used is how many steps of this build the source has; it is left out where that is not known. A step
 // that several sources have counts for each of them.
 //
+// Timings are the parts of the run that took a millisecond or more, in the order of their beginnings,
+// in seconds since the run's. The run waited for the critical ones.
+//
 // Checks are BuildKit's own warnings. Failure is what happened and what to do next, in a line
 // each, the position in the Dockerfile where the build failed, and the end of the step's log.
 //
@@ -140,7 +145,7 @@ func (r Report) JSON() ([]byte, error) {
 		Digest: r.Result.Digest, ImageID: r.Result.ImageID, Tags: list(r.tags()),
 		Steps: []documentStep{},
 		Cache: documentCache{Hits: r.Result.Hits(), Steps: len(r.Result.Steps), Ratio: json.Number(r.ratio()), FirstMiss: r.firstMiss()},
-		Auto:  r.Auto, Sources: r.sources(), Exports: []documentExport{}, Phases: []documentPhase{},
+		Auto:  r.Auto, Sources: r.sources(), Exports: []documentExport{}, Phases: []documentPhase{}, Timings: r.timings(),
 		Retried: r.Result.Retried, Warnings: list(r.warnings()), Checks: []documentCheck{}, Seconds: r.Seconds,
 	}
 	d.Plan.Read = list(d.Plan.Read)

@@ -33,7 +33,7 @@ const (
 // plain words are text.
 func (r Report) Markdown() string {
 	before := r.title() + r.errorBlock() + r.share() + r.facts() + r.sourceTable() + r.exportTable() + r.warningList()
-	after := "**Time** " + r.phases() + "\n"
+	after := "**Time** " + r.phases() + "\n" + r.timingTable()
 	return before + r.stepTable(SummaryLimit-len(before)-len(after)) + after
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
 // redacted is the report with its texts redacted. Texts are redacted before they are encoded:
@@ -47,6 +48,7 @@ func (r Report) redacted(redact func(string) string) Report {
 		hide(&f.What, &f.Next, &f.Place.File, &f.Step, &f.Log)
 		r.Result.Failure = &f
 	}
+	r.Timings = each(r.Timings, func(t *timing.Row) { hide(&t.Name) })
 	r.Result.Steps = each(r.Result.Steps, func(s *solve.Step) { hide(&s.Name, &s.Error) })
 	r.Result.Sources = each(r.Result.Sources, func(s *cacheplan.Source) { hide(&s.Cache); s.Err = hideError(s.Err) })
 	r.Result.Exports = each(r.Result.Exports, func(e *solve.Export) { hide(&e.Cache); e.Err = hideError(e.Err) })

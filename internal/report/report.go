@@ -33,6 +33,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/syntax"
+	"github.com/warmlayer/warmlayer/internal/timing"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -48,6 +49,9 @@ type Report struct {
 	Err      error    // of the build; nil when it succeeded
 	Warnings []string // of everything except BuildKit, such as the plan's
 	Seconds  float64  // of the whole CI step
+
+	Timings     []timing.Row // where the time went
+	ShowTimings bool         // to people too; programs always get them
 }
 
 // Network is what the RUN steps of one builder are on that choose no network.

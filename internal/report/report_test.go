@@ -15,6 +15,7 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/timing"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -67,6 +68,14 @@ func reports() map[string]Report {
 	}
 	return map[string]Report{
 		"warm": base,
+		"timings": with(func(r *Report) {
+			r.ShowTimings, r.Timings = true, []timing.Row{
+				{Name: "start builder", Start: 0.01, Seconds: 0.61, Critical: true}, {Name: "read b-main from " + cache, Start: 0.02, Seconds: 0.1},
+				{Name: "build", Start: 0.63, Seconds: 84, Critical: true}, {Name: "[internal] load build context", Start: 0.7, Seconds: 0.2},
+				{Name: "[build 4/4] RUN echo '|' `x`", Start: 0.95, Seconds: 83.7, Critical: true},
+				{Name: "push", Start: 84.65, Seconds: 1.2}, {Name: "export cache " + ownName + " to " + cache, Start: 84.65, Seconds: 2.42, Critical: true},
+			}
+		}),
 		"unchanged": with(func(r *Report) {
 			r.Result.Sources = []cacheplan.Source{own(cacheplan.Loaded), fromMain}
 			r.Result.Exports = []solve.Export{{Cache: cache, Name: ownName, Outcome: solve.Unchanged}}

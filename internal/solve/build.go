@@ -31,6 +31,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/explain"
+	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
 // Request is one build. The zero values of the optional fields leave them out.
@@ -91,6 +92,7 @@ func Run(ctx context.Context, req Request) (Result, error) {
 	end()
 	b.loads.Wait()
 	close(b.display)
+	b.result.Parts = b.time.Parts()
 	return b.result, errors.Join(err, <-shown)
 }
 
@@ -104,6 +106,7 @@ type run struct {
 	loads   sync.WaitGroup // images that are being loaded into engines
 	notes   []Warning      // of this package, for the result
 	former  int            // phases of the result that belong to attempts that failed
+	time    timing.Log
 	result  Result
 }
 
@@ -135,6 +138,7 @@ func (b *run) again(ctx context.Context, m mounts, name string, why error) ([]ca
 		b.result.Phases[b.former+i].Name = name + b.result.Phases[b.former+i].Name
 	}
 	b.former = len(b.result.Phases)
+	b.time.Former(name)
 	if b.Builder.Managed && (errors.Is(why, cacheplan.ErrImportHangs) || errors.Is(why, cacheplan.ErrStalled)) {
 		if err := b.Builder.Restart(ctx); err != nil {
 			return nil, err
@@ -148,7 +152,9 @@ func (b *run) again(ctx context.Context, m mounts, name string, why error) ([]ca
 func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) {
 	b.result.Exports, b.result.Steps = nil, nil
 	began := time.Now()
+	merged := b.time.Start("merge caches")
 	imports := b.Caches.Reads.Imports(ctx)
+	merged()
 	solving, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if b.Builder.Managed {
@@ -192,10 +198,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	}
 	b.take(response, watch, began)
 	if err == nil {
-		b.describe(ctx, a.ref, watch)
-		exports.made = b.made(ctx, response)
-		exports.made.Hits, exports.made.Steps = b.result.Hits(), len(b.result.Steps)
-		exports.skipEmpty(ctx, response)
+		b.succeeded(ctx, a.ref, response, exports)
 	} else {
 		b.result.Failure = b.failure(ctx, err, watch)
 	}
@@ -204,6 +207,15 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	})
 	b.finish(ctx, exports, err, len(faults) > 0)
 	return faults, err
+}
+
+// succeeded reads what the build solve made from the daemon, for the metadata and for the exports.
+func (b *run) succeeded(ctx context.Context, ref string, response *client.SolveResponse, x *exports) {
+	defer b.time.Start("read result")()
+	b.describe(ctx, ref, x.watch)
+	x.made = b.made(ctx, response)
+	x.made.Hits, x.made.Steps = b.result.Hits(), len(b.result.Steps)
+	x.skipEmpty(ctx, response)
 }
 
 // finish ends the exports. After a successful build it completes all of them, and after a failed

@@ -7,6 +7,8 @@ import (
 
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
 // Combined combines the results of the builds of one image's parts, which ran on several builders
@@ -34,6 +36,7 @@ func Combined(names []string, parts []Result) Result {
 		all.Sources = append(all.Sources, part.Sources...)
 		all.Exports = append(all.Exports, part.Exports...)
 		all.longest(part.Phases)
+		all.Parts = append(all.Parts, timing.Named(part.Parts, names[i]+" ")...)
 		all.Metadata = described(all.Metadata, part.Metadata, names[i])
 	}
 	return all

@@ -129,6 +129,7 @@ func outcomes(d cacheplan.Destination) []Export {
 // always without no-cache, which would run every step again.
 func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 	began := time.Now()
+	defer x.run.time.Start("export cache" + destination(x.results[i]))()
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
 	// A timer in place of a deadline, which gRPC would pass on to the daemon: the daemon's
@@ -244,6 +245,7 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 // write writes the scopes of one destination, and decides its outcomes.
 func (x *exports) write(ctx context.Context, i int, write commit) {
 	began := time.Now()
+	defer x.run.time.Start("write cache" + destination(x.results[i]))()
 	x.decide(i, Written, nil)
 	limit := x.run.Inputs.CacheTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not committed within %s (cache-timeout)", limit))

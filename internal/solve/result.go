@@ -11,6 +11,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
+	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
 // Result is the result of a build. After a failure it has what is known.
@@ -25,7 +26,8 @@ type Result struct {
 	Sources  []cacheplan.Source
 	Exports  []Export
 	Phases   []Phase
-	Retried  string // why the build ran a second time; "": it ran once
+	Parts    []timing.Part // where the time went, in more detail
+	Retried  string        // why the build ran a second time; "": it ran once
 }
 
 // Outcome is the outcome of an export to one cache.
@@ -85,6 +87,8 @@ func (b *run) take(response *client.SolveResponse, w *watch, began time.Time) {
 	}
 	existed := w.layersAt(time.Now())
 	b.result.phase("build", existed.Sub(began).Seconds())
+	b.time.Add(timing.Part{Name: "build", Kind: timing.Sum, Start: began, End: existed})
+	b.time.Add(w.parts(b.Builder.Managed)...)
 	if w.pushed() {
 		b.result.phase("push", time.Since(existed).Seconds())
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/crash"
+	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
 // watch follows the status stream of one solve.
@@ -42,6 +43,9 @@ type watch struct {
 	timeout  time.Duration           // of caches
 	cancel   context.CancelCauseFunc // ends the solve; nil: no timeout
 	timers   map[digest.Digest]*time.Timer
+	ends     []timing.Part // of vertices, by the daemon's clock
+	behind   time.Duration // the least time from an event to its arrival, by both clocks
+	events   int           // whose arrivals were compared
 }
 
 type vertex struct {
@@ -97,6 +101,7 @@ func (w *watch) update(s *client.SolveStatus) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, v := range s.Vertexes {
+		w.arrived(v)
 		w.vertex(v)
 	}
 	for _, status := range s.Statuses {
@@ -129,6 +134,7 @@ func (w *watch) vertex(v *client.Vertex) {
 	if v.Completed != nil && !known.completed {
 		known.completed, known.err = true, v.Error
 		known.spent += v.Completed.Sub(known.started)
+		w.ends = append(w.ends, w.part(v.Digest, known, *v.Completed))
 		if v.Error != "" && len(known.inputs) > 0 {
 			w.failures = append(w.failures, v.Error)
 		}

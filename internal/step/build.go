@@ -11,6 +11,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
 // outcome is the result of one build, or of the builds on all builders together.
@@ -33,6 +34,7 @@ func (r Run) Build(ctx context.Context) int {
 	rep := report.Report{
 		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, Networks: made.networks, Auto: r.Builds[0].Auto, Result: made.result, Err: made.err,
 		Warnings: slices.Concat(r.warnings(), made.warnings, unmasked), Seconds: time.Since(began).Seconds(),
+		Timings: timing.Table(began, made.result.Parts), ShowTimings: r.Inputs.Timings,
 	}
 	if cold := r.cold(made.result); cold != "" && made.err == nil {
 		rep.Warnings = append(rep.Warnings, cold)

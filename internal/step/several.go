@@ -13,6 +13,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/syntax"
+	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
 // solve runs every build on its builder. Several run concurrently, and the images that they push
@@ -96,6 +97,7 @@ func (r Run) join(ctx context.Context, result *solve.Result, parts []outcome) er
 		return err
 	}
 	result.Becomes(index, j.Names)
+	result.Parts = append(result.Parts, timing.Part{Name: "join", Start: began, End: time.Now()})
 	result.Phases = append(result.Phases, solve.Phase{Name: "join", Seconds: time.Since(began).Seconds()})
 	return nil
 }

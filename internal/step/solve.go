@@ -23,6 +23,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
 // on runs one build on its builder. It reads the scopes while the builder starts, then connects
@@ -47,9 +48,11 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 	var unreadable []error
 	var refused map[string]error
 	var starting, reading time.Duration
+	var clock timing.Log
 	var eg errgroup.Group
 	eg.Go(func() (err error) {
 		defer crash.Catch()
+		defer clock.Start("start builder")()
 		if started, err = builder.Open(ctx, b.Builder); err != nil {
 			cancel()
 		}
@@ -64,6 +67,8 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 				read = backends.ReadTrusting
 			}
 			readings = read(ctx, b.Caches, b.Plan, b.Inputs.ProbeTimeout)
+			clock.Add(reads(readings)...)
+			defer clock.Start("read cache-from")()
 			unreadable = backends.Unreadable(ctx, b.Inputs.CacheFrom, b.Inputs.ProbeTimeout)
 		}
 		reading = time.Since(began)
@@ -71,11 +76,12 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 	})
 	eg.Go(func() error {
 		defer crash.Catch()
+		defer clock.Start("check access")()
 		refused = r.checkCaches(ctx, b)
 		return nil
 	})
 	if err := eg.Wait(); err != nil {
-		return outcome{err: err}
+		return outcome{err: err, result: solve.Result{Parts: clock.Parts()}}
 	}
 	made := r.connect(ctx, b, started, cacheplan.Request{Readings: readings, Unreadable: unreadable, Refused: refused}, display)
 	made.address, made.networks = started.Address, []report.Network{network(b, started)}
@@ -86,8 +92,20 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 	if grpcerrors.Code(made.err) == codes.Unavailable && started.Managed {
 		made.err = fmt.Errorf("%w\nthe end of the builder's log:\n%s", made.err, started.Log())
 	}
+	stopped := clock.Start("stop builder")
 	made.err = errors.Join(made.err, started.Close())
+	stopped()
+	made.result.Parts = append(made.result.Parts, clock.Parts()...)
 	return made
+}
+
+// reads has the time of each reading.
+func reads(readings []backends.Reading) []timing.Part {
+	var parts []timing.Part
+	for _, one := range readings {
+		parts = append(parts, timing.Part{Name: fmt.Sprintf("read %s from %s", one.Name, one.From), Start: one.Began, End: one.Ended})
+	}
+	return parts
 }
 
 // connect solves on a running builder, with what was found out about the caches. A managed builder
