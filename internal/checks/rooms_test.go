@@ -31,6 +31,7 @@ var rooms = []room{
 	{"internal/crash", "ends the program when a goroutine panics", nil},
 	{"internal/waiting", "ends with its context what may block for ever, such as files of a server that does not answer", []string{"internal/crash"}},
 	{"internal/timing", "where the time of a run went, and its critical path (computes only)", nil},
+	{"internal/tracing", "the trace of a run, with BuildKit's spans: sends it to a collector", []string{"internal/timing"}},
 	{"internal/builderspec", "the settings of builders: addresses, buildx's builders, certificates, options of a managed builder", []string{"internal/syntax"}},
 	{"internal/cachespec", "the table of cache types: attributes, defaults, and what follows from a line: label, identity, directories, credentials", []string{"internal/syntax"}},
 	{"inputs", "the table of inputs; typed, validated values from flags and environments", []string{"internal/syntax", "internal/builderspec", "internal/cachespec"}},
@@ -50,7 +51,7 @@ var rooms = []room{
 	{"internal/explain", "why a build failed, in plain words, and what to do next (computes only)", []string{"internal/refusal", "internal/syntax"}},
 	{"internal/solve", "every request to BuildKit, and its result", []string{"internal/crash", "internal/waiting", "internal/syntax", "inputs", "backends", "internal/refusal", "internal/cacheplan", "internal/builder", "internal/explain", "internal/timing"}},
 	{"internal/report", "the report of a build, in every format; redaction", []string{"internal/syntax", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve", "internal/timing"}},
-	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/crash", "internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/refusal", "internal/explain", "internal/solve", "internal/report", "internal/timing"}},
+	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/crash", "internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/refusal", "internal/explain", "internal/solve", "internal/report", "internal/timing", "internal/tracing"}},
 	{"main", "the whole program on one screen; the commands", []string{"internal/crash", "internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step", "internal/stepnet"}},
 }
 

@@ -40,7 +40,7 @@ func (b *run) buildAndPush(ctx context.Context, a target) (target, *client.Solve
 		return a, response, err
 	}
 	second := b.target(a.mounts, a.imports)
-	second.exports, second.cacheExports, second.show = again, a.cacheExports, a.show
+	second.exports, second.cacheExports, second.show, second.span = again, a.cacheExports, a.show, a.span
 	second.watch = func(*client.SolveStatus) {} // the first has seen the steps
 	response, err = b.solve(ctx, second)
 	if err == nil {

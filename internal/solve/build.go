@@ -89,6 +89,7 @@ func Run(ctx context.Context, req Request) (Result, error) {
 	} else {
 		err = b.build(building)
 	}
+	b.traces(building)
 	end()
 	b.loads.Wait()
 	close(b.display)
@@ -107,7 +108,10 @@ type run struct {
 	notes   []Warning      // of this package, for the result
 	former  int            // phases of the result that belong to attempts that failed
 	time    timing.Log
-	result  Result
+
+	recording sync.Mutex
+	records   []recorded // of solves, where there is a trace
+	result    Result
 }
 
 // build makes the first attempt and, where cache sources are at fault for its error, another
@@ -196,7 +200,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	if cause := context.Cause(solving); err != nil && ctx.Err() == nil && cause != nil {
 		err = cause
 	}
-	b.take(response, watch, began)
+	b.take(response, watch, began, a.span)
 	if err == nil {
 		b.succeeded(ctx, a.ref, response, exports)
 	} else {

@@ -36,6 +36,7 @@ func Combined(names []string, parts []Result) Result {
 		all.Sources = append(all.Sources, part.Sources...)
 		all.Exports = append(all.Exports, part.Exports...)
 		all.longest(part.Phases)
+		all.Traces = append(all.Traces, part.Traces...)
 		all.Parts = append(all.Parts, timing.Named(part.Parts, names[i]+" ")...)
 		all.Metadata = described(all.Metadata, part.Metadata, names[i])
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/refusal"
+	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
 // exports are the export solves of one attempt, one for each destination: in BuildKit the exports
@@ -129,7 +130,6 @@ func outcomes(d cacheplan.Destination) []Export {
 // always without no-cache, which would run every step again.
 func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 	began := time.Now()
-	defer x.run.time.Start("export cache" + destination(x.results[i]))()
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
 	// A timer in place of a deadline, which gRPC would pass on to the daemon: the daemon's
@@ -141,7 +141,10 @@ func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 	}).Stop()
 	t := x.run.target(x.mounts, x.imports)
 	t.cacheExports = []client.CacheOptionsEntry{d.Entry}
-	t.internal = true
+	t.internal, t.export = !traced(ctx), true
+	defer func() {
+		x.run.time.Add(timing.Part{Name: "export cache" + destination(x.results[i]), Start: began, End: time.Now(), Span: t.span})
+	}()
 	watch := newWatch(t.session)
 	t.watch = func(s *client.SolveStatus) {
 		watch.update(s)

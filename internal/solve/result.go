@@ -27,6 +27,7 @@ type Result struct {
 	Exports  []Export
 	Phases   []Phase
 	Parts    []timing.Part // where the time went, in more detail
+	Traces   [][]byte      // BuildKit's spans, as its records have them, where the context has a span
 	Retried  string        // why the build ran a second time; "": it ran once
 }
 
@@ -75,8 +76,9 @@ func (r *Result) phase(name string, seconds float64) {
 	r.Phases = append(r.Phases, Phase{Name: name, Seconds: seconds})
 }
 
-// take stores what the status stream reported, and BuildKit's response if there is one.
-func (b *run) take(response *client.SolveResponse, w *watch, began time.Time) {
+// take stores what the status stream reported, and BuildKit's response if there is one. The span is
+// that of the solve.
+func (b *run) take(response *client.SolveResponse, w *watch, began time.Time, span [8]byte) {
 	b.result.Steps, b.result.Warnings, b.result.Failure = w.steps(), slices.Clone(b.notes), nil
 	known := map[Warning]bool{} // each platform has its own copy
 	for _, warning := range w.sorted() {
@@ -87,7 +89,7 @@ func (b *run) take(response *client.SolveResponse, w *watch, began time.Time) {
 	}
 	existed := w.layersAt(time.Now())
 	b.result.phase("build", existed.Sub(began).Seconds())
-	b.time.Add(timing.Part{Name: "build", Kind: timing.Sum, Start: began, End: existed})
+	b.time.Add(timing.Part{Name: "build", Kind: timing.Sum, Start: began, End: existed, Span: span})
 	b.time.Add(w.parts(b.Builder.Managed)...)
 	if w.pushed() {
 		b.result.phase("push", time.Since(existed).Seconds())

@@ -24,6 +24,8 @@ type target struct {
 	cacheExports []client.CacheOptionsEntry
 	noCache      bool                       // applies the inputs no-cache and no-cache-filters
 	internal     bool                       // left out of the daemon's build history
+	export       bool                       // of a cache, without outputs
+	span         [8]byte                    // the parent of BuildKit's spans, where there is a trace
 	watch        func(*client.SolveStatus)  // gets every status, in order
 	show         chan<- *client.SolveStatus // gets every status too; nil: none
 }
@@ -35,7 +37,7 @@ func (b *run) target(m mounts, imports []client.CacheOptionsEntry) target {
 	if err != nil {
 		panic(err)
 	}
-	t := target{ref: identity.NewID(), session: s, mounts: m}
+	t := target{ref: identity.NewID(), session: s, mounts: m, span: newSpan()}
 	for _, i := range imports {
 		// The client writes to the attributes that it gets.
 		t.imports = append(t.imports, client.CacheOptionsEntry{Type: i.Type, Attrs: maps.Clone(i.Attrs)})
@@ -50,6 +52,10 @@ func (b *run) solve(ctx context.Context, t target) (*client.SolveResponse, error
 		return nil, err
 	}
 	opt.Frontend = frontend(opt.FrontendAttrs)
+	ctx = t.within(ctx)
+	if traced(ctx) {
+		b.record(t)
+	}
 	return followed(ctx, b, t, func(statuses chan *client.SolveStatus) (*client.SolveResponse, error) {
 		return b.Builder.Client.Solve(ctx, nil, opt, statuses)
 	})

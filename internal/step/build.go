@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/timing"
+	"github.com/warmlayer/warmlayer/internal/tracing"
 )
 
 // outcome is the result of one build, or of the builds on all builders together.
@@ -29,17 +31,31 @@ func (r Run) Build(ctx context.Context) int {
 	unmasked := r.mask(ctx)
 	section := ci.Section{Title: "Build", Began: began}
 	_ = r.command(r.host.CI.Begin(section))
-	made := r.solve(ctx)
+	traced, untraced := tracing.Start(r.host.Environ.Get, r.host.Version)
+	made := r.solve(traced.Context(ctx))
 	_ = r.command(r.host.CI.End(section, time.Now(), made.err != nil))
 	rep := report.Report{
 		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, Networks: made.networks, Auto: r.Builds[0].Auto, Result: made.result, Err: made.err,
 		Warnings: slices.Concat(r.warnings(), made.warnings, unmasked), Seconds: time.Since(began).Seconds(),
 		Timings: timing.Table(began, made.result.Parts), ShowTimings: r.Inputs.Timings,
 	}
+	rep.Warnings = append(rep.Warnings, r.trace(ctx, traced, untraced, began, rep)...)
 	if cold := r.cold(made.result); cold != "" && made.err == nil {
 		rep.Warnings = append(rep.Warnings, cold)
 	}
 	return r.publish(ctx, rep)
+}
+
+// trace sends the trace of a build, and returns the warnings: none, or why there is no whole trace.
+func (r Run) trace(ctx context.Context, t *tracing.Trace, untraced string, began time.Time, rep report.Report) []string {
+	sent := t.Send(ctx, tracing.Run{
+		Name: "build", Began: began, Ended: time.Now(), Err: rep.Err, Parts: rep.Result.Parts, BuildKit: rep.Result.Traces,
+		Attributes: map[string]string{
+			"scope": string(rep.Plan.Write), "builder": rep.Builder, "digest": rep.Result.Digest.String(),
+			"steps": strconv.Itoa(len(rep.Result.Steps)), "steps.cached": strconv.Itoa(rep.Result.Hits()),
+		},
+	}, r.host.Redactor.String)
+	return slices.DeleteFunc([]string{untraced, sent}, func(text string) bool { return text == "" })
 }
 
 // publish writes the report for people and for programs, and returns the exit code.

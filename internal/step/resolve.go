@@ -16,6 +16,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/login"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/syntax"
+	"github.com/warmlayer/warmlayer/internal/tracing"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -34,7 +35,7 @@ func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Proble
 	for _, name := range cachespec.SecretVariables() {
 		host.Redactor.Add(host.Environ.Get(name))
 	}
-	for _, secret := range r.proxyPasswords() {
+	for _, secret := range slices.Concat(r.proxyPasswords(), tracing.Credentials(host.Environ.Get)) {
 		host.Redactor.Add(secret)
 	}
 	for i, part := range parts {
