@@ -33,7 +33,9 @@ func traced(t *testing.T, env map[string]string) testkit.Invocation {
 	}
 	testkit.Write(t, filepath.Join(app, "Dockerfile"), string(dockerfile)+"RUN echo s3cret-of-a-step > /told\n")
 	env["WARMLAYER_SECRETS"] = "id=s3cret-of-a-step"
-	env["OTEL_EXPORTER_OTLP_HEADERS"] = "authorization=Bearer%20t0ken-of-the-collector"
+	if env["OTEL_EXPORTER_OTLP_HEADERS"] == "" {
+		env["OTEL_EXPORTER_OTLP_HEADERS"] = "authorization=Bearer%20t0ken-of-the-collector"
+	}
 	return testkit.Invocation{Dir: app, Branch: "main", Env: env, Args: []string{
 		"--cache", "type=local,dest=" + filepath.Join(t.TempDir(), "cache"), "--outputs", "type=oci,dest=" + filepath.Join(t.TempDir(), "image.tar"), "--timings",
 	}}
@@ -43,12 +45,12 @@ func traced(t *testing.T, env map[string]string) testkit.Invocation {
 // solve that exports the cache, and no text of them has a secret.
 func TestTrace(t *testing.T) {
 	t.Parallel()
-	for _, protocol := range []string{"grpc", "http/protobuf"} {
+	for _, protocol := range []string{"grpc", "http/protobuf", "unix"} {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
 			collector := testkit.StartCollector(t, protocol)
 			run := traced(t, map[string]string{
-				"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol, "TRACEPARENT": "00-" + outerTrace + "-" + outerSpan + "-01",
+				"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL, "OTEL_EXPORTER_OTLP_PROTOCOL": strings.Replace(protocol, "unix", "grpc", 1), "TRACEPARENT": "00-" + outerTrace + "-" + outerSpan + "-01",
 			})
 			out := run.Start(t)
 			if out.Code != 0 || len(out.Report.Warnings) > 0 {
@@ -64,6 +66,9 @@ func TestTrace(t *testing.T) {
 			}
 			if all := collector.Authorization(); len(all) == 0 || all[0] != "Bearer t0ken-of-the-collector" {
 				t.Errorf("authorization: %v", all)
+			}
+			if !strings.Contains(out.Files, `"critical": true`) {
+				t.Errorf("no critical path in the report:\n%s", out.Files)
 			}
 			if strings.Contains(out.Text+out.Files, "t0ken") || !strings.Contains(out.Text, "critical path *") {
 				t.Errorf("the log:\n%s", out.Text)
@@ -171,11 +176,12 @@ func TestTraceWithoutCollector(t *testing.T) {
 	t.Cleanup(func() { _ = silent.Close() })
 	hangs := "http://" + silent.Addr().String()
 	for name, env := range map[string]map[string]string{
-		"hangs with grpc":  {"OTEL_EXPORTER_OTLP_ENDPOINT": hangs, "OTEL_EXPORTER_OTLP_TIMEOUT": "200"},
-		"hangs with http":  {"OTEL_EXPORTER_OTLP_ENDPOINT": hangs, "OTEL_EXPORTER_OTLP_TIMEOUT": "200", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
-		"away":             {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"},
-		"unknown protocol": {"OTEL_EXPORTER_OTLP_ENDPOINT": hangs, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
-		"no scheme":        {"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4317"},
+		"hangs with grpc":   {"OTEL_EXPORTER_OTLP_ENDPOINT": hangs, "OTEL_EXPORTER_OTLP_TIMEOUT": "200"},
+		"hangs with http":   {"OTEL_EXPORTER_OTLP_ENDPOINT": hangs, "OTEL_EXPORTER_OTLP_TIMEOUT": "200", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+		"away":              {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"},
+		"unknown protocol":  {"OTEL_EXPORTER_OTLP_ENDPOINT": hangs, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+		"malformed headers": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_HEADERS": "t0ken-of-the-collector"},
+		"no scheme":         {"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4317"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

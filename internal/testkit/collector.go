@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -28,7 +29,8 @@ type Collector struct {
 	authorization []string
 }
 
-// StartCollector starts a collector for one protocol, "grpc" or "http/protobuf".
+// StartCollector starts a collector for one protocol, "grpc" or "http/protobuf", or for gRPC at a
+// socket: "unix".
 func StartCollector(t testing.TB, protocol string) *Collector {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -36,6 +38,14 @@ func StartCollector(t testing.TB, protocol string) *Collector {
 		t.Fatal(err)
 	}
 	c := &Collector{URL: "http://" + listener.Addr().String()}
+	if protocol == "unix" {
+		_ = listener.Close()
+		socket := filepath.Join(Temp(t), "otel.sock")
+		if listener, err = new(net.ListenConfig).Listen(t.Context(), "unix", socket); err != nil {
+			t.Fatal(err)
+		}
+		c.URL, protocol = "unix://"+socket, "grpc"
+	}
 	var serving sync.WaitGroup
 	if protocol == "grpc" {
 		server := grpc.NewServer()

@@ -68,7 +68,9 @@ func Start(getenv func(string) string, version string) (_ *Trace, warning string
 	if name == "" || strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") || exporter != "" && exporter != "otlp" {
 		return nil, ""
 	}
-	if u, err := url.Parse(endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	u, err := url.Parse(endpoint)
+	isURL := err == nil && (u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") || u.Scheme == "unix" && u.Path != "")
+	if !isURL {
 		return nil, fmt.Sprintf("%s: no trace is sent: the value is not a URL such as http://localhost:4317", name)
 	}
 	parent := trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{
@@ -81,13 +83,8 @@ func Start(getenv func(string) string, version string) (_ *Trace, warning string
 	otel.SetLogger(logr.Discard())
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
 	t := &Trace{parent: parent, version: version}
-	switch name, protocol := first(getenv, protocols); protocol {
-	case "", "grpc":
-		t.client = otlptracegrpc.NewClient(otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{}))
-	case "http/protobuf":
-		t.client = otlptracehttp.NewClient(otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}))
-	default:
-		return nil, fmt.Sprintf("%s: no trace is sent: %q is unknown; use grpc or http/protobuf", name, protocol)
+	if t.client, warning = client(getenv, u); t.client == nil {
+		return nil, warning
 	}
 	config := trace.SpanContextConfig{TraceID: parent.TraceID(), SpanID: NewSpan(), TraceFlags: trace.FlagsSampled, TraceState: parent.TraceState()}
 	if !parent.IsValid() {
@@ -95,6 +92,22 @@ func Start(getenv func(string) string, version string) (_ *Trace, warning string
 	}
 	t.root = trace.NewSpanContext(config)
 	return t, ""
+}
+
+// client is a client of the collector at an address; nil with a warning: the protocol is unknown.
+func client(getenv func(string) string, collector *url.URL) (_ otlptrace.Client, warning string) {
+	name, protocol := first(getenv, protocols)
+	switch {
+	case protocol == "" || protocol == "grpc":
+		options := []otlptracegrpc.Option{otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{})}
+		if collector.Scheme == "unix" { // as in RUN steps; the library would take the path for a host
+			options = append(options, otlptracegrpc.WithEndpoint("unix://"+collector.Path), otlptracegrpc.WithInsecure())
+		}
+		return otlptracegrpc.NewClient(options...), ""
+	case protocol == "http/protobuf" && collector.Scheme != "unix":
+		return otlptracehttp.NewClient(otlptracehttp.WithRetry(otlptracehttp.RetryConfig{})), ""
+	}
+	return nil, fmt.Sprintf("%s: no trace is sent: %q is unknown, or does not go with the address; use grpc or http/protobuf", name, protocol)
 }
 
 // NewSpan is a new ID of a span.
@@ -117,7 +130,10 @@ func Credentials(getenv func(string) string) []string {
 	var all []string
 	for _, name := range headers {
 		for header := range strings.SplitSeq(getenv(name), ",") {
-			_, value, _ := strings.Cut(header, "=")
+			_, value, ok := strings.Cut(header, "=")
+			if !ok {
+				value = header // the variable is malformed
+			}
 			all = append(all, credential(value)...)
 			if decoded, err := url.PathUnescape(value); err == nil {
 				all = append(all, credential(decoded)...)

@@ -54,7 +54,9 @@ func TestStart(t *testing.T) {
 		"no exporter":              {[]string{endpoint, "OTEL_TRACES_EXPORTER=none"}, "none", ""},
 		"this exporter":            {[]string{endpoint, "OTEL_TRACES_EXPORTER=otlp"}, "", ""},
 		"no URL":                   {[]string{"OTEL_EXPORTER_OTLP_ENDPOINT=me:pass@host:4317"}, "none", "OTEL_EXPORTER_OTLP_ENDPOINT: no trace is sent: the value is not a URL such as http://localhost:4317"},
-		"another protocol":         {[]string{endpoint, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json"}, "none", `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: no trace is sent: "http/json" is unknown; use grpc or http/protobuf`},
+		"a socket":                 {[]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=unix:///dev/otel-grpc.sock"}, "", ""},
+		"a socket over HTTP":       {[]string{"OTEL_EXPORTER_OTLP_ENDPOINT=unix:///a", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"}, "none", `OTEL_EXPORTER_OTLP_PROTOCOL: no trace is sent: "http/protobuf" is unknown, or does not go with the address; use grpc or http/protobuf`},
+		"another protocol":         {[]string{endpoint, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json"}, "none", `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: no trace is sent: "http/json" is unknown, or does not go with the address; use grpc or http/protobuf`},
 	} {
 		made, warning := Start(environ(c.variables...), "v1")
 		if warning != c.warning {
@@ -76,8 +78,8 @@ func TestStart(t *testing.T) {
 
 func TestCredentials(t *testing.T) {
 	t.Parallel()
-	got := Credentials(environ("OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20abc,x-key = k", "OTEL_EXPORTER_OTLP_TRACES_HEADERS=dd=1"))
-	if text := strings.Join(got, "|"); text != "1|1|Bearer%20abc|Bearer abc|abc|k|k" {
+	got := Credentials(environ("OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20abc,x-key = k", "OTEL_EXPORTER_OTLP_TRACES_HEADERS=dd=1,token"))
+	if text := strings.Join(got, "|"); text != "1|1|token|token|Bearer%20abc|Bearer abc|abc|k|k" {
 		t.Error(text)
 	}
 }
