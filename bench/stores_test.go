@@ -23,19 +23,19 @@ type lines func(branch string, others ...string) string
 // not use. Each is an empty store behind a proxy that adds the round trip time.
 var objectStores = []struct {
 	name string
-	open func(b *testing.B, roundTrip time.Duration) lines
+	open func(b testing.TB, roundTrip time.Duration) lines
 }{
-	{"s3", func(b *testing.B, roundTrip time.Duration) lines {
+	{"s3", func(b testing.TB, roundTrip time.Duration) lines {
 		s := testkit.StartS3(b)
 		s.Endpoint = delayed(b, s.Endpoint, roundTrip)
 		return func(string, ...string) string { return s.Line("") }
 	}},
-	{"azblob", func(b *testing.B, roundTrip time.Duration) lines {
+	{"azblob", func(b testing.TB, roundTrip time.Duration) lines {
 		a := testkit.StartAzblob(b)
 		a.Service = delayed(b, a.Service, roundTrip)
 		return func(string, ...string) string { return a.Line("") }
 	}},
-	{"gha", func(b *testing.B, roundTrip time.Duration) lines {
+	{"gha", func(b testing.TB, roundTrip time.Duration) lines {
 		g := testkit.StartGHABehind(b, func(url string) string { return delayed(b, url, roundTrip) })
 		return func(branch string, others ...string) string {
 			var refs []string
@@ -47,7 +47,7 @@ var objectStores = []struct {
 	}},
 }
 
-func delayed(b *testing.B, url string, roundTrip time.Duration) string {
+func delayed(b testing.TB, url string, roundTrip time.Duration) string {
 	b.Helper()
 	address, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
 	return strings.TrimSuffix("http://"+testkit.Delay(b, address, roundTrip)+"/"+path, "/")

@@ -1,23 +1,29 @@
 #!/bin/sh
-# Writes replacements of the base images of the Dockerfile as tar files, for tests:
+# Writes replacements of base images as tar files, for tests and benchmarks:
 #
-#   bases.sh DIR
+#   bases.sh DIR [runtime]
 #
-# debian.tar is made from Debian's packages. golang.tar has this machine's Go, and the modules and
-# compiled packages of the image's programs. Existing files are kept; golang.tar is made again when
+# Without "runtime" they are those of the Dockerfile: debian.tar is made from Debian's packages, golang.tar has this machine's Go, and the modules and
+# compiled packages of the image's programs. "runtime" makes runtime.tar: Debian with git, curl and Python. Existing files are kept; golang.tar is made again when
 # go.sum has changed.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$1" && cd "$1"
 
-if [ ! -e debian.tar ]; then
-	# Like the slim image, without documentation and translations.
-	mmdebstrap --quiet --format=tar --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' \
+debian() { # debian FILE PACKAGES: like the slim image, without documentation and translations
+	[ ! -e "$1" ] || return 0
+	mmdebstrap --quiet --format=tar --variant=minbase --include="$2" --aptopt='Acquire::Check-Valid-Until "false"' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-		bookworm debian.tar.part
-	mv debian.tar.part debian.tar
+		bookworm "$1.part"
+	mv "$1.part" "$1"
+}
+
+if [ "${2:-}" = runtime ]; then
+	debian runtime.tar git,curl,python3-minimal
+	exit
 fi
+debian debian.tar ''
 
 if ! cmp -s go.sum "$root/go.sum"; then
 	programs=". github.com/moby/buildkit/cmd/buildkitd github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit"
