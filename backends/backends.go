@@ -42,6 +42,14 @@ type Backend interface {
 	Scopes() Scopes
 }
 
+// A Creator is a store whose Swap looks once more after it has written, in case that another build has
+// overwritten the scope in the same moment.
+type Creator interface {
+	// Create is Swap for a scope that has no cache yet, without that look. It is for a cache whose loss does
+	// no harm.
+	Create(ctx context.Context, n scope.Name, m Manifest) error
+}
+
 // Scopes keeps one cache for each scope name. Its methods may be called concurrently.
 type Scopes interface {
 	// Manifest returns the named scope's cache. The error is [ErrAbsent] only when it

@@ -181,10 +181,7 @@ func (r *Registry) Swap(ctx context.Context, n scope.Name, version string, m Man
 		return r.PutManifest(ctx, n, m)
 	}
 	began := time.Now()
-	if err := r.still(ctx, n, version); err != nil {
-		return err
-	}
-	if err := r.PutManifest(ctx, n, m); err != nil {
+	if err := r.swap(ctx, n, version, m); err != nil {
 		return err
 	}
 	select {
@@ -193,6 +190,19 @@ func (r *Registry) Swap(ctx context.Context, n scope.Name, version string, m Man
 	case <-time.After(settle + 3*time.Since(began)):
 	}
 	return r.still(ctx, n, m.Descriptor().Digest.String())
+}
+
+// Create implements [Creator].
+func (r *Registry) Create(ctx context.Context, n scope.Name, m Manifest) error {
+	return r.swap(ctx, n, "", m)
+}
+
+// swap looks only before the PUT.
+func (r *Registry) swap(ctx context.Context, n scope.Name, version string, m Manifest) error {
+	if err := r.still(ctx, n, version); err != nil {
+		return err
+	}
+	return r.PutManifest(ctx, n, m)
 }
 
 // settle is how much longer than three times its own way another build may take between its look

@@ -21,8 +21,7 @@ RUN mkdir /deps && cp -a /usr /deps/a && cp -a /usr/lib /deps/b && cp /deps.lock
 FROM deps AS build
 COPY code /src/code
 RUN mkdir /out && cat /usr/bin/git /src/code /usr/bin/p* /usr/bin/curl > /out/app
-FROM BASE
-COPY --from=deps /deps /deps
+FROM deps
 COPY --from=build /out /app
 `,
 	"many": many(60),

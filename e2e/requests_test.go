@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
@@ -77,7 +78,7 @@ func TestRequests(t *testing.T) {
 		most         int
 	}{
 		{"unchanged", "main", 4},
-		{"first build of a branch", "feature", 7},
+		{"first build of a branch", "feature", 6},
 		{"unchanged on a branch", "feature", 5},
 	} {
 		report := build(test.branch)
@@ -89,5 +90,35 @@ func TestRequests(t *testing.T) {
 			t.Errorf("%s: %d requests of the cache, want at most %d:\n%s", test.name, len(cache), test.most, strings.Join(cache, "\n"))
 		}
 		t.Logf("%s: %d requests of the cache, %d of the push\n%s\nthe push:\n%s", test.name, len(cache), len(push), strings.Join(cache, "\n"), strings.Join(push, "\n"))
+	}
+}
+
+// A branch's first build copies main's cache while it pushes: here the push waits for the copy.
+func TestCopyBesidePush(t *testing.T) {
+	t.Parallel()
+	registry, copied := testkit.StartFaulty(t, testkit.StartRegistry(t).Host), make(chan struct{})
+	app := testkit.App(t)
+	build := func(branch string) testkit.Report {
+		return testkit.Invocation{Dir: app, Branch: branch, Args: []string{"--push", "--tags", registry.Host + "/o/app:" + branch}}.Build(t)
+	}
+	build("main")
+	put := func(r *http.Request) bool {
+		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/")
+	}
+	registry.Break(put, func(w http.ResponseWriter, r *http.Request, server http.Handler) {
+		if strings.HasSuffix(r.URL.Path, "/cache-b-feature") {
+			server.ServeHTTP(w, r)
+			close(copied)
+			return
+		}
+		select {
+		case <-copied:
+			server.ServeHTTP(w, r)
+		case <-time.After(30 * time.Second):
+			http.Error(w, "nothing was copied", http.StatusForbidden)
+		}
+	})
+	if r := build("feature"); r.Outcome(t) != "written" {
+		t.Errorf("exports %+v", r.Exports)
 	}
 }

@@ -104,12 +104,21 @@ func (w written) copy(store backends.Store, e Exported) func(context.Context) Co
 		if err != nil {
 			return Committed{Err: err}
 		}
-		err = store.Swap(ctx, w.scope, "", m)
+		err = create(ctx, store, w.scope, m)
 		if errors.Is(err, backends.ErrReplaced) {
 			return w.write(ctx, store, gateway.Sent{Manifest: from.Manifest, Config: from.Config}, nil, e, nil)
 		}
 		return Committed{Err: err, From: from.Name}
 	}
+}
+
+// create writes a scope where there is none. A copy that another build overwrites at the same moment is
+// still in the scope that it comes from, so it needs no look afterwards.
+func create(ctx context.Context, store backends.Store, n scope.Name, m backends.Manifest) error {
+	if c, ok := store.(backends.Creator); ok {
+		return c.Create(ctx, n, m)
+	}
+	return store.Swap(ctx, n, "", m)
 }
 
 // has reports whether a scope that was read has this build, and has not had it for long: then it is what

@@ -190,7 +190,9 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	}()
 	select {
 	case <-watch.layers:
-		if !watch.allCached() {
+		if watch.allCached() {
+			exports.copyEarly(solving)
+		} else {
 			exports.start(solving)
 		}
 		<-done

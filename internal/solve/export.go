@@ -26,7 +26,9 @@ type exports struct {
 	made    cacheplan.Exported
 	seconds float64 // from the first start to the last end
 
+	early   string // the content that copies were begun for, before BuildKit's answer; "": none were
 	began   time.Time
+	within  context.Context //nolint:containedctx // of the exports, until stop
 	stop    context.CancelCauseFunc
 	wg      sync.WaitGroup
 	results [][]Export // for each destination, one for each of its caches; nil until decided
@@ -59,12 +61,43 @@ func newExports(b *run, m mounts, imports []client.CacheOptionsEntry, w *watch) 
 // build.
 var errChanged = errors.New("the build's inputs changed while it ran")
 
-// start begins all exports that have not begun.
-func (x *exports) start(ctx context.Context) {
+// copyEarly begins to copy the caches of other scopes while the image is pushed: all steps were cached,
+// and the progress says which image was made.
+func (x *exports) copyEarly(ctx context.Context) {
+	content := x.watch.content()
+	if content == "" || x.run.result.Retried != "" || len(x.run.Inputs.Outputs) != 1 {
+		return
+	}
+	x.early = content
+	steps := len(x.watch.steps())
+	made := cacheplan.Exported{Content: content, Hits: steps, Steps: steps}
+	ctx = x.begin(ctx)
+	for i, d := range x.run.Caches.Destinations {
+		if x.results[i] != nil || d.Unchanged(made) {
+			continue
+		}
+		if write := d.Copy(made); write != nil {
+			x.results[i], x.copies[i] = outcomes(d), write
+			x.wg.Go(func() {
+				defer crash.Catch()
+				x.write(ctx, i, write)
+			})
+		}
+	}
+}
+
+// begin is the context of all exports.
+func (x *exports) begin(ctx context.Context) context.Context {
 	if x.stop == nil {
-		ctx, x.stop = context.WithCancelCause(ctx)
+		x.within, x.stop = context.WithCancelCause(ctx)
 		x.began = time.Now()
 	}
+	return x.within
+}
+
+// start begins all exports that have not begun.
+func (x *exports) start(ctx context.Context) {
+	ctx = x.begin(ctx)
 	for i, d := range x.run.Caches.Destinations {
 		if x.results[i] != nil {
 			continue
@@ -103,6 +136,7 @@ func (x *exports) startChanged(ctx context.Context) {
 	// In a second attempt the steps that ran in the first one count as cached, but the scope is
 	// still broken.
 	cached := x.watch.allCached() && x.run.result.Retried == ""
+	x.checkEarly()
 	for i, d := range x.run.Caches.Destinations {
 		if x.results[i] != nil || !cached {
 			continue
@@ -115,6 +149,19 @@ func (x *exports) startChanged(ctx context.Context) {
 		}
 	}
 	x.start(ctx)
+}
+
+// checkEarly gives up the copies of a result that is not the one in BuildKit's answer.
+func (x *exports) checkEarly() {
+	if x.early == "" || x.early == x.made.Content {
+		return
+	}
+	x.wg.Wait()
+	for i := range x.copies {
+		if x.copies[i] != nil {
+			x.results[i], x.copies[i] = nil, nil
+		}
+	}
 }
 
 // outcomes are one export for each cache of a destination, without outcomes yet.

@@ -34,6 +34,7 @@ type watch struct {
 	vertices map[digest.Digest]*vertex
 	order    []digest.Digest
 	begins   int                     // how often the exporter's vertex began
+	made     []string                // "exporting manifest sha256:…" and the like, of that vertex
 	existed  time.Time               // when layers was closed
 	failures []string                // errors of steps
 	warnings []*client.VertexWarning // in the order in which BuildKit sends them, which is any
@@ -107,6 +108,10 @@ func (w *watch) update(s *client.SolveStatus) {
 	for _, status := range s.Statuses {
 		w.status(status)
 	}
+	if w.begins > 1 && w.existed.IsZero() {
+		w.existed = time.Now()
+		close(w.layers)
+	}
 	w.warnings = append(w.warnings, s.Warnings...)
 	for _, l := range s.Logs {
 		if v := w.vertices[l.Vertex]; v != nil {
@@ -146,6 +151,9 @@ func (w *watch) vertex(v *client.Vertex) {
 // The ID of such a status is the layer, and BuildKit repeats it several times a second during the
 // transfer (v0.34.2, util/pull/pullprogress/progress.go).
 func (w *watch) status(s *client.VertexStatus) {
+	if s.Vertex == w.exporter && s.Completed != nil {
+		w.made = append(w.made, s.ID)
+	}
 	d, err := digest.Parse(s.ID)
 	if v := w.vertices[s.Vertex]; err != nil || v == nil || len(v.inputs) == 0 {
 		return
@@ -190,10 +198,6 @@ func (w *watch) failed() []string {
 func (w *watch) began(v *client.Vertex) {
 	if v.Digest == w.exporter {
 		w.begins++
-		if w.begins == 2 {
-			w.existed = time.Now()
-			close(w.layers)
-		}
 	}
 	if w.cancel != nil && strings.HasPrefix(v.Name, importing) {
 		ref := strings.TrimPrefix(v.Name, importing)
@@ -218,6 +222,32 @@ func (w *watch) layersAt(otherwise time.Time) time.Time {
 		return otherwise
 	}
 	return w.existed
+}
+
+// content identifies the image that was made, as [run.made] does, before BuildKit answers: the statuses
+// of its exporter name what it wrote (v0.34.2, exporter/containerimage/writer.go). It is "" where they do
+// not tell, as with several platforms.
+func (w *watch) content() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	manifests, configs := idsAfter("exporting manifest ", w.made), idsAfter("exporting config ", w.made)
+	switch {
+	case len(manifests) != 1 || len(configs) != 1:
+		return ""
+	case len(idsAfter("exporting manifest list ", w.made)) > 0:
+		return manifests[0]
+	}
+	return configs[0]
+}
+
+// idsAfter are the digests in the statuses that have a prefix and then a digest.
+func idsAfter(prefix string, statuses []string) (ids []string) {
+	for _, s := range statuses {
+		if d, ok := strings.CutPrefix(s, prefix); ok && digest.Digest(d).Validate() == nil {
+			ids = append(ids, d)
+		}
+	}
+	return ids
 }
 
 func (w *watch) pushed() bool {
