@@ -45,8 +45,9 @@ lint: ## Check Go, its modules and known faults in them, workflows and shell scr
 	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	shellcheck $$(git ls-files '*.sh') .ci/run .ci/setup hooks/command
 
-bench: setup ## Compare speed with BuildKit's own client; ROUNDS=5 pairs each.
-	WARMLAYER_REQUIRE=$(REQUIRE) go test ./bench -run '^$$' -bench . -benchtime $(or $(ROUNDS),5)x -timeout 60m
+bench: setup ## Compare with docker buildx and buildctl, for docs/benchmarks.md; ROUNDS=5 ONLY=registry/app.
+	WARMLAYER_REQUIRE=$(REQUIRE) go test ./bench -run '^$$' -bench 'Peers/$(ONLY)' -v -benchtime $(or $(ROUNDS),5)x -timeout 6h -results $(CURDIR)/docs/benchmarks.json
+	go run ./bench/page docs/benchmarks.json docs
 
 generate: ## Write the files that are generated from inputs/fields.go.
 	go generate ./...
