@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -120,7 +119,7 @@ func warmlayerWay(more ...string) func(b build) (time.Duration, int) {
 		run := testkit.Invocation{
 			Dir: b.context, Branch: b.branch,
 			Env:  map[string]string{"BUILDX_NO_DEFAULT_ATTESTATIONS": "0"},
-			Args: append([]string{"--tags", b.image + ":" + b.branch, "--push", "--cache", b.store.ours(b), "--timings"}, more...),
+			Args: append([]string{"--tags", b.image + ":" + b.branch, "--push", "--cache", b.store.ours(b)}, more...),
 		}
 		cmd, _ := run.Command(b)
 		began := time.Now()
@@ -128,11 +127,6 @@ func warmlayerWay(more ...string) func(b build) (time.Duration, int) {
 		took := time.Since(began)
 		if err != nil {
 			b.Fatalf("%v\n%s", err, out)
-		}
-		if d := os.Getenv("BENCH_DUMP"); d != "" {
-			f, _ := os.OpenFile(d, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-			fmt.Fprintf(f, "=== %s %v %v\n%s\n", b.branch, took, more, out)
-			f.Close()
 		}
 		return took, cachedSteps(string(out))
 	}

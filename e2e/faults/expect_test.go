@@ -88,6 +88,11 @@ var rows = []struct {
 	{"remote gha", "404", "import", expectation{"failed", "not_found", "failed", "not_found"}},
 	// BuildKit takes a key that is taken for a blob that is there. The next build finds out what is not.
 	{"remote gha", "409", "upload", cured},
+	// BuildKit makes the client of an Azure cache before the build has a job, and its client gives up meanwhile.
+	{"remote azblob", "connection refused", "read", expectation{"failed", "connection refused", "failed", "^BuildKit did not begin in time"}},
+	{"remote azblob", "connection refused", "extract", expectation{"failed", "was lost", "failed", "^BuildKit did not begin in time"}},
+	// BuildKit shows a transfer only when Azure has answered.
+	{"remote azblob", "stall", "extract", expectation{"failed", "^the cache stalls: no layer of", "written", ""}},
 	{builders, "404", "read", expectation{"absent", "", "failed", "attach the scope's record: .*(absent|MANIFEST_UNKNOWN|not_found)"}},
 	{builders, "connection refused", "read", expectation{"failed", "connection refused", "failed", "connection refused"}},
 	{builders, "stall|drip", "read", expectation{"loaded", "no answer within 3s", "failed", "not (done|committed) within 6s"}},

@@ -99,6 +99,9 @@ func faults(a Attempt, all []imports) []Fault {
 		return hanging(a, all)
 	}
 	wanted := wantedBlobs(a)
+	if len(wanted) == 0 && errors.Is(a.Err, ErrStalled) {
+		return loaded(a, all)
+	}
 	var found, suspects []Fault
 	for _, i := range all {
 		for _, s := range i.sources {
@@ -117,6 +120,18 @@ func faults(a Attempt, all []imports) []Fault {
 		return suspects
 	}
 	return slices.Concat(found, inseparable(found, all, a.Err))
+}
+
+// loaded are all sources that were loaded: one of them stalls.
+func loaded(a Attempt, all []imports) (found []Fault) {
+	for _, i := range all {
+		for _, s := range i.sources {
+			if s.state == Loaded {
+				found = append(found, Fault{Err: a.Err, source: s})
+			}
+		}
+	}
+	return found
 }
 
 // hanging are the sources of the imports that began and did not end; of all imports when

@@ -236,11 +236,22 @@ func (d *Disarmed) afterHashes(c rune) bool {
 // words are the commands that end with a colon.
 var words = [][]byte{[]byte("section_start"), []byte("section_end"), []byte("travis_fold"), []byte("travis_time")}
 
+// endsWord are the last bytes of words.
+var endsWord = func() (ends [256]bool) {
+	for _, word := range words {
+		ends[word[len(word)-1]] = true
+	}
+	return ends
+}()
+
 // longestWord is the length in bytes of the longest of words.
 const longestWord = len("section_start")
 
 // afterWord tells whether one of words was written last.
 func (d *Disarmed) afterWord() bool {
+	if !endsWord[d.byteAt(len(d.out)-1)] {
+		return false
+	}
 	var last [longestWord]byte
 	for i := range last {
 		last[i] = d.byteAt(len(d.out) - longestWord + i)

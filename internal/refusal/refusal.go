@@ -56,6 +56,10 @@ var rules = []rule{
 
 	answered(Immutable,
 		"the registry takes each tag once (immutable tags)", "exempt the tags of caches (cache-…) from that rule, or set ref to a repository without it"),
+	// BuildKit waits six seconds for a build to begin (v0.34.2, solver/jobs.go, Get), and connects to some
+	// stores before.
+	words(`no such job`,
+		"BuildKit did not begin in time, most likely because it could not reach the cache", "check the cache's address and network"),
 	answered(FullDisk,
 		"the disk is full", "free space there, or delete caches that are no longer needed"),
 	answered(Quota,

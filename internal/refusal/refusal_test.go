@@ -30,6 +30,7 @@ func TestExplain(t *testing.T) {
 		{`Get "https://h/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority; GET http://h/v2/: unexpected status code 400`, "authority", "ca-certificates"},
 		{`failed to do request: Head "https://h/v2/": http: server gave HTTP response to HTTPS client`, "plain HTTP", "registry.insecure"},
 		{"write blob: open /cache/ingest/1: permission denied", "file system", "user"},
+		{"failed to receive status: rpc error: code = NotFound desc = no such job zrgg5a6ifz4kzl15emzw1vaki", "did not begin in time", "address"},
 		{"error writing layer blob: denied: write blob: write /cache/ingest/1: no space left on device", "the disk is full", "free space"},
 		{"read s3://cache/manifests/b-main: AccessDenied: Access Denied", "list the bucket", "s3:ListBucket"},
 		{"read s3://cache/manifests/b-main: RequestTimeTooSkewed: The difference between", "clock", "clock"},

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"io"
 	"strings"
 )
@@ -20,7 +21,18 @@ const longestErasure = 8
 // Write passes p on, except for an end that could be the beginning of a sequence.
 func (u *unerased) Write(p []byte) (int, error) {
 	u.out = u.out[:0]
-	for _, c := range p {
+	for i := 0; i < len(p); i++ {
+		if len(u.held) == 0 {
+			plain := bytes.IndexByte(p[i:], '\x1b')
+			if plain < 0 {
+				plain = len(p) - i
+			}
+			u.out = append(u.out, p[i:i+plain]...)
+			if i += plain; i == len(p) {
+				break
+			}
+		}
+		c := p[i]
 		switch n := len(u.held); {
 		case n == 1 && c == '[', n > 1 && n < longestErasure-1 && ('0' <= c && c <= '9' || c == ';'):
 			u.held = append(u.held, c)

@@ -33,20 +33,21 @@ type watch struct {
 	mu       sync.Mutex
 	vertices map[digest.Digest]*vertex
 	order    []digest.Digest
-	begins   int                     // how often the exporter's vertex began
-	made     []string                // "exporting manifest sha256:…" and the like, of that vertex
-	existed  time.Time               // when layers was closed
-	failures []string                // errors of steps
-	warnings []*client.VertexWarning // in the order in which BuildKit sends them, which is any
-	fetches  map[digest.Digest]int64 // the bytes received of each layer whose transfer has not ended
-	moved    time.Time               // when they last got on, by the daemon's clock
-	since    int64                   // the bytes received since then
-	timeout  time.Duration           // of caches
-	cancel   context.CancelCauseFunc // ends the solve; nil: no timeout
-	timers   map[digest.Digest]*time.Timer
-	ends     []timing.Part // of vertices, by the daemon's clock
-	behind   time.Duration // the least time from an event to its arrival, by both clocks
-	events   int           // whose arrivals were compared
+	begins   int                           // how often the exporter's vertex began
+	made     []string                      // "exporting manifest sha256:…" and the like, of that vertex
+	existed  time.Time                     // when layers was closed
+	failures []string                      // errors of steps
+	warnings []*client.VertexWarning       // in the order in which BuildKit sends them, which is any
+	fetches  map[digest.Digest]int64       // the bytes received of each layer whose transfer has not ended
+	moved    time.Time                     // when they last got on, by the daemon's clock
+	since    int64                         // the bytes received since then
+	heard    time.Time                     // when the last status came
+	timeout  time.Duration                 // of caches
+	cancel   context.CancelCauseFunc       // ends the solve; nil: no timeout
+	timers   map[digest.Digest]*time.Timer // of imports, and of cached steps whose layers are fetched
+	ends     []timing.Part                 // of vertices, by the daemon's clock
+	behind   time.Duration                 // the least time from an event to its arrival, by both clocks
+	events   int                           // whose arrivals were compared
 }
 
 type vertex struct {
@@ -57,6 +58,7 @@ type vertex struct {
 	spent     time.Duration
 	cached    bool
 	completed bool
+	open      map[string]bool // its transfers and the like that have begun and not ended
 	err       string
 	log       []byte // the end of its output
 }
@@ -93,14 +95,16 @@ func (w *watch) limitCaches(timeout time.Duration, cancel context.CancelCauseFun
 func (w *watch) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, t := range w.timers {
+	for d, t := range w.timers {
 		t.Stop()
+		delete(w.timers, d)
 	}
 }
 
 func (w *watch) update(s *client.SolveStatus) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.heard = time.Now()
 	for _, v := range s.Vertexes {
 		w.arrived(v)
 		w.vertex(v)
@@ -134,6 +138,9 @@ func (w *watch) vertex(v *client.Vertex) {
 		}
 		known.started, known.completed = *v.Started, false
 		w.began(v)
+		if known.cached && known.err == "" && len(known.inputs) > 0 && w.cancel != nil {
+			w.awaitLayers(v.Digest, known)
+		}
 	}
 	known.cached = known.cached || v.Cached
 	if v.Completed != nil && !known.completed {
@@ -153,6 +160,9 @@ func (w *watch) vertex(v *client.Vertex) {
 func (w *watch) status(s *client.VertexStatus) {
 	if s.Vertex == w.exporter && s.Completed != nil {
 		w.made = append(w.made, s.ID)
+	}
+	if v := w.vertices[s.Vertex]; v != nil {
+		v.progressed(s)
 	}
 	d, err := digest.Parse(s.ID)
 	if v := w.vertices[s.Vertex]; err != nil || v == nil || len(v.inputs) == 0 {
@@ -176,6 +186,41 @@ func (w *watch) status(s *client.VertexStatus) {
 	case w.cancel != nil && s.Timestamp.Sub(w.moved) >= limit:
 		w.cancel(fmt.Errorf("%w: %d bytes of its layers came in %s", cacheplan.ErrStalled, w.since, limit))
 	}
+}
+
+// progressed follows a transfer or the like of a vertex.
+func (v *vertex) progressed(s *client.VertexStatus) {
+	if s.Completed != nil {
+		delete(v.open, s.ID)
+		return
+	}
+	if v.open == nil {
+		v.open = map[string]bool{}
+	}
+	v.open[s.ID] = true
+}
+
+// awaitLayers cancels the solve when nothing is heard while the layers of a cached step are fetched; a step
+// whose layers could not be had runs, and may be silent.
+// BuildKit shows a transfer only when the store has answered (v0.34.2,
+// util/pull/pullprogress/progress.go), so a store that does not answer shows by silence alone.
+func (w *watch) awaitLayers(d digest.Digest, v *vertex) {
+	started, limit := v.started, min(w.timeout, stall)
+	var timer *time.Timer
+	timer = time.AfterFunc(limit, func() {
+		defer crash.Catch()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if v.completed || !v.started.Equal(started) || w.timers[d] != timer {
+			return
+		}
+		if rest := limit - time.Since(w.heard); rest > 0 || len(v.open) > 0 {
+			timer.Reset(max(rest, limit/8))
+			return
+		}
+		w.cancel(fmt.Errorf("%w: no layer of %q came in %s", cacheplan.ErrStalled, v.name, limit))
+	})
+	w.timers[d] = timer
 }
 
 // partial are the layers of caches whose transfer has not ended. Call it after the solve.

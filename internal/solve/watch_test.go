@@ -278,6 +278,20 @@ func TestStall(t *testing.T) {
 	}
 }
 
+// TestSilence: the layers of a cached step are fetched, and their store does not answer.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	w := testWatch(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	w.limitCaches(10*time.Millisecond, cancel)
+	stream(t, w, event{"[1]", "begin", 1}, event{"[1]", "cached", 1}, event{"[1]", "begin", 2})
+	<-ctx.Done()
+	if err := context.Cause(ctx); !errors.Is(err, cacheplan.ErrStalled) || !strings.Contains(err.Error(), `no layer of "[1]" came`) {
+		t.Error(err)
+	}
+}
+
 // TestImports: how each import ended.
 func TestImports(t *testing.T) {
 	t.Parallel()
