@@ -112,6 +112,15 @@ type Complete interface {
 	Complete()
 }
 
+// Locking is a store with a lock that BuildKit's own exporter takes in this process, if it is free.
+type Locking interface {
+	Scopes
+	// Held reports whether an export failed because another process held the lock.
+	Held(err error) bool
+	// Unlocked waits until no process holds the lock. Its error says so where ctx ends first.
+	Unlocked(context.Context) error
+}
+
 // Limited is a backend whose credentials may allow less than a plan requires.
 type Limited interface {
 	Backend

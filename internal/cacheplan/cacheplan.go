@@ -88,9 +88,10 @@ func New(r Request) Plan {
 		}
 		entry := r.verbatim(line)
 		delete(entry.Attrs, "ignore-error") // with it BuildKit would drop the error, which the report shows
+		cache := backends.Open([]cachespec.Cache{line}, nil)[0]
 		out.Destinations = append(out.Destinations, Destination{
 			Caches: []Cache{{Name: line.String(), Strict: line.Config.Strict()}}, Entry: entry, Broken: r.broken(line.Config),
-			prepare: r.mend(backends.Open([]cachespec.Cache{line}, nil)[0]),
+			prepare: r.mend(cache), locking: lockOf(cache),
 		})
 	}
 	return out
@@ -135,7 +136,7 @@ func (p *Plan) addCaches(r Request) {
 				n.untagged = true
 				d.Entry.Attrs["ref"] = registry.Untagged()
 			}
-			d.target, d.prepare = n, r.mend(cache)
+			d.target, d.prepare, d.locking = n, r.mend(cache), lockOf(cache)
 		}
 		p.Destinations = append(p.Destinations, d)
 	}
@@ -158,6 +159,16 @@ func (r Request) mend(cache backends.Backend) func(context.Context, []digest.Dig
 		}
 		return backends.Mend(ctx, through.Destination(), r.Readings, cache)
 	}
+}
+
+// lockOf is a cache's lock that BuildKit's own exporter takes; nil where there is none.
+func lockOf(cache backends.Backend) backends.Locking {
+	through, ok := cache.(backends.GatewayWritten)
+	if !ok {
+		return nil
+	}
+	locking, _ := through.Destination().(backends.Locking)
+	return locking
 }
 
 // broken says why nothing can be written to a cache; nil where that is not known.

@@ -45,6 +45,7 @@ type Destination struct {
 
 	target  target                                       // nil: the export needs no commit
 	prepare func(context.Context, []digest.Digest) error // nil: there is nothing to do
+	locking backends.Locking                             // nil: BuildKit's export needs no lock
 }
 
 // Cache is one cache of a destination.
@@ -85,6 +86,16 @@ func (d Destination) Prepare(ctx context.Context, errs []string) error {
 		return nil
 	}
 	return d.prepare(ctx, lostIn(errs))
+}
+
+// Again decides what follows an export that failed with err: nil means that it may be tried again now.
+// BuildKit's client does not wait for the lock of a directory's index; Again waits until no process
+// holds it. The error is err for every other failure, and says who holds the lock where ctx ends first.
+func (d Destination) Again(ctx context.Context, err error) error {
+	if d.locking == nil || !d.locking.Held(err) {
+		return err
+	}
+	return d.locking.Unlocked(ctx)
 }
 
 // Commit makes the sent cache the scope's cache, with a record and with what the scope keeps of

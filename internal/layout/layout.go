@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -33,8 +34,8 @@ import (
 // (BuildKit v0.34.2, client/ociindex; OCI image-spec v1.1, image-layout.md).
 //
 // It differs from BuildKit's in four ways. It writes each file under a temporary name and
-// renames it. It waits for the lock of the index; the file is the same, index.json.lock, but
-// BuildKit's client removes it after use, so the lock excludes other warmlayers only. It
+// renames it. It waits for the lock of the index, index.json.lock, for which BuildKit's client
+// makes one try, and which that removes after use: the moment before its removal excludes nobody. It
 // keeps every blob that is young enough to belong to an export that still runs. And it gives up
 // when a context ends, also while the file system hangs.
 type Layout struct {
@@ -300,12 +301,44 @@ func (l *Layout) lock(ctx context.Context) (unlock func(), err error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, waiting.NotRegular(path)
 	}
-	lock := flock.New(path)
-	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("another process holds it: %w", context.Cause(ctx))
+	for try := 1; ; try++ {
+		lock := flock.New(path)
+		if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
+			if ctx.Err() != nil {
+				err = fmt.Errorf("another process holds it: %w", context.Cause(ctx))
+			}
+			return nil, err
 		}
-		return nil, err
+		if inPlace(lock) || try == lockTries {
+			return func() { _ = lock.Unlock() }, nil // closing the file unlocks it, even when Unlock fails
+		}
+		_ = lock.Unlock()
 	}
-	return func() { _ = lock.Unlock() }, nil // closing the file unlocks it, even when Unlock fails
+}
+
+// lockTries bounds how often a lock is taken anew because BuildKit's client has removed its file
+// meanwhile. On a file system whose files change their numbers it may look so each time.
+const lockTries = 10
+
+// inPlace reports whether a lock's file still has its name.
+func inPlace(lock *flock.Flock) bool {
+	held, err := lock.Stat()
+	now, missing := os.Stat(lock.Path())
+	return err == nil && missing == nil && os.SameFile(held, now)
+}
+
+// Held reports whether an error is that of BuildKit's client about the index's lock, which another
+// process held (v0.33.1, client/ociindex, Put). Every other error about the lock goes on.
+func (l *Layout) Held(err error) bool {
+	return err != nil && strings.HasSuffix(err.Error(), "could not lock "+l.index()+".lock")
+}
+
+// Unlocked waits until no process holds the index's lock, or ctx ends.
+func (l *Layout) Unlocked(ctx context.Context) error {
+	unlock, err := waiting.Within(ctx, func() (func(), error) { return l.lock(ctx) })
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", l.index(), err)
+	}
+	unlock()
+	return nil
 }

@@ -186,6 +186,32 @@ func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 		defer crash.Catch()
 		abort(fmt.Errorf("not done within %s (cache-timeout)", limit))
 	}).Stop()
+	response, err := x.send(ctx, d, abort)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		err = cause
+	}
+	x.sent[i] = response
+	for n := range x.results[i] {
+		x.results[i][n].Err = err
+		x.results[i][n].Seconds = time.Since(began).Seconds()
+	}
+}
+
+// send solves until the destination takes the export. Its blobs are sent once: a further try finds them.
+func (x *exports) send(ctx context.Context, d cacheplan.Destination, abort context.CancelCauseFunc) (*client.SolveResponse, error) {
+	err := d.Prepare(ctx, x.watch.failed())
+	for err == nil {
+		response, failed := x.solve(ctx, d, abort)
+		if failed == nil {
+			return response, nil
+		}
+		err = d.Again(ctx, failed)
+	}
+	return nil, err
+}
+
+// solve runs an export solve, and aborts it when it would run a step.
+func (x *exports) solve(ctx context.Context, d cacheplan.Destination, abort context.CancelCauseFunc) (*client.SolveResponse, error) {
 	t := x.run.target(x.mounts, x.imports)
 	t.cacheExports = []client.CacheOptionsEntry{d.Entry}
 	t.internal, t.export = !traced(ctx), true
@@ -199,19 +225,7 @@ func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 			abort(fmt.Errorf("%w: %s would have run again", errChanged, step))
 		}
 	}
-	var response *client.SolveResponse
-	err := d.Prepare(ctx, x.watch.failed())
-	if err == nil {
-		response, err = x.run.solve(ctx, t)
-	}
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
-	x.sent[i] = response
-	for n := range x.results[i] {
-		x.results[i][n].Err = err
-		x.results[i][n].Seconds = time.Since(began).Seconds()
-	}
+	return x.run.solve(ctx, t)
 }
 
 // cancel ends the exports in progress; afterwards wait reports the cause.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gofrs/flock"
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/internal/testkit"
@@ -132,5 +133,41 @@ func TestMayNotMend(t *testing.T) {
 	e := out.Report.Exports[0]
 	if e.Outcome != "failed" || !strings.Contains(e.Error, "s3:DeleteObject") || !strings.Contains(e.Error, layer.String()) {
 		t.Errorf("%s is %s: %s", e.Cache, e.Outcome, e.Error)
+	}
+}
+
+// TestWaitsForTheIndex: BuildKit's client, which writes the cache of a remote builder into a directory,
+// gives up where another process holds the index's lock. The export is tried again when it is free.
+func TestWaitsForTheIndex(t *testing.T) {
+	t.Parallel()
+	for _, flag := range []string{"--cache", "--cache-to"} {
+		t.Run(flag, func(t *testing.T) {
+			t.Parallel()
+			dir := testkit.Temp(t)
+			lock := flock.New(filepath.Join(dir, "index.json.lock"))
+			if ok, err := lock.TryLock(); !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+			opened := testkit.Opened(t, dir, "index.json.lock")
+			go func() {
+				<-opened      // by BuildKit's client, which gives up
+				<-opened      // to wait for it
+				lock.Unlock() //nolint:errcheck // the build would fail
+			}()
+			args := []string{"--builder", testkit.StartBuildkitd(t), flag, "type=local,dest=" + dir}
+			if flag == "--cache-to" {
+				args = append(args, "--cache", "none")
+			}
+			app := testkit.App(t)
+			if r := build(app, args...).Build(t); r.Outcome(t) != "written" {
+				t.Errorf("exports %+v", r.Exports)
+			}
+			from := "type=local,src=" + dir
+			if flag == "--cache" {
+				allCached(t, build(app, "--cache", "type=local,dest="+dir).Build(t))
+			} else {
+				allCached(t, build(app, "--cache", "none", "--cache-from", from).Build(t))
+			}
+		})
 	}
 }
