@@ -150,11 +150,12 @@ var rows = []struct {
 	{"s3|azblob", "429", "upload|commit", expectation{"loaded", "", "failed", "^the server limits requests"}},
 	{"s3|azblob", "", "upload|commit", expectation{"loaded", "", "failed", "write "}},
 
-	// Directories. BuildKit's client does not wait for the index's lock, and keeps a file that it finds.
+	// Directories. BuildKit's client keeps a file that it finds.
 	// BuildKit runs a step itself when its layer cannot be had, or gives up and is asked again.
 	{"remote local", "layer with a flipped bit", "", expectation{"loaded|failed", "was lost", "written", ""}},
 	{"remote local", "layer is a FIFO|layer unreadable", "", expectation{"failed", "1 of 7 blobs are gone", "failed", "write the scope's cache"}},
-	{"remote local", "index locked|lock unreadable", "", expectation{"loaded", "", "failed", "could not lock"}},
+	{"remote local", "index locked", "", expectation{"loaded", "", "failed", "another process holds it: not done within 6s"}},
+	{"remote local", "lock unreadable", "", expectation{"loaded", "", "failed", "could not lock"}},
 	{"remote local", "dead mount", "", expectation{"failed", "no answer within 3s", "failed", "not done within 6s"}},
 	{"local|remote local", "index cut off|index garbage|index huge", "", expectation{"failed", "index.json", "written", ""}},
 	{"local|remote local", "index unreadable|index is a FIFO", "", expectation{"failed", "index.json", "failed", "index.json"}},
