@@ -63,18 +63,29 @@ func (w world) environ(p place, c cell) []string {
 	}
 	maps.Copy(env, w.gha.Env(s["runner's token"]))
 	maps.Copy(env, w.styles()[c.style])
-	if c.style == "drone" {
-		delete(env, "WARMLAYER_REGISTRY_AUTH")
-		maps.Copy(env, map[string]string{"PLUGIN_REGISTRY": "other.example", "PLUGIN_USERNAME": "me", "PLUGIN_PASSWORD": s["password"]})
-	}
 	if more := scenarios[c.scenario].environ; more != nil {
 		maps.Copy(env, more(w))
+	}
+	if c.style == "drone" {
+		w.ofPlugin(env, strings.Contains(strings.Join(w.flags(p, c), " "), w.registry.Host))
 	}
 	var all []string
 	for name, value := range env {
 		all = append(all, name+"="+value)
 	}
 	return all
+}
+
+// ofPlugin gives the logins by the inputs of a Drone plugin. registry-auth and password exclude each
+// other: a run has registry-auth where it needs the private registry, or has a text of its own for it.
+func (w world) ofPlugin(env map[string]string, private bool) {
+	auth := env["WARMLAYER_REGISTRY_AUTH"]
+	delete(env, "WARMLAYER_REGISTRY_AUTH")
+	if private || auth != w.logins(w.secrets["registry-auth"]) {
+		env["PLUGIN_REGISTRY_AUTH"] = auth
+		return
+	}
+	maps.Copy(env, map[string]string{"PLUGIN_REGISTRY": "other.example", "PLUGIN_USERNAME": "me", "PLUGIN_PASSWORD": w.secrets["password"]})
 }
 
 // flags are the arguments of a run. Without a builder the lines of cache-from and cache-to have

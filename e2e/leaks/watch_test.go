@@ -2,7 +2,9 @@ package leaks
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,13 +16,14 @@ import (
 type watcher struct {
 	args    map[string]bool
 	environ map[string]bool // of children
+	buffer  []byte          // longer than the arguments or the environment of a run
 	end     chan struct{}
 	ended   sync.WaitGroup
 }
 
 // watch begins to collect, again and again until stop.
 func watch(pid int) *watcher {
-	w := &watcher{args: map[string]bool{}, environ: map[string]bool{}, end: make(chan struct{})}
+	w := &watcher{args: map[string]bool{}, environ: map[string]bool{}, buffer: make([]byte, 1<<20), end: make(chan struct{})}
 	w.ended.Go(func() {
 		for {
 			w.collect(pid)
@@ -50,7 +53,7 @@ func (w *watcher) stop() (args, environ []byte) {
 
 func (w *watcher) collect(root int) {
 	parents := map[int]int{}
-	started, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", root)) // empty when it has ended
+	started, _ := w.read(fmt.Sprintf("/proc/%d/cmdline", root)) // empty when it has ended
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, name := range stats {
 		content, err := os.ReadFile(name)
@@ -69,7 +72,7 @@ func (w *watcher) collect(root int) {
 		if at != root {
 			continue
 		}
-		own, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		own, err := w.read(fmt.Sprintf("/proc/%d/cmdline", pid))
 		w.keep(w.args, fmt.Sprintf("/proc/%d/cmdline", pid))
 		// Until a child executes its program, both are those of the parent.
 		if pid != root && err == nil && !bytes.Equal(own, started) {
@@ -79,7 +82,22 @@ func (w *watcher) collect(root int) {
 }
 
 func (w *watcher) keep(in map[string]bool, file string) {
-	if content, err := os.ReadFile(file); err == nil && len(content) > 0 {
+	if content, err := w.read(file); err == nil && len(content) > 0 {
 		in[string(bytes.ReplaceAll(content, []byte{0}, []byte{'\n'}))] = true
 	}
+}
+
+// read reads a file of /proc by one call. Where a process ends between two, the file seems to end
+// after the first part (Linux, fs/proc/base.c, proc_pid_cmdline_read).
+func (w *watcher) read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	n, err := f.Read(w.buffer)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return bytes.Clone(w.buffer[:n]), err
 }
