@@ -60,6 +60,8 @@ var tools = []room{
 	{"inputs/generate", "generates files from the table of inputs", []string{"internal/syntax", "inputs"}},
 	{"internal/report/picture", "renders a summary like GitHub's page", nil},
 	{"internal/testkit", "real servers, daemons and runs of the program, for tests", []string{"internal/syntax", "internal/cachespec", "scope", "backends", "internal/gateway"}},
+	{"bench", "what benchmarks measured; its tests are the benchmarks", nil},
+	{"bench/page", "makes docs/benchmarks.md of that", []string{"bench"}},
 	{"internal/testkit/ghaserver", "a command that runs GitHub's cache service", []string{"internal/testkit"}},
 }
 

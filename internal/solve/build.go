@@ -190,11 +190,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	}()
 	select {
 	case <-watch.layers:
-		if watch.allCached() {
-			exports.copyEarly(solving)
-		} else {
-			exports.start(solving)
-		}
+		exports.whilePushing(solving)
 		<-done
 	case <-done:
 	}

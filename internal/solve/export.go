@@ -61,8 +61,17 @@ func newExports(b *run, m mounts, imports []client.CacheOptionsEntry, w *watch) 
 // build.
 var errChanged = errors.New("the build's inputs changed while it ran")
 
-// copyEarly begins to copy the caches of other scopes while the image is pushed: all steps were cached,
-// and the progress says which image was made.
+// whilePushing begins what can be written beside the push.
+func (x *exports) whilePushing(ctx context.Context) {
+	if x.watch.allCached() {
+		x.copyEarly(ctx)
+	} else {
+		x.start(ctx)
+	}
+}
+
+// copyEarly begins to copy the caches of other scopes: all steps were cached, and the progress says which
+// image was made.
 func (x *exports) copyEarly(ctx context.Context) {
 	content := x.watch.content()
 	if content == "" || x.run.result.Retried != "" || len(x.run.Inputs.Outputs) != 1 {
@@ -186,7 +195,7 @@ func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 		defer crash.Catch()
 		abort(fmt.Errorf("not done within %s (cache-timeout)", limit))
 	}).Stop()
-	response, err := x.send(ctx, d, abort)
+	response, err := x.send(ctx, i, d, abort)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 		err = cause
 	}
@@ -198,10 +207,10 @@ func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 }
 
 // send solves until the destination takes the export. Its blobs are sent once: a further try finds them.
-func (x *exports) send(ctx context.Context, d cacheplan.Destination, abort context.CancelCauseFunc) (*client.SolveResponse, error) {
+func (x *exports) send(ctx context.Context, i int, d cacheplan.Destination, abort context.CancelCauseFunc) (*client.SolveResponse, error) {
 	err := d.Prepare(ctx, x.watch.failed())
 	for err == nil {
-		response, failed := x.solve(ctx, d, abort)
+		response, failed := x.solve(ctx, i, d, abort)
 		if failed == nil {
 			return response, nil
 		}
@@ -211,8 +220,8 @@ func (x *exports) send(ctx context.Context, d cacheplan.Destination, abort conte
 }
 
 // solve runs an export solve, and aborts it when it would run a step.
-func (x *exports) solve(ctx context.Context, d cacheplan.Destination, abort context.CancelCauseFunc) (*client.SolveResponse, error) {
-	t := x.run.target(x.mounts, x.imports)
+func (x *exports) solve(ctx context.Context, i int, d cacheplan.Destination, abort context.CancelCauseFunc) (*client.SolveResponse, error) {
+	began, t := time.Now(), x.run.target(x.mounts, x.imports)
 	t.cacheExports = []client.CacheOptionsEntry{d.Entry}
 	t.internal, t.export = !traced(ctx), true
 	defer func() {
