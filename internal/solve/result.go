@@ -87,6 +87,7 @@ func (b *run) take(response *client.SolveResponse, w *watch, began time.Time, sp
 			b.result.Warnings = append(b.result.Warnings, w)
 		}
 	}
+	b.result.Warnings = append(b.result.Warnings, w.clipped(b.Builder.Managed)...)
 	existed := w.layersAt(time.Now())
 	b.result.phase("build", existed.Sub(began).Seconds())
 	b.time.Add(timing.Part{Name: "build", Kind: timing.Sum, Start: began, End: existed, Span: span})

@@ -1,7 +1,9 @@
 package solve
 
 import (
+	"bytes"
 	"cmp"
+	"fmt"
 	"path"
 	"path/filepath"
 	"slices"
@@ -32,6 +34,39 @@ func (b *run) warning(w *client.VertexWarning) Warning {
 		detail = append(detail, string(line))
 	}
 	return Warning{Text: string(w.Short), Detail: strings.Join(detail, "\n"), URL: w.URL, Place: b.place(w.SourceInfo, w.Range)}
+}
+
+// BuildKit's words where it cuts the output of a step (v0.34.2, util/progress/logs/logs.go, Write).
+var (
+	clipMark = []byte("\n[output clipped, log limit ")
+	clipEnd  = []byte(" reached]\n")
+)
+
+// clippedAt is the limit that an output was cut at; "": it was not.
+func clippedAt(output []byte) string {
+	_, rest, found := bytes.Cut(output, clipMark)
+	limit, _, ended := bytes.Cut(rest, clipEnd)
+	if !found || !ended {
+		return ""
+	}
+	return string(limit)
+}
+
+// clipped are warnings of steps whose output BuildKit has cut.
+func (w *watch) clipped(managed bool) (warnings []Warning) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next := "set driver-opts to env.BUILDKIT_STEP_LOG_MAX_SIZE=-1,env.BUILDKIT_STEP_LOG_MAX_SPEED=-1"
+	if !managed {
+		next = "start buildkitd with the variables BUILDKIT_STEP_LOG_MAX_SIZE=-1 and BUILDKIT_STEP_LOG_MAX_SPEED=-1"
+	}
+	for _, d := range w.order {
+		if v := w.vertices[d]; v.clipped != "" {
+			text := fmt.Sprintf("the log lacks output of %s, which BuildKit cuts at %s; for all of it %s", v.name, v.clipped, next)
+			warnings = append(warnings, Warning{Text: text})
+		}
+	}
+	return warnings
 }
 
 // sorted are the warnings in the order of their lines.

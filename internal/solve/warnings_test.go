@@ -79,3 +79,15 @@ func TestFailure(t *testing.T) {
 		t.Errorf("failure of a target: %+v", got)
 	}
 }
+
+// TestClipped: BuildKit cuts the output of a step, and a warning says so.
+func TestClipped(t *testing.T) {
+	t.Parallel()
+	daemon := testkit.StartBuildkitdIn(t, []string{"BUILDKIT_STEP_LOG_MAX_SIZE=1024"})
+	dir := app(t, "RUN echo short\nRUN seq 1000\n")
+	got := request(t, daemon, dir).must(t).Warnings
+	const want = "the log lacks output of [3/3] RUN seq 1000, which BuildKit cuts at 1KiB; for all of it start buildkitd with"
+	if len(got) != 1 || !strings.HasPrefix(got[0].Text, want) {
+		t.Errorf("warnings %+v", got)
+	}
+}

@@ -1,6 +1,7 @@
 package solve
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -61,6 +62,7 @@ type vertex struct {
 	open      map[string]bool // its transfers and the like that have begun and not ended
 	err       string
 	log       []byte // the end of its output
+	clipped   string // the limit at which BuildKit cut its output: "2MiB", "200KiB/s"; "": it did not
 }
 
 // maxLog is how many bytes of each step's log are kept.
@@ -121,6 +123,7 @@ func (w *watch) update(s *client.SolveStatus) {
 		if v := w.vertices[l.Vertex]; v != nil {
 			v.log = append(v.log, l.Data...)
 			v.log = v.log[max(0, len(v.log)-maxLog):]
+			v.clipped = cmp.Or(v.clipped, clippedAt(l.Data))
 		}
 	}
 }
