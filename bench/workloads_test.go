@@ -18,7 +18,7 @@ var workloads = map[string]string{
 	// is made of the code, 20 MB.
 	"app": `FROM BASE AS deps
 COPY deps /deps.lock
-RUN mkdir /deps && cp -a /usr /deps/a && cp -a /usr/lib /deps/b && cp /deps.lock /deps/
+RUN mkdir /deps && cp -a /usr /deps/a && cp -a /usr/lib /deps/b && cp /deps.lock /deps/b/
 FROM deps AS build
 COPY code /src/code
 RUN mkdir /out && cat /usr/bin/git /src/code /usr/bin/p* /usr/bin/curl > /out/app
