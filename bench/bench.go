@@ -52,30 +52,32 @@ type Build struct {
 // Name is that of the benchmark: "registry/app/40ms".
 func (g Group) Name() string { return g.Backend + "/" + g.Workload + "/" + g.Network }
 
-// Find is what a way took for a scenario; nil: it was not measured.
-func (g Group) Find(scenario, way string) []float64 {
-	for _, b := range g.Builds {
-		if b.Scenario == scenario && b.Way == way {
-			return b.Seconds
-		}
+// Find is what a way took for a scenario; the zero value: it was not measured.
+func (g Group) Find(scenario, way string) Build {
+	if i := g.index(scenario, way); i >= 0 {
+		return g.Builds[i]
 	}
-	return nil
+	return Build{}
+}
+
+func (g Group) index(scenario, way string) int {
+	return slices.IndexFunc(g.Builds, func(b Build) bool { return b.Scenario == scenario && b.Way == way })
 }
 
 // Add adds one build of a round.
 func (g *Group) Add(scenario, way string, seconds float64, cached int) {
-	for i, b := range g.Builds {
-		if b.Scenario == scenario && b.Way == way {
-			g.Builds[i].Seconds, g.Builds[i].Cached = append(b.Seconds, seconds), append(b.Cached, cached)
-			return
-		}
+	i := g.index(scenario, way)
+	if i < 0 {
+		i = len(g.Builds)
+		g.Builds = append(g.Builds, Build{Scenario: scenario, Way: way})
 	}
-	g.Builds = append(g.Builds, Build{scenario, way, []float64{seconds}, []int{cached}})
+	b := &g.Builds[i]
+	b.Seconds, b.Cached = append(b.Seconds, seconds), append(b.Cached, cached)
 }
 
 // Ratio is the median of the ratios of the rounds; 0: one of them was not measured.
 func (g Group) Ratio(scenario, way, to string) float64 {
-	ours, theirs := g.Find(scenario, way), g.Find(scenario, to)
+	ours, theirs := g.Find(scenario, way).Seconds, g.Find(scenario, to).Seconds
 	if len(ours) == 0 || len(ours) != len(theirs) {
 		return 0
 	}

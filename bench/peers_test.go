@@ -79,7 +79,7 @@ var scenarios = []struct {
 // have a fast registry, since the stores are compared.
 func BenchmarkPeers(b *testing.B) {
 	testkit.Program(b)
-	layer, err := tarball.LayerFromFile(baseFile(b), tarball.WithCompressedCaching)
+	layer, err := tarball.LayerFromFile(filepath.Join(testkit.Bases(b, "runtime"), "runtime.tar"), tarball.WithCompressedCaching)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func (p *peers) run(b *testing.B) {
 	for _, s := range scenarios {
 		for _, w := range ways {
 			if ratio := g.Ratio(s.name, w.name, "buildx"); ratio > 0 {
-				b.Logf("%-24s %-24s %6.2f s %5.2f cached %v", s.name, w.name, Median(g.Find(s.name, w.name)), ratio, g.cached(s.name, w.name))
+				b.Logf("%-24s %-24s %6.2f s %5.2f cached %v", s.name, w.name, Median(g.Find(s.name, w.name).Seconds), ratio, g.Find(s.name, w.name).Cached)
 			}
 		}
 	}
@@ -139,21 +139,11 @@ func (p *peers) run(b *testing.B) {
 	}
 }
 
-// cached are the numbers of cached steps of the rounds.
-func (g Group) cached(scenario, way string) []int {
-	for _, b := range g.Builds {
-		if b.Scenario == scenario && b.Way == way {
-			return b.Cached
-		}
-	}
-	return nil
-}
-
 // once is a round.
 func (p *peers) once(t testing.TB) {
 	registry, caches := p.open(t)
 	base := registry + "/debian:1"
-	pushBase(t, base, p.layer)
+	testkit.PushImage(t, base, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, p.layer)
 	a := newApp(t, p.group.Workload, base)
 	for _, s := range scenarios {
 		s.edit(a)

@@ -3,17 +3,9 @@ package bench
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
@@ -183,36 +175,4 @@ func within(t testing.TB, do func(t testing.TB)) {
 	s := &scope{TB: t}
 	defer s.end()
 	do(s)
-}
-
-// baseFile is a tar file with the base image of the workloads: Debian with git, curl and Python, 195 MB. It is kept
-// between runs, as the bases of the image's test are.
-func baseFile(t testing.TB) string {
-	t.Helper()
-	const dir = "/dev/shm/warmlayer-bases"
-	if out, err := exec.Command("../testdata/bases.sh", dir, "runtime").CombinedOutput(); err != nil {
-		t.Fatalf("make the base image: %v\n%s", err, out)
-	}
-	return filepath.Join(dir, "runtime.tar")
-}
-
-// pushBase pushes the base image of the workloads, with the compression that images on Docker Hub have.
-func pushBase(t testing.TB, ref string, layer v1.Layer) {
-	t.Helper()
-	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{
-		OS: "linux", Architecture: runtime.GOARCH, Config: v1.Config{Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}},
-	})
-	if err == nil {
-		image, err = mutate.AppendLayers(image, layer)
-	}
-	var tag name.Reference
-	if err == nil {
-		tag, err = name.ParseReference(ref)
-	}
-	if err == nil {
-		err = remote.Write(tag, image)
-	}
-	if err != nil {
-		t.Fatalf("push %s: %v", ref, err)
-	}
 }

@@ -3,7 +3,6 @@ package e2e
 import (
 	"compress/gzip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -11,8 +10,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/moby/moby/api/types/container"
@@ -21,44 +18,22 @@ import (
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
-// bases is the directory of the replacements of base images, kept between runs: making them takes
-// one or two minutes.
-const bases = "/dev/shm/warmlayer-bases"
-
 // pushBases pushes replacements of the Dockerfile's base images to a registry.
 func pushBases(t *testing.T, registry string) (golang, debian string) {
 	t.Helper()
-	_, err := exec.LookPath("mmdebstrap")
-	testkit.Need(t, "image", err)
-	if out, err := exec.Command("testdata/bases.sh", bases).CombinedOutput(); err != nil {
-		t.Fatalf("make base images: %v\n%s", err, out)
-	}
-	push := func(ref string, env []string, layers ...string) string {
-		image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, Config: v1.Config{Env: env}})
-		for _, file := range layers {
-			if err == nil {
-				var layer v1.Layer
-				layer, err = tarball.LayerFromFile(filepath.Join(bases, file), tarball.WithCompressionLevel(gzip.NoCompression))
-				if err == nil {
-					image, err = mutate.AppendLayers(image, layer)
-				}
-			}
-		}
-		var tag name.Reference
-		if err == nil {
-			tag, err = name.ParseReference(ref)
-		}
-		if err == nil {
-			err = remote.Write(tag, image)
-		}
+	dir := testkit.Bases(t)
+	layer := func(file string) v1.Layer {
+		layer, err := tarball.LayerFromFile(filepath.Join(dir, file), tarball.WithCompressionLevel(gzip.NoCompression))
 		if err != nil {
-			t.Fatalf("push %s: %v", ref, err)
+			t.Fatal(err)
 		}
-		return ref
+		return layer
 	}
 	const path = "PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	return push(registry+"/golang:1", []string{path, "GOPATH=/go"}, "debian.tar", "golang.tar"),
-		push(registry+"/debian:1", []string{path}, "debian.tar")
+	golang, debian = registry+"/golang:1", registry+"/debian:1"
+	testkit.PushImage(t, golang, []string{path, "GOPATH=/go"}, layer("debian.tar"), layer("golang.tar"))
+	testkit.PushImage(t, debian, []string{path}, layer("debian.tar"))
+	return golang, debian
 }
 
 // TestImage builds the image with the program itself, and then uses the image: for steps with their

@@ -90,7 +90,7 @@ func table(b *strings.Builder, g bench.Group) {
 
 // cell is "1.23 (0.45)", empty where nothing was measured.
 func cell(g bench.Group, scenario, way string) string {
-	seconds := g.Find(scenario, way)
+	seconds := g.Find(scenario, way).Seconds
 	switch {
 	case len(seconds) == 0:
 		return ""

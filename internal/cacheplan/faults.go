@@ -100,7 +100,8 @@ func faults(a Attempt, all []imports) []Fault {
 	}
 	wanted := wantedBlobs(a)
 	if len(wanted) == 0 && errors.Is(a.Err, ErrStalled) {
-		return loaded(a, all)
+		// One of those that were loaded stalls.
+		return slices.DeleteFunc(blamed(all, a.Err), func(f Fault) bool { return f.source.state != Loaded })
 	}
 	var found, suspects []Fault
 	for _, i := range all {
@@ -122,13 +123,11 @@ func faults(a Attempt, all []imports) []Fault {
 	return slices.Concat(found, inseparable(found, all, a.Err))
 }
 
-// loaded are all sources that were loaded: one of them stalls.
-func loaded(a Attempt, all []imports) (found []Fault) {
-	for _, i := range all {
+// blamed are all sources of some imports.
+func blamed(some []imports, err error) (found []Fault) {
+	for _, i := range some {
 		for _, s := range i.sources {
-			if s.state == Loaded {
-				found = append(found, Fault{Err: a.Err, source: s})
-			}
+			found = append(found, Fault{Err: err, source: s})
 		}
 	}
 	return found
@@ -146,13 +145,7 @@ func hanging(a Attempt, all []imports) []Fault {
 	if len(open) == 0 {
 		open = all
 	}
-	var found []Fault
-	for _, i := range open {
-		for _, s := range i.sources {
-			found = append(found, Fault{Err: a.Err, source: s})
-		}
-	}
-	return found
+	return blamed(open, a.Err)
 }
 
 // inseparable are the other sources of imports that BuildKit reads only together with a

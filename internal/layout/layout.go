@@ -34,10 +34,10 @@ import (
 // (BuildKit v0.34.2, client/ociindex; OCI image-spec v1.1, image-layout.md).
 //
 // It differs from BuildKit's in four ways. It writes each file under a temporary name and
-// renames it. It waits for the lock of the index, index.json.lock, for which BuildKit's client
-// makes one try, and which that removes after use: the moment before its removal excludes nobody. It
-// keeps every blob that is young enough to belong to an export that still runs. And it gives up
-// when a context ends, also while the file system hangs.
+// renames it. It waits for the lock of the index, index.json.lock: BuildKit's client makes one try for
+// it, and removes its file after use, so a lock on a removed file is taken anew. It keeps every blob
+// that is young enough to belong to an export that still runs. And it gives up when a context ends,
+// also while the file system hangs.
 type Layout struct {
 	Dir    string
 	Reset  bool // PutManifest removes what no tag names
@@ -328,7 +328,7 @@ func inPlace(lock *flock.Flock) bool {
 }
 
 // Held reports whether an error is that of BuildKit's client about the index's lock, which another
-// process held (v0.33.1, client/ociindex, Put). Every other error about the lock goes on.
+// process held (v0.34.2, client/ociindex, Put). Every other error about the lock goes on.
 func (l *Layout) Held(err error) bool {
 	return err != nil && strings.HasSuffix(err.Error(), "could not lock "+l.index()+".lock")
 }

@@ -32,7 +32,7 @@ type exports struct {
 	stop    context.CancelCauseFunc
 	wg      sync.WaitGroup
 	results [][]Export // for each destination, one for each of its caches; nil until decided
-	copies  []commit   // for each destination: writes another scope's cache, without an export; nil: an export is needed
+	copied  []bool     // for each destination: another scope's cache is written, without an export
 	sent    []*client.SolveResponse
 }
 
@@ -43,7 +43,7 @@ func newExports(b *run, m mounts, imports []client.CacheOptionsEntry, w *watch) 
 	n := len(b.Caches.Destinations)
 	x := &exports{
 		run: b, mounts: m, imports: imports, watch: w,
-		results: make([][]Export, n), copies: make([]commit, n), sent: make([]*client.SolveResponse, n),
+		results: make([][]Export, n), copied: make([]bool, n), sent: make([]*client.SolveResponse, n),
 	}
 	for i, d := range b.Caches.Destinations {
 		if d.Refused != nil {
@@ -82,17 +82,23 @@ func (x *exports) copyEarly(ctx context.Context) {
 	made := cacheplan.Exported{Content: content, Hits: steps, Steps: steps}
 	ctx = x.begin(ctx)
 	for i, d := range x.run.Caches.Destinations {
-		if x.results[i] != nil || d.Unchanged(made) {
-			continue
-		}
-		if write := d.Copy(made); write != nil {
-			x.results[i], x.copies[i] = outcomes(d), write
-			x.wg.Go(func() {
-				defer crash.Catch()
-				x.write(ctx, i, write)
-			})
+		if x.results[i] == nil && !d.Unchanged(made) {
+			x.copy(ctx, i, d, made)
 		}
 	}
+}
+
+// copy begins to write another scope's cache in place of an export, where one has the result.
+func (x *exports) copy(ctx context.Context, i int, d cacheplan.Destination, made cacheplan.Exported) {
+	write := d.Copy(made)
+	if write == nil {
+		return
+	}
+	x.results[i], x.copied[i] = outcomes(d), true
+	x.wg.Go(func() {
+		defer crash.Catch()
+		x.write(ctx, i, write)
+	})
 }
 
 // begin is the context of all exports.
@@ -146,6 +152,7 @@ func (x *exports) startChanged(ctx context.Context) {
 	// still broken.
 	cached := x.watch.allCached() && x.run.result.Retried == ""
 	x.checkEarly()
+	ctx = x.begin(ctx)
 	for i, d := range x.run.Caches.Destinations {
 		if x.results[i] != nil || !cached {
 			continue
@@ -153,8 +160,8 @@ func (x *exports) startChanged(ctx context.Context) {
 		if d.Unchanged(x.made) {
 			x.results[i] = outcomes(d)
 			x.decide(i, Unchanged, nil)
-		} else if x.copies[i] = d.Copy(x.made); x.copies[i] != nil {
-			x.results[i] = outcomes(d)
+		} else {
+			x.copy(ctx, i, d, x.made)
 		}
 	}
 	x.start(ctx)
@@ -166,9 +173,9 @@ func (x *exports) checkEarly() {
 		return
 	}
 	x.wg.Wait()
-	for i := range x.copies {
-		if x.copies[i] != nil {
-			x.results[i], x.copies[i] = nil, nil
+	for i, copied := range x.copied {
+		if copied {
+			x.results[i], x.copied[i] = nil, false
 		}
 	}
 }
@@ -297,9 +304,6 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 			x.results[i][n].Outcome, x.results[i][n].Err = Broken, refusal.Explain(err)
 		}
 		return
-	case x.copies[i] != nil:
-		x.write(ctx, i, x.copies[i])
-		return
 	case d.Entry.Type == "" && x.made.Image == "":
 		x.decide(i, Skipped, errors.New("the image was not pushed"))
 		return
@@ -326,7 +330,7 @@ func (x *exports) write(ctx context.Context, i int, write commit) {
 	for n, c := range write(ctx) {
 		export := &x.results[i][n]
 		export.Kept, export.From = c.Kept, string(c.From)
-		if x.copies[i] != nil {
+		if x.copied[i] {
 			export.Seconds = time.Since(began).Seconds()
 		}
 		switch {

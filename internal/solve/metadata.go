@@ -85,36 +85,47 @@ func encode(v any) string {
 	return base64.StdEncoding.EncodeToString(text)
 }
 
-// provenance reads the provenance in the build's record in the daemon's history.
-func (b *run) provenance(ctx context.Context, ref string) (map[string]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
+// history calls each with the versions of a build's record in the daemon's history.
+func (b *run) history(ctx context.Context, ref string, each func(*controlapi.BuildHistoryRecord) error) error {
 	events, err := b.Builder.Client.ControlClient().ListenBuildHistory(ctx, &controlapi.BuildHistoryRequest{Ref: ref, EarlyExit: true})
 	if err != nil {
-		return nil, fmt.Errorf("read build history: %w", err)
+		return fmt.Errorf("read build history: %w", err)
 	}
-	found := map[string]string{}
 	for {
 		event, err := events.Recv()
 		if errors.Is(err, io.EOF) {
-			return found, nil
+			return nil
 		}
 		if err != nil {
-			return found, fmt.Errorf("read build history: %w", err)
+			return fmt.Errorf("read build history: %w", err)
 		}
+		if err := each(event.GetRecord()); err != nil {
+			return err
+		}
+	}
+}
+
+// provenance reads the provenance in the build's record.
+func (b *run) provenance(ctx context.Context, ref string) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	found := map[string]string{}
+	err := b.history(ctx, ref, func(record *controlapi.BuildHistoryRecord) error {
 		results := map[string]*controlapi.BuildResultInfo{}
-		for platform, r := range event.GetRecord().GetResults() {
+		for platform, r := range record.GetResults() {
 			results[keyProvenance+"/"+platform] = r
 		}
-		if r := event.GetRecord().GetResult(); r != nil && len(results) == 0 {
+		if r := record.GetResult(); r != nil && len(results) == 0 {
 			results[keyProvenance] = r
 		}
 		for key, r := range results {
 			if err := b.addProvenance(ctx, found, key, r); err != nil {
-				return found, err
+				return err
 			}
 		}
-	}
+		return nil
+	})
+	return found, err
 }
 
 // addProvenance adds the provenance of one result, if it has one, in buildx's form: SLSA 0.2,

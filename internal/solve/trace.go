@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	controlapi "github.com/moby/buildkit/api/services/control"
@@ -75,24 +74,16 @@ func (b *run) trace(ctx context.Context, ref string) ([]byte, error) {
 	if _, err := control.UpdateBuildHistory(ctx, &controlapi.UpdateBuildHistoryRequest{Ref: ref, Finalize: true}); err != nil {
 		return nil, fmt.Errorf("finalize build record: %w", err)
 	}
-	events, err := control.ListenBuildHistory(ctx, &controlapi.BuildHistoryRequest{Ref: ref, EarlyExit: true})
-	if err != nil {
-		return nil, fmt.Errorf("read build history: %w", err)
-	}
 	var stored *controlapi.Descriptor
-	for {
-		event, err := events.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read build history: %w", err)
-		}
-		if d := event.GetRecord().GetTrace(); d != nil {
+	err := b.history(ctx, ref, func(record *controlapi.BuildHistoryRecord) error {
+		if d := record.GetTrace(); d != nil {
 			stored = d
 		}
-	}
+		return nil
+	})
 	switch {
+	case err != nil:
+		return nil, err
 	case stored == nil:
 		return nil, errors.New("the builder stored no trace")
 	case stored.Size > largestTrace:

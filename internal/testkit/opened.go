@@ -19,7 +19,7 @@ func Opened(t testing.TB, dir, name string) <-chan struct{} {
 	if _, err := unix.InotifyAddWatch(watch, dir, unix.IN_OPEN|unix.IN_DELETE_SELF); err != nil {
 		t.Fatal(err)
 	}
-	opened := make(chan struct{}, 1<<16) // so that nobody has to read to the end
+	opened := make(chan struct{}, 1<<16) // more than a test causes, so that the goroutine ends though the test reads no further
 	go func() {
 		defer close(opened)
 		defer unix.Close(watch)
