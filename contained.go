@@ -33,7 +33,7 @@ func contained(ctx context.Context, command string, args, environ []string, stdi
 		err = stepnet.Attach(env.Get, stdin, stdout)
 	case command == "post":
 		dialect, _ := ci.Detect(ci.Machine{Environ: environ, ReadFile: os.ReadFile})
-		if job, _ := dialect.Job(); job != "" {
+		if job, _ := dialect.Job(ownContainer(ctx, environ).Source); job != "" {
 			err = builder.RemoveJob(ctx, env.Engine(""), job)
 		}
 	case len(args) != 1:

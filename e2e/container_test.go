@@ -28,8 +28,10 @@ type action struct {
 func newAction(t *testing.T, host, image string) action {
 	t.Helper()
 	a := action{engine: testkit.Engine(t, host), image: image, work: testkit.Temp(t), host: host}
-	if err := os.MkdirAll(filepath.Join(a.work, "_temp", "_github_home"), 0o755); err != nil {
-		t.Fatal(err)
+	for _, dir := range []string{"_github_home", "_runner_file_commands"} {
+		if err := os.MkdirAll(filepath.Join(a.work, "_temp", dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.CopyFS(filepath.Join(a.work, "app", "app"), os.DirFS(testkit.App(t))); err != nil {
 		t.Fatal(err)
@@ -47,10 +49,12 @@ func (a action) step(t *testing.T, run string, command []string, inputs ...strin
 			"GITHUB_ACTIONS=true", "GITHUB_WORKSPACE=/github/workspace", "GITHUB_REPOSITORY=o/app", "GITHUB_EVENT_NAME=push",
 			"GITHUB_REF=refs/heads/main", "GITHUB_REF_NAME=main", "GITHUB_REF_TYPE=branch", "GITHUB_RUN_ID=" + run, "GITHUB_JOB=build",
 			"RUNNER_NAME=runner", "RUNNER_TEMP=/github/runner_temp", "HOME=/github/home", "INPUT_DEFAULT-BRANCH=main",
+			"GITHUB_OUTPUT=/github/file_commands/set_output",
 		}, inputs...),
 	}, &container.HostConfig{Binds: []string{
 		strings.TrimPrefix(a.host, "unix://") + ":/var/run/docker.sock", a.work + "/app/app:/github/workspace",
 		temp + ":/github/runner_temp", temp + "/_github_home:/github/home",
+		temp + "/_runner_file_commands:/github/file_commands",
 	}})
 	var report testkit.Report
 	if content, err := os.ReadFile(filepath.Join(temp, "warmlayer", "warmlayer.json")); err == nil {
@@ -135,5 +139,33 @@ func TestAction(t *testing.T) {
 	code, said, _ := a.step(t, "3", nil, "INPUT_OUTPUTS=type=local,dest=/tmp/out")
 	if want := "outputs: line 1: \"/tmp/out\" is not mounted into this container\nhint: "; code != 2 || !strings.Contains(said, want) {
 		t.Errorf("a path that would be lost: exit code %d:\n%s", code, said)
+	}
+}
+
+// TestMatrixOnOneMachine: two jobs of a matrix, whose variables are equal, run at the same time on two
+// runners of one machine. Each has a builder, which the end of the other job leaves alone.
+func TestMatrixOnOneMachine(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("an engine is started by root")
+	}
+	host := testkit.StartDockerd(t)
+	image := testkit.LoadOwnImage(t, host)
+	jobs := []action{newAction(t, host, image), newAction(t, host, image)}
+	for _, a := range jobs {
+		if code, said, _ := a.step(t, "1", nil, "INPUT_CACHE=none", "INPUT_PROGRESS=plain"); code != 0 {
+			t.Fatalf("exit code %d:\n%s", code, said)
+		}
+	}
+	for left := len(jobs); left > 0; left-- {
+		if found := testkit.Containers(t, host); len(found) != left {
+			t.Errorf("%d jobs have the containers %v", left, found)
+		}
+		if code, said, _ := jobs[left-1].step(t, "1", []string{"post"}); code != 0 || said != "" {
+			t.Errorf("post: exit code %d:\n%s", code, said)
+		}
+	}
+	if left := testkit.Containers(t, host); len(left) > 0 {
+		t.Errorf("containers remain: %v", left)
 	}
 }

@@ -27,7 +27,7 @@ import (
 // value: the container serves this process only, and ends with it.
 type Job struct {
 	ID     string // of the run; "": none
-	Runner string // the CI's runner, which runs jobs one after another: what its earlier jobs have left is removed
+	Runner string // the CI's runner, which runs jobs one after another: what its earlier jobs have left is removed; "": unknown
 }
 
 const (

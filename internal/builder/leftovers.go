@@ -69,17 +69,26 @@ func sweepContainers(ctx context.Context, c *engine.Client, current Job) {
 	}
 	for _, one := range found.Items {
 		inspected, err := c.ContainerInspect(ctx, one.ID, engine.ContainerInspectOptions{})
-		if err == nil && isLeftover(inspected.Container, current, time.Now()) {
+		if err == nil && isLeftover(inspected.Container, current, time.Now(), containerEnded(ctx, c)) {
 			_ = removeContainer(ctx, c, one.ID)
 		}
 	}
 }
 
+// containerEnded returns a function that tells whether a container has certainly ended.
+func containerEnded(ctx context.Context, c *engine.Client) func(id string) bool {
+	return func(id string) bool {
+		found, err := c.ContainerInspect(ctx, id, engine.ContainerInspectOptions{})
+		return errdefs.IsNotFound(err) || err == nil && found.Container.State != nil && !found.Container.State.Running
+	}
+}
+
 // isLeftover tells whether no process will use the container of a managed builder again. That is so
 // when its owner has ended. Where that is not known: each process that uses one has a program
-// running in it. Without such a program a container is a leftover when it belongs to no job, when the runner of its job runs another job now, or when
-// it is older than any job.
-func isLeftover(c container.InspectResponse, current Job, now time.Time) bool {
+// running in it. Without such a program a container is a leftover when it belongs to no job, when the
+// runner of its job runs another job now, when it shares the network of a container that has ended
+// (act's, in which the job ran), or when it is older than any job.
+func isLeftover(c container.InspectResponse, current Job, now time.Time, ended func(container string) bool) bool {
 	if c.Config == nil || c.State == nil {
 		return false
 	}
@@ -99,5 +108,8 @@ func isLeftover(c container.InspectResponse, current Job, now time.Time) bool {
 		return false
 	}
 	job, runner := c.Config.Labels[labelJob], c.Config.Labels[labelRunner]
-	return job == "" || runner != "" && runner == current.Runner && job != current.ID || idle > longestJob
+	if job == "" || runner != "" && runner == current.Runner && job != current.ID || idle > longestJob {
+		return true
+	}
+	return c.HostConfig != nil && c.HostConfig.NetworkMode.IsContainer() && ended(c.HostConfig.NetworkMode.ConnectedContainer())
 }

@@ -33,6 +33,18 @@ type Mount struct {
 	Target string // in the container
 }
 
+// Source is the machine's directory or file of the mount that has a path of the container, or the
+// volume of that mount; "" when no mount has it.
+func (s Self) Source(path string) string {
+	var found Mount
+	for _, m := range s.Mounts {
+		if strings.HasPrefix(path+"/", m.Target+"/") && len(m.Target) > len(found.Target) {
+			found = m
+		}
+	}
+	return found.Source
+}
+
 // FindSelf finds the container that this process runs in. It returns an *Error when that is none
 // of the engine's.
 func FindSelf(ctx context.Context, c *engine.Client) (Self, error) {

@@ -87,31 +87,54 @@ func TestIsLeftover(t *testing.T) {
 		programs    []string
 		want        bool
 		owner       string
+		network     container.NetworkMode
 	}{
-		{"its creator has ended", "", "", time.Hour, true, nil, true, ""},
-		{"its creator uses it", "", "", time.Hour, true, []string{"x"}, false, ""},
-		{"its creator has not connected yet", "", "", time.Second, true, nil, false, ""},
-		{"just created, not started", "", "", time.Second, false, nil, false, ""},
-		{"created and never started", "", "", time.Hour, false, nil, true, ""},
-		{"this job's", "run 2", "r", time.Hour, true, nil, false, ""},
-		{"of an earlier job of this runner", "run 1", "r", time.Hour, true, nil, true, ""},
-		{"of another runner", "run 1", "other", time.Hour, true, nil, false, ""},
-		{"of another runner, older than a job can be", "run 1", "other", 6 * 24 * time.Hour, true, nil, true, ""},
-		{"of a job that old, in use", "run 1", "other", 6 * 24 * time.Hour, true, []string{"x"}, false, ""},
-		{"its owner has just been killed", "", "", time.Second, true, []string{"x"}, true, ended},
-		{"its owner has been killed before the start", "", "", time.Second, false, nil, true, ended},
-		{"its owner runs", "", "", time.Second, true, nil, false, thisProcess()},
-		{"its owner is in another namespace", "", "", time.Second, true, nil, false, "boot pid:[1] 1 1"},
+		{"its creator has ended", "", "", time.Hour, true, nil, true, "", ""},
+		{"its creator uses it", "", "", time.Hour, true, []string{"x"}, false, "", ""},
+		{"its creator has not connected yet", "", "", time.Second, true, nil, false, "", ""},
+		{"just created, not started", "", "", time.Second, false, nil, false, "", ""},
+		{"created and never started", "", "", time.Hour, false, nil, true, "", ""},
+		{"this job's", "run 2", "r", time.Hour, true, nil, false, "", ""},
+		{"of an earlier job of this runner", "run 1", "r", time.Hour, true, nil, true, "", ""},
+		{"of another runner", "run 1", "other", time.Hour, true, nil, false, "", ""},
+		{"of another runner, older than a job can be", "run 1", "other", 6 * 24 * time.Hour, true, nil, true, "", ""},
+		{"of a job that old, in use", "run 1", "other", 6 * 24 * time.Hour, true, []string{"x"}, false, "", ""},
+		{"its owner has just been killed", "", "", time.Second, true, []string{"x"}, true, ended, ""},
+		{"its owner has been killed before the start", "", "", time.Second, false, nil, true, ended, ""},
+		{"its owner runs", "", "", time.Second, true, nil, false, thisProcess(), ""},
+		{"its owner is in another namespace", "", "", time.Second, true, nil, false, "boot pid:[1] 1 1", ""},
+		{"the container of its job runs", "run 1", "", time.Hour, true, nil, false, "", "container:alive"},
+		{"the container of its job has ended", "run 1", "", time.Hour, true, nil, true, "", "container:gone"},
+		{"the container of its job has ended, in use", "run 1", "", time.Hour, true, []string{"x"}, false, "", "container:gone"},
+		{"a runner without a name runs another job", "run 1", "", time.Hour, true, nil, false, "", "bridge"},
 	} {
 		c := container.InspectResponse{
 			Created: ago(test.started), ExecIDs: test.programs, State: &container.State{Running: test.running},
 			Config: &container.Config{Labels: map[string]string{labelJob: test.job, labelRunner: test.runner, labelOwner: test.owner}},
 		}
+		c.HostConfig = &container.HostConfig{NetworkMode: test.network}
 		if test.running {
 			c.State.StartedAt = ago(test.started)
 		}
-		if got := isLeftover(c, current, now); got != test.want {
+		if got := isLeftover(c, current, now, func(id string) bool { return id == "gone" }); got != test.want {
 			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+}
+
+func TestSource(t *testing.T) {
+	t.Parallel()
+	s := Self{Mounts: []Mount{{"/runner/_temp", "/github"}, {"/runner/_temp/commands", "/github/commands"}, {"/volume", "/var/run/act"}}}
+	for path, want := range map[string]string{
+		"/github/commands/set_output_1":          "/runner/_temp/commands",
+		"/github/commands":                       "/runner/_temp/commands",
+		"/github/commandsets":                    "/runner/_temp",
+		"/var/run/act/workflow/../outputcmd.txt": "/volume",
+		"/var/run":                               "",
+		"":                                       "",
+	} {
+		if got := s.Source(path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
 		}
 	}
 }

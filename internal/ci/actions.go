@@ -89,16 +89,25 @@ func appendTo(path, content string) error {
 	return errors.Join(err, f.Close())
 }
 
-// githubJob tells runs of a job apart on all servers and in all their attempts.
-func githubJob(h host) (id, runner string) {
+// githubJob tells runs of a job apart on all servers and in all their attempts, and the jobs of a
+// matrix, for which these variables are equal, by the machine's directory of the files that steps
+// write for the runner. On GitHub it is one of the runner, which has one job at a time
+// (ContainerActionHandler.cs in actions/runner). act, and with it the runners of Gitea and Forgejo,
+// which run several jobs at once, make one for each job (GetBindsAndMounts in pkg/runner/run_context.go).
+// The name of a runner alone says little: it is the machine's unless someone chose another.
+func githubJob(h host, source func(path string) string) (id, runner string) {
 	if h.getenv("GITHUB_RUN_ID") == "" {
 		return "", ""
 	}
+	place := source(h.getenv("GITHUB_OUTPUT"))
 	var parts []string
 	for _, name := range []string{"GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_JOB", "RUNNER_NAME"} {
 		parts = append(parts, h.getenv(name))
 	}
-	return strings.Join(parts, " "), h.getenv("RUNNER_NAME")
+	if name := h.getenv("RUNNER_NAME"); name != "" && place != "" {
+		runner = name + " " + place
+	}
+	return strings.Join(append(parts, place), " "), runner
 }
 
 const githubServer = "https://github.com"

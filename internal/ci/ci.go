@@ -38,7 +38,7 @@ type Dialect struct {
 	hide        func(ctx context.Context, h host, lines []string) error // makes the runner hide secrets, by another way than its log
 	credentials func(host) []Credential                                 // registries' credentials that every job gets
 	repository  func(host) Repository                                   // see [Dialect.Repository]; the server is filled in
-	job         func(host) (id, runner string)                          // see [Dialect.Job]
+	job         func(host, func(string) string) (id, runner string)     // see [Dialect.Job]
 
 	host host // the machine that Detect has looked at
 }

@@ -130,13 +130,15 @@ func (d Dialect) ReportDir() string {
 	return ".warmlayer"
 }
 
-// Job identifies one run of a job, and its runner. It is "" unless the CI runs a command after the
-// last step of the job, which can remove what the steps have shared.
-func (d Dialect) Job() (id, runner string) {
+// Job identifies one run of a job, and its runner, which runs one job at a time; "" when it may run
+// several. Both are "" unless the CI runs a command after the last step of the job, which can remove
+// what the steps have shared. Source is the machine's directory that has a path of this container,
+// "" when none has it: jobs that run at the same time may differ in nothing else.
+func (d Dialect) Job(source func(path string) string) (id, runner string) {
 	if d.job == nil {
 		return "", ""
 	}
-	return d.job(d.host)
+	return d.job(d.host, source)
 }
 
 // Credential is a login for a registry. Host is the host in the names of images, with a port if

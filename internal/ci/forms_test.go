@@ -160,25 +160,41 @@ func TestReportDir(t *testing.T) {
 	}
 }
 
-// The id of a job has all of its numbers. It is empty where the CI runs nothing after the last
-// step.
+// The id of a job has all of its numbers, and the directory that tells jobs of one matrix apart. So has the
+// runner, whose name may be another runner's too. Both are empty where the CI runs nothing after the last step.
 func TestJob(t *testing.T) {
 	t.Parallel()
 	environ := []string{
 		"GITHUB_SERVER_URL=https://git.example", "GITHUB_REPOSITORY=o/r", "GITHUB_RUN_ID=7", "GITHUB_RUN_ATTEMPT=2", "GITHUB_JOB=image",
-		"RUNNER_NAME=big one",
+		"GITHUB_OUTPUT=/github/file_commands/set_output_1",
 	}
+	mounted := func(path string) string {
+		if path == "/github/file_commands/set_output_1" {
+			return "/work/_temp"
+		}
+		return ""
+	}
+	unknown := func(string) string { return "" }
+	named := append(slices.Clone(environ), "RUNNER_NAME=big one")
 	for _, name := range append(Names(), "") {
-		id, runner := dialect(t, name, environ...).Job()
-		want := [2]string{}
-		if slices.Contains([]string{"github", "gitea", "forgejo"}, name) {
-			want = [2]string{"https://git.example o/r 7 2 image big one", "big one"}
-		}
-		if got := [2]string{id, runner}; got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
-		if id, _ := dialect(t, name).Job(); id != "" {
-			t.Errorf("%s without a run has the id %q", name, id)
+		for _, test := range []struct {
+			environ    []string
+			source     func(string) string
+			id, runner string
+		}{
+			{named, mounted, "https://git.example o/r 7 2 image big one /work/_temp", "big one /work/_temp"},
+			{named, unknown, "https://git.example o/r 7 2 image big one ", ""},
+			{environ, mounted, "https://git.example o/r 7 2 image  /work/_temp", ""},
+			{nil, mounted, "", ""},
+		} {
+			want := [2]string{}
+			if slices.Contains([]string{"github", "gitea", "forgejo"}, name) {
+				want = [2]string{test.id, test.runner}
+			}
+			id, runner := dialect(t, name, test.environ...).Job(test.source)
+			if got := [2]string{id, runner}; got != want {
+				t.Errorf("%s: %q, want %q", name, got, want)
+			}
 		}
 	}
 }

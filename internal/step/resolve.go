@@ -152,7 +152,7 @@ func (r Run) builder(in inputs.Values) builder.Options {
 		Program: r.host.Program, Metadata: r.Facts.Trusted,
 	}
 	if r.host.Self.Ephemeral {
-		o.Job.ID, o.Job.Runner = r.host.CI.Job()
+		o.Job.ID, o.Job.Runner = r.host.CI.Job(r.host.Self.Source)
 	}
 	return o
 }
