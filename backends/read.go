@@ -94,11 +94,12 @@ func read(ctx context.Context, caches []Backend, plan scope.Plan, timeout time.D
 		}
 	}
 	var loading, checking sync.WaitGroup
+	configs := make([]configReads, len(caches))
 	for i := range readings {
 		loading.Go(func() {
 			defer crash.Catch()
 			readings[i].Began = time.Now()
-			readings[i].read(ctx, trusting, &checking)
+			readings[i].read(ctx, trusting, &configs[i%len(caches)], &checking)
 			readings[i].Ended = time.Now()
 		})
 	}
@@ -116,7 +117,7 @@ func noAnswer(timeout time.Duration) error {
 }
 
 // read loads the manifest and the config, and begins the check of the blobs meanwhile.
-func (r *Reading) read(ctx context.Context, trusting bool, checking *sync.WaitGroup) {
+func (r *Reading) read(ctx context.Context, trusting bool, configs *configReads, checking *sync.WaitGroup) {
 	timely := func(err error) error {
 		if err != nil && ctx.Err() != nil && !errors.Is(err, ErrAbsent) {
 			return context.Cause(ctx)
@@ -141,12 +142,40 @@ func (r *Reading) read(ctx context.Context, trusting bool, checking *sync.WaitGr
 	}
 	config := m.Inline
 	if config == nil {
-		config, err = ReadBlob(ctx, store, m.Config, MaxConfig)
+		config, err = configs.read(ctx, store, m.Config)
 		r.Err = timely(err)
 	}
 	if r.Err == nil {
 		r.Manifest, r.Config = m, config
 	}
+}
+
+// configReads are the reads of one cache's configs. Scopes that name the same config, as a copied scope and
+// its origin do, share one request.
+type configReads struct {
+	mu    sync.Mutex
+	reads map[configOf]func() ([]byte, error)
+}
+
+// configOf is a cache config as a manifest names it: the size may be wrong.
+type configOf struct {
+	digest digest.Digest
+	size   int64
+}
+
+func (c *configReads) read(ctx context.Context, store Scopes, desc ocispecs.Descriptor) ([]byte, error) {
+	key := configOf{desc.Digest, desc.Size}
+	c.mu.Lock()
+	if c.reads == nil {
+		c.reads = map[configOf]func() ([]byte, error){}
+	}
+	read, known := c.reads[key]
+	if !known {
+		read = sync.OnceValues(func() ([]byte, error) { return ReadBlob(ctx, store, desc, MaxConfig) })
+		c.reads[key] = read
+	}
+	c.mu.Unlock()
+	return read()
 }
 
 // ReadBlob reads a blob of at most limit bytes whole and verifies it. Its errors are never an [ErrAbsent]:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,6 +158,33 @@ func TestReadFaults(t *testing.T) {
 				t.Errorf("%s: %v", outcome(s), s.Err)
 			}
 		})
+	}
+}
+
+// counting is a shelf that counts the blobs that are opened.
+type counting struct {
+	shelf
+	opened *atomic.Int32
+}
+
+func (c counting) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
+	c.opened.Add(1)
+	return c.shelf.Open(ctx, d, offset)
+}
+
+// Scopes of one cache with the same config share one request for it. Each cache has its own.
+func TestReadSharesConfigs(t *testing.T) {
+	t.Parallel()
+	near, far := counting{shelved(newCache(t, imageManifest, "one")), &atomic.Int32{}}, counting{shelved(newCache(t, imageManifest, "one")), &atomic.Int32{}}
+	near.scopes["b-feature"] = near.scopes["b-main"]
+	plan := scope.Plan{Read: []scope.Source{{Name: "b-feature"}, readMain.Read[0]}}
+	for _, s := range verified(t.Context(), []backends.Backend{readCache{name: "near", scopes: near}, readCache{name: "far", scopes: far}}, plan, time.Minute) {
+		if absent := s.From.String() == "far" && s.Name == "b-feature"; !absent && (s.Err != nil || len(s.Config) == 0) {
+			t.Errorf("%s %s: %v, %d bytes", s.From, s.Name, s.Err, len(s.Config))
+		}
+	}
+	if n, m := near.opened.Load(), far.opened.Load(); n != 1 || m != 1 {
+		t.Errorf("%d and %d blobs were opened, want one of each cache", n, m)
 	}
 }
 
