@@ -3,12 +3,14 @@ package solve_test
 import (
 	"bytes"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -61,43 +63,57 @@ func (w *watched) String() string {
 	return w.text.String()
 }
 
-// TestCancelled: at any stage of a build a signal ends it within five seconds. No file, process or
+// TestCancelled: while a step runs a signal ends the build within five seconds. No file, process or
 // mount remains, and the cache is unchanged.
 func TestCancelled(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		name   string
-		signal os.Signal
-		when   string // output that triggers the signal
-		fault  func(*proxy)
-	}{
-		{"a step", syscall.SIGTERM, "the step runs", nil},
-		{"a step, by Ctrl-C", os.Interrupt, "the step runs", nil},
-		{"an import that hangs", syscall.SIGTERM, "importing cache manifest", func(p *proxy) {
-			p.misbehave(hang, path("/manifests/"), byBuildKit)
-		}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
+	for name, signal := range map[string]os.Signal{"SIGTERM": syscall.SIGTERM, "Ctrl-C": os.Interrupt} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, app := newProxy(t), testkit.App(t)
-			dir := filepath.Join(testkit.Temp(t), "cache")
-			cache := testkit.Cache{Line: "type=local,dest=" + dir}
-			build(app, "--cache", cache.Line).Build(t)
+			app, dir := testkit.App(t), filepath.Join(testkit.Temp(t), "cache")
+			cache := []string{"--cache", "type=local,dest=" + dir}
+			build(app, cache...).Build(t)
 			before := tree(t, dir)
-			r := build(app, "--cache", cache.Line)
-			if test.fault != nil {
-				build(app, "--cache", p.cache("one").Line).Build(t)
-				test.fault(p)
-				r = build(app, "--cache", p.cache("one").Line)
-			} else {
-				testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nADD rootfs.tar /\nRUN echo the step runs && sleep 1000\n")
-			}
-			cancelled(t, r, shows(test.when), test.signal)
+			testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nADD rootfs.tar /\nRUN echo the step runs && sleep 1000\n")
+			cancelled(t, build(app, cache...), shows("the step runs"), signal)
 			if after := tree(t, dir); after != before {
 				t.Errorf("the cache changed from\n%s to\n%s", before, after)
 			}
 		})
+	}
+}
+
+// TestCancelledImport: the same holds while a store that is asked for the cache does not answer. BuildKit
+// asks it for the manifest where it imports a cache natively, and for layers in all ways.
+func TestCancelledImport(t *testing.T) {
+	t.Parallel()
+	for _, way := range ways {
+		for _, part := range []string{"manifest", "layer"} {
+			if part == "manifest" && way.merged {
+				continue // the gateway has it in memory
+			}
+			t.Run(way.name+"/"+part, func(t *testing.T) {
+				t.Parallel()
+				p, app := newProxy(t), testkit.App(t)
+				cache := p.cache("one")
+				run := func() testkit.Invocation { return build(app, way.args(t, p)...) } // on an empty builder
+				run().Build(t)
+				before := manifest(t, cache, "b-main")
+				change(t, app)
+				asked := []func(*http.Request) bool{path("/one/manifests/"), byBuildKit}
+				if part == "layer" {
+					asked = []func(*http.Request) bool{blob(base(before)), method("GET")}
+				}
+				var reached atomic.Bool
+				p.misbehave(func(w http.ResponseWriter, r *http.Request) {
+					reached.Store(true)
+					hang(w, r)
+				}, asked...)
+				cancelled(t, run(), func(string, string) bool { return reached.Load() }, syscall.SIGTERM)
+				p.behave()
+				unchanged(t, cache, before)
+			})
+		}
 	}
 }
 

@@ -31,23 +31,24 @@ var faults = []struct {
 
 // ways are the ways in which BuildKit reads the cache in a proxy's repositories.
 var ways = []struct {
-	name string
-	args func(*testing.T, *proxy) []string
+	name   string
+	args   func(*testing.T, *proxy) []string
+	merged bool // the gateway has read the cache, and serves it from memory
 }{
-	{"one registry", func(_ *testing.T, p *proxy) []string { return []string{"--cache", p.cache("one").Line} }},
+	{"one registry", func(_ *testing.T, p *proxy) []string { return []string{"--cache", p.cache("one").Line} }, true},
 	{"one registry, whose layers mount", func(_ *testing.T, p *proxy) []string {
 		return []string{"--cache", p.cache("one").Line, "--outputs", "type=image,push=true,rewrite-timestamp=true,name=" + p.Host + "/image:v1"}
-	}},
+	}, false},
 	{"two through the gateway", func(_ *testing.T, p *proxy) []string {
 		return []string{"--cache", p.cache("one").Line + "\n" + p.cache("two").Line}
-	}},
+	}, true},
 	{"remote builder", func(t *testing.T, p *proxy) []string {
 		return []string{"--cache", p.cache("one").Line, "--builder", testkit.StartBuildkitd(t)}
-	}},
+	}, false},
 	{"cache-from", func(_ *testing.T, p *proxy) []string {
 		entry := "type=registry,ref=" + p.Host + "/one:cache-b-main"
 		return []string{"--cache-from", entry, "--cache-to", entry + ",mode=max"}
-	}},
+	}, false},
 }
 
 // TestBlobLost: a blob exists when a source is read, and is gone when its layer is needed. The
