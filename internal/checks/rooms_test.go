@@ -50,7 +50,7 @@ var rooms = []room{
 	{"internal/builder", "builders: connects to a remote one, or starts a managed one in a process or a container", []string{"internal/crash", "internal/waiting", "internal/builderspec", "internal/stepnet"}},
 	{"internal/explain", "why a build failed, in plain words, and what to do next (computes only)", []string{"internal/refusal", "internal/syntax"}},
 	{"internal/solve", "every request to BuildKit, and its result", []string{"internal/crash", "internal/waiting", "internal/syntax", "inputs", "backends", "internal/refusal", "internal/cacheplan", "internal/builder", "internal/explain", "internal/timing"}},
-	{"internal/report", "the report of a build, in every format; redaction", []string{"internal/syntax", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve", "internal/timing"}},
+	{"internal/report", "the report of a build, in every format; redaction", []string{"internal/crash", "internal/syntax", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/solve", "internal/timing"}},
 	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/crash", "internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/refusal", "internal/explain", "internal/solve", "internal/report", "internal/timing", "internal/tracing"}},
 	{"main", "the whole program on one screen; the commands", []string{"internal/crash", "internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step", "internal/stepnet"}},
 }

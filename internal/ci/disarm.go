@@ -2,7 +2,6 @@ package ci
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"strings"
 	"unicode"
@@ -56,22 +55,108 @@ var special = func() (s [256]bool) {
 	return s
 }()
 
+// opens are the bytes that need a look where a line begins: besides special ones white space, and what
+// commands begin with.
+var opens = func() [256]bool {
+	o := special
+	for _, c := range []byte("\t :-+~^") {
+		o[c] = true
+	}
+	o['#'] = false
+	return o
+}()
+
 // Write passes p on, except for an end that could be the beginning of a control sequence.
 func (d *Disarmed) Write(p []byte) (int, error) {
 	d.out = d.out[:0]
-	for i := 0; i < len(p); i++ {
-		from := i
-		if d.inLine && d.hashes == 0 && len(d.held) == 0 {
-			for i < len(p) && !special[p[i]] {
-				i++
-			}
-			d.out = append(d.out, p[from:i]...)
+	for i := 0; i < len(p); {
+		if n := d.plain(p[i:]); n > 0 {
+			d.out = append(d.out, p[i:i+n]...)
+			i += n
+			continue
 		}
-		if i < len(p) {
-			d.take(p[i])
-		}
+		d.take(p[i])
+		i++
 	}
 	return len(p), d.flush()
+}
+
+// plain is how many bytes at the beginning of p go out as they are, and follows them as take does. It
+// may leave any of them to take.
+func (d *Disarmed) plain(p []byte) int {
+	c := p[0]
+	switch {
+	case len(d.held) > 0:
+		return 0
+	case !d.inLine:
+		return d.begins(c)
+	case d.hashes > 0 || c == '#':
+		return d.number(p)
+	case c == ':':
+		return d.colons(p)
+	}
+	n := 0
+	for n < len(p) && !special[p[n]] {
+		n++
+	}
+	if n < len(p) && p[n] == '\n' {
+		d.newLine()
+		n++
+	}
+	return n
+}
+
+func (d *Disarmed) newLine() { d.inLine, d.run, d.runs, d.hashes = false, 0, 0, 0 }
+
+// begins is [Disarmed.plain] where a line begins.
+func (d *Disarmed) begins(c byte) int {
+	switch {
+	case d.runs > 0 || c >= utf8.RuneSelf || opens[c]:
+		return 0
+	case c == '#':
+		d.hashes = 1
+	}
+	d.inLine = true
+	return 1
+}
+
+// number is [Disarmed.plain] for number signs, and for letters that follow two of them.
+func (d *Disarmed) number(p []byte) int {
+	n := 0
+	for n < len(p) && p[n] == '#' {
+		n++
+	}
+	switch {
+	case n > 0 && d.hashes == 3:
+		d.hashes = min(n, 2)
+		return n
+	case n > 0:
+		d.hashes = min(d.hashes+n, 2)
+		return n
+	}
+	for d.hashes > 1 && n < len(p) && isLetter(p[n]) {
+		n++
+	}
+	switch {
+	case n > 0:
+		d.hashes = 3
+	case !special[p[0]] && p[0] != '[':
+		d.hashes = 0
+		return 1
+	}
+	return n
+}
+
+// colons is [Disarmed.plain] for colons within a line.
+func (d *Disarmed) colons(p []byte) int {
+	if endsWord[d.byteAt(len(d.out)-1)] {
+		return 0
+	}
+	n := 1
+	for n < len(p) && p[n] == ':' {
+		n++
+	}
+	return n
 }
 
 // Close passes on what is held back. It does not close To.
@@ -173,7 +258,7 @@ const invalid = 1 << 24
 func (d *Disarmed) character(c rune, size int) {
 	switch {
 	case c == '\n' || c == '\r':
-		d.inLine, d.run, d.runs, d.hashes = false, 0, 0, 0
+		d.newLine()
 	case c != '\t' && unicode.IsControl(c):
 		d.inLine, d.hashes = true, 0
 		d.broken(c)
@@ -192,7 +277,11 @@ func (d *Disarmed) character(c rune, size int) {
 	}
 }
 
-func (d *Disarmed) broken(c rune) { d.out = fmt.Appendf(d.out, `\u%04x`, c) }
+// broken appends the escape of a character, which has at most 16 bits.
+func (d *Disarmed) broken(c rune) {
+	const digits = "0123456789abcdef"
+	d.out = append(d.out, '\\', 'u', digits[c>>12&15], digits[c>>8&15], digits[c>>4&15], digits[c&15])
+}
 
 // commands tells whether a character completes what a command begins with.
 func (d *Disarmed) commands(c rune) bool {
@@ -224,7 +313,7 @@ func (d *Disarmed) afterHashes(c rune) bool {
 		d.hashes = min(begun+1, 2)
 	case c == '#':
 		d.hashes = 1
-	case begun >= 2 && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'):
+	case begun >= 2 && c < utf8.RuneSelf && isLetter(byte(c)):
 		d.hashes = 3
 	default:
 		d.hashes = 0
@@ -232,6 +321,8 @@ func (d *Disarmed) afterHashes(c rune) bool {
 	}
 	return false
 }
+
+func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 
 // words are the commands that end with a colon.
 var words = [][]byte{[]byte("section_start"), []byte("section_end"), []byte("travis_fold"), []byte("travis_time")}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestDisarmed(t *testing.T) {
@@ -95,6 +96,20 @@ func TestDisarmedIsLinear(t *testing.T) {
 	}
 }
 
+// byteByByte is Disarm without its look for bytes that are plain, but for parts of characters in a line.
+func byteByByte(text string) string {
+	var d Disarmed
+	for i := range len(text) {
+		if c := text[i]; c >= utf8.RuneSelf && c != 0xc2 && d.inLine && len(d.held) == 0 {
+			d.out, d.hashes = append(d.out, c), 0
+			continue
+		}
+		d.take(text[i])
+	}
+	d.release()
+	return string(d.out)
+}
+
 // FuzzDisarmed: however a text is cut, the same comes out, without a command and with no control
 // character but those that may pass.
 func FuzzDisarmed(f *testing.F) {
@@ -117,6 +132,9 @@ func FuzzDisarmed(f *testing.F) {
 		}
 		if err := d.Close(); err != nil || b.String() != whole {
 			t.Errorf("in pieces %q, in one %q; %v", b.String(), whole, err)
+		}
+		if slow := byteByByte(text); slow != whole {
+			t.Errorf("byte by byte %q, in one %q", slow, whole)
 		}
 		if again := Disarm(whole); again != whole {
 			t.Errorf("%q becomes %q, and that %q", text, whole, again)

@@ -13,7 +13,8 @@ type automaton struct {
 	nodes []node       // by state; the first is the state of no match
 	rows  [][256]int32 // complete transitions of the states that most bytes lead to; unknown: not computed yet
 	age   int32        // the number of forms: what was computed at another age does not hold
-	loud  [256]bool    // the bytes that begin a form
+	// begins has the first bytes of each form.
+	begins firsts
 }
 
 const unknown = -1
@@ -61,7 +62,7 @@ func (a *automaton) insert(f form) {
 	a.begin()
 	a.age++
 	a.rows = a.rows[:0]
-	a.loud[f.text[0]] = true
+	a.begins.add(f.text)
 	state := int32(0)
 	for i := range len(f.text) {
 		next := a.childOf(state, f.text[i])

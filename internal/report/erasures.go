@@ -20,6 +20,9 @@ const longestErasure = 8
 
 // Write passes p on, except for an end that could be the beginning of a sequence.
 func (u *unerased) Write(p []byte) (int, error) {
+	if len(u.held) == 0 && bytes.IndexByte(p, '\x1b') < 0 {
+		return u.to.Write(p)
+	}
 	u.out = u.out[:0]
 	for i := 0; i < len(p); i++ {
 		if len(u.held) == 0 {

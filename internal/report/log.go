@@ -30,11 +30,17 @@ func (l log) Close() error {
 // Text is one text as it stands in a job's log.
 func (r *Redactor) Text(text string) string { return ci.Disarm(r.String(withoutErasures(text))) }
 
+// Progress is [Redactor.Log] for a display that writes little at a time: text comes out up to 20
+// milliseconds later. What the display is given has gone through [Redactor.Log] already, but a line of the
+// display may join what a step wrote to its standard output and to its standard error, each harmless by
+// itself.
+func (r *Redactor) Progress(w io.Writer) io.WriteCloser { return &gathered{to: r.Log(w)} }
+
 // Display returns the writer for a progress display, which moves the cursor where f is a terminal.
 // What the display is given must have gone through [Redactor.Log] already. Closing it leaves f open.
 func (r *Redactor) Display(f console.File) io.WriteCloser {
 	if _, err := console.ConsoleFromFile(f); err == nil {
 		return r.Terminal(f)
 	}
-	return r.Log(f)
+	return r.Progress(f)
 }

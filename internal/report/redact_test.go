@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/url"
 	"strings"
 	"testing"
@@ -172,6 +173,12 @@ func FuzzRedactor(f *testing.F) {
 		}
 		if whole := r.String(text); whole != got.String() {
 			t.Errorf("in pieces %q, in one %q", got.String(), whole)
+		}
+		for i := range r.automaton.begins { // now no byte is passed over without the automaton
+			r.automaton.begins[i] = math.MaxUint64
+		}
+		if followed := r.String(text); followed != got.String() {
+			t.Errorf("%q is passed over, %q is not", got.String(), followed)
 		}
 	})
 }

@@ -25,41 +25,55 @@ type stream struct {
 // span is a part of a text: the bytes from from up to, not including, to.
 type span struct{ from, to int }
 
-// Kinds of bytes that need more than a transition.
-const (
-	lineEnd = 1 << iota
-	patternEnd
-)
+// Kinds of bytes that need more than a transition: line ends, and the last byte of a pattern's
+// beginning, whose other bits tell which.
+const lineEnd = 1
 
-var kinds = func() (k [256]byte) {
-	k['\n'], k['\r'] = lineEnd, lineEnd
-	for c := range patternsBy {
-		if len(patternsBy[c]) > 0 {
-			k[c] = patternEnd
+var kinds, allows = func() (kinds, allows [256]byte) {
+	kinds['\n'], kinds['\r'] = lineEnd, lineEnd
+	bit := byte(lineEnd)
+	for last, all := range patternsBy {
+		if len(all) == 0 {
+			continue
+		}
+		bit <<= 1 // there are few
+		kinds[last] = bit
+		for _, p := range all {
+			before := p.begin[len(p.begin)-2]
+			allows[before] |= bit
+			if 'a' <= before && before <= 'z' {
+				allows[before-'a'+'A'] |= bit
+			}
 		}
 	}
-	return k
+	return kinds, allows
 }()
 
 // scan appends text to what is held, and finds what must be hidden in it.
 func (s *stream) scan(text []byte) {
 	i := len(s.held)
 	s.held = append(s.held, text...)
+	for i < len(s.held) {
+		var quiet int
+		if i, quiet = s.follow(i); i < len(s.held) {
+			i = s.skim(i, quiet)
+		}
+	}
+}
+
+// follow takes the bytes from i on one by one. It ends where, by its first bytes, no text is in progress
+// that could become a form, and returns the place, and where the text begins that the state follows from.
+func (s *stream) follow(i int) (end, quiet int) {
 	a, state, held := s.automaton, s.state, s.held
 	for ; i < len(held); i++ {
-		if state == 0 && s.open == 0 {
-			for i < len(held) && !a.loud[held[i]] && kinds[held[i]] == 0 {
-				i++
-			}
-			if i == len(held) {
-				break
-			}
-		}
 		c := held[i]
 		kind := kinds[c]
 		if kind == lineEnd {
 			s.endValues()
-			state = s.lineEnd(state, i)
+			if state = s.lineEnd(state, i); state == 0 {
+				s.state = 0
+				return i + 1, i + 1
+			}
 			continue
 		}
 		if len(s.breaks) > 0 && s.indents(c, i) {
@@ -70,17 +84,72 @@ func (s *stream) scan(text []byte) {
 		} else {
 			state = a.step(state, c)
 		}
-		if n := a.nodes[state].match; n > 0 {
-			s.found(s.begins(i, int(n)), i+1)
+		n := &a.nodes[state]
+		if n.match > 0 {
+			s.found(s.begins(i, int(n.match)), i+1)
 		}
 		if s.open > 0 {
 			s.extend(c, i)
 		}
-		if kind == patternEnd {
+		if kind != 0 && kind&allows[s.byteAt(i-1)] != 0 {
 			s.beginValues(i)
+		}
+		if n.depth < firstBytes && s.open == 0 && s.dead(i, int(n.depth)) {
+			s.state, s.breaks = state, s.breaks[:0]
+			return i + 1, i + 1 - int(n.depth)
 		}
 	}
 	s.state = state
+	return i, i
+}
+
+// dead tells whether the first bytes of what begins in the n bytes up to the one at i, on this line
+// and in what is held, are not those of a form.
+func (s *stream) dead(i, n int) bool {
+	from := i + 1 - n
+	if from < 0 || len(s.breaks) > 0 && from < s.breaks[len(s.breaks)-1].to || n > 0 && i+firstBytes > len(s.held) {
+		return false
+	}
+	s.hops += n
+	for ; from <= i; from++ {
+		if s.automaton.begins.has(s.held[from:]) {
+			return false
+		}
+	}
+	return true
+}
+
+// skim passes over bytes from i on with which no form begins, and returns where it ended: at the end
+// of a line, where a form could begin, where a pattern began, or near the end of what is held. No text
+// that begins before quiet is in progress.
+func (s *stream) skim(i, quiet int) int {
+	begins, held := &s.automaton.begins, s.held
+	for ; i+firstBytes <= len(held); i++ {
+		if begins.has(held[i:]) {
+			break
+		}
+		kind := kinds[held[i]]
+		if kind == 0 {
+			continue
+		}
+		if kind == lineEnd {
+			break
+		}
+		if kind&allows[s.byteAt(i-1)] == 0 {
+			continue
+		}
+		if s.beginValues(i); s.open > 0 {
+			i++
+			break
+		}
+	}
+	// What begins here or before is shorter than the first bytes of a form.
+	s.state = 0
+	for at := max(quiet, i-firstBytes+1); at < i; at++ {
+		s.state = s.automaton.step(s.state, held[at])
+		s.hops++
+	}
+	return i
 }
 
 // indents tells whether c is white space at the beginning of a line on which a match goes on.

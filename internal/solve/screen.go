@@ -131,7 +131,7 @@ func (l *stepLog) take(all []*client.VertexLog, key stepStream, at time.Time) []
 	if l.out.Len() == 0 {
 		return all
 	}
-	var data []byte
+	data := make([]byte, 0, l.out.Len()+l.out.Len()/longestLine+1)
 	for line := range bytes.Lines(l.out.Bytes()) {
 		for l.column+len(line) > longestLine {
 			n := longestLine - l.column

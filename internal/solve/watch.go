@@ -121,11 +121,19 @@ func (w *watch) update(s *client.SolveStatus) {
 	w.warnings = append(w.warnings, s.Warnings...)
 	for _, l := range s.Logs {
 		if v := w.vertices[l.Vertex]; v != nil {
-			v.log = append(v.log, l.Data...)
-			v.log = v.log[max(0, len(v.log)-maxLog):]
+			v.log = tail(v.log, l.Data)
 			v.clipped = cmp.Or(v.clipped, clippedAt(l.Data))
 		}
 	}
+}
+
+// tail is the end of a log and of what follows it, in the log's memory.
+func tail(log, more []byte) []byte {
+	more = more[max(0, len(more)-maxLog):]
+	if drop := len(log) + len(more) - maxLog; drop > 0 {
+		log = log[:copy(log, log[drop:])]
+	}
+	return append(log, more...)
 }
 
 func (w *watch) vertex(v *client.Vertex) {

@@ -60,7 +60,7 @@ func (r Run) solveAll(ctx context.Context) (names []string, parts []outcome, err
 		eg.Go(func() error {
 			defer crash.Catch()
 			lines := &report.Prefix{To: r.host.Stderr, Each: names[i] + " | "}
-			display := r.host.Redactor.Log(lines)
+			display := r.host.Redactor.Progress(lines)
 			parts[i] = r.on(building, b, display)
 			err := parts[i].err
 			if err != nil {
