@@ -15,11 +15,13 @@ FROM golang AS programs
 ARG TARGETOS TARGETARCH
 ENV CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH
 WORKDIR /src
-# BuildKit and RootlessKit change only with go.mod, so their layer, which downloads all modules,
-# is mostly cached.
+# BuildKit and RootlessKit change only with go.mod and the changes to BuildKit, so their layer, which
+# downloads all modules, is mostly cached.
 COPY go.mod go.sum ./
+COPY internal/patch internal/patch
 RUN version=$(go list -m -f '{{.Version}}' github.com/moby/buildkit) && \
-    go build -o /out/ -trimpath -buildvcs=false -tags seccomp -ldflags "-s -w -X github.com/moby/buildkit/version.Version=$version" \
+    modfile=$(GOOS= GOARCH= go run ./internal/patch /tmp/patched) && \
+    go build -modfile "$modfile" -o /out/ -trimpath -buildvcs=false -tags seccomp -ldflags "-s -w -X github.com/moby/buildkit/version.Version=$version" \
     github.com/moby/buildkit/cmd/buildkitd github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit
 COPY . .
 ARG VERSION=unreleased

@@ -61,12 +61,17 @@ image: setup ## Build the image and load it into this machine's engine, as warml
 setup: tools ## Install and build everything that demo, test and bench need.
 	.ci/setup
 
-tools: $(SERVERS)/node_modules/.package-lock.json $(GITLAB)/node_modules/.package-lock.json
+tools: $(SERVERS)/node_modules/.package-lock.json $(GITLAB)/node_modules/.package-lock.json $(BIN)/image/buildkitd
 	go build -o $(BIN)/ .
 	go build -o $(BIN)/ -ldflags '-s -w -X github.com/moby/buildkit/version.Version=$(BUILDKIT)' tool
 	go build -C $(SERVERS) -o $(BIN)/ -ldflags '-s -w' tool
 	go build -C testdata/buildx -o $(BIN)/ -ldflags '-s -w' tool
 	ln -sf ../$(SERVERS)/node_modules/.bin/azurite-blob $(BIN)/
+
+# The daemon as the image has it, with the changes of internal/patch.
+$(BIN)/image/buildkitd: go.mod go.sum $(wildcard internal/patch/*.go)
+	modfile=$$(go run ./internal/patch $(BIN)/patched) && \
+	go build -modfile "$$modfile" -o $@ -trimpath -tags seccomp -ldflags '-s -w -X github.com/moby/buildkit/version.Version=$(BUILDKIT)' github.com/moby/buildkit/cmd/buildkitd
 
 # Packages of npm, verified by the digests in the lock files. Their install scripts do not run.
 %/node_modules/.package-lock.json: %/package-lock.json

@@ -105,12 +105,12 @@ func buildctlWay(b build) (time.Duration, int) {
 // cachedSteps counts the steps that BuildKit's plain progress shows as cached.
 func cachedSteps(progress string) int { return strings.Count(progress, " CACHED\n") }
 
-// warmlayerWay is the program as a user runs it, which starts and ends its builder.
+// warmlayerWay is the program as a user of its image runs it, which starts and ends its builder.
 func warmlayerWay(more ...string) func(b build) (time.Duration, int) {
 	return func(b build) (time.Duration, int) {
 		run := testkit.Invocation{
 			Dir: b.context, Branch: b.branch,
-			Env:  map[string]string{"BUILDX_NO_DEFAULT_ATTESTATIONS": "0"},
+			Env:  map[string]string{"BUILDX_NO_DEFAULT_ATTESTATIONS": "0", "PATH": testkit.ImagePath(b)},
 			Args: append([]string{"--tags", b.image + ":" + b.branch, "--push", "--cache", b.store.ours(b)}, more...),
 		}
 		cmd, _ := run.Command(b)

@@ -58,6 +58,7 @@ var rooms = []room{
 // tools are packages beside the program: they generate files or serve tests.
 var tools = []room{
 	{"inputs/generate", "generates files from the table of inputs", []string{"internal/syntax", "inputs"}},
+	{"internal/patch", "changes BuildKit's source, for the daemon in the image", nil},
 	{"internal/report/picture", "renders a summary like GitHub's page", nil},
 	{"internal/testkit", "real servers, daemons and runs of the program, for tests", []string{"internal/syntax", "internal/cachespec", "scope", "backends", "internal/gateway"}},
 	{"bench", "what benchmarks measured; its tests are the benchmarks", nil},

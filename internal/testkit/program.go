@@ -251,6 +251,19 @@ func moduleRoot() (string, error) {
 	return "", errors.Join(errors.New("no go.mod above the test"), err)
 }
 
+// ImagePath is a PATH on which the image's buildkitd comes first. `make tools` builds it.
+func ImagePath(t testing.TB) string {
+	t.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(root, "bin", "image")
+	_, err = exec.LookPath(filepath.Join(dir, "buildkitd"))
+	Need(t, "buildkitd", err)
+	return dir + string(filepath.ListSeparator) + os.Getenv("PATH")
+}
+
 // App is a copy of the test app with the files of its base image. A test may change it.
 func App(t testing.TB) string {
 	t.Helper()
