@@ -5,12 +5,25 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
+
+// attribute is the name of an attribute of a cache that a text ends with, and the beginning of its value.
+var attribute = regexp.MustCompile(`(?i)([a-z_.-]+)=[^,\n]*$`)
+
+// public tells whether what follows a text is the value of a cache's attribute that takes no credential.
+// Problems show such values, as in: type "s4" is unknown.
+func public(input, before string) bool {
+	found := attribute.FindStringSubmatch(before)
+	return strings.HasPrefix(input, "cache") && found != nil && !slices.ContainsFunc([]string{"secret", "token", "password", "key", "url"}, func(part string) bool {
+		return strings.Contains(strings.ToLower(found[1]), part)
+	})
+}
 
 // Parse never panics, and no problem contains a credential, with a mistake at any place in the text
 // around it.
@@ -33,7 +46,7 @@ func FuzzParse(f *testing.F) {
 			[]string{"--" + name + "=" + before + canary + after},
 			[]string{"WARMLAYER_" + secret, "PLUGIN_" + strings.ToUpper(name) + "=" + before + after}, dir)
 		holds := slices.Contains([]string{"secrets", "secret-envs", "secret-files", "github-token", "cache", "cache-from", "cache-to", "build-args", "labels"}, name)
-		if holds && strings.Contains(strings.ToLower(problems.Error()), strings.ToLower(canary)) {
+		if holds && !public(name, before) && strings.Contains(strings.ToLower(problems.Error()), strings.ToLower(canary)) {
 			t.Errorf("a problem shows the credential:\n%v", problems)
 		}
 	})

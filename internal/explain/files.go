@@ -116,6 +116,7 @@ func (i *instruction) leaves(name string) bool {
 // excludes is the line of .dockerignore that leaves a file out, 0 for none. The last pattern that
 // matches decides, as in moby/patternmatcher.
 func (d Directory) excludes(name string) int {
+	name = path.Clean(name)
 	excluded, number := 0, 0
 	for line := range strings.Lines(d.Rules) {
 		number++
