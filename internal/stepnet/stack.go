@@ -50,6 +50,21 @@ type step struct {
 
 // start connects a stack to the socket. After an error the socket is still open.
 func (s *step) start(ctx context.Context, f forwarder) error {
+	link, err := s.create(ctx)
+	if err != nil {
+		return err
+	}
+	s.handle(s.ctx, f)
+	if err := s.configure(link); err != nil {
+		s.destroy()
+		return err
+	}
+	return nil
+}
+
+// create makes a stack without an interface, and the link for it, which reads the socket once it is
+// the stack's interface.
+func (s *step) create(ctx context.Context) (stack.LinkEndpoint, error) {
 	link, err := fdbased.New(&fdbased.Options{
 		FDs: []int{s.socket}, MTU: mtu, EthernetHeader: true, Address: tcpip.LinkAddress(gatewayMAC),
 		GSOMaxSize: segment, RXChecksumOffload: true, PacketDispatchMode: fdbased.RecvMMsg,
@@ -64,19 +79,14 @@ func (s *step) start(ctx context.Context, f forwarder) error {
 		},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol},
 	})
-	s.handle(s.ctx, f)
-	if err := s.configure(silent{link, link.(stack.GSOEndpoint)}); err != nil {
-		s.destroy()
-		return err
-	}
-	return nil
+	return silent{link, link.(stack.GSOEndpoint)}, nil
 }
 
 // handle sets what becomes of connections and datagrams.
