@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,11 +69,21 @@ func panicAt(place string) {
 		}
 		r.SetBasicAuth(g.Credentials())
 		_, _ = http.DefaultClient.Do(r) //nolint:bodyclose // it does not return
+	case "a library":
+		time.AfterFunc(0, func() { handled(panicSecret, []byte(panicSecret), map[string]string{panicSecret: panicSecret}) }) // in a goroutine of package time
 	case "a store":
 		caches := []backends.Backend{store{}}
 		backends.Read(context.Background(), caches, scope.Plan{Read: []scope.Source{{Name: "b-main"}}}, time.Minute)
 	}
 	select {} // until the other goroutine ends the program
+}
+
+// handled is a library's function that is wrong while it handles a secret.
+//
+//go:noinline
+func handled(secret string, raw []byte, all map[string]string) {
+	var none map[string]string
+	none[secret] = string(raw) + all[secret]
 }
 
 type broken struct{}
@@ -123,6 +135,35 @@ func TestPanics(t *testing.T) {
 			}
 			if strings.Count(stderr.String(), "panic    ") != 1 {
 				t.Errorf("%s", stderr.String())
+			}
+		})
+	}
+}
+
+// A panic in a goroutine of a library is beyond reach: the runtime ends the program. Whatever
+// GOTRACEBACK says, it shows neither the environment nor the arguments of the program, and where the
+// secrets of functions are, not what they are.
+func TestPanicOfLibrary(t *testing.T) {
+	t.Parallel()
+	for _, level := range []string{"", "none", "single", "all", "system", "crash"} {
+		t.Run("GOTRACEBACK="+level, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", `ulimit -c 0; exec "$0" "$@"`, os.Args[0], "-test.run=none", panicSecret)
+			cmd.Env = append(os.Environ(), "TEST_PANIC=a library", "SECRET="+panicSecret, "GOTRACEBACK="+level)
+			out, err := cmd.CombinedOutput()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || level != "crash" && exit.ExitCode() != 2 {
+				t.Errorf("it ends with %v", err)
+			}
+			if !bytes.Contains(out, []byte("panic: assignment to entry in nil map\n")) || level != "none" && !bytes.Contains(out, []byte(".handled({0x")) {
+				t.Errorf("it prints %s", out)
+			}
+			text := []byte(panicSecret)
+			slices.Reverse(text[:8]) // as in a register, which is read from its highest byte
+			for form, part := range map[string]string{"itself": panicSecret, "digits": hex.EncodeToString([]byte(panicSecret[:8])), "a register": hex.EncodeToString(text[:8])} {
+				if bytes.Contains(out, []byte(part)) {
+					t.Errorf("the secret is shown as %s:\n%s", form, out)
+				}
 			}
 		})
 	}
