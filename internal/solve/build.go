@@ -161,23 +161,17 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	merged()
 	solving, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if b.Builder.Managed {
-		// The client would wait 5 s for the last statuses of a daemon that hangs
-		// (v0.34.2, client/solve.go). This daemon is stopped or restarted anyway.
-		end := b.Builder.Client.Close
-		defer context.AfterFunc(solving, func() {
-			defer crash.Catch()
-			_ = end()
-		})()
-	}
-	a := b.target(m, imports)
-	a.exports, a.noCache, a.show = b.outputs(m), true, b.display
-	if b.Caches.Inline || b.Inputs.InlineCache {
-		a.cacheExports = []client.CacheOptionsEntry{{Type: "inline", Attrs: map[string]string{}}}
-	}
+	defer b.disconnect(solving)()
+	a := b.building(m, imports)
 	watch := newWatch(a.session)
 	watch.limitCaches(b.Inputs.CacheTimeout, cancel)
-	a.watch = watch.update
+	early := newAhead(solving, b, m, watch, a.exports)
+	defer early.end()
+	a.planned = early.planned
+	a.watch = func(s *client.SolveStatus) {
+		watch.update(s)
+		early.update(s)
+	}
 
 	exports := newExports(b, m, imports, watch)
 	done := make(chan struct{})
@@ -209,6 +203,30 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	})
 	b.finish(ctx, exports, err, len(faults) > 0)
 	return faults, err
+}
+
+// disconnect closes the connection to a managed builder when ctx ends. The client would wait 5 s for the
+// last statuses of a daemon that hangs (v0.34.2, client/solve.go), and this one is stopped or restarted
+// anyway. The returned function gives that up.
+func (b *run) disconnect(ctx context.Context) (stop func() bool) {
+	if !b.Builder.Managed {
+		return func() bool { return true }
+	}
+	end := b.Builder.Client.Close
+	return context.AfterFunc(ctx, func() {
+		defer crash.Catch()
+		_ = end()
+	})
+}
+
+// building is the build solve, without what watches it.
+func (b *run) building(m mounts, imports []client.CacheOptionsEntry) target {
+	a := b.target(m, imports)
+	a.exports, a.noCache, a.show = b.outputs(m), true, b.display
+	if b.Caches.Inline || b.Inputs.InlineCache {
+		a.cacheExports = []client.CacheOptionsEntry{{Type: "inline", Attrs: map[string]string{}}}
+	}
+	return a
 }
 
 // succeeded reads what the build solve made from the daemon, for the metadata and for the exports.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	gw "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session"
 
@@ -22,12 +24,13 @@ type target struct {
 	imports      []client.CacheOptionsEntry
 	exports      []client.ExportEntry // of the build solve only
 	cacheExports []client.CacheOptionsEntry
-	noCache      bool                       // applies the inputs no-cache and no-cache-filters
-	internal     bool                       // left out of the daemon's build history
-	export       bool                       // of a cache, without outputs
-	span         [8]byte                    // the parent of BuildKit's spans, where there is a trace
-	watch        func(*client.SolveStatus)  // gets every status, in order
-	show         chan<- *client.SolveStatus // gets every status too; nil: none
+	noCache      bool                              // applies the inputs no-cache and no-cache-filters
+	internal     bool                              // left out of the daemon's build history
+	export       bool                              // of a cache, without outputs
+	span         [8]byte                           // the parent of BuildKit's spans, where there is a trace
+	watch        func(*client.SolveStatus)         // gets every status, in order
+	show         chan<- *client.SolveStatus        // gets every status too; nil: none
+	planned      func(context.Context, *gw.Result) // gets what the frontend wants to be done; nil: nobody asks
 }
 
 // target is the part that a build's solves have in common.
@@ -45,19 +48,38 @@ func (b *run) target(m mounts, imports []client.CacheOptionsEntry) target {
 	return t
 }
 
-// solve runs the build and every export, with the same frontend, options and imports.
+// solve runs the build and every export, with the same frontend, options and imports. The frontend is called
+// from here, as docker buildx does (v0.37.0, build/build.go), so that what it wants to be done is known.
 func (b *run) solve(ctx context.Context, t target) (*client.SolveResponse, error) {
 	opt, err := b.options(t)
 	if err != nil {
 		return nil, err
 	}
-	opt.Frontend = frontend(opt.FrontendAttrs)
+	request := gw.SolveRequest{Frontend: frontend(opt.FrontendAttrs), FrontendOpt: maps.Clone(opt.FrontendAttrs)}
 	ctx = t.within(ctx)
 	if traced(ctx) {
 		b.record(t)
 	}
 	return followed(ctx, b, t, func(statuses chan *client.SolveStatus) (*client.SolveResponse, error) {
-		return b.Builder.Client.Solve(ctx, nil, opt, statuses)
+		return b.Builder.Client.Build(ctx, opt, "warmlayer", func(ctx context.Context, c gw.Client) (*gw.Result, error) {
+			result, err := c.Solve(ctx, request)
+			if err == nil && t.planned != nil {
+				t.planned(ctx, result)
+			}
+			return result, err
+		}, statuses)
+	})
+}
+
+// define makes the result of a definition.
+func (b *run) define(ctx context.Context, t target, def *llb.Definition) (*client.SolveResponse, error) {
+	opt, err := b.options(t)
+	if err != nil {
+		return nil, err
+	}
+	opt.FrontendAttrs = nil
+	return followed(ctx, b, t, func(statuses chan *client.SolveStatus) (*client.SolveResponse, error) {
+		return b.Builder.Client.Solve(ctx, def, opt, statuses)
 	})
 }
 

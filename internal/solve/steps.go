@@ -89,6 +89,14 @@ func (w *watch) saw(d digest.Digest, started time.Time) bool {
 	return v != nil && !v.first.IsZero() && !started.After(v.started)
 }
 
+// executed tells whether a step has run to its end, and was not cached.
+func (w *watch) executed(d digest.Digest) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v := w.vertices[d]
+	return v != nil && len(v.inputs) > 0 && v.completed && !v.cached && v.err == ""
+}
+
 // said is the name of a step, and the last lines of its output.
 func (w *watch) said(d digest.Digest) (name, log string) {
 	w.mu.Lock()

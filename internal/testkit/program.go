@@ -41,6 +41,10 @@ type Report struct {
 		Name    string
 		Seconds float64
 	} `json:"phases"`
+	Timings []struct {
+		Name           string
+		Start, Seconds float64
+	} `json:"timings"`
 }
 
 // Cached counts the steps that were cached.

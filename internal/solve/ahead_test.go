@@ -1,0 +1,100 @@
+package solve_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// withTools has a stage of which the image has the layers, one of which it has not, and one that
+// stands on both.
+const withTools = `FROM scratch AS base
+ADD rootfs.tar /
+RUN echo shared > /shared
+FROM base AS tools
+RUN echo tools > /tools
+RUN echo more > /more
+FROM base
+RUN echo first > /first
+COPY --from=tools /more /more
+RUN echo last > /last
+`
+
+// TestCompressAhead: layers are compressed when their step has run and before the last one has, those of the
+// image as the image's and the others as the cache's.
+func TestCompressAhead(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"managed", "remote"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			registry, app := testkit.StartRegistry(t).Host, testkit.App(t)
+			testkit.Write(t, filepath.Join(app, "Dockerfile"), withTools)
+			image := registry + "/app:v1"
+			cache := testkit.Cache{Line: "type=registry,ref=" + registry + "/app", Image: registry + "/app"}
+			args := []string{"--cache", cache.Line, "--timings", "--tags", image, "--push"}
+			if kind == "remote" {
+				args = append(args, "--builder", testkit.StartBuildkitd(t))
+			}
+			cold := build(app, args...).Build(t)
+
+			begun := map[string]float64{}
+			for _, part := range cold.Timings {
+				if _, known := begun[part.Name]; !known {
+					begun[part.Name] = part.Start
+				}
+			}
+			if start, ok := begun["compress [base 1/2] ADD rootfs.tar /"]; !ok || start > begun["exporting to image"] {
+				t.Errorf("the first layer is compressed: %t, at %.2f s; all: %v", ok, start, begun)
+			}
+			if _, ok := begun["compress [tools 1/2] RUN echo tools > /tools"]; !ok {
+				t.Errorf("the first layer that is the cache's is not compressed; all: %v", begun)
+			}
+
+			inImage := map[digest.Digest]bool{}
+			for _, l := range pushed(t, image).Layers {
+				inImage[digest.Digest(l.Digest.String())] = true
+				if !strings.HasSuffix(string(l.MediaType), "gzip") {
+					t.Errorf("the image has a layer of type %s", l.MediaType)
+				}
+			}
+			others := 0
+			for _, l := range manifest(t, cache, "b-main").Layers {
+				if inImage[l.Digest] {
+					continue
+				}
+				if others++; !strings.HasSuffix(l.MediaType, "zstd") {
+					t.Errorf("the cache has a layer of type %s, which is not the image's", l.MediaType)
+				}
+			}
+			if others != 2 {
+				t.Errorf("the cache has %d layers that are not the image's, want the 2 of tools", others)
+			}
+			allCached(t, build(app, args...).Build(t))
+		})
+	}
+}
+
+// pushed is the manifest of an image, which is the first of an index.
+func pushed(t *testing.T, tag string) *v1.Manifest {
+	t.Helper()
+	ref, err := name.ParseReference(tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := remote.Image(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := image.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
