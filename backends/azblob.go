@@ -3,7 +3,6 @@ package backends
 import (
 	"bytes"
 	"context"
-	"crypto/md5" //nolint:gosec // see put
 	"fmt"
 	"io"
 	"net/http"
@@ -66,6 +65,8 @@ func (c *Azblob) newClient() (*container.Client, error) {
 		Transport: &http.Client{Transport: transport},
 		Retry:     policy.RetryOptions{RetryDelay: retryDelay},
 		Telemetry: policy.TelemetryOptions{ApplicationID: storage.UserAgent},
+
+		PerCallPolicies: []policy.Policy{storage.Checksums{}},
 	}}
 	place := c.spec.AccountURL + "/" + c.spec.Container
 	if secret := c.spec.SecretAccessKey; secret != "" {
@@ -153,8 +154,7 @@ func (b *blobContainer) Put(ctx context.Context, key string, content []byte, met
 	if err != nil {
 		return err
 	}
-	sum := md5.Sum(content) //nolint:gosec // what the service compares a request with; digests protect the blobs
-	options := &blockblob.UploadOptions{Metadata: map[string]*string{}, TransactionalValidation: blob.TransferValidationTypeMD5(sum[:])}
+	options := &blockblob.UploadOptions{Metadata: map[string]*string{}}
 	for k, v := range metadata {
 		options.Metadata[k] = to.Ptr(v)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -286,5 +287,25 @@ func objectsDamaged(t *testing.T, server testkit.ObjectServer) {
 	server.Write(t, "manifests/b-main", `{"layers":[`)
 	if s := state(); outcome(s) != failed || !strings.Contains(s.Err.Error(), "parse cache config") {
 		t.Errorf("state %s, error %v", outcome(s), s.Err)
+	}
+}
+
+// TestObjectsChecked: a bit that is flipped on the way to a server is found by the server, in blobs of
+// one request and in those of several.
+func TestObjectsChecked(t *testing.T) { onEachServer(t, objectsChecked) }
+
+func objectsChecked(t *testing.T, server testkit.ObjectServer) {
+	proxy := testkit.StartFaulty(t, server.Address())
+	proxy.Break(func(r *http.Request) bool { return r.Method == http.MethodPut && r.ContentLength > 1<<10 }, testkit.Changes(testkit.Flipped))
+	for _, size := range []int{1 << 11, 17 << 20} {
+		content := make([]byte, size)
+		desc := ocispecs.Descriptor{Digest: digest.FromBytes(content), Size: int64(size)}
+		if err := objects(t, server.At(proxy.Host)).Put(t.Context(), desc, bytes.NewReader(content)); err == nil {
+			t.Errorf("%d bytes: the server keeps another content", size)
+		}
+		sizes, err := objects(t, server.Line("")).Stat(t.Context(), []digest.Digest{desc.Digest})
+		if err != nil || len(sizes) > 0 {
+			t.Errorf("%d bytes: %v, %v", size, sizes, err)
+		}
 	}
 }

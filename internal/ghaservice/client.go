@@ -28,13 +28,14 @@ const BlobPrefix = "buildkit-blob-1-"
 type Client struct {
 	spec *cachespec.GHA
 
-	cache   *actionscache.Cache   // nil when the token is not valid
-	err     error                 // why cache is nil
-	http    *http.Client          // for requests to entries' URLs
-	rest    *actionscache.RestAPI // lists the keys of entries; nil: each key is looked up
-	lookups *semaphore.Weighted   // a slot for each concurrent look-up
-	found   sync.Map              // entries that were looked up, by key, until they are opened
-	seen    sync.Map              // the newest known version of each series of entries, by key
+	cache   *actionscache.Cache       // nil when the token is not valid
+	err     error                     // why cache is nil
+	http    *http.Client              // for all requests
+	backoff *actionscache.BackoffPool // all calls wait together when the service limits their rate
+	rest    *actionscache.RestAPI     // lists the keys of entries; nil: each key is looked up
+	lookups *semaphore.Weighted       // a slot for each concurrent look-up
+	found   sync.Map                  // entries that were looked up, by key, until they are opened
+	seen    sync.Map                  // the newest known version of each series of entries, by key
 }
 
 // lookupsAtOnce bounds concurrent look-ups, because GitHub limits their rate for each repository.
@@ -46,10 +47,8 @@ func New(spec *cachespec.GHA) *Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = lookupsAtOnce // keeps a batch's connections for the next one
 	c.http = &http.Client{Transport: transport}
-	options := actionscache.Opt{
-		Client: c.http, Timeout: c.spec.Timeout,
-		BackoffPool: &actionscache.BackoffPool{}, UserAgent: storage.UserAgent,
-	}
+	c.backoff = &actionscache.BackoffPool{}
+	options := actionscache.Opt{Client: c.http, Timeout: c.spec.Timeout, BackoffPool: c.backoff, UserAgent: storage.UserAgent}
 	// The library's errors about a token contain no part of it.
 	if c.cache, c.err = actionscache.New(c.spec.Token, c.spec.URL, c.spec.V2, options); c.err != nil {
 		c.err = fmt.Errorf("the runner's token is not valid: %w", c.err)

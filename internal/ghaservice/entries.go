@@ -48,7 +48,7 @@ func (e *Entries) Head(ctx context.Context, key string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	e.found.Store(key, entry)
+	e.found.Store(key, located{entry, time.Now()})
 	return storage.UnknownSize, nil
 }
 
@@ -105,48 +105,43 @@ func (e *Entries) load(ctx context.Context, prefix string) (*actionscache.Entry,
 		return nil, context.Cause(ctx)
 	}
 	defer e.lookups.Release(1)
-	for try := 1; ; try++ {
-		entry, err := e.cache.Load(ctx, prefix)
-		var answer actionscache.HTTPError
-		switch {
-		case err == nil && entry == nil:
-			return nil, storage.ErrAbsent
-		case err == nil:
-			return entry, nil
-		case !errors.As(err, &answer) || answer.StatusCode < 500 || try == readTries:
-			return nil, plainly(err)
-		}
-		if err := pause(ctx, try); err != nil {
-			return nil, err
-		}
+	var entry *actionscache.Entry
+	err := whileDown(ctx, func() (err error) {
+		entry, err = e.cache.Load(ctx, prefix)
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, plainly(err)
+	case entry == nil:
+		return nil, storage.ErrAbsent
 	}
+	return entry, nil
 }
 
-// readTries is how often a request is made while the service or its storage answers 5xx, or the storage 429.
-const readTries = 3
-
-// pause waits before the next try: 1 second after the first, 2 after the second.
-func pause(ctx context.Context, try int) error {
-	select {
-	case <-time.After(time.Duration(try) * time.Second):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+// located is an entry, and when its signed URL was asked for.
+type located struct {
+	*actionscache.Entry
+	at time.Time
 }
+
+// freshURL is how long a signed URL is certainly valid: GitHub's are for some minutes. A refusal is then
+// about something else, and another URL would be refused too.
+const freshURL = time.Minute
 
 // Get streams an entry. It uses the result of an earlier look-up, once.
 func (e *Entries) Get(ctx context.Context, key string, offset int64) (storage.Object, error) {
-	var err error
-	found, known := e.found.LoadAndDelete(key)
-	entry, _ := found.(*actionscache.Entry)
+	kept, known := e.found.LoadAndDelete(key)
+	found, _ := kept.(located)
 	if !known {
-		if entry, err = e.findBlob(ctx, key); err != nil {
+		entry, err := e.findBlob(ctx, key)
+		if err != nil {
 			return storage.Object{}, err
 		}
+		found.Entry = entry
 	}
-	body, err := e.Download(ctx, entry.URL, offset)
-	if errors.Is(err, errExpired) && known {
+	body, err := e.Download(ctx, found.URL, offset)
+	if errors.Is(err, errExpired) && known && time.Since(found.at) > freshURL {
 		return e.Get(ctx, key, offset) // with a new URL
 	}
 	return storage.Object{ReadCloser: body}, err
@@ -175,7 +170,7 @@ func (e *Entries) save(ctx context.Context, key string, content actionscache.Blo
 	if e.err != nil {
 		return e.err
 	}
-	err := e.cache.Save(ctx, key, content)
+	err := e.create(ctx, key, content)
 	if !errors.Is(err, os.ErrExist) {
 		return plainly(err)
 	}
@@ -297,7 +292,7 @@ func (e *Entries) Replace(ctx context.Context, key string, number int, content [
 func (e *Entries) saveNext(ctx context.Context, key string, number int, content actionscache.Blob) (int, error) {
 	for range replaceTries {
 		number++
-		err := e.cache.Save(ctx, key+"#"+strconv.Itoa(number), content)
+		err := e.create(ctx, key+"#"+strconv.Itoa(number), content)
 		if !errors.Is(err, os.ErrExist) {
 			return number, plainly(err)
 		}
@@ -314,7 +309,7 @@ func (e *Entries) Follow(ctx context.Context, key string, number int, content []
 	for range replaceTries {
 		number++
 		next := key + "#" + strconv.Itoa(number)
-		err := e.cache.Save(ctx, next, actionscache.NewBlob(content))
+		err := e.create(ctx, next, actionscache.NewBlob(content))
 		if !errors.Is(err, os.ErrExist) {
 			return number, plainly(err)
 		}
@@ -329,7 +324,7 @@ func (e *Entries) Follow(ctx context.Context, key string, number int, content []
 	return 0, fmt.Errorf("other builds have taken each of the next %d versions and completed none", replaceTries)
 }
 
-// errExpired says that the storage refuses a signed URL. These are valid for some minutes.
+// errExpired says that the storage refuses a signed URL, most likely because it is too old.
 var errExpired = errors.New("the service's storage refuses the URL")
 
 // Download streams the content at an entry's URL from the byte at offset. The library's

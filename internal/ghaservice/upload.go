@@ -9,7 +9,7 @@ import (
 )
 
 // chunkSize is the size in bytes of a request of version 1. One chunk of each upload is in
-// memory. In version 2 the library sends blocks of 1 MiB, which it keeps itself.
+// memory. Version 2 has blocks: see send.
 const chunkSize = 8 << 20
 
 // With more than one upload at a time the library would read the chunks of version 1 out of
