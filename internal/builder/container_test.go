@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -119,6 +120,57 @@ func fetching(t *testing.T, b *builder.Builder, by *authority) func(name string)
 			t.Errorf("fetch %s: %v; asked for %v", name, err, asked.Load())
 		}
 	}
+}
+
+// The steps of a builder in a container share its network: they reach neither the machine's loopback
+// interface nor abstract sockets, and on the container's only what this process forwards to it. On the
+// machine's network, where driver-opts say so, they reach the former.
+func TestStepNetworkOfContainer(t *testing.T) {
+	t.Parallel()
+	o := inContainer(t)
+	machine := serve(t, "127.0.0.1", hello)
+	for _, test := range []struct {
+		network  string // of driver-opts
+		want     builder.Network
+		loopback string // what a step gets from the machine's
+	}{
+		{"", builder.Network{Steps: builder.NetworkContainer, Reason: "steps share the network of the builder's container"}, "refused\n"},
+		{"host", builder.Network{Steps: builder.NetworkHost, Reason: "the builder's container is on the machine's network"}, "hello"},
+	} {
+		o.Managed.Container.Network = test.network
+		b := open(t, o)
+		if b.Network != test.want {
+			t.Errorf("driver-opts network=%s: %+v, want %+v", test.network, b.Network, test.want)
+		}
+		gateway, err := b.Listen(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: http.HandlerFunc(hello)}
+		go func() { _ = server.Serve(gateway) }() // until it is closed
+		_, port, _ := net.SplitHostPort(gateway.Addr().String())
+		files, err := run(t.Context(), b, fetch+fmt.Sprintf(`
+fetch http://127.0.0.1:%s > /loopback
+fetch http://127.0.0.1:%s > /gateway
+awk 'NR > 1 && $4 == "0A" { print $2 }' /proc/net/tcp > /listening
+cat /proc/net/unix > /sockets`, machine, port))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, b.Log())
+		}
+		if files["loopback"] != test.loopback || files["gateway"] != "hello" {
+			t.Errorf("driver-opts network=%s: a step gets %q from the machine and %q from the gateway", test.network, files["loopback"], files["gateway"])
+		}
+		n, err := strconv.Atoi(port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if only := fmt.Sprintf("0100007F:%04X\n", n); test.network == "" && (files["listening"] != only || strings.Contains(files["sockets"], "@")) {
+			t.Errorf("a step sees the sockets %q and %q, want %q and no abstract one", files["listening"], files["sockets"], only)
+		}
+		server.Close()
+		closeTimely(t, b)
+	}
+	nothingInEngine(t, o.Engine.Host)
 }
 
 func TestContainerIsSharedByAJob(t *testing.T) {
