@@ -33,7 +33,7 @@ func secrets() map[string]string {
 	} {
 		all[place] = "cAn4ry-" + strings.ReplaceAll(strings.ToLower(place), " ", "-") + tail
 	}
-	for _, place := range []string{"build context", "proxy", "DOCKER_AUTH_CONFIG", "trace header", "signature", "builder"} { // in URLs and the like
+	for _, place := range []string{"build context", "proxy", "DOCKER_AUTH_CONFIG", "trace header", "collector", "signature", "builder"} { // in URLs and the like
 		all[place] = "cAn4ry-" + strings.ReplaceAll(strings.ToLower(place), " ", "-") + "-x9"
 	}
 	all["lines"] = "cAn4ry-first-line-of-two\n"
@@ -114,6 +114,7 @@ type scenario struct {
 	builds     bool // it starts a builder
 	interrupt  bool // with SIGTERM, once the step runs
 	hook       bool // by the hook of the Buildkite plugin
+	untraced   bool // no collector gets its trace
 }
 
 func args(all ...string) func(world) []string { return func(world) []string { return all } }
@@ -187,6 +188,15 @@ var scenarios = map[string]scenario{
 	}},
 	"unreachable": {code: 1, args: func(w world) []string {
 		return []string{"--builder=tcp://u:" + w.secrets["builder"] + "@127.0.0.1:1", "--cache=none", "--cache-from=", "--cache-to="}
+	}},
+	"refused trace": {dockerfile: prints, builds: true, untraced: true, args: args("--outputs=type=cacheonly", "--cache=none"), environ: func(w world) map[string]string {
+		return map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://u:" + w.secrets["collector"] + "@127.0.0.1:1"}
+	}},
+	"broken trace": {dockerfile: prints, builds: true, untraced: true, args: args("--outputs=type=cacheonly", "--cache=none"), environ: func(w world) map[string]string {
+		return map[string]string{
+			"OTEL_EXPORTER_OTLP_ENDPOINT": "u:" + w.secrets["collector"] + "@127.0.0.1:1", "OTEL_EXPORTER_OTLP_HEADERS": w.secrets["trace header"] + "%zz",
+			"OTEL_RESOURCE_ATTRIBUTES": "a=" + w.secrets["collector"] + "%zz",
+		}
 	}},
 	"unreachable source": {code: 1, builds: true, args: func(w world) []string {
 		return []string{"--cache=none", "https://u:" + w.secrets["build context"] + "@127.0.0.1:1/x.git"}

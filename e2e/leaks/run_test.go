@@ -26,14 +26,25 @@ type cell struct {
 	more            []string // flags
 }
 
-// directories of a run
-type place struct{ work, home, tmp, reports, docker, secrets string }
+// place has the directories of a run, and the collector of its trace.
+type place struct {
+	work, home, tmp, reports, docker, secrets string
+	protocol                                  string // of the collector
+	collector                                 *testkit.Collector
+}
 
-func (w world) place(t testing.TB, s scenario) place {
+func (w world) place(t testing.TB, c cell) place {
 	t.Helper()
-	p := place{testkit.App(t), t.TempDir(), testkit.Temp(t), t.TempDir(), t.TempDir(), t.TempDir()}
+	p := place{work: testkit.App(t), home: t.TempDir(), tmp: testkit.Temp(t), reports: t.TempDir(), docker: t.TempDir(), secrets: t.TempDir(), protocol: "grpc"}
+	if c.style == "shell" {
+		p.protocol = "http/protobuf"
+	}
+	p.collector = testkit.StartCollector(t, p.protocol)
+	s := scenarios[c.scenario]
 	if s.dockerfile != "" {
-		testkit.Write(t, filepath.Join(p.work, "Dockerfile"), s.dockerfile)
+		// No builder and no cache has the step of another run.
+		own := strings.Replace(s.dockerfile, "cd /run/secrets;", ": "+c.scenario+" "+c.style+"; cd /run/secrets;", 1)
+		testkit.Write(t, filepath.Join(p.work, "Dockerfile"), own)
 	}
 	testkit.Write(t, filepath.Join(p.secrets, "c"), w.secrets["secret-files"])
 	config, err := json.Marshal(map[string]any{
@@ -57,6 +68,7 @@ func (w world) environ(p place, c cell) []string {
 		"WARMLAYER_SECRET_ENVS": "b=CANARY_B", "CANARY_B": s["secret-envs"], "WARMLAYER_SECRET_FILES": "c=" + filepath.Join(p.secrets, "c"),
 		"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": s["AWS environment"], "AZURE_CLIENT_SECRET": s["Azure environment"], "AZURE_CLIENT_ID": "i", "AZURE_TENANT_ID": "t",
 		"HTTP_PROXY": "http://u:" + s["proxy"] + "@127.0.0.1:9", "NO_PROXY": "127.0.0.1", "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer " + s["trace header"],
+		"OTEL_EXPORTER_OTLP_ENDPOINT": p.collector.URL, "OTEL_EXPORTER_OTLP_PROTOCOL": p.protocol,
 		"WARMLAYER_REGISTRY_AUTH": w.logins(s["registry-auth"]), "WARMLAYER_BUILD_CONTEXTS": "x=https://u:" + s["build context"] + "@127.0.0.1:1/x.git",
 		"WARMLAYER_SSH": "default=" + w.keys.ssh,
 		"GITHUB_OUTPUT": filepath.Join(p.reports, "output"), "GITHUB_STEP_SUMMARY": filepath.Join(p.reports, "summary"),
@@ -150,7 +162,7 @@ func (o *output) Write(p []byte) (int, error) {
 func (w world) run(t *testing.T, c cell) {
 	t.Helper()
 	sc := scenarios[c.scenario]
-	p := w.place(t, sc)
+	p := w.place(t, c)
 	cmd := exec.CommandContext(t.Context(), w.program, w.flags(p, c)...)
 	if sc.hook {
 		hook, err := filepath.Abs("../../hooks/command")
@@ -190,7 +202,7 @@ func (w world) run(t *testing.T, c cell) {
 	if code := cmd.ProcessState.ExitCode(); code != sc.code && !t.Failed() {
 		t.Errorf("exit code %d, want %d:\n%s", code, sc.code, text)
 	}
-	if sc.dockerfile == prints && !bytes.Contains(text, []byte("***")) && !bytes.Contains(text, []byte("CACHED")) && !strings.HasPrefix(c.scenario, "refused push") {
+	if sc.dockerfile == prints && !bytes.Contains(text, []byte("***")) && !strings.HasPrefix(c.scenario, "refused push") {
 		t.Errorf("nothing was hidden:\n%s", text)
 	}
 	own := ownArguments(cmd.Args)
@@ -204,6 +216,25 @@ func (w world) run(t *testing.T, c cell) {
 		}
 	}
 	searchFiles(t, w.secrets, p.work, p.home, p.tmp, p.reports)
+	w.searchTrace(t, p, sc)
+}
+
+// searchTrace reports the secrets in the spans that a run has sent.
+func (w world) searchTrace(t testing.TB, p place, sc scenario) {
+	t.Helper()
+	spans, text := p.collector.Spans()
+	if found := leaks([]byte(text), w.secrets); len(found) > 0 {
+		t.Errorf("the trace has %q:\n%s", found, text)
+	}
+	if sc.untraced || !sc.builds {
+		return
+	}
+	if !slices.Contains(p.collector.Authorization(), "Bearer "+w.secrets["trace header"]) {
+		t.Errorf("the collector has %d spans with the headers %q", len(spans), p.collector.Authorization())
+	}
+	if sc.dockerfile == prints && sc.code == 0 && !strings.Contains(text, `"buildkitd"`) {
+		t.Errorf("no span of the builder:\n%s", text)
+	}
 }
 
 // ownArguments are those of the run itself, as /proc has them.
