@@ -2,7 +2,10 @@ package builder
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -79,6 +82,22 @@ func (p *process) kill() error {
 		return errors.New("kill buildkitd: the process does not end")
 	}
 	return nil
+}
+
+// childless tells whether the program certainly runs no other, such as a container (proc(5),
+// /proc/PID/task/TID/children).
+func (p *process) childless() bool {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.pid))
+	if err != nil || len(files) == 0 {
+		return false
+	}
+	for _, file := range files {
+		// A thread that ends leaves its children to another one.
+		if children, err := os.ReadFile(file); err != nil || len(children) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // signal sends a signal, unless the process has ended and the pid may be another one's.
