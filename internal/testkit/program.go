@@ -255,18 +255,27 @@ func moduleRoot() (string, error) {
 	return "", errors.Join(errors.New("no go.mod above the test"), err)
 }
 
-// ImagePath is a PATH on which the image's buildkitd comes first. `make tools` builds it.
+// ImagePath is a PATH on which the image's buildkitd comes first, made up to date once for all tests.
 func ImagePath(t testing.TB) string {
 	t.Helper()
-	root, err := moduleRoot()
+	path, err := imageDaemon()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(root, "bin", "image")
-	_, err = exec.LookPath(filepath.Join(dir, "buildkitd"))
-	Need(t, "buildkitd", err)
-	return dir + string(filepath.ListSeparator) + os.Getenv("PATH")
+	return filepath.Dir(path) + string(filepath.ListSeparator) + os.Getenv("PATH")
 }
+
+var imageDaemon = sync.OnceValues(func() (string, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(root, "bin", "image", "buildkitd")
+	if out, err := exec.Command("make", "-C", root, path).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make %s: %w\n%s", path, err, out)
+	}
+	return path, nil
+})
 
 // App is a copy of the test app with the files of its base image. A test may change it.
 func App(t testing.TB) string {
