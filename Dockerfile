@@ -21,20 +21,24 @@ COPY go.mod go.sum ./
 COPY internal/patch internal/patch
 RUN version=$(go list -m -f '{{.Version}}' github.com/moby/buildkit) && \
     modfile=$(GOOS= GOARCH= go run ./internal/patch /tmp/patched) && \
-    go build -modfile "$modfile" -o /out/ -trimpath -buildvcs=false -tags seccomp -ldflags "-s -w -X github.com/moby/buildkit/version.Version=$version" \
-    github.com/moby/buildkit/cmd/buildkitd github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit
+    go build -modfile "$modfile" -o /daemons/usr/local/bin/ -trimpath -buildvcs=false -tags seccomp -ldflags "-s -w -X github.com/moby/buildkit/version.Version=$version" \
+    github.com/moby/buildkit/cmd/buildkitd github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit && \
+    find /daemons -exec touch -d @0 {} +
 COPY . .
 ARG VERSION=unreleased
 RUN go build -o /out/ -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$VERSION" .
 
 FROM debian AS packages
 # git depends on perl only for commands that warmlayer does not use. Removing perl makes the
-# packages a third smaller.
+# packages a third smaller. Its servers and senders, each of which contains a large part of git, are
+# half of what remains of it.
 RUN apt-get update -qq && \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates git isal libcap2-bin mount runc uidmap && \
     chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap && \
     setcap cap_setuid+ep /usr/bin/newuidmap && setcap cap_setgid+ep /usr/bin/newgidmap && \
     dpkg --purge --force-depends $(dpkg-query -W -f '${Package}\n' | grep -E '^(perl|perl-modules-.*|libperl5.*|liberror-perl|libgdbm.*|git-man|libcap2-bin)$') && \
+    rm /usr/bin/git-shell /usr/bin/scalar && cd /usr/lib/git-core && \
+    rm git-daemon git-http-backend git-http-fetch git-http-push git-imap-send git-shell scalar && ln -sf ../../bin/git git && \
     rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /usr/share/doc /usr/share/man
 # A user for rootless builds, and the ids that are mapped for them. The mappers have capabilities
 # in place of the setuid bit, so they work in a container without CAP_SYS_ADMIN.
@@ -50,6 +54,9 @@ RUN apt-get update -qq && \
     cp qemu-x86_64-static qemu-i386-static qemu-aarch64-static qemu-arm-static qemu-riscv64-static qemu-ppc64le-static qemu-s390x-static /out/
 
 FROM packages AS image
+# The daemons are a layer that a release leaves as it is: its files have a fixed time, and with --link it
+# has no time of another layer's directories.
+COPY --link --from=programs /daemons/ /
 COPY --from=programs /out/ /usr/local/bin/
 # GitHub's runner runs post-entrypoint when the job ends. It takes a single word, without arguments.
 COPY --chmod=755 <<EOF /usr/local/bin/warmlayer-post

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"archive/tar"
 	"compress/gzip"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -68,6 +71,8 @@ func TestImage(t *testing.T) {
 	if err != nil || inspected.Config.Labels["org.opencontainers.image.version"] != "v9.9.9" {
 		t.Errorf("labels: %v, %v", inspected.Config, err)
 	}
+	t.Run("daemons", func(t *testing.T) { checkDaemons(t, image) })
+	t.Run("git", func(t *testing.T) { runGit(t, engine, image) })
 	t.Run("step", func(t *testing.T) { runSteps(t, host, image) })
 	t.Run("rootless", func(t *testing.T) { runRootless(t, engine, image) })
 	t.Run("gitlab", func(t *testing.T) { rootlessJob(t, host, image, debian, registry.Host) })
@@ -105,6 +110,63 @@ func buildImage(t *testing.T, golang, debian, ref string) v1.Hash {
 		t.Errorf("what is attested is of %q, not of %s", subject, of)
 	}
 	return of
+}
+
+// checkDaemons checks that nothing in the layer of the daemons depends on the time of the build, so that
+// runners that have it from an earlier release do not pull it again.
+func checkDaemons(t *testing.T, ref string) {
+	tag, err := name.ParseReference(ref)
+	var pulled v1.Image
+	if err == nil {
+		pulled, err = remote.Image(tag)
+	}
+	var layers []v1.Layer
+	if err == nil {
+		layers, err = pulled.Layers()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, layer := range layers {
+		content, err := layer.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		times := map[string]int64{}
+		archive := tar.NewReader(content)
+		header, err := archive.Next()
+		for ; err == nil; header, err = archive.Next() {
+			times[header.Name] = header.ModTime.Unix()
+		}
+		content.Close()
+		if _, here := times["usr/local/bin/buildkitd"]; !here {
+			continue
+		}
+		t.Logf("layer %d of %d: %v", i+1, len(layers), times)
+		if times["usr/local/bin/rootlesskit"] != 0 || slices.Max(slices.Collect(maps.Values(times))) != 0 {
+			t.Error("it has times other than 0, or no rootlesskit")
+		}
+		return
+	}
+	t.Error("no layer has buildkitd")
+}
+
+// runGit uses git as BuildKit does for a context in a repository with a submodule.
+func runGit(t *testing.T, engine *client.Client, image string) {
+	code, said := runContainer(t, engine, &container.Config{
+		Image: image, Entrypoint: []string{"sh", "-exc", `
+export HOME=$(mktemp -d) && cd "$HOME"
+git config --global protocol.file.allow always
+git config --global user.email a@example.org && git config --global user.name a
+git init -q sub && git -C sub commit -q --allow-empty -m sub
+git init -q top && git -C top submodule add -q "file://$HOME/sub" sub && git -C top commit -q -m top
+git init -q copy && cd copy && git remote add origin "file://$HOME/top"
+git fetch -q --depth=1 origin HEAD && git checkout -q FETCH_HEAD && git submodule update --init --recursive --depth=1
+test -e sub/.git && test -x "$(git --exec-path)/git-remote-https"`},
+	}, &container.HostConfig{})
+	if code != 0 {
+		t.Errorf("exit code %d:\n%s", code, said)
+	}
 }
 
 // runRootless runs a step as a user other than root, in a container without privileges.
