@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -120,5 +121,45 @@ func TestCopyBesidePush(t *testing.T) {
 	})
 	if r := build("feature"); r.Outcome(t) != "written" {
 		t.Errorf("exports %+v", r.Exports)
+	}
+}
+
+// A build whose steps are all in the caches that were read is not exported: a branch with builds of its own
+// that gets main's files takes what main's scope has, with one config and one manifest, and a build with
+// another label writes nothing.
+func TestMergedRequests(t *testing.T) {
+	t.Parallel()
+	registry, log := testkit.StartFaulty(t, testkit.StartRegistry(t).Host), &accesses{}
+	registry.Break(func(*http.Request) bool { return true }, log.serve)
+	app := testkit.App(t)
+	build := func(branch, text string, args ...string) testkit.Report {
+		testkit.Write(t, filepath.Join(app, "site", "index.txt"), text)
+		return testkit.Invocation{Dir: app, Branch: branch, Args: append([]string{
+			"--default-branch", "main", "--push", "--tags", registry.Host + "/o/app:" + branch,
+		}, args...)}.Build(t)
+	}
+	build("main", "One\n")
+	build("feature", "Two\n")
+	build("main", "Three\n")
+	for _, test := range []struct {
+		name, text, outcome string
+		most                int // requests, with those of the push, which has 10 and PUTs what is new in the image
+		args                []string
+	}{
+		{name: "main's files on a branch", text: "Three\n", outcome: "written", most: 22},
+		{name: "the branch's own files", text: "Two\n", outcome: "unchanged", most: 15},
+		{name: "another label", text: "Two\n", outcome: "unchanged", most: 17, args: []string{"--labels", "commit=2"}},
+	} {
+		log.take()
+		report := build("feature", test.text, test.args...)
+		cache, push := log.take()
+		if cached := report.Cached(); cached != len(report.Steps) || report.Outcome(t) != test.outcome {
+			t.Errorf("%s: %d of %d cached, exports %+v", test.name, cached, len(report.Steps), report.Exports)
+		}
+		all := slices.Concat(cache, push)
+		if len(all) > test.most {
+			t.Errorf("%s: %d requests, want at most %d", test.name, len(all), test.most)
+		}
+		t.Logf("%s: %d requests\n%s", test.name, len(all), strings.Join(all, "\n"))
 	}
 }

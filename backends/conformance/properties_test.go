@@ -105,6 +105,37 @@ func (s suite) branchReadsMain(t *testing.T, c store, app string) {
 	}
 }
 
+// mergedScopes: a branch that has builds of its own gets the files of main's last build, all of whose steps main's
+// scope has. The branch's scope takes them without an export; alone it then has every step of both of its
+// builds, for empty builders. Another label is no other build.
+func (s suite) mergedScopes(t *testing.T) {
+	c, app := s.h.open(t), twoStages(t)
+	for _, b := range []struct{ branch, text string }{{"main", "one"}, {"feature", "two"}, {"main", "three"}} {
+		change(t, app, b.text)
+		s.run(t, c, app, b.branch).Build(t)
+	}
+	r := s.run(t, c, app, "feature").Build(t)
+	if allCached(t, r); r.Outcome(t) != "written" {
+		t.Errorf("main's files on the branch: exports %+v", r.Exports)
+	}
+	for _, p := range r.Timings {
+		if strings.HasPrefix(p.Name, "export cache") {
+			t.Errorf("main's files on the branch were exported: %v", r.Timings)
+		}
+	}
+	for _, text := range []string{"three", "two"} {
+		change(t, app, text)
+		r := s.run(t, c, app, "feature", "--default-branch", "feature").Build(t)
+		if allCached(t, r); len(r.Sources) != 1 || r.Outcome(t) != "unchanged" {
+			t.Errorf("%s, with the branch's scope alone: sources %+v, exports %+v", text, r.Sources, r.Exports)
+		}
+	}
+	r = s.run(t, c, app, "feature", "--labels", "commit=2").Build(t)
+	if allCached(t, r); r.Outcome(t) != "unchanged" {
+		t.Errorf("another label: exports %+v", r.Exports)
+	}
+}
+
 func (s suite) untrusted(t *testing.T, c store, app string) {
 	before := c.names(t)
 	r := s.run(t, c, app, "main", "--pull-request", "7", "--trusted=false").Build(t)

@@ -84,6 +84,7 @@ func conform(t *testing.T, h harness) {
 		{"two keys in one store", s.twoKeys, false},
 		{"variants of one scope", s.variants, s.h.inline || s.h.coarse}, // an image has its own cache alone
 		{"other programs read every variant", s.variantsElsewhere, s.h.inline || s.h.remote},
+		{"scopes are merged without an export", s.mergedScopes, s.h.inline || s.h.remote},
 		{"a merge queue", s.mergeQueue, s.h.refs},
 		{"an empty cache replaces nothing", s.empty, false},
 		{"mode min and max", s.modes, h.inline},

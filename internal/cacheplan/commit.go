@@ -150,7 +150,7 @@ func buildsOf(config []byte, r backends.Record) []cachegraph.Build {
 
 // buildOf is an export that ends now.
 func (w written) buildOf(e Exported) cachegraph.Build {
-	return cachegraph.Build{Variant: w.variant, Result: backends.ResultKey(w.options, e.Content), Time: time.Now()}
+	return cachegraph.Build{Variant: w.variant, Result: backends.ResultKey(w.options, e.Content), Time: cmp.Or(e.Time, time.Now())}
 }
 
 // recordOf is the record of an export, which is a build of the scope.

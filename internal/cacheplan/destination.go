@@ -5,15 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"sync"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
-	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -25,6 +23,9 @@ type Exported struct {
 	Hits     int           // steps that were cached
 	Steps    int           // all steps
 	Manifest digest.Digest // the cache manifest that BuildKit sent; "" before, and for an inline cache
+
+	Images []digest.Digest // the manifests of the images, without attestations; none where they are not known
+	Time   time.Time       // when its blobs were last sent; the zero value: now
 }
 
 // Destination is one export of a build's cache. BuildKit sends the cache once to each destination,
@@ -57,8 +58,10 @@ type Cache struct {
 // target is the part of a destination that compares and commits.
 type target interface {
 	unchanged(Exported) bool
-	// copy is a function in place of commit, and of the export; nil: there is nothing to copy.
+	holds(Exported, *Known) bool
+	// copy and merge are functions in place of commit, and of the export; nil: an export is needed.
 	copy(Exported) func(context.Context) []Committed
+	merge(Exported, *Known) func(context.Context) []Committed
 	commit(context.Context, Exported) []Committed
 }
 
@@ -66,6 +69,12 @@ type target interface {
 // the scopes that were read are verified.
 func (d Destination) Unchanged(e Exported) bool {
 	return d.target != nil && d.target.unchanged(e)
+}
+
+// Holds reports whether every cache of the destination has what is known of the build in the scope that is
+// written, as a build of the same variant which is not old: another label makes another image of the same steps.
+func (d Destination) Holds(e Exported, k *Known) bool {
+	return d.target != nil && k != nil && d.target.holds(e, k)
 }
 
 // Copy is a function that makes the cache of another scope the scope's cache, with a record, in place of
@@ -76,6 +85,16 @@ func (d Destination) Copy(e Exported) func(context.Context) []Committed {
 		return nil
 	}
 	return d.target.copy(e)
+}
+
+// Merge is a function that makes what is known of the build the scope's cache, with a record and with what
+// the scope keeps of builds before, in place of an export and Commit. It returns one outcome for each of
+// Caches. It is nil unless an export would write the same to each cache, whose store has all layers.
+func (d Destination) Merge(e Exported, k *Known) func(context.Context) []Committed {
+	if d.target == nil || k == nil {
+		return nil
+	}
+	return d.target.merge(e, k)
 }
 
 // Prepare makes the place ready for the export. BuildKit's own exporters keep what is there, so
@@ -119,94 +138,6 @@ func (d Destination) Failures(err error) []error {
 	return all
 }
 
-// group is several caches that receive one export through the gateway.
-type group struct {
-	options map[string]string
-	caches  []Cache
-	stores  []backends.Store
-	scopes  []written // one for each cache
-	fanout  *gateway.Fanout
-}
-
-// join adds a cache to the group with the same export options, or makes a new group.
-func join(groups []*group, cache backends.GatewayWritten, name Cache, w written) []*group {
-	options := cache.Options()
-	var g *group
-	for _, other := range groups {
-		if maps.Equal(other.options, options) {
-			g = other
-		}
-	}
-	if g == nil {
-		g = &group{options: options}
-		groups = append(groups, g)
-	}
-	w.options = options
-	g.caches, g.stores, g.scopes = append(g.caches, name), append(g.stores, cache.Destination()), append(g.scopes, w)
-	return groups
-}
-
-func (g *group) destination(r Request) Destination {
-	g.fanout = r.Gateway.Accept(g.stores, r.expected(), r.Timeout/2)
-	attrs := maps.Clone(g.options)
-	attrs["ref"] = g.fanout.Ref(r.Scopes.Write)
-	return Destination{
-		Name: r.Scopes.Write, Caches: g.caches, Answers: true,
-		Entry:  client.CacheOptionsEntry{Type: "registry", Attrs: attrs},
-		target: g,
-	}
-}
-
-func (g *group) unchanged(e Exported) bool {
-	for _, w := range g.scopes {
-		if !w.unchanged(e) {
-			return false
-		}
-	}
-	return true
-}
-
-func (g *group) copy(e Exported) func(context.Context) []Committed {
-	var copies []func(context.Context) Committed
-	for n, w := range g.scopes {
-		one := w.copy(g.stores[n], e)
-		if one == nil {
-			return nil
-		}
-		copies = append(copies, one)
-	}
-	return func(ctx context.Context) []Committed {
-		outcomes := make([]Committed, len(copies))
-		var running sync.WaitGroup
-		for n, one := range copies {
-			running.Go(func() {
-				defer crash.Catch()
-				outcomes[n] = one(ctx)
-			})
-		}
-		running.Wait()
-		return outcomes
-	}
-}
-
-func (g *group) commit(ctx context.Context, e Exported) []Committed {
-	outcomes := make([]Committed, len(g.scopes))
-	errs := g.fanout.Commit(ctx, func(n int) gateway.Write {
-		return func(ctx context.Context, store backends.Store, sent gateway.Sent, damaged map[digest.Digest]error) error {
-			fitted, note, err := fit(sent, damaged)
-			if err == nil {
-				outcomes[n] = g.scopes[n].write(ctx, store, fitted, note, e, nil)
-				err = outcomes[n].Err
-			}
-			return err
-		}
-	})
-	for n, err := range errs {
-		outcomes[n].Err = err // of a store that has failed, too
-	}
-	return outcomes
-}
-
 // ErrEmpty says that BuildKit wrote an empty cache, in place of which the scope's cache was put back.
 var ErrEmpty = errors.New("the cache is empty")
 
@@ -217,15 +148,28 @@ type native struct {
 	untagged bool // BuildKit's manifest has no name; see [backends.Registry].Untagged
 }
 
+func (n native) holds(e Exported, k *Known) bool { return n.untagged && n.written.holds(e, k) }
+
 func (n native) copy(e Exported) func(context.Context) []Committed {
 	if !n.untagged {
 		return nil
 	}
-	one := n.written.copy(n.store.(backends.Store), e)
-	if one == nil {
+	return alone(n.written.copy(n.store.(backends.Store), e))
+}
+
+func (n native) merge(e Exported, k *Known) func(context.Context) []Committed {
+	if !n.untagged {
 		return nil
 	}
-	return func(ctx context.Context) []Committed { return []Committed{one(ctx)} }
+	return alone(n.written.merge(n.store.(backends.Store), e, k))
+}
+
+// alone is the function of a destination with one cache.
+func alone(write func(context.Context) Committed) func(context.Context) []Committed {
+	if write == nil {
+		return nil
+	}
+	return func(ctx context.Context) []Committed { return []Committed{write(ctx)} }
 }
 
 func (n native) commit(ctx context.Context, e Exported) []Committed {
@@ -342,7 +286,11 @@ type tagged struct {
 	cache backends.ImageTagged
 }
 
+func (t tagged) holds(Exported, *Known) bool { return false }
+
 func (t tagged) copy(Exported) func(context.Context) []Committed { return nil }
+
+func (t tagged) merge(Exported, *Known) func(context.Context) []Committed { return nil }
 
 func (t tagged) unchanged(e Exported) bool {
 	return t.own != nil && t.own.Verify() == nil && t.own.Manifest.Descriptor().Digest == e.Image

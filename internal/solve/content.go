@@ -39,12 +39,15 @@ func (b *run) made(ctx context.Context, response *client.SolveResponse) cachepla
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	made, err := b.images(ctx, answer)
-	if err != nil || len(made) == 1 && made[0].Digest == e.Image {
+	if err != nil {
 		return e // after a change of the index the cache is exported once more, which does no harm
 	}
 	var manifests []string
 	for _, m := range made {
-		manifests = append(manifests, m.Digest.String())
+		manifests, e.Images = append(manifests, m.Digest.String()), append(e.Images, m.Digest)
+	}
+	if len(made) == 1 && made[0].Digest == e.Image {
+		return e
 	}
 	e.Content = strings.Join(manifests, " ")
 	return e
@@ -68,6 +71,26 @@ func (b *run) images(ctx context.Context, answer map[string]string) ([]ocispecs.
 		return m.Annotations[attestation.DockerAnnotationReferenceType] != ""
 	}
 	return slices.DeleteFunc(index.Manifests, isAttestation), err
+}
+
+// layers are the digests of each image's layers, the base's first; nil where they cannot be read.
+func (b *run) layers(ctx context.Context, images []digest.Digest) [][]digest.Digest {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	var all [][]digest.Digest
+	for _, d := range images {
+		var m ocispecs.Manifest
+		text, err := b.blob(ctx, ocispecs.Descriptor{Digest: d})
+		if err != nil || json.Unmarshal(text, &m) != nil {
+			return nil
+		}
+		var layers []digest.Digest
+		for _, l := range m.Layers {
+			layers = append(layers, l.Digest)
+		}
+		all = append(all, layers)
+	}
+	return all
 }
 
 // hasLayers reports whether a solve without steps made an image with a layer. It is true where that

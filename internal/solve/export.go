@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client"
+	digest "github.com/opencontainers/go-digest"
 
+	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/refusal"
@@ -27,12 +29,14 @@ type exports struct {
 	seconds float64 // from the first start to the last end
 
 	early   string // the content that copies were begun for, before BuildKit's answer; "": none were
+	knownOf string // the content that found is of; "": none
+	found   *cacheplan.Known
 	began   time.Time
 	within  context.Context //nolint:containedctx // of the exports, until stop
 	stop    context.CancelCauseFunc
 	wg      sync.WaitGroup
 	results [][]Export // for each destination, one for each of its caches; nil until decided
-	copied  []bool     // for each destination: another scope's cache is written, without an export
+	copied  []bool     // for each destination: what other scopes have is written, without an export
 	sent    []*client.SolveResponse
 }
 
@@ -73,24 +77,47 @@ func (x *exports) whilePushing(ctx context.Context) {
 // copyEarly begins to copy the caches of other scopes: all steps were cached, and the progress says which
 // image was made.
 func (x *exports) copyEarly(ctx context.Context) {
-	content := x.watch.content()
+	content, image := x.watch.content()
 	if content == "" || x.run.result.Retried != "" || len(x.run.Inputs.Outputs) != 1 {
 		return
 	}
 	x.early = content
 	steps := len(x.watch.steps())
-	made := cacheplan.Exported{Content: content, Hits: steps, Steps: steps}
+	made := cacheplan.Exported{Content: content, Hits: steps, Steps: steps, Images: []digest.Digest{digest.Digest(image)}}
 	ctx = x.begin(ctx)
 	for i, d := range x.run.Caches.Destinations {
-		if x.results[i] == nil && !d.Unchanged(made) {
+		if x.results[i] == nil && !x.unchanged(ctx, d, made) {
 			x.copy(ctx, i, d, made)
 		}
 	}
 }
 
-// copy begins to write another scope's cache in place of an export, where one has the result.
+// unchanged reports whether a destination has the build already: this result, or another one of the same
+// steps, as with another label.
+func (x *exports) unchanged(ctx context.Context, d cacheplan.Destination, made cacheplan.Exported) bool {
+	return d.Unchanged(made) || d.Holds(made, x.known(ctx, made))
+}
+
+// known is what the caches that were read have of the build; nil: not known. An SBOM's generator makes
+// results that are in no image.
+func (x *exports) known(ctx context.Context, made cacheplan.Exported) *cacheplan.Known {
+	generates := slices.ContainsFunc(x.run.Inputs.Attests, func(a inputs.Attestation) bool { return a.Type == "sbom" })
+	if made.Steps == 0 || generates {
+		return nil
+	}
+	if x.knownOf != made.Content {
+		x.knownOf, x.found = made.Content, x.run.Caches.Reads.Known(ctx, x.run.layers(ctx, made.Images))
+	}
+	return x.found
+}
+
+// copy begins to write what other scopes have of the build in place of an export, where they have all of it:
+// the cache of one with the result, or the part of several that the build used.
 func (x *exports) copy(ctx context.Context, i int, d cacheplan.Destination, made cacheplan.Exported) {
 	write := d.Copy(made)
+	if write == nil {
+		write = d.Merge(made, x.known(ctx, made))
+	}
 	if write == nil {
 		return
 	}
@@ -157,7 +184,7 @@ func (x *exports) startChanged(ctx context.Context) {
 		if x.results[i] != nil || !cached {
 			continue
 		}
-		if d.Unchanged(x.made) {
+		if x.unchanged(ctx, d, x.made) {
 			x.results[i] = outcomes(d)
 			x.decide(i, Unchanged, nil)
 		} else {

@@ -281,19 +281,19 @@ func (w *watch) layersAt(otherwise time.Time) time.Time {
 }
 
 // content identifies the image that was made, as [run.made] does, before BuildKit answers: the statuses
-// of its exporter name what it wrote (v0.34.2, exporter/containerimage/writer.go). It is "" where they do
-// not tell, as with several platforms.
-func (w *watch) content() string {
+// of its exporter name what it wrote (v0.34.2, exporter/containerimage/writer.go). Both texts are "" where
+// they do not tell, as with several platforms.
+func (w *watch) content() (content, manifest string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	manifests, configs := idsAfter("exporting manifest ", w.made), idsAfter("exporting config ", w.made)
 	switch {
 	case len(manifests) != 1 || len(configs) != 1:
-		return ""
+		return "", ""
 	case len(idsAfter("exporting manifest list ", w.made)) > 0:
-		return manifests[0]
+		return manifests[0], manifests[0]
 	}
-	return configs[0]
+	return configs[0], manifests[0]
 }
 
 // idsAfter are the digests in the statuses that have a prefix and then a digest.

@@ -181,7 +181,10 @@ func (r Invocation) Command(t testing.TB) (*exec.Cmd, string) {
 	if reports == "" {
 		reports = filepath.Join(t.TempDir(), "report")
 	}
-	args := []string{"build", "--default-branch", "main", "--progress", "plain", "--report-dir", reports}
+	args := []string{"build", "--progress", "plain", "--report-dir", reports}
+	if !slices.Contains(r.Args, "--default-branch") {
+		args = append(args, "--default-branch", "main")
+	}
 	if r.Branch != "" {
 		args = append(args, "--branch", r.Branch)
 	}
