@@ -88,6 +88,8 @@ func (d *Disarmed) plain(p []byte) int {
 	switch {
 	case len(d.held) > 0:
 		return 0
+	case c == escape:
+		return colour(p)
 	case !d.inLine:
 		return d.begins(c)
 	case d.hashes > 0 || c == '#':
@@ -107,6 +109,28 @@ func (d *Disarmed) plain(p []byte) int {
 }
 
 func (d *Disarmed) newLine() { d.inLine, d.run, d.runs, d.hashes = false, 0, 0, 0 }
+
+// colour is the length of the sequence that p begins with and that sets colours; 0: there is none, or take
+// has to tell.
+func colour(p []byte) int {
+	if len(p) < 3 || p[1] != '[' {
+		return 0
+	}
+	n := 2
+	for n < len(p) && n < longestSequence && isParameter(p[n]) {
+		n++
+	}
+	if n == len(p) || p[n] != 'm' || hides(p[:n+1]) {
+		return 0
+	}
+	return n + 1
+}
+
+// isParameter tells whether c can be part of the parameters of a sequence.
+func isParameter(c byte) bool { return '0' <= c && c <= '9' || c == ';' || c == ':' }
+
+// hides tells whether a sequence hides text, with which Jenkins hides its notes.
+func hides(sequence []byte) bool { return string(sequence) == "\x1b[8m" }
 
 // begins is [Disarmed.plain] where a line begins.
 func (d *Disarmed) begins(c byte) int {
@@ -209,8 +233,8 @@ func (d *Disarmed) sequence(c byte) {
 	begun := len(d.held)
 	d.held = append(d.held, c)
 	switch {
-	case begun == 1 && c == '[', begun > 1 && begun < longestSequence && ('0' <= c && c <= '9' || c == ';' || c == ':'):
-	case begun > 1 && c == 'm' && string(d.held) != "\x1b[8m": // 8 hides text, and Jenkins's notes
+	case begun == 1 && c == '[', begun > 1 && begun < longestSequence && isParameter(c):
+	case begun > 1 && c == 'm' && !hides(d.held):
 		d.out = append(d.out, d.held...)
 		d.held = d.held[:0]
 	case begun > 1 && c == 'K':
