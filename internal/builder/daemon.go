@@ -327,7 +327,7 @@ func awaitSocket(ctx context.Context, socket string) error {
 func (d *processDaemon) output() string { return d.log.String() }
 
 // close kills a daemon that has nothing to end: all that it stores is removed with it, and plugins and
-// exporters that it would call are this package's own. Its shutdown would take a twentieth of a short build.
+// exporters that it would call are this package's own. Its shutdown would take 13 ms or more.
 func (d *processDaemon) close() error {
 	stop := d.process.stop
 	if m := d.options.Managed; !d.rootless && len(m.Flags)+len(m.Env)+len(m.Config) == 0 && d.process.childless() {
