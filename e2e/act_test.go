@@ -169,33 +169,27 @@ COPY site site
 RUN cat site/*.txt > /index.html
 `
 
-// runMatrix runs a matrix several times, with GitHub's cache and an empty builder for each job: from the
-// second time on every variant is fully cached. Jobs that made the same step at the same time the first
-// time agree on one result of it in the second, so that soon nothing is written: in the third time, unless
-// jobs wrote in the same second, of which act's server keeps one.
+// runMatrix runs a matrix several times, with GitHub's cache and an empty builder for each job, until every
+// variant is fully cached and nothing is written. That is so in the third time, since jobs that made the same step
+// at the same time agree on one result of it in the second, unless jobs wrote in the same second, of which act's
+// server keeps one. That no build is lost where a server keeps all is tested in backends/conformance.
 func runMatrix(t *testing.T, registry string, r runner) {
 	p := newProject(t, "https://github.com/acme/shop.git", map[string]string{
 		".github/workflows/matrix.yml": strings.ReplaceAll(matrix, "REGISTRY", registry), "Dockerfile": matrixFile,
 	})
 	const pushed = `{"ref": "refs/heads/main", "repository": {"full_name": "acme/shop", "default_branch": "main"}}`
-	cached := map[string]int{"4 of 4 cached": 2, "2 of 2 cached": 1}
 	const jobs, rounds = 3, 5
-	unchanged := 0
-	for round := 1; unchanged < jobs && round <= rounds; round++ {
-		log, want := r.event(t, p, "push", pushed), cached
-		if round == 1 {
-			want = map[string]int{"written  b-main": jobs}
-		}
+	warm := false
+	for round := 1; !warm && round <= rounds; round++ {
+		log := r.event(t, p, "push", pushed)
 		t.Logf("round %d:\n%s", round, reports(log))
-		for text, times := range want {
-			if got := strings.Count(log, text); got != times {
-				t.Errorf("round %d: the log has %d times %q, not %d:\n%s", round, got, text, times, log)
-			}
+		if wrote := strings.Count(log, "written  b-main"); round == 1 && wrote != jobs {
+			t.Errorf("%d of %d jobs wrote at first:\n%s", wrote, jobs, log)
 		}
-		unchanged = strings.Count(log, "unchanged  b-main")
+		warm = strings.Count(log, "unchanged  b-main") == jobs && strings.Count(log, "4 of 4 cached") == 2 && strings.Count(log, "2 of 2 cached") == 1
 	}
-	if unchanged < jobs {
-		t.Errorf("after %d rounds %d of %d jobs are unchanged", rounds, unchanged, jobs)
+	if !warm {
+		t.Errorf("after %d rounds not every job is cached and unchanged", rounds)
 	}
 }
 
