@@ -6,9 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
@@ -123,18 +121,7 @@ func (s suite) modes(t *testing.T) {
 // gzipped are the layers of a pushed image, which must be compressed with gzip.
 func gzipped(t *testing.T, image string) []v1.Descriptor {
 	t.Helper()
-	tag, err := name.ParseReference(image + ":v1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pushed, err := remote.Image(tag)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := pushed.Manifest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := testkit.PushedManifest(t, image+":v1")
 	for _, l := range m.Layers {
 		if l.MediaType != "application/vnd.oci.image.layer.v1.tar+gzip" {
 			t.Errorf("the image has a layer of %s", l.MediaType)

@@ -53,12 +53,7 @@ func (g *group) destination(r Request) Destination {
 }
 
 func (g *group) unchanged(e Exported) bool {
-	for _, w := range g.scopes {
-		if !w.unchanged(e) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(g.scopes, func(w written) bool { return !w.unchanged(e) })
 }
 
 func (g *group) holds(e Exported, k *Known) bool {

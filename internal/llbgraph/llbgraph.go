@@ -161,6 +161,25 @@ func (g *Graph) Layers(of ...Output) map[Output]bool {
 	return met
 }
 
+// Meets are the outputs of a set that are met first on the ways down from an output.
+func (g *Graph) Meets(o Output, set map[Output]bool) []Output {
+	var first []Output
+	ways, met := g.below(o), map[Output]bool{}
+	for len(ways) > 0 {
+		next := ways[len(ways)-1]
+		ways = ways[:len(ways)-1]
+		switch {
+		case met[next]:
+		case set[next]:
+			first = append(first, next)
+		default:
+			ways = append(ways, g.below(next)...)
+		}
+		met[next] = true
+	}
+	return first
+}
+
 // Definition is the LLB whose result is an output.
 func (g *Graph) Definition(o Output) (*llb.Definition, error) {
 	needed := map[digest.Digest]bool{o.Step: true}

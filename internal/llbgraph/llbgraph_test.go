@@ -101,3 +101,27 @@ func TestDefinition(t *testing.T) {
 		}
 	}
 }
+
+// TestMeets: of the image's layers below an output, the topmost lead to all others.
+func TestMeets(t *testing.T) {
+	t.Parallel()
+	shared := llb.Image("base", named("base")).Run(llb.Shlex("one"), named("one")).Run(llb.Shlex("two"), named("two")).Root()
+	tools := shared.Run(llb.Shlex("install"), named("install")).Run(llb.Shlex("make"), named("make")).Root()
+	alone := llb.Scratch().File(llb.Mkfile("/alone", 0o644, nil), named("alone"))
+	image := shared.File(llb.Copy(tools, "/a", "/a").Copy(alone, "/b", "/b"), named("copy"))
+	g, names := graphOf(t, image)
+	images := g.Layers(g.Results...)
+	want := map[string]string{"install": "two", "make": "two", "alone": "", "copy": "two", "two": "one"}
+	for d, name := range names {
+		expected, tested := want[name]
+		for _, o := range g.Outputs(d) {
+			var got []string
+			for _, first := range g.Meets(o, images) {
+				got = append(got, names[first.Step])
+			}
+			if tested && strings.Join(got, " ") != expected {
+				t.Errorf("%s: %v, want %q", name, got, expected)
+			}
+		}
+	}
+}

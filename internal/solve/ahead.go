@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/moby/buildkit/client"
 	gw "github.com/moby/buildkit/frontend/gateway/client"
@@ -14,7 +13,6 @@ import (
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/llbgraph"
-	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
 // ahead compresses layers while the build goes on. BuildKit compresses the layers of an image after the
@@ -147,16 +145,28 @@ func (a *ahead) next(q *queue) {
 
 // compress compresses the layers of an output. The image's layers below a layer of the cache are the image's.
 func (a *ahead) compress(o llbgraph.Output) {
+	name, _ := a.watch.said(o.Step)
+	defer a.run.time.Start("compress " + name)()
 	if a.images[o] {
 		a.export(o, a.image)
 		return
 	}
-	for under := range a.plan.Layers(o) {
-		if a.images[under] && a.watch.executed(under.Step) && !a.export(under, a.image) {
+	for _, under := range a.plan.Meets(o, a.images) {
+		if a.executed(under) && !a.export(under, a.image) {
 			return
 		}
 	}
 	a.export(o, a.cache)
+}
+
+// executed tells whether a step of an output's layers has run; the other layers are compressed already.
+func (a *ahead) executed(o llbgraph.Output) bool {
+	for layer := range a.plan.Layers(o) {
+		if a.watch.executed(layer.Step) {
+			return true
+		}
+	}
+	return false
 }
 
 // export makes an image of an output, and reports whether it has.
@@ -165,13 +175,11 @@ func (a *ahead) export(o llbgraph.Output, c compression) bool {
 	if err != nil {
 		return false
 	}
-	began, t := time.Now(), a.run.target(a.mounts, nil)
+	t := a.run.target(a.mounts, nil)
 	t.internal, t.watch = true, func(*client.SolveStatus) {}
 	t.exports = []client.ExportEntry{{Type: client.ExporterImage, Attrs: maps.Clone(c)}}
 	t.exports[0].Attrs["oci-mediatypes"] = "true" // which all compressions can be in
 	_, err = a.run.define(a.within, t, def)
-	name, _ := a.watch.said(o.Step)
-	a.run.time.Add(timing.Part{Name: "compress " + name, Start: began, End: time.Now(), Span: t.span})
 	return err == nil
 }
 

@@ -5,9 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/internal/testkit"
@@ -58,7 +55,7 @@ func TestCompressAhead(t *testing.T) {
 			}
 
 			inImage := map[digest.Digest]bool{}
-			for _, l := range pushed(t, image).Layers {
+			for _, l := range testkit.PushedManifest(t, image).Layers {
 				inImage[digest.Digest(l.Digest.String())] = true
 				if !strings.HasSuffix(string(l.MediaType), "gzip") {
 					t.Errorf("the image has a layer of type %s", l.MediaType)
@@ -79,22 +76,4 @@ func TestCompressAhead(t *testing.T) {
 			allCached(t, build(app, args...).Build(t))
 		})
 	}
-}
-
-// pushed is the manifest of an image, which is the first of an index.
-func pushed(t *testing.T, tag string) *v1.Manifest {
-	t.Helper()
-	ref, err := name.ParseReference(tag)
-	if err != nil {
-		t.Fatal(err)
-	}
-	image, err := remote.Image(ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := image.Manifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
 }

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	policy "github.com/moby/buildkit/sourcepolicy/pb"
 
 	"github.com/warmlayer/warmlayer/inputs"
@@ -199,15 +197,7 @@ func TestBuildArgsWithMeaning(t *testing.T) {
 // imageConfig is the config of an image that was pushed.
 func imageConfig(t *testing.T, image string) string {
 	t.Helper()
-	ref, err := name.ParseReference(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found, err := remote.Image(ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := found.RawConfigFile()
+	config, err := testkit.PushedImage(t, image).RawConfigFile()
 	if err != nil {
 		t.Fatal(err)
 	}

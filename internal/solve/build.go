@@ -167,7 +167,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	watch.limitCaches(b.Inputs.CacheTimeout, cancel)
 	early := newAhead(solving, b, m, watch, a.exports)
 	defer early.end()
-	a.planned = early.planned
+	a.answered = early.planned
 	a.watch = func(s *client.SolveStatus) {
 		watch.update(s)
 		early.update(s)

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/moby/buildkit/client"
 	provenance "github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -121,20 +119,8 @@ func TestAttestations(t *testing.T) {
 	if len(m.Manifests) != 2 || m.Annotations["b"] != "two" || m.Manifests[0].Annotations["c"] != "three" {
 		t.Fatalf("index %+v", m)
 	}
-	ref, err := name.NewDigest(registry + "/app@" + m.Manifests[1].Digest.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	attestations, err := remote.Image(ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	layers, err := attestations.Manifest()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var kinds []string
-	for _, l := range layers.Layers {
+	for _, l := range testkit.PushedManifest(t, registry+"/app@"+m.Manifests[1].Digest.String()).Layers {
 		kinds = append(kinds, l.Annotations["in-toto.io/predicate-type"])
 	}
 	slices.Sort(kinds)

@@ -30,7 +30,7 @@ type target struct {
 	span         [8]byte                           // the parent of BuildKit's spans, where there is a trace
 	watch        func(*client.SolveStatus)         // gets every status, in order
 	show         chan<- *client.SolveStatus        // gets every status too; nil: none
-	planned      func(context.Context, *gw.Result) // gets what the frontend wants to be done; nil: nobody asks
+	answered     func(context.Context, *gw.Result) // gets the frontend's answer before anything of it is made; nil: it is not needed
 }
 
 // target is the part that a build's solves have in common.
@@ -48,23 +48,29 @@ func (b *run) target(m mounts, imports []client.CacheOptionsEntry) target {
 	return t
 }
 
-// solve runs the build and every export, with the same frontend, options and imports. The frontend is called
-// from here, as docker buildx does (v0.37.0, build/build.go), so that what it wants to be done is known.
+// solve runs the build and every export, with the same frontend, options and imports.
 func (b *run) solve(ctx context.Context, t target) (*client.SolveResponse, error) {
+	ctx = t.within(ctx)
+	if traced(ctx) {
+		b.record(t)
+	}
+	return b.calling(ctx, t, nil)
+}
+
+// calling calls the frontend from here, as docker buildx does (v0.37.0, build/build.go), so that its answer
+// is known, and lets the builder make what it answers. More are options of the frontend alone.
+func (b *run) calling(ctx context.Context, t target, more map[string]string) (*client.SolveResponse, error) {
 	opt, err := b.options(t)
 	if err != nil {
 		return nil, err
 	}
 	request := gw.SolveRequest{Frontend: frontend(opt.FrontendAttrs), FrontendOpt: maps.Clone(opt.FrontendAttrs)}
-	ctx = t.within(ctx)
-	if traced(ctx) {
-		b.record(t)
-	}
+	maps.Copy(request.FrontendOpt, more)
 	return followed(ctx, b, t, func(statuses chan *client.SolveStatus) (*client.SolveResponse, error) {
 		return b.Builder.Client.Build(ctx, opt, "warmlayer", func(ctx context.Context, c gw.Client) (*gw.Result, error) {
 			result, err := c.Solve(ctx, request)
-			if err == nil && t.planned != nil {
-				t.planned(ctx, result)
+			if err == nil && t.answered != nil {
+				t.answered(ctx, result)
 			}
 			return result, err
 		}, statuses)

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 
-	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	gw "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/frontend/subrequests/lint"
@@ -49,26 +47,17 @@ func (b *run) call(ctx context.Context) error {
 // ask is a solve whose result is the frontend's answer: result.json, result.txt,
 // result.statuscode and version (BuildKit v0.34.2, frontend/subrequests).
 func (b *run) ask(ctx context.Context, t target) (map[string]string, error) {
-	opt, err := b.options(t)
-	if err != nil {
-		return nil, err
+	answer := map[string]string{}
+	t.answered = func(_ context.Context, result *gw.Result) {
+		for key, value := range result.Metadata {
+			answer[key] = string(value)
+		}
 	}
-	request := gw.SolveRequest{Frontend: frontend(opt.FrontendAttrs), FrontendOpt: maps.Clone(opt.FrontendAttrs)}
-	request.FrontendOpt["requestid"] = "frontend." + question(b.Inputs.Call)
-	return followed(ctx, b, t, func(statuses chan *client.SolveStatus) (map[string]string, error) {
-		answer := map[string]string{}
-		_, err := b.Builder.Client.Build(ctx, opt, "warmlayer", func(ctx context.Context, c gw.Client) (*gw.Result, error) {
-			result, err := c.Solve(ctx, request)
-			if err != nil {
-				return nil, err
-			}
-			for key, value := range result.Metadata {
-				answer[key] = string(value)
-			}
-			return result, nil
-		}, statuses)
-		return answer, err
-	})
+	_, err := b.calling(ctx, t, map[string]string{"requestid": "frontend." + question(b.Inputs.Call)})
+	if err != nil {
+		return nil, err // and answer may still be written, by a call that was abandoned
+	}
+	return answer, nil
 }
 
 // answer stores the answer, as text unless JSON was requested.

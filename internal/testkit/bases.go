@@ -48,3 +48,27 @@ func PushImage(t testing.TB, ref string, env []string, layers ...v1.Layer) {
 		t.Fatalf("push %s: %v", ref, err)
 	}
 }
+
+// PushedImage is an image in a registry, of linux/amd64 where the reference is an index.
+func PushedImage(t testing.TB, ref string) v1.Image {
+	t.Helper()
+	tag, err := name.ParseReference(ref)
+	var image v1.Image
+	if err == nil {
+		image, err = remote.Image(tag)
+	}
+	if err != nil {
+		t.Fatalf("pull %s: %v", ref, err)
+	}
+	return image
+}
+
+// PushedManifest is the manifest of [PushedImage].
+func PushedManifest(t testing.TB, ref string) *v1.Manifest {
+	t.Helper()
+	m, err := PushedImage(t, ref).Manifest()
+	if err != nil {
+		t.Fatalf("pull %s: %v", ref, err)
+	}
+	return m
+}
