@@ -82,9 +82,10 @@ func panicAt(place string) {
 //
 //go:noinline
 func handled(secret string, raw []byte, all map[string]string) {
-	var none map[string]string
-	none[secret] = string(raw) + all[secret]
+	unmade[secret] = string(raw) + all[secret]
 }
+
+var unmade map[string]string
 
 type broken struct{}
 
