@@ -3,6 +3,7 @@ package testkit
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -165,15 +166,28 @@ func answers(url string) bool {
 	return response.StatusCode == http.StatusOK || response.StatusCode == http.StatusUnauthorized
 }
 
-// freeAddress is an address without a listener.
+// freeAddress reserves an address without a listener until the end of the test. Its port is below those that
+// Linux gives to connections and to listeners on port 0 (32768 and above: Documentation/networking/ip-sysctl.rst),
+// and an abstract socket with the port as its name keeps the tests of other processes from choosing it.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := 10000 + rand.IntN(20000)
+		reserved, err := net.Listen("unix", fmt.Sprintf("@warmlayer-test-%d", port))
+		if err != nil {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			reserved.Close()
+			continue
+		}
+		l.Close()
+		t.Cleanup(func() { reserved.Close() })
+		return l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free between 10000 and 30000")
+	return ""
 }
 
 func listens(address string) bool {
