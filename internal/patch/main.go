@@ -1,23 +1,22 @@
-// Command patch copies BuildKit's module with this project's changes, and prints the path of a
-// go.mod that requires the copy. The daemon in the image is built so:
+// Command patch copies the modules of BuildKit and containerd with this project's changes, and prints the path of a
+// go.mod that requires the copies. The daemon in the image is built so:
 //
 //	go build -modfile "$(go run ./internal/patch DIR)" github.com/moby/buildkit/cmd/buildkitd
 //
-// Each change names its text in the version of BuildKit that go.mod requires. When a new version
+// Each change names its text in the version of the module that go.mod requires. When a new version
 // lacks that text the command fails, and someone looks whether the change is still needed.
 // go build -overlay would need no copy, but refuses files of the module cache.
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 )
-
-const module = "github.com/moby/buildkit"
 
 func main() {
 	if len(os.Args) != 2 {
@@ -32,34 +31,40 @@ func main() {
 	fmt.Println(modfile)
 }
 
-// write replaces dir by the changed module and a go.mod with its go.sum, and returns the path of
+// write replaces dir by the changed modules and a go.mod with its go.sum, and returns the path of
 // the go.mod. The working directory is in this project's module.
 func write(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err
 	}
-	var original struct{ Module struct{ Dir string } } // go list downloads it
-	if err := describe(&original, "list", "-json=Module", module+"/version"); err != nil {
+	modfile, err := copyModfile(dir)
+	if err != nil {
 		return "", err
 	}
-	target := filepath.Join(dir, "buildkit")
-	if err := os.RemoveAll(target); err != nil {
-		return "", err
-	}
-	if err := os.CopyFS(target, os.DirFS(original.Module.Dir)); err != nil { // also makes dir
-		return "", fmt.Errorf("copy BuildKit's module: %w", err)
-	}
+	copies := map[string]string{} // by module
 	for _, c := range changes {
-		if err := c.apply(target); err != nil {
+		if copies[c.module] == "" {
+			if copies[c.module], err = copyModule(c.module, dir); err != nil {
+				return "", fmt.Errorf("copy module %s: %w", c.module, err)
+			}
+			replace := exec.Command("go", "mod", "edit", "-replace", c.module+"="+copies[c.module], modfile)
+			if out, err := replace.CombinedOutput(); err != nil {
+				return "", fmt.Errorf("%v: %w\n%s", replace, err, out)
+			}
+		}
+		if err := c.apply(copies[c.module]); err != nil {
 			return "", err
 		}
 	}
-	return writeModfile(dir, target)
+	return modfile, nil
 }
 
-// writeModfile copies this module's go.mod and go.sum into dir, with BuildKit from target.
-func writeModfile(dir, target string) (string, error) {
+// copyModfile makes dir, with this module's go.mod and go.sum.
+func copyModfile(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
 	var own struct{ GoMod string }
 	if err := describe(&own, "list", "-m", "-json"); err != nil {
 		return "", err
@@ -75,12 +80,29 @@ func writeModfile(dir, target string) (string, error) {
 			return "", err
 		}
 	}
-	return modfile, exec.Command("go", "mod", "edit", "-replace", module+"="+target, modfile).Run()
+	return modfile, nil
+}
+
+// copyModule copies a module to a new directory in dir, and returns its path.
+func copyModule(module, dir string) (string, error) {
+	var original struct{ Module struct{ Dir string } } // go list downloads what has the package
+	if err := describe(&original, "list", "-find", "-json=Module", module+"/version"); err != nil {
+		return "", err
+	}
+	target := filepath.Join(dir, filepath.FromSlash(module))
+	if err := os.RemoveAll(target); err != nil {
+		return "", err
+	}
+	return target, os.CopyFS(target, os.DirFS(original.Module.Dir))
 }
 
 // describe decodes what a go command prints as JSON.
 func describe(into any, args ...string) error {
 	out, err := exec.Command("go", args...).Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, exit.Stderr)
+	}
 	if err == nil {
 		err = json.Unmarshal(out, into)
 	}
@@ -90,10 +112,11 @@ func describe(into any, args ...string) error {
 	return nil
 }
 
-// change is what changes in one file of the module.
+// change is what changes in one file of a module.
 type change struct {
-	file  string
-	edits []edit
+	module string
+	file   string
+	edits  []edit
 }
 
 // edit replaces a text that occurs once.

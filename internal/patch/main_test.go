@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestChanges: every change applies to the BuildKit that go.mod requires, and what changed compiles
-// as a part of the daemon.
+// TestChanges: every change applies to the module that go.mod requires, what changed compiles as a part of the daemon,
+// and layers are unpacked as before.
 func TestChanges(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -18,10 +18,14 @@ func TestChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range changes {
-		pkg := module + "/" + filepath.Dir(c.file)
+		pkg := c.module + "/" + filepath.Dir(c.file)
 		if out, err := exec.Command("go", "vet", "-modfile", modfile, pkg).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", pkg, err, out)
 		}
+	}
+	unpack := exec.Command("go", "test", "-modfile", modfile, "-race", "-run", "^TestUnpack", "-v", ".")
+	if out, err := unpack.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestUnpackApply") {
+		t.Errorf("%v: %v\n%s", unpack, err, out)
 	}
 	// A second run begins anew.
 	if _, err := write(dir); err != nil {
@@ -38,7 +42,7 @@ func TestTextOnce(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := change{"a.go", []edit{{"old", "new"}}}.apply(dir)
+		err := change{"", "a.go", []edit{{"old", "new"}}}.apply(dir)
 		if err == nil || !strings.Contains(err.Error(), "internal/patch") {
 			t.Errorf("%q: %v", content, err)
 		}
