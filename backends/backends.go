@@ -112,6 +112,15 @@ type Complete interface {
 	Complete()
 }
 
+// Claiming is a store in which a build takes a blob's key before it sends the blob. BuildKit's own exporter
+// takes a key that is taken for a blob that is there, so it may write a cache that names a blob which was never
+// sent. Put sends such a blob under another key.
+type Claiming interface {
+	Store
+	// Claims says why a blob may not be there: "a build took its key and …".
+	Claims() string
+}
+
 // Locking is a store with a lock that BuildKit's own exporter takes in this process, if it is free.
 type Locking interface {
 	Scopes
@@ -150,6 +159,11 @@ func importEach(p scope.Plan, kind string, attrs func(scope.Name) map[string]str
 // image's too.
 func Forced(caches []Backend) bool {
 	return slices.ContainsFunc(caches, func(c Backend) bool { return syntax.IsTrue(c.Options()["force-compression"]) })
+}
+
+// Whole reports whether every cache has the layers of all steps, as far as the settings tell.
+func Whole(caches []Backend) bool {
+	return !slices.ContainsFunc(caches, func(c Backend) bool { return c.Options()["mode"] != "max" })
 }
 
 // ErrReplaced says that another build has written a scope meanwhile.

@@ -1,11 +1,14 @@
 package backends
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"syscall"
@@ -40,9 +43,18 @@ func newConnection(r name.Repository, keychain authn.Keychain, base http.RoundTr
 }
 
 // options are those of calls of package remote that need a scope of the repository:
-// [transport.PullScope] or [transport.PushScope]. A call that fails leaves nothing behind, so that
-// the next one asks again.
+// [transport.PullScope] or [transport.PushScope].
 func (c *connection) options(ctx context.Context, actions string) ([]remote.Option, error) {
+	t, err := c.transport(ctx, actions)
+	if err != nil {
+		return nil, err
+	}
+	return []remote.Option{remote.WithContext(ctx), remote.WithTransport(t)}, nil
+}
+
+// transport is the way of requests that need a scope of the repository. A call that fails leaves nothing behind, so
+// that the next one asks again.
+func (c *connection) transport(ctx context.Context, actions string) (http.RoundTripper, error) {
 	select {
 	case c.busy <- struct{}{}:
 		defer func() { <-c.busy }()
@@ -61,7 +73,35 @@ func (c *connection) options(ctx context.Context, actions string) ([]remote.Opti
 		}
 		c.transports[actions] = t
 	}
-	return []remote.Option{remote.WithContext(ctx), remote.WithTransport(t)}, nil
+	return t, nil
+}
+
+// blobs is the URL of a blob, or of what else is below the repository's blobs.
+func (c *connection) blobs(name string) string {
+	at := url.URL{Scheme: c.repository.Scheme(), Host: c.repository.RegistryStr(), Path: "/v2/" + c.repository.RepositoryStr() + "/blobs/" + name}
+	return at.String()
+}
+
+// call makes a request that package remote does not make in this way. An answer of another status than those that are
+// wanted is a [transport.Error].
+func (c *connection) call(ctx context.Context, actions, method, at string, header http.Header, body []byte, want ...int) (*http.Response, error) {
+	t, err := c.transport(ctx, actions)
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, at, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(request.Header, header)
+	response, err := (&http.Client{Transport: t}).Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if err := transport.CheckError(response, want...); err != nil {
+		return nil, errors.Join(err, response.Body.Close())
+	}
+	return response, nil
 }
 
 // When a request is tried again, as package remote does by itself where it makes the transport

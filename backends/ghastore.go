@@ -32,6 +32,11 @@ func (c *GHA) store() *ghaStore {
 	return &ghaStore{&objects{service: e, blobs: ghaservice.BlobPrefix}, c, e}
 }
 
+// Claims implements [Claiming].
+func (s *ghaStore) Claims() string {
+	return "a build took its key and has not sent it, and GitHub frees such a key within a day"
+}
+
 // recordEntry is the content of a record's entry. It names the index that it describes,
 // because other tools replace the index and leave the record.
 type recordEntry struct {

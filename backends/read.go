@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +47,16 @@ func (r Reading) Doubt(blobs []digest.Digest) {
 	r.doubts.blobs = append(r.doubts.blobs, blobs...)
 }
 
+// Doubted are the blobs of the cache that a build could not use; see [Reading.Doubt].
+func (r Reading) Doubted() []digest.Digest {
+	if r.doubts == nil {
+		return nil
+	}
+	r.doubts.mu.Lock()
+	defer r.doubts.mu.Unlock()
+	return slices.Clone(r.doubts.blobs)
+}
+
 // Verify waits until it is known whether the store has all blobs of the cache. The error is
 // Err where the cache was not read, and an [ErrGone] where blobs are certainly not there.
 func (r Reading) Verify() error {
@@ -63,12 +74,7 @@ func (r Reading) suspects() []digest.Digest {
 	if r.verified != nil && errors.As(r.verified(), &gone) {
 		all = append(all, gone.Cut...)
 	}
-	if r.doubts != nil {
-		r.doubts.mu.Lock()
-		defer r.doubts.mu.Unlock()
-		all = append(all, r.doubts.blobs...)
-	}
-	return all
+	return append(all, r.Doubted()...)
 }
 
 // Read reads every scope of the plan from every cache, in parallel and for at most

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -16,11 +15,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
@@ -229,22 +226,6 @@ func (r *Registry) still(ctx context.Context, n scope.Name, version string) erro
 	return nil
 }
 
-// Put implements [Store], for blobs that fit into memory. BuildKit writes layers itself.
-func (r *Registry) Put(ctx context.Context, desc ocispecs.Descriptor, content io.Reader) error {
-	raw, err := io.ReadAll(storage.Verify(content, desc))
-	var options []remote.Option
-	if err == nil {
-		options, err = r.options(ctx, transport.PushScope)
-	}
-	if err == nil {
-		err = remote.WriteLayer(r.Repository, static.NewLayer(raw, types.MediaType(desc.MediaType)), options...)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s@%s: %w", r.Repository, desc.Digest, err)
-	}
-	return nil
-}
-
 // document is a manifest as go-containerregistry puts one.
 type document struct{ Manifest }
 
@@ -284,30 +265,6 @@ func (r *Registry) Stat(ctx context.Context, digests []digest.Digest) (map[diges
 		})
 	}
 	return sizes, eg.Wait()
-}
-
-// Open implements [Scopes].
-func (r *Registry) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
-	options, err := r.options(ctx, transport.PullScope)
-	if err != nil {
-		return nil, fmt.Errorf("open %s@%s: %w", r.Repository, d, err)
-	}
-	layer, err := remote.Layer(r.Repository.Digest(d.String()), options...)
-	if err != nil {
-		return nil, fmt.Errorf("open %s@%s: %w", r.Repository, d, err)
-	}
-	blob, err := layer.Compressed()
-	if isNotFound(err) {
-		err = ErrAbsent
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open %s@%s: %w", r.Repository, d, err)
-	}
-	// An offset is asked for only after a transfer broke off.
-	if _, err := io.CopyN(io.Discard, blob, offset); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s@%s at %d: %w", r.Repository, d, offset, err), blob.Close())
-	}
-	return blob, nil
 }
 
 func (r *Registry) blobSize(d digest.Digest, options []remote.Option) (int64, error) {

@@ -126,6 +126,15 @@ func (r certain) IsErrorRetryable(err error) bool {
 	return !errors.As(err, &certificate) && r.RetryerV2.IsErrorRetryable(err)
 }
 
+// maxRetryDelay bounds the SDK's pauses, of which there are two, so that the last try usually comes before probe-timeout.
+const maxRetryDelay = time.Second
+
+// RetryDelay implements [aws.RetryerV2].
+func (r certain) RetryDelay(attempt int, err error) (time.Duration, error) {
+	pause, wrong := r.RetryerV2.RetryDelay(attempt, err)
+	return min(pause, maxRetryDelay), wrong
+}
+
 // unsignedEncoding leaves Accept-Encoding out of requests and of their signature, for servers
 // behind a proxy that rewrites it, as Google's are (moby/buildkit#3749, aws/aws-sdk-go-v2#1816).
 // BuildKit does so with the attribute disable_accept_encoding only.

@@ -115,7 +115,7 @@ func (s servers) faults(t *testing.T) {
 	}
 }
 
-// A cache with a missing blob is not imported, and the export repairs it.
+// A missing blob costs the steps that need it, which may be all of them, and the export repairs the cache.
 func (s servers) blobGone(t *testing.T) {
 	for _, builder := range []string{"embedded", "remote"} {
 		t.Run(builder, func(t *testing.T) {
@@ -133,8 +133,8 @@ func (s servers) blobGone(t *testing.T) {
 				t.Fatalf("no entry %s", key)
 			}
 			again := build(j)
-			if again.Source("b-main") != "failed" || again.Outcome(t) != "written" || len(again.Steps) != len(cold.Steps) {
-				t.Errorf("sources %v, exports %v", again.Sources, again.Exports)
+			if !strings.Contains(again.Sources[0].Error, "blobs are gone") || again.Cached() == len(cold.Steps) || again.Outcome(t) != "written" {
+				t.Errorf("%d of %d steps cached, sources %v, exports %v", again.Cached(), len(cold.Steps), again.Sources, again.Exports)
 			}
 			if warm := build(j); warm.Source("b-main") != "loaded" || warm.Cached() != len(warm.Steps) {
 				t.Errorf("%d of %d steps cached, sources %v", warm.Cached(), len(warm.Steps), warm.Sources)

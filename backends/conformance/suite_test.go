@@ -90,10 +90,12 @@ func conform(t *testing.T, h harness) {
 		{"mode min and max", s.modes, h.inline},
 		{"compressions", s.compressions, h.inline || h.gzip},
 		{"media types", s.mediaTypes, h.inline || h.object && h.remote},
+		{"a failed build", s.failed, h.inline},                 // makes no image
 		{"same image with every cache", s.sameImage, h.inline}, // an inline cache is in its config
 		{"filled by a build that pushes nothing", s.noImage, h.inline},
 		{"buildctl reads the program's cache, and the program buildctl's", s.interoperates, false},
 		{"no secret in any output", s.secrets, false},
+		{"cache mounts", s.mounts, s.h.inline},
 		{"several exports to one scope at once", s.atOnce, s.h.remote && !testkit.Soak()},
 	}
 	for _, test := range tests {
