@@ -26,7 +26,8 @@ RUN version=$(go list -m -f '{{.Version}}' github.com/moby/buildkit) && \
     find /daemons -exec touch -d @0 {} +
 COPY . .
 ARG VERSION=unreleased
-RUN go build -o /out/ -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$VERSION" .
+RUN GOOS= GOARCH= go generate ./internal/mountprogram && \
+    go build -o /out/ -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$VERSION" .
 
 FROM debian AS packages
 # git depends on perl only for commands that warmlayer does not use. Removing perl makes the

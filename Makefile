@@ -62,6 +62,7 @@ setup: tools ## Install and build everything that demo, test and bench need.
 	.ci/setup
 
 tools: $(SERVERS)/node_modules/.package-lock.json $(GITLAB)/node_modules/.package-lock.json $(BIN)/image/buildkitd
+	go generate ./internal/mountprogram
 	go build -o $(BIN)/ .
 	go build -o $(BIN)/ -ldflags '-s -w -X github.com/moby/buildkit/version.Version=$(BUILDKIT)' tool
 	go build -C $(SERVERS) -o $(BIN)/ -ldflags '-s -w' tool

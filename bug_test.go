@@ -40,7 +40,7 @@ func panicAt(place string) {
 	if place != "before the inputs" {
 		b.redactor.Store(report.NewRedactor([]string{panicSecret}))
 	}
-	crash.Handle(b.end)
+	crash.Handle(b.end, http.ErrAbortHandler)
 	defer crash.Catch()
 	switch place {
 	case "the first goroutine", "before the inputs":

@@ -5,6 +5,7 @@ import (
 	"io"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/step"
@@ -13,7 +14,7 @@ import (
 
 // splitCommand separates the command from its arguments. The default command is build.
 func splitCommand(args []string) (string, []string) {
-	if len(args) > 0 && slices.Contains(slices.Concat([]string{"build", "plan", "version", "help"}, hidden), args[0]) {
+	if len(args) > 0 && slices.Contains(slices.Concat([]string{"build", "plan", "why", "version", "help"}, hidden), args[0]) {
 		return args[0], args[1:]
 	}
 	return "build", args
@@ -26,6 +27,20 @@ func cutFlag(args []string, flag string) (bool, []string) {
 		return false, args
 	}
 	return true, slices.Concat(args[:i], args[i+1:])
+}
+
+// cutValue removes a flag with a value from the arguments: "--scope b-main" or "--scope=b-main". The value is "" where
+// the flag is absent.
+func cutValue(args []string, flag string) (string, []string) {
+	for i, arg := range args {
+		if value, ok := strings.CutPrefix(arg, flag+"="); ok {
+			return value, slices.Concat(args[:i], args[i+1:])
+		}
+		if arg == flag && i+1 < len(args) {
+			return args[i+1], slices.Concat(args[:i], args[i+2:])
+		}
+	}
+	return "", args
 }
 
 // simple executes help and version, which need no inputs, and tells whether the command was one
@@ -49,6 +64,8 @@ const usage = `warmlayer builds a container image, and starts warm on every bran
 
   warmlayer [build] [flags] [CONTEXT]   build, read and write the caches of this branch
   warmlayer plan [--json] [flags]       print what would be read and written; start nothing
+  warmlayer why [--json] [--scope NAME] [flags] [CONTEXT]
+                                        print which steps would not be cached, and why; build nothing
   warmlayer version
 
 Exit codes: 0 ok, 1 the build failed, 2 bad input, 3 a cache failed in strict mode, 130 cancelled.

@@ -10,19 +10,21 @@ import (
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
 	"github.com/warmlayer/warmlayer/internal/ci"
+	"github.com/warmlayer/warmlayer/internal/mountpack"
 	"github.com/warmlayer/warmlayer/internal/step"
 	"github.com/warmlayer/warmlayer/internal/stepnet"
 )
 
 // hidden are internal commands, which help does not list. The first two run in the container of
-// a managed builder; the third runs after a job, as the action's post step; the last one is run by
-// a managed builder in a process.
+// a managed builder; the third runs after a job, as the action's post step; the fourth is run by
+// a managed builder in a process; the last one runs in a container that has a cache mount.
 //
 //	warmlayer dial-stdio SOCKET    connect standard streams to a daemon's socket
 //	warmlayer forward HOST:PORT    listen there, and forward connections through standard streams
 //	warmlayer post                 remove the builders that this job's steps have shared
 //	warmlayer attach-step          give a step's namespace a network (CNI)
-var hidden = []string{"dial-stdio", "forward", "post", stepnet.Command}
+//	warmlayer mount-pack save|restore DIRECTORY    answer mountpack.AskSave, AskRestore
+var hidden = []string{"dial-stdio", "forward", "post", stepnet.Command, mountpack.Command}
 
 // contained runs a hidden command.
 func contained(ctx context.Context, command string, args, environ []string, stdin io.ReadCloser, stdout, stderr io.Writer) int {
@@ -31,6 +33,8 @@ func contained(ctx context.Context, command string, args, environ []string, stdi
 	switch {
 	case command == stepnet.Command:
 		err = stepnet.Attach(env.Get, stdin, stdout)
+	case command == mountpack.Command:
+		err = mountpack.Serve(ctx, args, stdin, stdout)
 	case command == "post":
 		dialect, _ := ci.Detect(ci.Machine{Environ: environ, ReadFile: os.ReadFile})
 		if job, _ := dialect.Job(ownContainer(ctx, environ).Source); job != "" {

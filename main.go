@@ -3,6 +3,7 @@
 //
 //	warmlayer [build] [flags] [CONTEXT]   build, read and write the caches of this branch
 //	warmlayer plan [--json] [flags]       print what would be read and written; start nothing
+//	warmlayer why [--json] [--scope NAME]  print which steps would not be cached, and why; build nothing
 //	warmlayer version
 //
 // It exits with 0 for success, 1 when the build failed, 2 for bad input (nothing was started),
@@ -13,6 +14,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -43,7 +45,8 @@ func main() {
 	// also log to standard error, past redaction, that a file system lacks fs-verity for a local cache.
 	containerdlog.L.Logger.SetOutput(io.Discard)
 	bug := &bug{command: command}
-	crash.Handle(bug.end)
+	// With http.ErrAbortHandler a handler ends its connection.
+	crash.Handle(bug.end, http.ErrAbortHandler)
 	defer crash.Catch()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -60,9 +63,12 @@ func run(ctx context.Context, bug *bug, args, environ []string, stdin, stdout, s
 	if slices.Contains(hidden, command) {
 		return contained(ctx, command, args, environ, stdin, stdout, stderr)
 	}
-	asJSON := false
-	if command == "plan" {
-		asJSON, args = cutFlag(args, "--json")
+	var question step.Question
+	if command == "plan" || command == "why" {
+		question.JSON, args = cutFlag(args, "--json")
+	}
+	if command == "why" {
+		question.Scope, args = cutValue(args, "--scope")
 	}
 	self := ownContainer(ctx, environ)
 	dialect, facts := ci.Detect(ci.Machine{Environ: environ, ReadFile: os.ReadFile, Terminal: isTerminal(stdin) || isTerminal(stderr)})
@@ -83,8 +89,11 @@ func run(ctx context.Context, bug *bug, args, environ []string, stdin, stdout, s
 		_ = log.Close() // there is no other place for the error
 		return step.ExitInput
 	}
-	if command == "plan" {
-		return resolved.PrintPlan(asJSON)
+	switch command {
+	case "plan":
+		return resolved.PrintPlan(question.JSON)
+	case "why":
+		return resolved.Why(ctx, question)
 	}
 	return resolved.Build(ctx)
 }

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -161,5 +164,40 @@ func TestMergedRequests(t *testing.T) {
 			t.Errorf("%s: %d requests, want at most %d", test.name, len(all), test.most)
 		}
 		t.Logf("%s: %d requests\n%s", test.name, len(all), strings.Join(all, "\n"))
+	}
+}
+
+// The frontend asks for the base image while the scopes are read: here the scopes wait for that request.
+func TestBuildBesideReading(t *testing.T) {
+	t.Parallel()
+	registry, began := testkit.StartFaulty(t, testkit.StartRegistry(t).Host), make(chan struct{})
+	app := testkit.App(t)
+	layer, err := random.Layer(1<<10, types.OCILayer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := registry.Host + "/o/base:1"
+	testkit.PushImage(t, base, nil, layer)
+	testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM "+base+"\nCOPY render.sh /\nCOPY site /site\n")
+	build := func(branch string) testkit.Report {
+		return testkit.Invocation{Dir: app, Branch: branch, Args: []string{"--push", "--tags", registry.Host + "/o/app:" + branch}}.Build(t)
+	}
+	build("main")
+	var once sync.Once
+	registry.Break(func(*http.Request) bool { return true }, func(w http.ResponseWriter, r *http.Request, server http.Handler) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/v2/o/base/"):
+			once.Do(func() { close(began) })
+		case strings.Contains(r.URL.Path, "/manifests/cache-"):
+			select {
+			case <-began:
+			case <-r.Context().Done():
+			}
+		}
+		server.ServeHTTP(w, r)
+	})
+	r := build("feature")
+	if got := r.Source("b-main"); got != "loaded" || r.Cached() != len(r.Steps) || r.Outcome(t) != "written" {
+		t.Errorf("b-main %s, %d of %d steps cached, exports %+v", got, r.Cached(), len(r.Steps), r.Exports)
 	}
 }

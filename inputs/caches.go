@@ -34,6 +34,7 @@ func (p *parser) readCaches(v *Values) {
 	v.Fallbacks = texts(p.list("cache-fallbacks"))
 	v.CacheWrite = p.value("cache-write")
 	v.CacheKeep = p.keep()
+	v.CacheMounts = p.cacheMounts()
 	v.CacheStrict = p.bool("cache-strict")
 	v.FailBelow = p.ratio("fail-below")
 	v.ProbeTimeout = p.duration("probe-timeout")

@@ -81,6 +81,8 @@ var Fields = []Field{
 	{Name: "cache-keep-age", Kind: syntax.Duration, Default: "336h", Help: "How long a scope keeps what a build of it used, after that build's last export."},
 	{Name: "cache-keep-variants", Kind: syntax.Int, Default: "16", Help: "Number of variants that a scope keeps: builds with another target, other build arguments or platforms. `0` keeps the last build alone."},
 	{Name: "cache-keep-size", Default: "100%", Help: "How much the builds before the last one may add to a scope: a size such as `2g`, or a percentage of its largest build. `0` keeps the last build alone."},
+	{Name: "cache-mounts", Kind: syntax.Lines, Help: "Cache mounts (`RUN --mount=type=cache`) that are kept with the cache: `auto` for all that steps of the build have used, or their ids, one per line, each with an optional limit of its size: `gomod,max=2g`. A mount without an id has its target as the id."},
+	{Name: "cache-mounts-size", Kind: syntax.Size, Default: "10g", Help: "How much the cache mounts of a scope may take in a cache. The oldest are dropped."},
 	{Name: "cache-strict", Kind: syntax.Bool, Default: "false", Help: "Fail the step when a cache cannot be read or written."},
 	{Name: "fail-below", Help: "Ratio of cached steps, from 0 to 1, below which the step fails with exit code 3, after everything has been built and written."},
 	{Name: "probe-timeout", Kind: syntax.Duration, Default: "5s", Help: "Timeout for finding out which caches exist, and whether registries accept the pushes."},
@@ -120,6 +122,7 @@ var StepOutputs = []StepOutput{
 	{"cache-export", "Result of the cache export: `written`, `unchanged`, `skipped` or `failed`."},
 	{"cache-scope", "Scope that this build may write; empty for none."},
 	{"first-miss", "First step that was not cached."},
+	{"miss-reason", "Why that step was not cached, in a sentence; empty where every step was cached."},
 }
 
 func isOutput(name string) bool {

@@ -82,6 +82,7 @@ type Values struct {
 	Fallbacks    []string
 	CacheWrite   string // auto, always or never
 	CacheKeep    Keep
+	CacheMounts  CacheMounts
 	CacheStrict  bool
 	FailBelow    float64 // ratio of cached steps; 0: none fails
 	ProbeTimeout time.Duration

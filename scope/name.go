@@ -56,6 +56,14 @@ func (n Name) Cut() (ref Name, key string) {
 	return Name(before), key
 }
 
+// Mounts is the name under which the cache mounts of a scope are kept beside its layers: another key of
+// the same ref, so that a store which separates refs keeps them with that ref. No input is a key with a NUL, so it is
+// the name of no scope.
+func (n Name) Mounts() Name {
+	ref, key := n.Cut()
+	return Name(string(ref) + "." + Slug("cache mounts\x00"+key))
+}
+
 func branchName(branch, key string) Name { return newName("b-", Slug(branch), key) }
 
 func queueName(base, key string) Name { return newName("q-", Slug(base), key) }

@@ -185,3 +185,27 @@ func TestKey(t *testing.T) {
 		t.Error("Key sorted the caller's platforms")
 	}
 }
+
+// TestMounts: the names of cache mounts are those of no scope, fit wherever a scope's name does, and belong to the same ref.
+func TestMounts(t *testing.T) {
+	t.Parallel()
+	names := map[Name]bool{}
+	long := strings.Repeat("feature/", 30)
+	for _, n := range []Name{
+		branchName("main", ""), branchName("main", "app"), branchName(long, long), pullRequestName(1<<31-1, long), tagName("v1", ""),
+		queueName("main", ""), localName(""), localName("app"),
+	} {
+		m := n.Mounts()
+		ref, _ := n.Cut()
+		if got, key := m.Cut(); got != ref || key == "" {
+			t.Errorf("%q has the ref %q, and not that of %q", m, got, n)
+		}
+		if !nameGrammar.MatchString(string(m)) {
+			t.Errorf("%q is no name", m)
+		}
+		if names[m] || names[n] || m == n {
+			t.Errorf("%q and %q are not the only ones of their names", n, m)
+		}
+		names[m], names[n] = true, true
+	}
+}

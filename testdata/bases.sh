@@ -1,14 +1,21 @@
 #!/bin/sh
 # Writes replacements of base images as tar files, for tests and benchmarks:
 #
-#   bases.sh DIR [runtime]
+#   bases.sh DIR [runtime | caching | service]
 #
-# Without "runtime" they are those of the Dockerfile: debian.tar is made from Debian's packages, golang.tar has this machine's Go, and the modules and
-# compiled packages of the image's programs. "runtime" makes runtime.tar: Debian with git, curl and Python. Existing files are kept; golang.tar is made again when
-# go.sum has changed.
+#   (none)    those of the Dockerfile: debian.tar is made from Debian's packages, golang.tar has this machine's Go, and the modules
+#             and compiled packages of the image's programs
+#   runtime   runtime.tar: Debian with git, curl and Python
+#   caching   caching.tar: Debian with programs that keep caches, pip and ccache, and what they need
+#   service   service.tar: this machine's Go and the modules
+#
+# Existing files are kept; those of Go are made again when go.sum has changed. Of several at once, one works.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$1" && cd "$1"
+dir=$(pwd)
+exec 9> lock
+flock 9
 
 debian() { # debian FILE PACKAGES: like the slim image, without documentation and translations
 	[ ! -e "$1" ] || return 0
@@ -19,37 +26,49 @@ debian() { # debian FILE PACKAGES: like the slim image, without documentation an
 	mv "$1.part" "$1"
 }
 
-if [ "${2:-}" = runtime ]; then
-	debian runtime.tar git,curl,python3-minimal
+case "${2:-}" in
+runtime) packages=git,curl,python3-minimal ;;
+caching) packages=python3-pip,ccache,tcc,libc6-dev ;;
+*) packages= ;;
+esac
+if [ -n "$packages" ]; then
+	debian "$2.tar" "$packages"
 	exit
 fi
-debian debian.tar ''
-
-if ! cmp -s go.sum "$root/go.sum"; then
+# golang FILE [gocache]: this machine's Go, the modules of the programs, and what was compiled of them if that is asked for.
+golang() {
 	programs=". github.com/moby/buildkit/cmd/buildkitd github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit"
-	export CGO_ENABLED=0 GOFLAGS='' GOCACHE="$1/gocache"
-	# shellcheck disable=SC2086 # a list of packages
-	cd "$root" && go build -o "$1/programs/" -trimpath -buildvcs=false -tags seccomp $programs
+	export CGO_ENABLED=0 GOFLAGS=''
 	modules=$(go env GOMODCACHE)
 	# shellcheck disable=SC2086 # a list of packages
-	go list -deps -tags seccomp -f '{{with .Module}}{{.Dir}}{{end}}' $programs | sort -u | sed -n "s|^$modules/||p" > "$1/modules"
+	(cd "$root" && go list -deps -tags seccomp -f '{{with .Module}}{{.Dir}}{{end}}' $programs) | sort -u | sed -n "s|^$modules/||p" > modules.list
 	# The files from which Go reads the module graph, and those that it verifies modules with.
-	go list -m -f '{{.GoMod}}' all | sed -n "s|^$modules/\(cache/.*\)\.mod$|\1|p" | while read -r module; do
+	(cd "$root" && go list -m -f '{{.GoMod}}' all) | sed -n "s|^$modules/\(cache/.*\)\.mod$|\1|p" | while read -r module; do
 		for kind in mod info ziphash; do
 			[ ! -e "$modules/$module.$kind" ] || echo "$module.$kind"
 		done
-	done >> "$1/modules"
-	printf '%s\n' GOPROXY=off GOFLAGS=-mod=mod GOSUMDB=off > "$1/env"
-	cd "$1"
+	done >> modules.list
+	printf '%s\n' GOPROXY=off GOFLAGS=-mod=mod GOSUMDB=off > goenv
 	# Go's and the modules' tests are a third of the files, and no build reads them.
 	tests="--exclude=*_test.go --exclude=testdata"
 	# shellcheck disable=SC2086 # two options
-	tar -cf golang.tar.part $tests --transform 's|^|usr/local/go/|' -C "$(go env GOROOT)" bin lib pkg src VERSION go.env
+	tar -cf "$1.part" $tests --transform 's|^|usr/local/go/|' -C "$(go env GOROOT)" bin lib pkg src VERSION go.env
 	# shellcheck disable=SC2086 # two options
-	tar -rf golang.tar.part $tests --transform 's|^|go/pkg/mod/|' -C "$modules" -T "$1/modules"
-	tar -rf golang.tar.part --transform 's|^gocache|root/.cache/go-build|' -C "$1" gocache
-	tar -rf golang.tar.part --transform 's|^|root/.config/go/|' -C "$1" env
-	rm -rf gocache programs modules env
-	mv golang.tar.part golang.tar
-	cp "$root/go.sum" go.sum
+	tar -rf "$1.part" $tests --transform 's|^|go/pkg/mod/|' -C "$modules" -T modules.list
+	tar -rf "$1.part" --transform 's|^goenv|root/.config/go/env|' goenv
+	if [ "${2:-}" = gocache ]; then
+		# shellcheck disable=SC2086 # a list of packages
+		(cd "$root" && GOCACHE="$dir/gocache" go build -o "$dir/programs/" -trimpath -buildvcs=false -tags seccomp $programs)
+		tar -rf "$1.part" --transform 's|^gocache|root/.cache/go-build|' gocache
+	fi
+	rm -rf gocache programs modules.list goenv
+	mv "$1.part" "$1"
+	cp "$root/go.sum" "$1.sum"
+}
+
+if [ "${2:-}" = service ]; then
+	cmp -s service.tar.sum "$root/go.sum" || golang service.tar
+	exit
 fi
+debian debian.tar ''
+cmp -s golang.tar.sum "$root/go.sum" || golang golang.tar gocache

@@ -87,8 +87,8 @@ var rows = []struct {
 	{"remote gha", "token expires half-way", "extract", expectation{"loaded", "", "failed", "."}}, // the URLs are still valid
 	{"remote gha", "404", "read", expectation{"loaded", "not_found", "failed", "attach the scope's record"}},
 	{"remote gha", "404", "import", expectation{"failed", "not_found", "failed", "not_found"}},
-	// BuildKit takes a key that is taken for a blob that is there. The next build finds out what is not.
-	{"remote gha", "409", "upload", cured},
+	// BuildKit takes a key that is taken for a blob that is there. The program looks, and may not send it either.
+	{"remote gha", "409", "upload", expectation{"loaded", "", "written", "results were left out: blob .* is not there: a build took its key"}},
 	// BuildKit makes the client of an Azure cache before the build has a job, and its client gives up meanwhile.
 	{"remote azblob", "connection refused", "read", expectation{"failed", "connection refused", "failed", "^BuildKit did not begin in time"}},
 	{"remote azblob", "connection refused", "extract", expectation{"failed", "was lost", "failed", "^BuildKit did not begin in time"}},
@@ -255,12 +255,18 @@ func (c cell) check(t *testing.T, out testkit.Output, strict bool) {
 		strings.Join([]string{source.State, source.Why, source.Name, source.Cache}, "  "): source.Error,
 		strings.Join([]string{export.Outcome, export.Name, export.Cache}, "  "):           export.Error,
 	} {
-		if reason != "" && source.State != "absent" {
-			reason = strings.Join(strings.Fields(reason), " ") // one line
-			row += "  " + reason[:min(len(reason), 250)]
+		if source.State == "absent" {
+			reason = ""
 		}
-		if n := strings.Count(out.Text, row); n != 1 {
-			t.Errorf("the report has %d times %q:\n%s", n, row, out.Text)
+		reason = strings.Join(strings.Fields(reason), " ") // one line
+		reason = reason[:min(len(reason), 250)]
+		// Between them are the time, and what the scope keeps, of an export that was written.
+		rows := slices.DeleteFunc(strings.Split(out.Text, "\n"), func(line string) bool {
+			_, after, found := strings.Cut(line, row)
+			return !found || !strings.Contains(after, reason)
+		})
+		if len(rows) != 1 {
+			t.Errorf("the report has %d times %q, with %q:\n%s", len(rows), row, reason, out.Text)
 		}
 	}
 	if len(r.Warnings) > 0 {
@@ -280,7 +286,8 @@ func matches(pattern, text string) bool {
 var certain = []string{"401", "403", "404", "409", "token expires half-way", "token becomes read-only", "garbage manifest"}
 
 // checkTries checks that nothing is retried that should not be. A request is made for the build and
-// once more for its export, and several blobs begin their uploads by equal requests.
+// once more for its export, a layer may be asked for before that, to be unpacked ahead, and several
+// blobs begin their uploads by equal requests.
 func (c cell) checkTries(t *testing.T, requests []string) {
 	t.Helper()
 	tries := map[string]int{}
@@ -294,6 +301,8 @@ func (c cell) checkTries(t *testing.T, requests []string) {
 			most = 4
 		} else if c.name == "404" && c.phase == reading {
 			most = 5
+		} else if c.phase == extracting && strings.HasPrefix(r, "GET") {
+			most = 3
 		}
 		if slices.Contains(certain, c.name) && n > most {
 			t.Errorf("%d times: %s", n, r)

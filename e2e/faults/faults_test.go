@@ -146,8 +146,6 @@ func (c cell) without() string {
 		return c.kind.not[c.phase]
 	case c.kind.name == "inline" && lost:
 		return "the image is in that registry too: a fault that lasts is one of its push, which fails the build"
-	case c.kind.name == "remote gha" && c.phase == uploading && strings.HasPrefix(c.name, "token "):
-		return "a key stays reserved, which BuildKit takes for a blob that is there, until GitHub frees it within a day"
 	case c.phase == importing && c.body && objects:
 		return "blobs are looked up without their contents"
 	case c.phase == importing && c.manifest && objects:

@@ -20,7 +20,10 @@ func archive(o builderspec.Managed) io.ReadCloser {
 	go func() {
 		defer crash.Catch()
 		t := tar.NewWriter(w)
-		err := addFile(t, configFile, o.Config)
+		text, err := config(o.Config, nil)
+		if err == nil {
+			err = addFile(t, configFile, string(text))
+		}
 		if err == nil && o.Authorities != "" {
 			err = addFile(t, path.Join(authoritiesDir, authoritiesFile), o.Authorities)
 		}

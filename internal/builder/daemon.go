@@ -89,7 +89,7 @@ func newProcessDaemon(o Options, rootless bool) (*processDaemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &processDaemon{options: o, rootless: rootless, found: found, shell: lookPath(path, "sh"), removeAll: os.RemoveAll}
+	d := &processDaemon{options: o, rootless: rootless, found: found, shell: lookPath(path, "sh"), removeAll: removeTree}
 	if rootless {
 		d.removeAll = func(path string) error { return removeMapped(found["rootlesskit"], o.Environ, path) }
 	}
@@ -122,9 +122,9 @@ func (d *processDaemon) setCommand() {
 
 // writeConfig writes the daemon's configuration.
 func (d *processDaemon) writeConfig() error {
-	config, err := d.config()
+	text, err := config(d.options.Managed.Config, d.network)
 	if err == nil {
-		err = os.WriteFile(d.dir.join(configFile), config, 0o600)
+		err = os.WriteFile(d.dir.join(configFile), text, 0o600)
 	}
 	return err
 }

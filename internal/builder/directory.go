@@ -6,8 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
 const (
@@ -100,6 +105,25 @@ func (d *directory) remove(removeAll func(path string) error) error {
 	return err
 }
 
+// removeTree is os.RemoveAll that removes the files of a daemon's layers, which are most, with all processors. Their
+// place is that of containerd's snapshotters (v2.4, plugins/snapshots/overlay).
+func removeTree(path string) error {
+	layers, err := filepath.Glob(filepath.Join(path, "*", "snapshots", "snapshots", "*"))
+	if err != nil {
+		return err
+	}
+	var all errgroup.Group
+	all.SetLimit(runtime.NumCPU())
+	for _, layer := range layers {
+		all.Go(func() error {
+			defer crash.Catch()
+			return os.RemoveAll(layer)
+		})
+	}
+	_ = all.Wait() // the same error is the next one's
+	return os.RemoveAll(path)
+}
+
 // sweep removes the directories that killed processes of this user have left in parent. A later
 // sweep tries those again that cannot be removed now.
 func sweep(parent string, removeAll func(path string) error) {
@@ -129,7 +153,7 @@ func sweep(parent string, removeAll func(path string) error) {
 // removeMapped removes a tree with files of this user's subordinate ids, which only root of a
 // user namespace that maps them may remove.
 func removeMapped(rootlesskit string, environ []string, path string) error {
-	if err := os.RemoveAll(path); err == nil {
+	if err := removeTree(path); err == nil {
 		return nil
 	}
 	state := path + ".removal"

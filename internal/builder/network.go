@@ -115,47 +115,12 @@ func configuredNetwork(m builderspec.Managed) string {
 	if variable(m.Env, bridgeVariable) != "" {
 		return "driver-opts sets " + bridgeVariable
 	}
-	oci := ociWorker(configTree(m.Config))
+	var set struct{ Worker struct{ OCI map[string]any } }
+	_ = toml.Unmarshal([]byte(m.Config), &set) // buildkitd says what is wrong
 	for _, key := range networkKeys {
-		if _, set := oci[key]; set {
+		if set.Worker.OCI[key] != nil {
 			return "buildkitd.toml sets worker.oci." + key
 		}
 	}
 	return ""
-}
-
-// configTree is a buildkitd.toml that was read before.
-func configTree(config string) map[string]any {
-	tree := map[string]any{}
-	if err := toml.Unmarshal([]byte(config), &tree); err != nil {
-		return map[string]any{} // buildkitd says what is wrong
-	}
-	return tree
-}
-
-// ociWorker is the table worker.oci, which it adds where it is missing.
-func ociWorker(tree map[string]any) map[string]any {
-	worker, ok := tree["worker"].(map[string]any)
-	if !ok {
-		worker = map[string]any{}
-		tree["worker"] = worker
-	}
-	oci, ok := worker["oci"].(map[string]any)
-	if !ok {
-		oci = map[string]any{}
-		worker["oci"] = oci
-	}
-	return oci
-}
-
-// config is the daemon's buildkitd.toml. The network is not set by flags, because the flag for
-// the configuration of CNI sets nothing (v0.34.2, cmd/buildkitd/main_oci_worker.go).
-func (d *processDaemon) config() ([]byte, error) {
-	if d.network == nil {
-		return []byte(d.options.Managed.Config), nil
-	}
-	tree := configTree(d.options.Managed.Config)
-	oci := ociWorker(tree)
-	oci["networkMode"], oci["cniConfigPath"], oci["cniBinaryPath"] = "cni", d.network.Config(), d.network.Plugins()
-	return toml.Marshal(tree)
 }

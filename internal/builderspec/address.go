@@ -82,7 +82,7 @@ func (a Address) String() string {
 
 // Redacted hides the password in an address of any kind, valid or not.
 func Redacted(address string) string {
-	scheme, rest, _ := strings.Cut(address, "://")
+	scheme, rest, _ := strings.Cut(address, "//")
 	at := strings.LastIndex(rest, "@")
 	if at < 0 {
 		return address
@@ -91,5 +91,5 @@ func Redacted(address string) string {
 	if !secret {
 		return address
 	}
-	return scheme + "://" + user + ":***" + rest[at:]
+	return scheme + "//" + user + ":***" + rest[at:]
 }

@@ -71,6 +71,7 @@ type accumulation struct {
 	old         []Build // former builds that are too old
 	repeated    uint64  // bits of the former builds that the newest one repeats
 	held        bool    // see Accumulated
+	forgets     bool    // there is no room for what is remembered of builds
 	all         []*record
 	descriptors map[digest.Digest]ocispecs.Descriptor
 }
@@ -228,6 +229,10 @@ func (a *accumulation) within(c chosen) (Accumulated, error) {
 	fits := func(out Accumulated) bool { return out.JSON != nil && len(out.JSON) <= a.limits.JSON }
 	n := len(c.builds)
 	out := attempt(n)
+	if !fits(out) && failed == nil {
+		a.forgets = true
+		out = attempt(n)
+	}
 	if !fits(out) {
 		n = sort.Search(n, func(n int) bool { return !fits(attempt(n + 1)) })
 		out = attempt(n)
@@ -265,8 +270,12 @@ func (a *accumulation) of(former []int) (Accumulated, error) {
 				b.records[n/8] |= 1 << (n % 8)
 			}
 		}
+		if a.forgets {
+			b.Memory = nil
+		}
 		out.Builds = append(out.Builds, b)
 	}
+	remember(out.Builds)
 	var err error
 	out.JSON, err = marshalBuilds(out.Config, out.Builds)
 	return out, err

@@ -18,6 +18,8 @@ type Build struct {
 	Result string
 	// Time is that of the last export with this result, with a precision of a second.
 	Time time.Time
+	// Memory is what is remembered of the build, for people; nil: nothing. See package cachemiss.
+	Memory []byte
 
 	records []byte // the records that it used: a bit for each of the config's, the first in the lowest bit of the first byte
 }
@@ -38,6 +40,7 @@ type buildText struct {
 	Result  string    `json:"result,omitempty"`
 	Time    time.Time `json:"time"`
 	Records []byte    `json:"records"`
+	Memory  []byte    `json:"memory,omitempty"`
 }
 
 // Builds are the builds in a config that is JSON; none where they are not known.
@@ -60,9 +63,29 @@ func (d Document) builds() []Build {
 	}
 	var all []Build
 	for _, t := range texts[:min(len(texts), maxBuilds)] {
-		all = append(all, Build{Variant: t.Variant, Result: t.Result, Time: t.Time, records: t.Records})
+		all = append(all, Build{Variant: t.Variant, Result: t.Result, Time: t.Time, Memory: t.Memory, records: t.Records})
 	}
 	return all
+}
+
+// maxMemory is how many bytes the memories of a cache's former builds may have together. A cache config, with
+// all memories in base64, is at most 1 MiB.
+const maxMemory = 64 << 10
+
+// remember leaves memories to the newest build of each variant, as far as there is room for them; the first of the
+// builds is the newest.
+func remember(builds []Build) {
+	known, room := map[string]bool{}, maxMemory
+	for i := range builds {
+		b := &builds[i]
+		if i > 0 {
+			room -= len(b.Memory)
+		}
+		if known[b.Variant] || room < 0 {
+			b.Memory = nil
+		}
+		known[b.Variant] = true
+	}
 }
 
 // uses reports whether the build used a record of the config.
@@ -92,7 +115,7 @@ func (c Cache) Foreign(b Build) Cache {
 func marshalBuilds(config cacheconfig.CacheConfig, builds []Build) ([]byte, error) {
 	var texts []buildText
 	for _, b := range builds {
-		texts = append(texts, buildText{b.Variant, b.Result, b.Time.UTC().Truncate(time.Second), b.records})
+		texts = append(texts, buildText{b.Variant, b.Result, b.Time.UTC().Truncate(time.Second), b.records, b.Memory})
 	}
 	raw, err := json.Marshal(texts)
 	if err != nil {

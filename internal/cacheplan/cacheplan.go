@@ -4,11 +4,11 @@
 //
 // A build of feature/a on a managed builder, with a cache in a directory:
 //
-//	plan := cacheplan.New(cacheplan.Request{Caches: caches, Readings: backends.Read(…), Scopes: scopes, Gateway: g})
+//	plan := cacheplan.New(cacheplan.Request{Caches: caches, Await: found, Scopes: scopes, Gateway: g})
 //	plan.Reads.Imports(ctx)           // registry ref=127.0.0.1:41235/s0:scopes
-//	plan.Destinations[0].Entry        // registry ref=127.0.0.1:41235/d0:b-feature-a-951d42dc02dc7431,compression=zstd,…
+//	plan.Destinations()[0].Entry      // registry ref=127.0.0.1:41235/d0:b-feature-a-951d42dc02dc7431,compression=zstd,…
 //	plan.Reads.Observe(attempt)       // the sources at fault where the attempt failed
-//	plan.Destinations[0].Commit(…)    // the directory's index names the scope
+//	plan.Destinations()[0].Commit(…)  // the directory's index names the scope
 //	plan.Reads.Outcomes()             // b-feature-a loaded, b-main absent
 package cacheplan
 
@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -31,20 +32,20 @@ import (
 
 // Request is the input of a plan.
 type Request struct {
-	Caches   []backends.Backend
-	Readings []backends.Reading // of the caches' scopes
-	Scopes   scope.Plan
-	Record   backends.Record // attached to every scope that is written, with time and result
-	Variant  string          // of the build among those of its scope; see [scope.Variant]
-	Keep     Limits          // of what a scope keeps of former builds; the zero value: nothing
+	Caches  []backends.Backend
+	Scopes  scope.Plan
+	Record  backends.Record // attached to every scope that is written, with time and result
+	Variant string          // of the build among those of its scope; see [scope.Variant]
+	Keep    Limits          // of what a scope keeps of former builds; the zero value: nothing
+
+	// Await waits for what is found out about the caches, which goes on while the build begins; nil:
+	// nothing is. It may be called several times, at the same time too.
+	Await func() Found
 
 	// From and To are the lines of cache-from and cache-to, which are passed to BuildKit as they are.
 	From, To    []cachespec.Cache
 	Unreadable  []error               // for each line of From why it must be left out, or nil; may be nil
 	Environment cachespec.Environment // of the lines
-
-	// Refused are the repositories that no cache can be written to, and why: "ghcr.io/o/app".
-	Refused map[string]error
 
 	// Pushed are the repositories that the image is pushed to: "ghcr.io/o/app".
 	Pushed []string
@@ -58,43 +59,91 @@ type Request struct {
 	Gateway *gateway.Gateway
 }
 
+// Found is what is found out about the caches before they are used.
+type Found struct {
+	Readings []backends.Reading // of the caches' scopes
+	Refused  map[string]error   // the repositories that no cache can be written to, and why: "ghcr.io/o/app"
+}
+
+// settled is a request with what was found.
+type settled struct {
+	Request
+	Found
+}
+
 // Limits bound what a scope keeps of former builds. New sets JSON.
 type Limits = cachegraph.Limits
 
 // Plan has the entries that BuildKit gets for the caches of one build.
 type Plan struct {
-	Reads        *Reads
-	Destinations []Destination
-	Inline       bool // the image contains its cache
-	Forced       bool // a cache has the image's layers in another compression than the image
+	Reads  *Reads
+	Writes bool // there are destinations
+	Inline bool // the image contains its cache
+	Forced bool // a cache has the image's layers in another compression than the image
+	Whole  bool // all caches that are read have the layers of every step (mode=max)
+
+	destinations func() []Destination
 }
 
-// New plans the reads and the writes of a build.
+// New plans the reads and the writes of a build. It does not wait for what is found out about the caches.
 func New(r Request) Plan {
-	out := Plan{
-		Reads:  newReads(r),
-		Forced: backends.Forced(r.Caches),
+	if r.Await == nil {
+		r.Await = func() Found { return Found{} }
 	}
 	if r.Keep.Variants > 0 {
 		r.Keep.JSON = backends.MaxConfig
 	}
+	reads := newReads(r)
+	caches := r.Scopes.Write != "" && len(r.Caches) > 0
+	inImage := func(line cachespec.Cache) bool { return line.Config.InImage() }
+	return Plan{
+		Reads:        reads,
+		Writes:       caches || slices.ContainsFunc(r.To, func(line cachespec.Cache) bool { return !inImage(line) }),
+		Inline:       caches && slices.ContainsFunc(r.Caches, tagsImage) || slices.ContainsFunc(r.To, inImage),
+		Forced:       backends.Forced(r.Caches),
+		Whole:        len(r.From) == 0 && backends.Whole(r.Caches),
+		destinations: sync.OnceValue(func() []Destination { return settled{r, r.Await()}.destinations(reads.made) }),
+	}
+}
+
+// tagsImage tells whether a cache is in the image.
+func tagsImage(cache backends.Backend) bool {
+	_, in := cache.(backends.ImageTagged)
+	return in
+}
+
+// Destinations are where the cache is written. It waits for what is found out about the caches.
+func (p Plan) Destinations() []Destination { return p.destinations() }
+
+// AllSteps are the attributes of the export that has the layers of all steps; nil: there is none. It waits for what
+// is found out about the caches.
+func (p Plan) AllSteps() map[string]string {
+	for _, d := range p.Destinations() {
+		if d.Refused == nil && d.Broken == nil && d.Entry.Attrs["mode"] == "max" {
+			return d.Entry.Attrs
+		}
+	}
+	return nil
+}
+
+func (r settled) destinations(made *made) []Destination {
+	var all []Destination
 	if r.Scopes.Write != "" {
-		out.addCaches(r)
+		all = r.ofCaches(made)
 	}
 	for _, line := range r.To {
 		if line.Config.InImage() {
-			out.Inline = true
 			continue
 		}
 		entry := r.verbatim(line)
 		delete(entry.Attrs, "ignore-error") // with it BuildKit would drop the error, which the report shows
 		cache := backends.Open([]cachespec.Cache{line}, nil)[0]
-		out.Destinations = append(out.Destinations, Destination{
+		all = append(all, Destination{
 			Caches: []Cache{{Name: line.String(), Strict: line.Config.Strict()}}, Entry: entry, Broken: r.broken(line.Config),
 			prepare: r.mend(cache), locking: lockOf(cache),
 		})
 	}
-	return out
+	return all
 }
 
 // verbatim is the entry of a line of cache-from or cache-to.
@@ -102,24 +151,23 @@ func (r Request) verbatim(line cachespec.Cache) client.CacheOptionsEntry {
 	return client.CacheOptionsEntry{Type: line.Type, Attrs: line.Config.Native(r.Environment)}
 }
 
-// addCaches adds the destinations of all caches. Caches that receive the same export through the
+// ofCaches are the destinations of all caches. Caches that receive the same export through the
 // gateway share a destination.
-func (p *Plan) addCaches(r Request) {
+func (r settled) ofCaches(made *made) (all []Destination) {
 	var groups []*group
 	for _, cache := range r.Caches {
-		w := written{scope: r.Scopes.Write, record: r.Record, variant: r.Variant, keep: r.Keep, made: p.Reads.made}
+		w := written{scope: r.Scopes.Write, record: r.Record, variant: r.Variant, keep: r.Keep, made: made}
 		w.own, w.others = r.readingsOf(cache)
 		d := Destination{Name: r.Scopes.Write, Caches: []Cache{{Name: cache.String(), Strict: cache.Strict()}}, Broken: r.broken(cache)}
 		if limited, ok := cache.(backends.Limited); ok && limited.Refuses(r.Scopes) != "" {
 			d.Refused = errors.New(limited.Refuses(r.Scopes))
-			p.Destinations = append(p.Destinations, d)
+			all = append(all, d)
 			continue
 		}
 		image, inImage := cache.(backends.ImageTagged)
 		through, isThrough := cache.(backends.GatewayWritten)
 		switch {
 		case inImage:
-			p.Inline = true
 			d.target = tagged{w, image}
 		case isThrough && r.Gateway != nil:
 			groups = join(groups, through, d.Caches[0], w)
@@ -138,15 +186,16 @@ func (p *Plan) addCaches(r Request) {
 			}
 			d.target, d.prepare, d.locking = n, r.mend(cache), lockOf(cache)
 		}
-		p.Destinations = append(p.Destinations, d)
+		all = append(all, d)
 	}
 	for _, g := range groups {
-		p.Destinations = append(p.Destinations, g.destination(r))
+		all = append(all, g.destination(r))
 	}
+	return all
 }
 
 // mend removes what is damaged in a cache before BuildKit writes it.
-func (r Request) mend(cache backends.Backend) func(context.Context, []digest.Digest) error {
+func (r settled) mend(cache backends.Backend) func(context.Context, []digest.Digest) error {
 	through, ok := cache.(backends.GatewayWritten)
 	if !ok {
 		return nil
@@ -172,7 +221,7 @@ func lockOf(cache backends.Backend) backends.Locking {
 }
 
 // broken says why nothing can be written to a cache; nil where that is not known.
-func (r Request) broken(cache any) error {
+func (r settled) broken(cache any) error {
 	pushed, ok := cache.(cachespec.Pushed)
 	if !ok {
 		return nil
@@ -183,7 +232,7 @@ func (r Request) broken(cache any) error {
 
 // readingsOf are the readings of a cache: that of the scope that is written, nil where there is none, and
 // those of other scopes.
-func (r Request) readingsOf(cache backends.Backend) (own *backends.Reading, others []*backends.Reading) {
+func (r settled) readingsOf(cache backends.Backend) (own *backends.Reading, others []*backends.Reading) {
 	if through, ok := cache.(backends.GatewayWritten); ok && !through.InPlace() {
 		return nil, nil // of another location than the one that is written
 	}
@@ -200,7 +249,7 @@ func (r Request) readingsOf(cache backends.Backend) (own *backends.Reading, othe
 }
 
 // expected are the blobs of all readings. Most blobs of an export are among them.
-func (r Request) expected() []ocispecs.Descriptor {
+func (r settled) expected() []ocispecs.Descriptor {
 	var all []ocispecs.Descriptor
 	known := map[digest.Digest]bool{}
 	for _, reading := range r.Readings {

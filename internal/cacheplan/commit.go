@@ -12,6 +12,7 @@ import (
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachegraph"
@@ -167,6 +168,19 @@ type former struct {
 	err     error  // why the cache is not known; nil: it is, or there is none
 }
 
+// known is what was in the scope when this process read it; nil: it has not reached the scope.
+func (w written) known() *former {
+	if !w.reached() {
+		return nil
+	}
+	f := &former{}
+	if w.own.Err == nil {
+		f.version = w.own.Manifest.Version
+		f.cache, f.err = w.parse(context.Background(), nil, w.own.Manifest)
+	}
+	return f
+}
+
 // read reads what is in the scope now. A scope that could not be read before the build is not tried
 // again: its source says why, and the new cache replaces it.
 func (w written) read(ctx context.Context, store backends.Scopes) former {
@@ -215,10 +229,13 @@ func (w written) parse(ctx context.Context, store backends.Scopes, m backends.Ma
 
 // write makes a cache the scope's cache in a store, with its record and with what the scope keeps
 // of former builds. Another build may write the scope at the same time: then write begins again with
-// what is there, unless that has this build too. The former cache is the one that is given, or what
-// is in the scope where it is nil.
+// what is there, unless that has this build too. The former cache is the one that is given or, where it is nil,
+// what was in the scope before the build: a store writes only over the version that it is told.
 func (w written) write(ctx context.Context, store backends.Store, fitted gateway.Sent, note error, e Exported, before *former) Committed {
 	build := w.buildOf(e)
+	if e.Memory != nil && w.keep.Variants > 0 {
+		build.Memory = e.Memory()
+	}
 	record := w.recordOf(e, build)
 	if w.keep.Variants == 0 || fitted.Config == nil {
 		return Committed{Err: w.put(ctx, store, fitted, record, backends.AnyVersion), Note: note}
@@ -229,10 +246,15 @@ func (w written) write(ctx context.Context, store backends.Store, fitted gateway
 	}
 	w.exported(newest, build)
 	if before == nil {
+		before = w.known()
+	}
+	if before == nil {
 		read := w.read(ctx, store)
 		before = &read
 	}
+	removed := w.removed(ctx, store, newest)
 	for try, same := 1, 0; ; try++ {
+		before.cache = before.cache.Without(removed)
 		united, out := w.unite(fitted, newest, *before, build)
 		if out.Note = cmp.Or(note, out.Note); try > 1 && out.held {
 			return out
@@ -251,6 +273,31 @@ func (w written) write(ctx context.Context, store backends.Store, fitted gateway
 		}
 		before = &read
 	}
+}
+
+// removed are blobs of the scope that this build could not use, and which the store no longer has: what is damaged is
+// removed before BuildKit's own export, and the export may have made the same layer in another form.
+func (w written) removed(ctx context.Context, store backends.Store, newest cachegraph.Cache) map[digest.Digest]bool {
+	if w.own == nil {
+		return nil
+	}
+	doubted := slices.DeleteFunc(w.own.Doubted(), func(d digest.Digest) bool {
+		return slices.ContainsFunc(newest.Layers, func(l ocispecs.Descriptor) bool { return l.Digest == d })
+	})
+	if len(doubted) == 0 {
+		return nil
+	}
+	there, err := store.Stat(ctx, doubted)
+	if err != nil {
+		return nil // the write says so
+	}
+	lost := map[digest.Digest]bool{}
+	for _, d := range doubted {
+		if _, known := there[d]; !known {
+			lost[d] = true
+		}
+	}
+	return lost
 }
 
 // Bounds of the writes of one scope. Of several builds that write at once, one succeeds each time.
@@ -321,9 +368,10 @@ func keptOf(out cachegraph.Accumulated, build cachegraph.Build) Kept {
 	return k
 }
 
-// put writes a cache with its record, where the scope still has the version.
+// put writes a cache with its record, where the scope still has the version. The config is a part of some
+// manifests, which stay as they are.
 func (w written) put(ctx context.Context, store backends.Store, sent gateway.Sent, r backends.Record, version string) error {
-	if sent.Config != nil {
+	if sent.Config != nil && sent.Manifest.Inline == nil {
 		if err := store.Put(ctx, sent.Manifest.Config, bytes.NewReader(sent.Config)); err != nil {
 			return err
 		}

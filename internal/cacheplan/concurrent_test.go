@@ -137,8 +137,8 @@ func writeAtOnce(t *testing.T, cache backends.Backend, round int) {
 	wg.Wait()
 }
 
-// export sends the cache of a build as BuildKit does, and returns its commit.
-func export(t *testing.T, cache backends.Backend, variant string, g testkit.Graph) (commit func() error) {
+// sent is the cache of a build as BuildKit sends it, and its blobs.
+func sent(t *testing.T, g testkit.Graph) (backends.Manifest, map[digest.Digest][]byte) {
 	t.Helper()
 	m, config, blobs := g.Cache(t, "me")
 	layers := m.Layers
@@ -149,12 +149,19 @@ func export(t *testing.T, cache backends.Backend, variant string, g testkit.Grap
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m, blobs
+}
+
+// export sends the cache of a build as BuildKit does, and returns its commit.
+func export(t *testing.T, cache backends.Backend, variant string, g testkit.Graph) (commit func() error) {
+	t.Helper()
+	m, blobs := sent(t, g)
 	gateway := testkit.Gateway(t)
 	d := cacheplan.New(cacheplan.Request{
-		Caches: []backends.Backend{cache}, Readings: backends.Read(t.Context(), []backends.Backend{cache}, mainPlan, time.Minute),
+		Caches: []backends.Backend{cache}, Await: found(backends.Read(t.Context(), []backends.Backend{cache}, mainPlan, time.Minute)),
 		Scopes: mainPlan, Record: record, Gateway: gateway, Variant: variant,
 		Keep: cacheplan.Limits{Age: time.Hour, Variants: writersAtOnce, Percent: 100_000},
-	}).Destinations[0]
+	}).Destinations()[0]
 	made := cacheplan.Exported{Content: m.Config.Digest.String(), Manifest: m.Descriptor().Digest}
 	if ref, untagged := strings.CutSuffix(d.Entry.Attrs["ref"], "@sha256:"+strings.Repeat("0", 64)); untagged {
 		pushUntagged(t, cache.Scopes().(backends.Store), ref, m, blobs)

@@ -55,8 +55,8 @@ func TestCopies(t *testing.T) {
 		{"another cache has it", []backends.Backend{far}, []backends.Reading{absent(far, "b-feature"), main}, keeps, false},
 	} {
 		d := cacheplan.New(cacheplan.Request{
-			Caches: test.caches, Readings: test.readings, Scopes: feature, Keep: test.keep, Gateway: testkit.Gateway(t),
-		}).Destinations[0]
+			Caches: test.caches, Await: found(test.readings), Scopes: feature, Keep: test.keep, Gateway: testkit.Gateway(t),
+		}).Destinations()[0]
 		if got := d.Copy(made) != nil; got != test.want {
 			t.Errorf("%s: %t", test.name, got)
 		}
@@ -71,9 +71,9 @@ func TestCopy(t *testing.T) {
 		c := newMemoryCache("near")
 		main := recorded(t, c, "b-main", made.Content, time.Now())
 		d := cacheplan.New(cacheplan.Request{
-			Caches: []backends.Backend{c}, Readings: []backends.Reading{absent(c, "b-feature"), main}, Scopes: feature, Keep: keeps,
+			Caches: []backends.Backend{c}, Await: found([]backends.Reading{absent(c, "b-feature"), main}), Scopes: feature, Keep: keeps,
 			Record: backends.Record{Branch: "feature"}, Gateway: testkit.Gateway(t),
-		}).Destinations[0]
+		}).Destinations()[0]
 		layers := len(main.Manifest.Layers)
 		if meanwhile {
 			other, config, _ := testkit.NewGraph("base", "other: base").Cache(t, "other")

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
 
@@ -26,6 +27,11 @@ type Exported struct {
 
 	Images []digest.Digest // the manifests of the images, without attestations; none where they are not known
 	Time   time.Time       // when its blobs were last sent; the zero value: now
+
+	// Memory is what is to be remembered of the build, and is called when it is written; nil: nothing.
+	Memory func() []byte
+
+	Blobs content.Provider // gives what a builder has sent of its own; nil: nothing does
 }
 
 // Destination is one export of a build's cache. BuildKit sends the cache once to each destination,
@@ -63,6 +69,7 @@ type target interface {
 	copy(Exported) func(context.Context) []Committed
 	merge(Exported, *Known) func(context.Context) []Committed
 	commit(context.Context, Exported) []Committed
+	adds() bool
 }
 
 // Unchanged reports whether every cache of the destination has this export already. It waits until
@@ -96,6 +103,11 @@ func (d Destination) Merge(e Exported, k *Known) func(context.Context) []Committ
 	}
 	return d.target.merge(e, k)
 }
+
+// Adds reports whether the scope keeps what is in it when an export is committed, so that a part of a build
+// can be exported. It is false where BuildKit itself replaces the scope, where former builds are not kept, for a
+// line of cache-to, and for an inline cache, which needs an image.
+func (d Destination) Adds() bool { return d.target != nil && d.Entry.Type != "" && d.target.adds() }
 
 // Prepare makes the place ready for the export. BuildKit's own exporters keep what is there, so
 // what is damaged is removed before. The errors are those of steps whose layers BuildKit could not
@@ -149,6 +161,8 @@ type native struct {
 }
 
 func (n native) holds(e Exported, k *Known) bool { return n.untagged && n.written.holds(e, k) }
+
+func (n native) adds() bool { return n.untagged && n.keep.Variants > 0 }
 
 func (n native) copy(e Exported) func(context.Context) []Committed {
 	if !n.untagged {
@@ -210,7 +224,11 @@ func (n native) finish(ctx context.Context, e Exported) (out Committed, doing st
 	var fitted gateway.Sent
 	var note error
 	if err == nil {
-		fitted, note, err = fit(gateway.Sent{Manifest: m, Config: config}, nil)
+		var lost map[digest.Digest]error
+		if lost, err = n.complete(ctx, store, m.Layers, e.Blobs); err != nil {
+			return Committed{Err: err}, attaching
+		}
+		fitted, note, err = fit(gateway.Sent{Manifest: m, Config: config}, lost)
 	}
 	if err != nil {
 		return Committed{Err: errors.Join(err, n.restore(ctx))}, uniting
@@ -236,10 +254,8 @@ func (n native) before(m backends.Manifest) *former {
 	if n.untagged {
 		return nil
 	}
-	f := &former{version: m.Version}
-	if n.own != nil && n.own.Err == nil {
-		f.cache, f.err = n.parse(context.Background(), nil, n.own.Manifest)
-	}
+	f := cmp.Or(n.known(), &former{})
+	f.version = m.Version
 	return f
 }
 
@@ -285,6 +301,8 @@ type tagged struct {
 	written
 	cache backends.ImageTagged
 }
+
+func (t tagged) adds() bool { return false }
 
 func (t tagged) holds(Exported, *Known) bool { return false }
 

@@ -24,7 +24,7 @@ import (
 
 // destinations are the destinations of a plan that writes b-main.
 func destinations(readings []backends.Reading, g *gateway.Gateway, caches ...backends.Backend) []cacheplan.Destination {
-	return cacheplan.New(cacheplan.Request{Caches: caches, Readings: readings, Scopes: writeMain, Record: record, Gateway: g}).Destinations
+	return cacheplan.New(cacheplan.Request{Caches: caches, Await: found(readings), Scopes: writeMain, Record: record, Gateway: g}).Destinations()
 }
 
 var record = backends.Record{Branch: "main", Commit: "33e6d73fee", Version: "v1"}
@@ -50,7 +50,7 @@ func TestRefused(t *testing.T) {
 		if len(got) != 2 || got[0].Refused != nil || got[1].Refused == nil || got[1].Refused.Error() != why || got[1].Name != "b-main" {
 			t.Errorf("destinations %+v", got)
 		}
-		if nothing := cacheplan.New(cacheplan.Request{Caches: []backends.Backend{limited}, Gateway: g}).Destinations; len(nothing) != 0 {
+		if nothing := cacheplan.New(cacheplan.Request{Caches: []backends.Backend{limited}, Gateway: g}).Destinations(); len(nothing) != 0 {
 			t.Errorf("a plan that writes nothing has the destinations %+v", nothing)
 		}
 	}
@@ -95,7 +95,7 @@ func TestDestinations(t *testing.T) {
 	} {
 		plan := cacheplan.New(cacheplan.Request{Caches: caches, Scopes: test.plan, Gateway: test.g})
 		var got strings.Builder
-		for _, d := range plan.Destinations {
+		for _, d := range plan.Destinations() {
 			fmt.Fprintf(&got, "%s: %s\n", names(d), strings.ReplaceAll(entryText(d.Entry), g.Host, "HOST"))
 		}
 		if got.String() != test.want || plan.Inline != (test.plan.Write != "") {
@@ -257,7 +257,7 @@ func TestVerbatim(t *testing.T) {
 	for _, s := range plan.Reads.Outcomes() {
 		fmt.Fprintln(&got, s.Cache, s.State)
 	}
-	for _, d := range plan.Destinations {
+	for _, d := range plan.Destinations() {
 		fmt.Fprintf(&got, "%s: %s\n", names(d), entryText(d.Entry))
 	}
 	const want = `registry ref=ghcr.io/o/app:main
@@ -275,7 +275,7 @@ gha x absent
 // A line of cache-to needs only its export: no commit follows.
 func TestVerbatimExport(t *testing.T) {
 	t.Parallel()
-	d := cacheplan.New(cacheplan.Request{To: lines(t, cachespec.To, "type=s3,bucket=b,ignore-error=false")}).Destinations[0]
+	d := cacheplan.New(cacheplan.Request{To: lines(t, cachespec.To, "type=s3,bucket=b,ignore-error=false")}).Destinations()[0]
 	if names(d) != "[s3 b] [true]" || d.Name != "" || entryText(d.Entry) != "s3 bucket=b" || d.Answers || d.Unchanged(cacheplan.Exported{Content: "sha256:00"}) {
 		t.Errorf("%+v", d)
 	}
@@ -306,7 +306,7 @@ func TestCommitToRegistry(t *testing.T) {
 			t.Errorf("record %+v, %v", m.Record, err)
 		}
 	}
-	gone := cacheplan.New(cacheplan.Request{Caches: []backends.Backend{c}, Scopes: scope.Plan{Write: "b-gone"}}).Destinations[0]
+	gone := cacheplan.New(cacheplan.Request{Caches: []backends.Backend{c}, Scopes: scope.Plan{Write: "b-gone"}}).Destinations()[0]
 	if errs := outcomes(gone.Commit(t.Context(), cacheplan.Exported{})); errs[0] == nil || !strings.Contains(errs[0].Error(), "attach the scope's record: ") {
 		t.Errorf("for a scope that is gone: %v", errs)
 	}
@@ -344,7 +344,7 @@ func TestCommitInline(t *testing.T) {
 	image := pushImage(t, host+"/o/app:v1")
 	made := cacheplan.Exported{Image: image.Descriptor().Digest}
 	plan := cacheplan.New(cacheplan.Request{Caches: []backends.Backend{c}, Scopes: writeMain, Gateway: testkit.Gateway(t)})
-	d := plan.Destinations[0]
+	d := plan.Destinations()[0]
 	if !plan.Inline || d.Entry.Type != "" || d.Unchanged(made) {
 		t.Errorf("%+v", d)
 	}

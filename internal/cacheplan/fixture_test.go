@@ -67,6 +67,11 @@ func newMemoryCache(name string) *memoryCache {
 	return &memoryCache{Store: testkit.NewStore(), name: name, options: map[string]string{"mode": "max"}}
 }
 
+// found is what was found out about the caches: these readings.
+func found(readings []backends.Reading) func() cacheplan.Found {
+	return func() cacheplan.Found { return cacheplan.Found{Readings: readings} }
+}
+
 // outcomes are, for each cache of a commit, why nothing or not all was written.
 func outcomes(all []cacheplan.Committed) []error {
 	var errs []error

@@ -41,7 +41,7 @@ func join(groups []*group, cache backends.GatewayWritten, name Cache, w written)
 	return groups
 }
 
-func (g *group) destination(r Request) Destination {
+func (g *group) destination(r settled) Destination {
 	g.fanout = r.Gateway.Accept(g.stores, r.expected(), r.Timeout/2)
 	attrs := maps.Clone(g.options)
 	attrs["ref"] = g.fanout.Ref(r.Scopes.Write)
@@ -58,6 +58,10 @@ func (g *group) unchanged(e Exported) bool {
 
 func (g *group) holds(e Exported, k *Known) bool {
 	return !slices.ContainsFunc(g.scopes, func(w written) bool { return !w.holds(e, k) })
+}
+
+func (g *group) adds() bool {
+	return !slices.ContainsFunc(g.scopes, func(w written) bool { return w.keep.Variants == 0 })
 }
 
 func (g *group) copy(e Exported) func(context.Context) []Committed {

@@ -49,28 +49,28 @@ func (r *Reads) Known(ctx context.Context, results [][]digest.Digest) *Known {
 // whole is the cache that BuildKit got by this import. It is false where that is not known, or not
 // all of the sources' caches.
 func (i imports) whole() (cachegraph.Cache, bool) {
-	config, layers := i.sources[0].reading.Config, i.sources[0].reading.Manifest.Layers
-	if i.merged == nil {
-		if i.sources[0].own || i.sources[0].reading.Verify() != nil {
-			return cachegraph.Cache{}, false
-		}
-	} else {
-		select {
-		case <-i.merged.done:
-		default:
-			return cachegraph.Cache{}, false
-		}
-		if i.merged.err != nil {
-			return cachegraph.Cache{}, false
-		}
-		for _, p := range i.merged.parts {
-			if p.reduced != nil {
-				return cachegraph.Cache{}, false
-			}
-		}
-		config, layers = i.merged.cache.Config, i.merged.cache.Manifest.Layers
+	if i.merged != nil {
+		return i.merged.whole()
 	}
-	c, err := cachegraph.Parse(config, layers)
+	s := i.sources[0]
+	if s.own || s.reading.Verify() != nil {
+		return cachegraph.Cache{}, false
+	}
+	c, err := cachegraph.Parse(s.reading.Config, s.reading.Manifest.Layers)
+	return c, err == nil
+}
+
+// whole is the merged cache. It is false while that is not known, and where it is not all of its parts.
+func (m *merged) whole() (cachegraph.Cache, bool) {
+	select {
+	case <-m.done:
+	default:
+		return cachegraph.Cache{}, false
+	}
+	if m.err != nil || slices.ContainsFunc(m.parts, func(p part) bool { return p.reduced != nil }) {
+		return cachegraph.Cache{}, false
+	}
+	c, err := cachegraph.Parse(m.cache.Config, m.cache.Manifest.Layers)
 	return c, err == nil
 }
 
@@ -87,7 +87,7 @@ func (w written) merge(store backends.Store, e Exported, k *Known) func(context.
 	} else if !complete {
 		e.Time = used // nothing renews the blobs
 	}
-	return func(ctx context.Context) Committed { return w.write(ctx, store, k.sent, nil, e, w.formerly(ctx)) }
+	return func(ctx context.Context) Committed { return w.write(ctx, store, k.sent, nil, e, nil) }
 }
 
 // holds reports whether the scope has what is known of the build, and has not had it for long.
@@ -151,16 +151,6 @@ func (w written) used(k *Known) (oldest time.Time, there bool) {
 		}
 	}
 	return oldest, true
-}
-
-// formerly is what was in the scope when it was read.
-func (w written) formerly(ctx context.Context) *former {
-	f := &former{}
-	if w.own.Err == nil {
-		f.version = w.own.Manifest.Version
-		f.cache, f.err = w.parse(ctx, nil, w.own.Manifest)
-	}
-	return f
 }
 
 // holdsAll reports whether some layers include others.

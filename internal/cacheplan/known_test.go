@@ -103,7 +103,7 @@ func TestMerges(t *testing.T) {
 				test.readings[i].From = cache
 			}
 		}
-		r := cacheplan.Request{Caches: []backends.Backend{cache}, Readings: test.readings, Scopes: feature, Keep: keeps, Gateway: testkit.Gateway(t)}
+		r := cacheplan.Request{Caches: []backends.Backend{cache}, Await: found(test.readings), Scopes: feature, Keep: keeps, Gateway: testkit.Gateway(t)}
 		if test.change != nil {
 			test.change(&r)
 		}
@@ -111,7 +111,7 @@ func TestMerges(t *testing.T) {
 			test.results = madeApp
 		}
 		plan, k := known(t, r, test.results)
-		if got := plan.Destinations[0].Merge(made, k) != nil; got != test.want {
+		if got := plan.Destinations()[0].Merge(made, k) != nil; got != test.want {
 			t.Errorf("%s: %t", test.name, got)
 		}
 	}
@@ -133,7 +133,7 @@ func TestLostIsNotKnown(t *testing.T) {
 			t.Fatal(err)
 		}
 		readings := backends.Read(t.Context(), []backends.Backend{c}, feature, time.Minute)
-		_, k := known(t, cacheplan.Request{Caches: []backends.Backend{c}, Readings: readings, Scopes: feature, Keep: keeps, Gateway: testkit.Gateway(t)}, madeApp)
+		_, k := known(t, cacheplan.Request{Caches: []backends.Backend{c}, Await: found(readings), Scopes: feature, Keep: keeps, Gateway: testkit.Gateway(t)}, madeApp)
 		if got := k != nil; got != (lost == "") {
 			t.Errorf("without %q: %t", lost, got)
 		}
@@ -168,14 +168,14 @@ func TestMerge(t *testing.T) {
 			want = named("base by b-feature", "other by other", "deps by b-main", "app by b-main")
 		}
 		request := cacheplan.Request{
-			Caches: []backends.Backend{c}, Readings: []backends.Reading{own, main}, Scopes: feature, Keep: keeps, Variant: "v",
+			Caches: []backends.Backend{c}, Await: found([]backends.Reading{own, main}), Scopes: feature, Keep: keeps, Variant: "v",
 			Record: backends.Record{Branch: "feature"}, Gateway: testkit.Gateway(t),
 		}
 		plan, k := known(t, request, madeApp)
-		if plan.Destinations[0].Holds(made, k) {
+		if plan.Destinations()[0].Holds(made, k) {
 			t.Error("the scope holds what it lacks")
 		}
-		if errs := outcomes(plan.Destinations[0].Merge(made, k)(t.Context())); errs[0] != nil {
+		if errs := outcomes(plan.Destinations()[0].Merge(made, k)(t.Context())); errs[0] != nil {
 			t.Fatal(errs[0])
 		}
 		got, err := c.Manifest(t.Context(), "b-feature")
@@ -212,7 +212,8 @@ func holds(t *testing.T, r cacheplan.Request, written backends.Manifest) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Readings = []backends.Reading{{Source: scope.Source{Name: "b-feature"}, From: c, Manifest: written, Config: config}}
+	reading := backends.Reading{Source: scope.Source{Name: "b-feature"}, From: c, Manifest: written, Config: config}
+	r.Await = found([]backends.Reading{reading})
 	for _, test := range []struct {
 		name, variant string
 		results       [][]digest.Digest
@@ -229,13 +230,14 @@ func holds(t *testing.T, r cacheplan.Request, written backends.Manifest) {
 		if r.Variant = test.variant; test.change != "" {
 			cache.options = maps.Clone(c.options)
 			cache.options["mode"] = test.change
-			r.Caches, r.Readings = []backends.Backend{&cache}, slices.Clone(r.Readings)
-			r.Readings[0].From = &cache
+			other := reading
+			other.From = &cache
+			r.Caches, r.Await = []backends.Backend{&cache}, found([]backends.Reading{other})
 		}
 		r.Gateway = testkit.Gateway(t)
 		plan, k := known(t, r, test.results)
 		other := cacheplan.Exported{Content: "sha256:07", Hits: 2, Steps: 2}
-		if got := plan.Destinations[0].Holds(other, k); k == nil || got != test.want {
+		if got := plan.Destinations()[0].Holds(other, k); k == nil || got != test.want {
 			t.Errorf("%s: %t", test.name, got)
 		}
 	}

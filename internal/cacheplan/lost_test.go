@@ -73,7 +73,7 @@ func TestGoneBlobs(t *testing.T) {
 				t.Fatal(err)
 			}
 			readings := backends.Read(t.Context(), []backends.Backend{c}, plan, time.Minute)
-			reads := cacheplan.New(cacheplan.Request{Readings: readings, Scopes: plan, Gateway: g}).Reads
+			reads := cacheplan.New(cacheplan.Request{Await: found(readings), Scopes: plan, Gateway: g}).Reads
 			reads.Imports(t.Context())
 			if got := offeredLayers(t, g, "s0"); got != test.offered {
 				t.Errorf("BuildKit gets %s", got)
@@ -99,7 +99,7 @@ func TestLostBlobs(t *testing.T) {
 			t.Parallel()
 			g := testkit.Gateway(t)
 			reads := cacheplan.New(cacheplan.Request{
-				Readings: []backends.Reading{reading(t, steps, from, "b-main")}, Gateway: g, Pushed: []string{"ghcr.io/o/image"},
+				Await: found([]backends.Reading{reading(t, steps, from, "b-main")}), Gateway: g, Pushed: []string{"ghcr.io/o/image"},
 			}).Reads
 			reads.Imports(t.Context())
 			reads.LeaveOut(reads.Observe(loadedAll(lost("deps"))))
@@ -139,7 +139,7 @@ func TestLostAnswer(t *testing.T) {
 	}
 	plan := scope.Plan{Read: []scope.Source{{Name: "b-main"}}}
 	readings := backends.Read(t.Context(), []backends.Backend{c}, plan, time.Minute)
-	reads := cacheplan.New(cacheplan.Request{Readings: readings, Scopes: plan, Gateway: g}).Reads
+	reads := cacheplan.New(cacheplan.Request{Await: found(readings), Scopes: plan, Gateway: g}).Reads
 	reads.Imports(t.Context())
 	if got := offeredLayers(t, g, "s0"); got != "4 layers" {
 		t.Fatalf("BuildKit gets %s", got)
@@ -165,7 +165,7 @@ func TestLostAnswer(t *testing.T) {
 // A store that stalls is left out as a whole: it would stall again.
 func TestStallingStore(t *testing.T) {
 	t.Parallel()
-	reads := cacheplan.New(cacheplan.Request{Readings: []backends.Reading{reading(t, steps, newMemoryCache("shelf"), "b-main")}, Gateway: testkit.Gateway(t)}).Reads
+	reads := cacheplan.New(cacheplan.Request{Await: found([]backends.Reading{reading(t, steps, newMemoryCache("shelf"), "b-main")}), Gateway: testkit.Gateway(t)}).Reads
 	reads.Imports(t.Context())
 	attempt := loadedAll(cacheplan.ErrStalled)
 	attempt.Partial = []digest.Digest{layerOf("app")}
@@ -182,7 +182,7 @@ func TestThirdAttempt(t *testing.T) {
 	readings := []backends.Reading{
 		reading(t, testkit.NewGraph("base", "x: base"), newMemoryCache("shelf"), "b-feature"), reading(t, steps, newMemoryCache("shelf"), "b-main"),
 	}
-	reads := cacheplan.New(cacheplan.Request{Readings: readings, Gateway: testkit.Gateway(t)}).Reads
+	reads := cacheplan.New(cacheplan.Request{Await: found(readings), Gateway: testkit.Gateway(t)}).Reads
 	for _, step := range []string{"deps", "app"} {
 		if imports := reads.Imports(t.Context()); len(imports) != 1 {
 			t.Fatalf("imports %v", imports)

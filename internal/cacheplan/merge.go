@@ -27,6 +27,7 @@ type merged struct {
 
 // part is the cache of one source.
 type part struct {
+	source  *source
 	reading backends.Reading
 	lost    map[digest.Digest]bool // its blobs that are known to be lost
 	why     error                  // why they are; nil where none is
@@ -36,12 +37,14 @@ type part struct {
 	reduced error // why results of it were left out; nil when none was
 }
 
-// mergeParts begins a merge. The context ends with the run; it carries the log only.
-func mergeParts(ctx context.Context, parts []part) *merged {
-	m := &merged{done: make(chan struct{}), parts: parts}
+// mergeParts begins a merge, and waits for the parts meanwhile. The context ends with the run; it carries
+// the log only.
+func mergeParts(ctx context.Context, parts func() []part) *merged {
+	m := &merged{done: make(chan struct{})}
 	go func() {
 		defer crash.Catch()
 		defer close(m.done)
+		m.parts = parts()
 		m.merge(ctx)
 	}()
 	return m
@@ -116,7 +119,7 @@ func (p *part) read() (cachegraph.Cache, bool) {
 	return c, true
 }
 
-// wait returns the cache when it is complete, an empty one where every part was left out.
+// wait returns the cache when it is complete, an empty one where there is no part or every part was left out.
 func (m *merged) wait(ctx context.Context) (gateway.Cache, error) {
 	select {
 	case <-m.done:

@@ -7,17 +7,17 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachegraph"
-	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/internal/refusal"
-	"github.com/warmlayer/warmlayer/scope"
 )
 
 // State is the outcome of a cache source.
@@ -51,8 +51,13 @@ func (s Source) Faulty() bool { return s.State == Failed || s.State == Loaded &&
 // asks for the imports, reports what it observed of the attempt, leaves out the sources that
 // are at fault, and asks again. The methods must not be called concurrently.
 type Reads struct {
-	gateway *gateway.Gateway // nil on a remote builder
-	sources []*source
+	gateway *gateway.Gateway          // nil on a remote builder
+	early   bool                      // the first attempt does not wait for the readings
+	lines   []*source                 // the entries of cache-from
+	settle  func()                    // waits for the readings, and sets the next two
+	settled atomic.Pointer[time.Time] // when that was; nil before
+
+	sources []*source // of the next attempt; set by settle
 	leftOut []*source // at fault for a failed attempt
 	imports []imports // of the current attempt
 	made    *made     // what this build exported
@@ -76,28 +81,49 @@ type source struct {
 // imports is one entry that BuildKit is told to import, and the sources that it reads by it.
 type imports struct {
 	entry        client.CacheOptionsEntry
-	sources      []*source
-	allOrNothing bool    // BuildKit reads all of the sources or none
-	merged       *merged // the sources as one cache, where the gateway merges them
-	verified     bool    // the sources are those in merged
+	sources      []*source // of a merged cache: set by verify
+	allOrNothing bool      // BuildKit reads all of the sources or none
+	merged       *merged   // the sources as one cache, where the gateway merges them
+	verified     bool      // the sources are those in merged
 }
 
-// newReads takes the readings of the scopes, and the entries of cache-from.
+// newReads takes the entries of cache-from, and later the readings of the scopes.
+//
+// On a managed builder the first attempt begins before these are known, unless a lone cache in a registry
+// might be imported natively.
 func newReads(request Request) *Reads {
 	r := &Reads{gateway: request.Gateway, pushed: request.Pushed, made: &made{}}
-	for _, reading := range request.Readings {
-		s := &source{cache: reading.From.String(), reading: reading, state: Loaded}
-		s.fail(reading.Err)
-		r.sources = append(r.sources, s)
-	}
+	r.early = r.gateway != nil && len(request.Scopes.Read) > 0 && len(request.Caches) > 0 && !slices.ContainsFunc(request.Caches, r.mounts)
+	r.settle = sync.OnceFunc(func() { r.take(request.Await().Readings) })
 	for i, line := range request.From {
 		s := &source{cache: line.String(), entry: request.verbatim(line), own: true, state: Absent}
 		if request.Unreadable != nil {
 			s.fail(request.Unreadable[i])
 		}
-		r.sources = append(r.sources, s)
+		r.lines = append(r.lines, s)
 	}
 	return r
+}
+
+// take makes a source of each reading, before those of cache-from.
+func (r *Reads) take(readings []backends.Reading) {
+	for _, reading := range readings {
+		s := &source{cache: reading.From.String(), reading: reading, state: Loaded}
+		s.fail(reading.Err)
+		r.sources = append(r.sources, s)
+	}
+	r.sources = append(r.sources, r.lines...)
+	now := time.Now()
+	r.settled.Store(&now)
+}
+
+// Settled is when the readings of the scopes were known; the zero time: they are not yet. It may be
+// called at any time.
+func (r *Reads) Settled() time.Time {
+	if at := r.settled.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
 }
 
 // fail records why a source cannot be used. A nil error changes nothing.
@@ -131,26 +157,32 @@ func unreadable(err error) error { return fmt.Errorf("its cache config cannot be
 // Imports are the entries that BuildKit is told to import in the attempt that begins.
 //
 // A managed builder gets everything that was loaded as one cache through the gateway, which
-// answers when all sources are verified, without further requests for what was read. Only a lone cache
-// in a registry stays where it is when its layers mount across the registry's repositories. A remote builder gets native
-// entries. It may reach stores that this process does not, so only the sources that are
-// certainly absent or incomplete are left out, and directories, which BuildKit's client reads in
-// this process. Entries of cache-from are passed on.
+// answers when all sources are read and verified, without further requests for what was read. In the first
+// attempt this entry does not wait for the readings, and is that of an empty cache where nothing was loaded.
+// Only a lone cache in a registry stays where it is when its layers mount across the registry's repositories.
+// A remote builder gets native entries. It may reach stores that this process does not, so only the sources
+// that are certainly absent or incomplete are left out, and directories, which BuildKit's client reads in this
+// process. Entries of cache-from are passed on.
 func (r *Reads) Imports(ctx context.Context) []client.CacheOptionsEntry {
 	r.imports = nil
-	var loaded []*source
-	for _, s := range r.sources {
-		switch {
-		case s.own && s.state != Failed:
+	early, lines := r.early && r.failed == 0, r.lines
+	if !early {
+		r.settle()
+		lines = r.sources
+	}
+	for _, s := range lines {
+		if s.own && s.state != Failed {
 			r.imports = append(r.imports, imports{entry: s.entry, sources: []*source{s}})
-		case !s.own && s.state == Loaded:
-			loaded = append(loaded, s)
 		}
 	}
-	if r.gateway == nil {
+	switch {
+	case r.gateway == nil:
 		r.imports = append(r.imports, nativeImports(r.sources)...)
-	} else {
-		r.imports = append(r.imports, r.throughGateway(ctx, loaded)...)
+	case early:
+		m := mergeParts(ctx, r.parts)
+		r.imports = append(r.imports, imports{entry: r.offer(m), merged: m})
+	default:
+		r.imports = append(r.imports, r.throughGateway(ctx)...)
 	}
 	var entries []client.CacheOptionsEntry
 	for _, i := range r.imports {
@@ -159,92 +191,53 @@ func (r *Reads) Imports(ctx context.Context) []client.CacheOptionsEntry {
 	return entries
 }
 
+// loaded are the sources of scopes that were loaded. It waits for the readings.
+func (r *Reads) loaded() (loaded []*source) {
+	r.settle()
+	for _, s := range r.sources {
+		if !s.own && s.state == Loaded {
+			loaded = append(loaded, s)
+		}
+	}
+	return loaded
+}
+
+// parts are what the gateway merges. It waits for the readings.
+func (r *Reads) parts() (parts []part) {
+	for _, s := range r.loaded() {
+		parts = append(parts, part{source: s, reading: s.reading, lost: s.lost, why: s.why})
+	}
+	return parts
+}
+
+// offer is the entry of a merged cache, which the gateway serves.
+func (r *Reads) offer(m *merged) client.CacheOptionsEntry {
+	return client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": r.gateway.Offer(m.wait)}}
+}
+
 // throughGateway is the import of all loaded sources on a managed builder. A lone cache in a
 // registry that has lost blobs goes through the gateway too, without the results that need them.
-func (r *Reads) throughGateway(ctx context.Context, loaded []*source) []imports {
+func (r *Reads) throughGateway(ctx context.Context) []imports {
+	loaded := r.loaded()
 	if len(loaded) == 0 {
 		return nil
 	}
-	lone := len(loaded) == 1 && r.mounts(loaded[0])
+	lone := len(loaded) == 1 && r.mounts(loaded[0].reading.From)
 	if s := loaded[0]; lone && len(s.lost) == 0 && !errors.Is(s.reading.Verify(), backends.ErrGone) {
 		if s.verify(); s.state != Loaded {
 			return nil
 		}
 		return []imports{nativeImport(s)}
 	}
-	parts := make([]part, len(loaded))
-	for i, s := range loaded {
-		parts[i] = part{reading: s.reading, lost: s.lost, why: s.why}
-	}
-	one := imports{sources: loaded, merged: mergeParts(ctx, parts)}
+	one := imports{merged: mergeParts(ctx, r.parts)}
 	if lone {
 		// Its blobs are verified, so there is nothing to wait for.
 		if one.verify(); len(one.sources) == 0 {
 			return nil
 		}
 	}
-	one.entry = client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": r.gateway.Offer(one.merged.wait)}}
+	one.entry = r.offer(one.merged)
 	return []imports{one}
-}
-
-// mounts reports whether the layers of a source in a registry could mount in a repository that the image
-// is pushed to: another one of the same registry. In the same repository they are there already. BuildKit
-// mounts the layers of caches that it has imported from that registry.
-func (r *Reads) mounts(s *source) bool {
-	pushed, ok := s.reading.From.(cachespec.Pushed)
-	if !ok {
-		return false
-	}
-	from, _ := pushed.PushedTo()
-	host, _, _ := strings.Cut(from, "/")
-	return slices.ContainsFunc(r.pushed, func(to string) bool {
-		other, _, _ := strings.Cut(to, "/")
-		return host == other && from != to
-	})
-}
-
-// nativeImport is the import of a source by its cache's own entry.
-func nativeImport(s *source) imports {
-	one := scope.Plan{Read: []scope.Source{s.reading.Source}}
-	entry := s.reading.From.Imports(one)[0]
-	if s.inProcess() && s.state == Loaded {
-		// Otherwise BuildKit's client asks the index, and leaves the cache out without a word while
-		// another build holds the index's lock (v0.34.2, client/solve.go, parseCacheOptions).
-		entry.Attrs["digest"] = s.reading.Manifest.Descriptor().Digest.String()
-	}
-	return imports{entry: entry, sources: []*source{s}, allOrNothing: true}
-}
-
-// nativeImports are the imports of sources that BuildKit reads itself. One entry may stand for
-// several scopes of a cache. BuildKit then reads all of them or none, so an entry with a scope
-// that is incomplete, or too large, is left out.
-func nativeImports(sources []*source) []imports {
-	var all, incomplete []imports
-	for _, s := range sources {
-		if s.own {
-			continue
-		}
-		if s.verify(); s.state == Absent || s.state == Failed && s.inProcess() {
-			continue
-		}
-		one := nativeImport(s)
-		if errors.Is(s.err, backends.ErrGone) || cachegraph.Harmful(s.err) {
-			incomplete = append(incomplete, one)
-		} else if n := slices.IndexFunc(all, one.sameEntry); n >= 0 {
-			all[n].sources = append(all[n].sources, s)
-		} else {
-			all = append(all, one)
-		}
-	}
-	return slices.DeleteFunc(all, func(i imports) bool { return slices.ContainsFunc(incomplete, i.sameEntry) })
-}
-
-// inProcess tells whether BuildKit's client reads the cache in this process, so that it would fail,
-// or block, as the reading did.
-func (s *source) inProcess() bool { return len(s.reading.From.Dirs()) > 0 }
-
-func (i imports) sameEntry(other imports) bool {
-	return i.entry.Type == other.entry.Type && maps.Equal(i.entry.Attrs, other.entry.Attrs)
 }
 
 // verify waits until it is known which of the merged sources are in the cache that BuildKit
@@ -255,13 +248,13 @@ func (i *imports) verify() {
 	}
 	i.verified = true
 	<-i.merged.done
-	for n, s := range i.sources {
-		p := i.merged.parts[n]
+	for _, p := range i.merged.parts {
+		s := p.source
 		if s.fail(cmp.Or(p.err, i.merged.err)); s.state == Loaded {
 			s.lost, s.err = p.lost, p.reduced
+			i.sources = append(i.sources, s)
 		}
 	}
-	i.sources = slices.DeleteFunc(slices.Clone(i.sources), func(s *source) bool { return s.state != Loaded })
 }
 
 // Observe takes what was observed of the attempt that ended, and returns the sources that
@@ -377,6 +370,7 @@ func (f Fault) reduce() bool {
 // Outcomes are all sources with their outcomes, those that were left out last.
 func (r *Reads) Outcomes() []Source {
 	var out []Source
+	r.settle()
 	for _, s := range slices.Concat(r.sources, r.leftOut) {
 		err := s.err
 		if s.state != Absent {

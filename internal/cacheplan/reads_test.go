@@ -100,7 +100,7 @@ func TestImports(t *testing.T) {
 				want, andLoaded string
 			}{{g, test.managed, test.readBy}, {nil, test.remote, test.readByIt}} {
 				reads := cacheplan.New(cacheplan.Request{
-					Readings: test.readings, From: test.own, Gateway: way.g, Pushed: []string{cmp.Or(test.pushed, "ghcr.io/o/image")},
+					Await: found(test.readings), From: test.own, Gateway: way.g, Pushed: []string{cmp.Or(test.pushed, "ghcr.io/o/image")},
 				}).Reads
 				imports := reads.Imports(t.Context())
 				var got strings.Builder
@@ -119,6 +119,61 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// On a managed builder the first attempt gets its entries before the scopes are read, and the gateway
+// waits for them.
+func TestImportBeforeReading(t *testing.T) {
+	t.Parallel()
+	shelf := newMemoryCache("shelf")
+	plan := scope.Plan{Read: []scope.Source{{Name: "b-feature"}, {Name: "b-main"}}}
+	for name, test := range map[string]struct {
+		readings    []backends.Reading
+		gets, state string
+		second      string // the imports of a second attempt
+	}{
+		"one is there": {
+			[]backends.Reading{absent(shelf, "b-feature"), reading(t, app, shelf, "b-main")},
+			"2 layers", "b-feature absent, b-main loaded, loaded", "gha scope=mine, registry ref=HOST/s1:scopes",
+		},
+		"none is there": {
+			[]backends.Reading{absent(shelf, "b-feature"), absent(shelf, "b-main")},
+			"0 layers", "b-feature absent, b-main absent, loaded", "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, read := testkit.Gateway(t), make(chan struct{})
+			reads := cacheplan.New(cacheplan.Request{
+				Caches: []backends.Backend{shelf}, Scopes: plan, From: lines(t, cachespec.From, "type=gha,scope=mine"), Gateway: g,
+				Await: func() cacheplan.Found { <-read; return found(test.readings)() },
+			}).Reads
+			imports := func() string {
+				var all []string
+				for _, e := range reads.Imports(t.Context()) {
+					all = append(all, strings.ReplaceAll(entryText(e), g.Host, "HOST"))
+				}
+				return strings.Join(all, ", ")
+			}
+			if got := imports(); got != "gha scope=mine, registry ref=HOST/s0:scopes" || !reads.Settled().IsZero() {
+				t.Errorf("imports %s, readings known at %s", got, reads.Settled())
+			}
+			close(read)
+			if got, _, _ := strings.Cut(offeredLayers(t, g, "s0"), ","); got != test.gets {
+				t.Errorf("BuildKit gets %s", got)
+			}
+			ends := []cacheplan.ImportEnd{{Began: true, Ended: true}, {Began: true, Ended: true}}
+			lost := fmt.Errorf("could not fetch content descriptor %s", layerOf("app"))
+			faults := reads.Observe(cacheplan.Attempt{Err: lost, Imports: ends})
+			if got := states(reads); got != test.state || reads.Settled().IsZero() {
+				t.Errorf("sources %s", got)
+			}
+			reads.LeaveOut(faults)
+			if got := imports(); got != test.second {
+				t.Errorf("the second attempt imports %s", got)
+			}
+		})
+	}
+}
+
 // The second attempt leaves out the sources that are at fault for the first one, and those that
 // failed in it.
 func TestSecondAttempt(t *testing.T) {
@@ -126,7 +181,7 @@ func TestSecondAttempt(t *testing.T) {
 	shelf := newMemoryCache("shelf")
 	readings := []backends.Reading{reading(t, testkit.NewGraph("base", "x: base"), shelf, "b-feature"), reading(t, app, shelf, "b-main")}
 	own := lines(t, cachespec.From, "ghcr.io/o/other:v1")
-	reads := cacheplan.New(cacheplan.Request{Readings: readings, From: own}).Reads
+	reads := cacheplan.New(cacheplan.Request{Await: found(readings), From: own}).Reads
 	if imports := reads.Imports(t.Context()); len(imports) != 3 {
 		t.Fatal(imports)
 	}
@@ -174,7 +229,7 @@ func TestDamagedConfig(t *testing.T) {
 	t.Parallel()
 	good, bad := reading(t, app, newMemoryCache("shelf"), "b-good"), reading(t, testkit.NewGraph("y"), newMemoryCache("shelf"), "b-bad")
 	bad.Config = []byte("<html>")
-	reads := cacheplan.New(cacheplan.Request{Readings: []backends.Reading{bad, good}, Gateway: testkit.Gateway(t)}).Reads
+	reads := cacheplan.New(cacheplan.Request{Await: found([]backends.Reading{bad, good}), Gateway: testkit.Gateway(t)}).Reads
 	if imports := reads.Imports(t.Context()); len(imports) != 1 {
 		t.Errorf("imports %v", imports)
 	}
@@ -214,7 +269,7 @@ func TestMergeOfNothing(t *testing.T) {
 	bad := reading(t, app, newMemoryCache("shelf"), "b-main")
 	bad.Config = []byte("{")
 	g := testkit.Gateway(t)
-	cacheplan.New(cacheplan.Request{Readings: []backends.Reading{bad}, Gateway: g}).Reads.Imports(t.Context())
+	cacheplan.New(cacheplan.Request{Await: found([]backends.Reading{bad}), Gateway: g}).Reads.Imports(t.Context())
 	m, err := backends.ParseManifest([]byte(get(t, g, "/v2/s0/manifests/scopes")), "")
 	if err != nil || len(m.Layers) != 0 || get(t, g, "/v2/s0/blobs/"+m.Config.Digest.String()) != "{}" {
 		t.Errorf("%s, %v", m.Raw, err)
@@ -244,7 +299,7 @@ func TestVerifiedWhileBuilding(t *testing.T) {
 	far.Set(lost, nil)
 
 	g := testkit.Gateway(t)
-	reads := cacheplan.New(cacheplan.Request{Readings: readings, Scopes: plan, Gateway: g}).Reads
+	reads := cacheplan.New(cacheplan.Request{Await: found(readings), Scopes: plan, Gateway: g}).Reads
 	if imports := reads.Imports(t.Context()); len(imports) != 1 || states(reads) != "b-0 loaded, b-1 loaded" {
 		t.Fatalf("imports %v of sources %s", imports, states(reads))
 	}
@@ -282,7 +337,7 @@ func TestMergeTooLarge(t *testing.T) {
 		readings = append(readings, r)
 	}
 	g := testkit.Gateway(t)
-	reads := cacheplan.New(cacheplan.Request{Readings: readings, Gateway: g}).Reads
+	reads := cacheplan.New(cacheplan.Request{Await: found(readings), Gateway: g}).Reads
 	reads.Imports(t.Context())
 	if m, err := backends.ParseManifest([]byte(get(t, g, "/v2/s0/manifests/scopes")), ""); err != nil || m.Config.Size > backends.MaxConfig {
 		t.Errorf("a config of %d bytes, %v", m.Config.Size, err)

@@ -14,8 +14,8 @@ package crash
 
 import (
 	"errors"
-	"net/http"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -26,27 +26,34 @@ type Panic struct {
 	Stack string // of the goroutine, as debug.Stack formats it
 }
 
+// handling is what Handle was called with.
+type handling struct {
+	end      func(Panic)
+	harmless []error
+}
+
 var (
-	handler atomic.Pointer[func(Panic)]
+	handler atomic.Pointer[handling]
 	first   sync.Mutex
 )
 
-// Handle says what happens with a panic. end must not return. Without it, as in the tests of the
-// other rooms, the runtime ends the program.
-func Handle(end func(Panic)) { handler.Store(&end) }
+// Handle says what happens with a panic. end must not return. Panics with a harmless error are left to
+// those who expect them. Without Handle, as in the tests of the other rooms, the runtime ends the program.
+func Handle(end func(Panic), harmless ...error) { handler.Store(&handling{end, harmless}) }
 
 // Catch is deferred at the beginning of each goroutine, and of what a library calls in one of its
 // own. It never returns after a panic, so that nothing goes on with what the goroutine left
-// unfinished. With [http.ErrAbortHandler] an HTTP handler ends its connection: that is no fault.
+// unfinished.
 func Catch() {
 	v := recover()
 	if v == nil {
 		return
 	}
-	end := handler.Load()
-	if err, ok := v.(error); end == nil || ok && errors.Is(err, http.ErrAbortHandler) {
+	h := handler.Load()
+	err, ok := v.(error)
+	if h == nil || ok && slices.ContainsFunc(h.harmless, func(harmless error) bool { return errors.Is(err, harmless) }) {
 		panic(v)
 	}
 	first.Lock() // for ever: another panic waits here for the end
-	(*end)(Panic{v, string(debug.Stack())})
+	h.end(Panic{v, string(debug.Stack())})
 }

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/moby/buildkit/client/llb"
 	gw "github.com/moby/buildkit/frontend/gateway/client"
@@ -28,6 +29,7 @@ type Graph struct {
 	raw      map[digest.Digest][]byte
 	metadata map[digest.Digest]llb.OpMetadata
 	order    []digest.Digest // inputs before what uses them
+	texts    []string        // of Dockerfiles
 }
 
 // Output is one of the file systems that a step makes.
@@ -61,6 +63,11 @@ func Read(ctx context.Context, r *gw.Result) (Graph, error) {
 		}
 		if err := g.add(def); err != nil {
 			return Graph{}, err
+		}
+		for _, info := range def.Source.GetInfos() {
+			if text := string(info.GetData()); !slices.Contains(g.texts, text) {
+				g.texts = append(g.texts, text)
+			}
 		}
 	}
 	return g, nil
@@ -102,6 +109,49 @@ func (g *Graph) Outputs(d digest.Digest) []Output {
 	return slices.Compact(used)
 }
 
+// Inputs are the outputs that a step uses.
+func (g *Graph) Inputs(step digest.Digest) (all []Output) {
+	if op := g.ops[step]; op != nil {
+		for _, in := range op.Inputs {
+			all = append(all, input(in))
+		}
+	}
+	return all
+}
+
+// Users are the steps that use an output of a step.
+func (g *Graph) Users(step digest.Digest) (all []digest.Digest) {
+	for _, d := range g.order {
+		if slices.ContainsFunc(g.ops[d].Inputs, func(in *pb.Input) bool { return in.Digest == string(step) }) {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// Behind are the steps that use a step, directly or through others.
+func (g *Graph) Behind(step digest.Digest) map[digest.Digest]bool {
+	behind := map[digest.Digest]bool{}
+	for _, d := range g.order {
+		if slices.ContainsFunc(g.ops[d].Inputs, func(in *pb.Input) bool {
+			return in.Digest == string(step) || behind[digest.Digest(in.Digest)]
+		}) {
+			behind[d] = true
+		}
+	}
+	return behind
+}
+
+// Layered tells whether a step's file system is one of layers: a step's, or an image's, and not a context's.
+func (g *Graph) Layered(step digest.Digest) bool {
+	op := g.ops[step]
+	if op == nil {
+		return false
+	}
+	source := op.GetSource()
+	return source == nil || strings.HasPrefix(source.Identifier, "docker-image://")
+}
+
 // below are the file systems whose layers are below an output's own; none below scratch and sources.
 func (g *Graph) below(o Output) []Output {
 	op := g.ops[o.Step]
@@ -128,11 +178,7 @@ func (g *Graph) below(o Output) []Output {
 			}
 		}
 	default: // merges and differences are made of all their inputs
-		var all []Output
-		for _, in := range op.Inputs {
-			all = append(all, input(in))
-		}
-		return all
+		return g.Inputs(o.Step)
 	}
 	return nil
 }

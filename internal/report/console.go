@@ -31,6 +31,8 @@ func (r Report) Console(w io.Writer) error {
 	p.rows("auto", cells(r.Auto.String()))
 	p.rows("read", r.reads()...)
 	p.rows("steps", cells(r.steps()))
+	p.rows("miss", r.missRows()...)
+	p.rows("mounts", r.mountRows()...)
 	p.rows("write", r.writes()...)
 	p.rows("image", cells(r.Result.Digest.String()), cells(strings.Join(r.tags(), " ")))
 	p.rows("retry", cells(r.Result.Retried))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/warmlayer/warmlayer/internal/cachemiss"
 	"github.com/warmlayer/warmlayer/internal/ci"
 )
 
@@ -83,6 +84,7 @@ func FuzzReport(f *testing.F) {
 		for i := range r.Result.Exports {
 			r.Result.Exports[i].Cache, r.Result.Exports[i].Err = name, errors.New(problem)
 		}
+		r.Result.Misses = []cachemiss.Reason{{Stage: word, Platform: name, Step: name, Text: problem}, {Step: word, Text: name, Scope: "b-main"}}
 		r.Result.Metadata["image.name"], r.Result.Metadata[plainJSON] = name, `{"a":"`+secret+`"}`
 		hidden := r.redacted(redactor.String)
 		checkMarkdown(t, hidden)

@@ -27,6 +27,8 @@ type document struct {
 	Auto     Auto             `json:"auto"`
 	Sources  []documentSource `json:"sources"`
 	Exports  []documentExport `json:"exports"`
+	Mounts   []documentMount  `json:"mounts"`
+	Misses   []documentMiss   `json:"misses"`
 	Phases   []documentPhase  `json:"phases"`
 	Timings  []documentTiming `json:"timings"`
 	Retried  string           `json:"retried"`
@@ -49,6 +51,7 @@ type documentCache struct {
 	Steps     int         `json:"steps"`
 	Ratio     json.Number `json:"ratio"`
 	FirstMiss string      `json:"first-miss"`
+	Reason    string      `json:"miss-reason"`
 }
 
 type documentSource struct {
@@ -111,10 +114,12 @@ type documentPhase struct {
 //	 "plan":     what "warmlayer plan --json" shows as the plan,
 //	 "digest", "imageid", "tags":[],
 //	 "steps":    [{"name","digest","cached","seconds","error"}],
-//	 "cache":    {"hits","steps","ratio","first-miss"},
+//	 "cache":    {"hits","steps","ratio","first-miss","miss-reason"},
 //	 "auto":     {"cache","why"},
 //	 "sources":  [{"cache","name","why","state","error","used"}],
 //	 "exports":  [{"cache","name","outcome","error","seconds"}],
+//	 "mounts":   [{"id","restored":{"scope","bytes","files","seconds"},"saved":{…},"reason","error"}],
+//	 "misses":   [{"stage","platform","step","reason","scope"}],
 //	 "phases":   [{"name","seconds"}],
 //	 "timings":  [{"name","start","seconds","critical"}],
 //	 "retried", "warnings":[],
@@ -130,6 +135,12 @@ type documentPhase struct {
 // Used is how many steps of this build the source has; it is left out where that is not known. A step
 // that several sources have counts for each of them.
 //
+// Mounts are the cache mounts of steps that ran. Restored and saved are left out where that was not done; the
+// reason, or the error, says why. Bytes are those that the store sent or got.
+//
+// Misses say why the first step that was not cached in each stage was not, and which scope the build was
+// compared with.
+//
 // Timings are the parts of the run that took a millisecond or more, in the order of their beginnings,
 // in seconds since the run's. The run waited for the critical ones.
 //
@@ -144,8 +155,8 @@ func (r Report) JSON() ([]byte, error) {
 		Version: r.Version, OK: r.Err == nil, Error: message(r.Err), Builder: r.Builder, Network: list(r.Networks), Plan: r.Plan,
 		Digest: r.Result.Digest, ImageID: r.Result.ImageID, Tags: list(r.tags()),
 		Steps: []documentStep{},
-		Cache: documentCache{Hits: r.Result.Hits(), Steps: len(r.Result.Steps), Ratio: json.Number(r.ratio()), FirstMiss: r.firstMiss()},
-		Auto:  r.Auto, Sources: r.sources(), Exports: []documentExport{}, Phases: []documentPhase{}, Timings: r.timings(),
+		Cache: documentCache{Hits: r.Result.Hits(), Steps: len(r.Result.Steps), Ratio: json.Number(r.ratio()), FirstMiss: r.firstMiss(), Reason: r.missReason()},
+		Auto:  r.Auto, Sources: r.sources(), Exports: []documentExport{}, Mounts: r.mounts(), Misses: r.misses(), Phases: []documentPhase{}, Timings: r.timings(),
 		Retried: r.Result.Retried, Warnings: list(r.warnings()), Checks: []documentCheck{}, Seconds: r.Seconds,
 	}
 	d.Plan.Read = list(d.Plan.Read)

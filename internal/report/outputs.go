@@ -21,6 +21,7 @@ import (
 //   - cache-sources is JSON: [{"cache","name","why","state","error"}], in one line.
 //   - cache-export is failed if any export was, else written, else unchanged, and
 //     skipped when none was any of these.
+//   - miss-reason is a sentence about the first step that was not cached: "COPY . .: 1 file changed: main.go".
 //   - cache-scope is the scope that this build may write, "" for none.
 func (r Report) Outputs() []ci.Output {
 	return []ci.Output{
@@ -34,6 +35,7 @@ func (r Report) Outputs() []ci.Output {
 		{Name: "cache-export", Value: string(r.outcome())},
 		{Name: "cache-scope", Value: string(r.Plan.Write)},
 		{Name: "first-miss", Value: r.firstMiss()},
+		{Name: "miss-reason", Value: r.missReason()},
 	}
 }
 
@@ -91,7 +93,7 @@ const dotenvLimit = 5 << 10
 //
 // GitLab supports neither quotes nor line breaks in it, so white space becomes a single space
 // and values are not quoted. GitLab expands variables, so dollar signs are doubled. It refuses
-// a report that is too large, so the longest values are left out. Ten variables are fewer
+// a report that is too large, so the longest values are left out. Eleven variables are fewer
 // than the limit of every plan.
 func Dotenv(w io.Writer, outputs []ci.Output) error {
 	size := 0

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachemiss"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/timing"
@@ -52,6 +53,7 @@ func (r Report) redacted(redact func(string) string) Report {
 	r.Result.Steps = each(r.Result.Steps, func(s *solve.Step) { hide(&s.Name, &s.Error) })
 	r.Result.Sources = each(r.Result.Sources, func(s *cacheplan.Source) { hide(&s.Cache); s.Err = hideError(s.Err) })
 	r.Result.Exports = each(r.Result.Exports, func(e *solve.Export) { hide(&e.Cache); e.Err = hideError(e.Err) })
+	r.Result.Misses = each(r.Result.Misses, func(m *cachemiss.Reason) { hide(&m.Stage, &m.Platform, &m.Step, &m.Text) })
 	r.Result.Metadata = maps.Clone(r.Result.Metadata)
 	for key, value := range r.Result.Metadata {
 		r.Result.Metadata[key] = hideMetadata(key, value, redact)

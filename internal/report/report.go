@@ -30,6 +30,7 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachemounts"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/syntax"
@@ -144,6 +145,9 @@ func (r Report) warnings() []string {
 	}
 	for _, w := range r.Warnings {
 		add(w)
+	}
+	if said := cachemounts.Warning(r.Result.Mounts); said != "" {
+		add(said)
 	}
 	for _, w := range r.Result.Warnings {
 		add(w.Text)

@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/warmlayer/warmlayer/backends"
+	"github.com/warmlayer/warmlayer/internal/cachemiss"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/timing"
@@ -96,12 +97,14 @@ func reports() map[string]Report {
 			r.Result.Sources = []cacheplan.Source{fromMain}
 			r.Result.Exports = nil
 			r.Result.Steps = steps(true, true, false)
+			r.Result.Misses = []cachemiss.Reason{{Stage: "build", Step: "RUN make", Text: "the command changed: -make +make -j2", Scope: "b-main"}}
 		}),
 		"matrix": with(func(r *Report) {
 			last := own(cacheplan.Loaded)
 			last.Hits, last.Steps = 2, 4
 			one, three := 1, 3
 			last.Used = &one
+			r.Result.Misses = []cachemiss.Reason{{Stage: "stage-1", Step: "COPY --from=build /out /", Text: "what it takes from stage build changed", Scope: ownName}}
 			main := fromMain
 			main.Used = &three
 			r.Result.Sources = []cacheplan.Source{last, main}
@@ -194,6 +197,7 @@ func reports() map[string]Report {
 			r.Result.Steps = []solve.Step{{Name: hostile, Error: hostile}}
 			r.Result.Sources = []cacheplan.Source{{Cache: hostile, Name: hostile, Why: hostile, State: cacheplan.Failed, Err: errors.New(hostile)}}
 			r.Result.Exports = []solve.Export{{Cache: hostile, Name: hostile, Outcome: solve.Broken, Err: errors.New(hostile)}}
+			r.Result.Misses = []cachemiss.Reason{{Stage: hostile, Platform: hostile, Step: hostile, Text: hostile, Scope: hostile}}
 			r.Result.Metadata = map[string]string{"image.name": hostile}
 			r.Result.Warnings = []solve.Warning{{Text: "x " + hostile, Detail: hostile, URL: hostile, Place: solve.Place{File: hostile, Line: 1}}}
 			r.Result.Failure = &solve.Failure{Place: solve.Place{File: hostile, Line: 2, EndLine: 3}, Step: hostile, Log: hostile}

@@ -2,6 +2,7 @@ package solve_test
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,6 +75,61 @@ func TestCompressAhead(t *testing.T) {
 				t.Errorf("the cache has %d layers that are not the image's, want the 2 of tools", others)
 			}
 			allCached(t, build(app, args...).Build(t))
+		})
+	}
+}
+
+// standing has a stage that stands on a cached step, and needs another stage that runs.
+const standing = `FROM scratch AS base
+ADD rootfs.tar /
+FROM base AS made
+COPY code /code
+RUN head -c 200000000 /dev/zero | md5sum > /made && cat /code >> /made
+FROM base
+RUN echo stand > /stand
+COPY --from=made /made /made
+`
+
+// TestUnpackAhead: the layers that the last step stands on are unpacked while another stage runs.
+func TestUnpackAhead(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"managed", "remote"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			registry, app := testkit.StartRegistry(t).Host, testkit.App(t)
+			testkit.Write(t, filepath.Join(app, "Dockerfile"), standing)
+			code := filepath.Join(app, "code")
+			testkit.Write(t, code, "1")
+			args := func() []string {
+				all := []string{"--cache", "type=registry,ref=" + registry + "/app", "--timings", "--tags", registry + "/app:v1", "--push"}
+				if kind == "remote" {
+					all = append(all, "--builder", testkit.StartBuildkitd(t))
+				}
+				return all
+			}
+			build(app, args()...).Build(t)
+			testkit.Write(t, code, "2")
+			changed := build(app, args()...).Build(t)
+			at, ends := slices.IndexFunc(changed.Timings, func(p testkit.Timing) bool {
+				return strings.HasPrefix(p.Name, "unpack [stage-2 ")
+			}), 0.0
+			for _, p := range changed.Timings {
+				if strings.Contains(p.Name, "RUN head") {
+					ends = p.Start + p.Seconds
+				}
+			}
+			if at < 0 || changed.Timings[at].Start > ends {
+				t.Errorf("the layer is not unpacked before the step has run, at %.2f s: %v", ends, changed.Timings)
+			}
+			hits := 0
+			for _, s := range changed.Steps {
+				if s.Cached {
+					hits++
+				}
+			}
+			if hits != 2 {
+				t.Errorf("%d steps are cached, want the 2 that do not need the code: %v", hits, changed.Steps)
+			}
 		})
 	}
 }

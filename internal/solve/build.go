@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client"
+	gw "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/util/progress/progressui"
@@ -28,10 +29,13 @@ import (
 
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/cachemounts"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/explain"
+	"github.com/warmlayer/warmlayer/internal/screen"
 	"github.com/warmlayer/warmlayer/internal/timing"
+	"github.com/warmlayer/warmlayer/internal/tokenauth"
 )
 
 // Request is one build. The zero values of the optional fields leave them out.
@@ -39,6 +43,7 @@ type Request struct {
 	Inputs  inputs.Values
 	Builder *builder.Builder
 	Caches  cacheplan.Plan
+	Mounts  *cachemounts.Mounts // the cache mounts that are kept; nil: none
 
 	// Exclude are directories that are left out of local contexts.
 	Exclude []string
@@ -51,13 +56,19 @@ type Request struct {
 	Redact func(string) string
 	// Engine is the container engine that an output of type docker without a destination is loaded into.
 	Engine builder.Engine
+	// Why asks why steps would not be cached, in place of a build: the frontend says what it would do, and
+	// nothing is built, read from a cache or written.
+	Why bool
 	// Proxies are build arguments from the Docker config: HTTP_PROXY and the like. Those
 	// that the inputs have too, in upper or lower case, are left out.
 	Proxies map[string]string
 	// BuilderID is the builder's id in a provenance without one: the page of the run; "": none.
 	BuilderID string
+	// Finished is called when nothing needs the builder any more, while what was exported is made the scopes' cache. Where a
+	// build fails or is traced that is only at the end of Run, and it is not called; nil: not of interest.
+	Finished func()
 	// Screen makes what the build says fit to be shown; nil: it is shown as it is.
-	Screen Screen
+	Screen screen.Text
 	// Progress gets the display of the build, in the mode of the input progress.
 	Progress io.Writer
 	// Stdout gets the outputs with dest=-.
@@ -74,9 +85,9 @@ func Run(ctx context.Context, req Request) (Result, error) {
 		return Result{}, fmt.Errorf("show progress: %w", err)
 	}
 	if req.Screen == nil {
-		req.Screen = unscreened{}
+		req.Screen = screen.None{}
 	}
-	b := &run{Request: req, display: make(chan *client.SolveStatus), key: identity.NewID(), seed: newSeed()}
+	b := &run{Request: req, display: make(chan *client.SolveStatus), key: identity.NewID(), seed: tokenauth.NewSeed(), recall: newRecall()}
 	shown := make(chan error, 1)
 	go func() {
 		defer crash.Catch()
@@ -84,9 +95,12 @@ func Run(ctx context.Context, req Request) (Result, error) {
 		shown <- err
 	}()
 	building, end := context.WithCancel(ctx)
-	if req.Inputs.Call != "" {
+	switch {
+	case req.Inputs.Call != "":
 		err = b.call(building)
-	} else {
+	case req.Why:
+		err = b.why(building)
+	default:
 		err = b.build(building)
 	}
 	b.traces(building)
@@ -106,7 +120,8 @@ type run struct {
 	indexes bool           // the image is loaded into an engine that uses its digest as the ID
 	loads   sync.WaitGroup // images that are being loaded into engines
 	notes   []Warning      // of this package, for the result
-	former  int            // phases of the result that belong to attempts that failed
+	recall  *recall
+	former  int // phases of the result that belong to attempts that failed
 	time    timing.Log
 
 	recording sync.Mutex
@@ -131,6 +146,7 @@ func (b *run) build(ctx context.Context) error {
 		faults, err = b.again(ctx, mounts, name, err)
 	}
 	b.result.Sources = b.Caches.Reads.Outcomes()
+	b.explainMisses(ctx)
 	return err
 }
 
@@ -164,16 +180,20 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	defer b.disconnect(solving)()
 	a := b.building(m, imports)
 	watch := newWatch(a.session)
-	watch.limitCaches(b.Inputs.CacheTimeout, cancel)
-	early := newAhead(solving, b, m, watch, a.exports)
-	defer early.end()
-	a.answered = early.planned
+	watch.limitCaches(b.Inputs.CacheTimeout, b.Caches.Reads.Settled, cancel)
+	early := b.ahead(solving, m, watch, a.exports)
+	defer early.End()
+	a.filter = b.Mounts.Filter
+	a.answered = func(ctx context.Context, c gw.Client, r *gw.Result) {
+		graph := b.recall.planned(ctx, r)
+		early.Planned(graph)
+		b.Mounts.Pass(ctx, c, r, graph)
+	}
 	a.watch = func(s *client.SolveStatus) {
 		watch.update(s)
-		early.update(s)
+		early.Update(s)
 	}
 
-	exports := newExports(b, m, imports, watch)
 	done := make(chan struct{})
 	var response *client.SolveResponse
 	var err error
@@ -184,10 +204,14 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 	}()
 	select {
 	case <-watch.layers:
-		exports.whilePushing(solving)
-		<-done
 	case <-done:
 	}
+	exports := newExports(b, m, imports, watch)
+	if watch.Pushed() {
+		exports.whilePushing(solving)
+		b.Mounts.Save(ctx, beside{b, m})
+	}
+	<-done
 	watch.stop()
 	if cause := context.Cause(solving); err != nil && ctx.Err() == nil && cause != nil {
 		err = cause
@@ -234,7 +258,7 @@ func (b *run) succeeded(ctx context.Context, ref string, response *client.SolveR
 	defer b.time.Start("read result")()
 	b.describe(ctx, ref, x.watch)
 	x.made = b.made(ctx, response)
-	x.made.Hits, x.made.Steps = b.result.Hits(), len(b.result.Steps)
+	x.made.Hits, x.made.Steps, x.made.Memory = b.result.Hits(), len(b.result.Steps), b.memory
 	x.skipEmpty(ctx, response)
 }
 
@@ -244,11 +268,22 @@ func (b *run) succeeded(ctx context.Context, ref string, response *client.SolveR
 func (b *run) finish(ctx context.Context, x *exports, err error, again bool) {
 	switch {
 	case err == nil:
+		b.Mounts.Save(ctx, beside{b, x.mounts})
 		x.startChanged(ctx)
+		if b.Finished != nil && !again && !traced(ctx) {
+			go func() {
+				defer crash.Catch()
+				x.wg.Wait()
+				b.Mounts.Wait()
+				b.Finished()
+			}()
+		}
 	case again || ctx.Err() != nil:
 		x.cancel(errors.New("the build failed"))
+	default:
+		x.startPartial(ctx, err)
 	}
-	b.result.Exports = x.wait(ctx)
+	b.result.Exports, b.result.Mounts = x.wait(ctx), b.Mounts.Wait()
 	if x.seconds > 0 {
 		b.result.phase("export cache", x.seconds)
 	}

@@ -1,6 +1,7 @@
 package solve
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -35,6 +36,11 @@ func Combined(names []string, parts []Result) Result {
 		}
 		all.Sources = append(all.Sources, part.Sources...)
 		all.Exports = append(all.Exports, part.Exports...)
+		all.Mounts = append(all.Mounts, part.Mounts...)
+		for _, m := range part.Misses {
+			m.Platform = cmp.Or(m.Platform, names[i])
+			all.Misses = append(all.Misses, m)
+		}
 		all.longest(part.Phases)
 		all.Traces = append(all.Traces, part.Traces...)
 		all.Parts = append(all.Parts, timing.Named(part.Parts, names[i]+" ")...)

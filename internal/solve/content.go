@@ -32,6 +32,7 @@ func (b *run) made(ctx context.Context, response *client.SolveResponse) cachepla
 	e := cacheplan.Exported{
 		Content: answer[exptypes.ExporterImageConfigDigestKey],
 		Image:   digest.Digest(answer[exptypes.ExporterImageDigestKey]),
+		Blobs:   proxy.NewContentStore(b.Builder.Client.ContentClient()),
 	}
 	if e.Content == "" {
 		e.Content = e.Image.String()

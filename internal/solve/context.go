@@ -38,6 +38,9 @@ func (b *run) mounts(ctx context.Context) (mounts, error) {
 	if err := b.addContexts(&m); err != nil {
 		return m, err
 	}
+	for name, files := range m.local {
+		m.local[name] = b.recall.files.Watch(name, files)
+	}
 	return m, b.addOutputs(ctx, &m)
 }
 

@@ -98,7 +98,9 @@ func (r *Request) caches(t *testing.T, repository string) {
 	plan := scope.Plan{Write: "b-main", Read: []scope.Source{{Name: "b-main", Why: "own branch"}}}
 	r.Caches = cacheplan.New(cacheplan.Request{
 		Caches: caches, Scopes: plan, Record: backends.Record{Branch: "main"},
-		Readings: backends.Read(t.Context(), caches, plan, time.Minute),
+		Await: func() cacheplan.Found {
+			return cacheplan.Found{Readings: backends.Read(t.Context(), caches, plan, time.Minute)}
+		},
 	})
 }
 

@@ -1,6 +1,7 @@
 package solve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/crash"
+	"github.com/warmlayer/warmlayer/internal/llbgraph"
 	"github.com/warmlayer/warmlayer/internal/refusal"
 	"github.com/warmlayer/warmlayer/internal/timing"
 )
@@ -28,6 +30,8 @@ type exports struct {
 	made    cacheplan.Exported
 	seconds float64 // from the first start to the last end
 
+	destinations []cacheplan.Destination
+
 	early   string // the content that copies were begun for, before BuildKit's answer; "": none were
 	knownOf string // the content that found is of; "": none
 	found   *cacheplan.Known
@@ -38,18 +42,21 @@ type exports struct {
 	results [][]Export // for each destination, one for each of its caches; nil until decided
 	copied  []bool     // for each destination: what other scopes have is written, without an export
 	sent    []*client.SolveResponse
+	partial []llbgraph.Output // of a build that failed, which are exported; nil: it succeeded
 }
 
 // commit writes the scopes of a destination, and returns one outcome for each of its caches.
 type commit func(context.Context) []cacheplan.Committed
 
+// newExports waits until it is known where the cache is written.
 func newExports(b *run, m mounts, imports []client.CacheOptionsEntry, w *watch) *exports {
-	n := len(b.Caches.Destinations)
+	destinations := b.Caches.Destinations()
+	n := len(destinations)
 	x := &exports{
-		run: b, mounts: m, imports: imports, watch: w,
+		run: b, mounts: m, imports: imports, watch: w, destinations: destinations,
 		results: make([][]Export, n), copied: make([]bool, n), sent: make([]*client.SolveResponse, n),
 	}
-	for i, d := range b.Caches.Destinations {
+	for i, d := range destinations {
 		if d.Refused != nil {
 			x.results[i] = outcomes(d)
 			x.decide(i, Skipped, d.Refused)
@@ -83,9 +90,9 @@ func (x *exports) copyEarly(ctx context.Context) {
 	}
 	x.early = content
 	steps := len(x.watch.steps())
-	made := cacheplan.Exported{Content: content, Hits: steps, Steps: steps, Images: []digest.Digest{digest.Digest(image)}}
+	made := cacheplan.Exported{Content: content, Hits: steps, Steps: steps, Images: []digest.Digest{digest.Digest(image)}, Memory: x.run.memory}
 	ctx = x.begin(ctx)
-	for i, d := range x.run.Caches.Destinations {
+	for i, d := range x.destinations {
 		if x.results[i] == nil && !x.unchanged(ctx, d, made) {
 			x.copy(ctx, i, d, made)
 		}
@@ -140,19 +147,22 @@ func (x *exports) begin(ctx context.Context) context.Context {
 // start begins all exports that have not begun.
 func (x *exports) start(ctx context.Context) {
 	ctx = x.begin(ctx)
-	for i, d := range x.run.Caches.Destinations {
-		if x.results[i] != nil {
-			continue
+	for i, d := range x.destinations {
+		if x.results[i] == nil {
+			x.startOne(ctx, i, d)
 		}
-		x.results[i] = outcomes(d)
-		if d.Entry.Type == "" {
-			continue // an inline cache is part of the image
-		}
-		x.wg.Go(func() {
-			defer crash.Catch()
-			x.export(ctx, i, d)
-		})
 	}
+}
+
+func (x *exports) startOne(ctx context.Context, i int, d cacheplan.Destination) {
+	x.results[i] = outcomes(d)
+	if d.Entry.Type == "" {
+		return // an inline cache is part of the image
+	}
+	x.wg.Go(func() {
+		defer crash.Catch()
+		x.export(ctx, i, d)
+	})
 }
 
 // errNoLayer says that an export would be empty. An empty cache must not replace another one.
@@ -164,7 +174,7 @@ func (x *exports) skipEmpty(ctx context.Context, response *client.SolveResponse)
 	if len(x.watch.steps()) > 0 || len(x.results) == 0 || x.run.hasLayers(ctx, response.ExporterResponse) {
 		return
 	}
-	for i, d := range x.run.Caches.Destinations {
+	for i, d := range x.destinations {
 		if x.results[i] == nil {
 			x.results[i] = outcomes(d)
 			x.decide(i, Skipped, errNoLayer)
@@ -180,7 +190,7 @@ func (x *exports) startChanged(ctx context.Context) {
 	cached := x.watch.allCached() && x.run.result.Retried == ""
 	x.checkEarly()
 	ctx = x.begin(ctx)
-	for i, d := range x.run.Caches.Destinations {
+	for i, d := range x.destinations {
 		if x.results[i] != nil || !cached {
 			continue
 		}
@@ -225,6 +235,9 @@ func (x *exports) export(ctx context.Context, i int, d cacheplan.Destination) {
 	// A timer in place of a deadline, which gRPC would pass on to the daemon: the daemon's
 	// error might come before the one of this run, which names the input.
 	limit := x.run.Inputs.CacheTimeout
+	if x.partial != nil {
+		limit = min(limit, partialTimeout)
+	}
 	defer time.AfterFunc(limit, func() {
 		defer crash.Catch()
 		abort(fmt.Errorf("not done within %s (cache-timeout)", limit))
@@ -268,6 +281,9 @@ func (x *exports) solve(ctx context.Context, i int, d cacheplan.Destination, abo
 			abort(fmt.Errorf("%w: %s would have run again", errChanged, step))
 		}
 	}
+	if x.partial != nil {
+		return x.run.solvePartial(ctx, t, x.partial)
+	}
 	return x.run.solve(ctx, t)
 }
 
@@ -283,7 +299,7 @@ func (x *exports) cancel(cause error) {
 func (x *exports) wait(ctx context.Context) []Export {
 	x.wg.Wait()
 	var commits sync.WaitGroup
-	for i, d := range x.run.Caches.Destinations {
+	for i, d := range x.destinations {
 		switch {
 		case x.results[i] == nil:
 			x.results[i] = outcomes(d)
@@ -298,7 +314,7 @@ func (x *exports) wait(ctx context.Context) []Export {
 	}
 	commits.Wait()
 	var all []Export
-	for i, d := range x.run.Caches.Destinations {
+	for i, d := range x.destinations {
 		x.tell(i, d)
 		all = append(all, x.results[i]...)
 	}
@@ -361,6 +377,8 @@ func (x *exports) write(ctx context.Context, i int, write commit) {
 			export.Seconds = time.Since(began).Seconds()
 		}
 		switch {
+		case c.Err == nil && x.partial != nil:
+			export.Err = cmp.Or(c.Note, errPartial)
 		case c.Err == nil:
 			export.Err = c.Note
 		case errors.Is(c.Err, cacheplan.ErrEmpty):
@@ -370,16 +388,5 @@ func (x *exports) write(ctx context.Context, i int, write commit) {
 		default:
 			export.Outcome, export.Err = Broken, refusal.Explain(c.Err)
 		}
-	}
-}
-
-// tell adds BuildKit's response for a line of cache-to to the metadata, where it also is when
-// BuildKit exports cache and image in one solve.
-func (x *exports) tell(i int, d cacheplan.Destination) {
-	if d.Name != "" || x.sent[i] == nil || x.results[i][0].Outcome != Written {
-		return
-	}
-	if manifest := x.sent[i].ExporterResponse[keyCacheManifest]; manifest != "" {
-		x.run.result.Metadata[keyCacheManifest] = manifest
 	}
 }

@@ -10,12 +10,14 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/util/progress/progressui"
 	digest "github.com/opencontainers/go-digest"
+
+	"github.com/warmlayer/warmlayer/internal/screen"
 )
 
 // ShowLog takes the output of a step the way of a build: from BuildKit's status stream through the screen
 // to the watch and to BuildKit's display, which writes to progress. It returns the end of the output as a
 // report has it. A piece's stream is 1 for standard output, and 2 for standard error.
-func ShowLog(screen Screen, mode progressui.DisplayMode, progress io.Writer, pieces iter.Seq2[int, []byte]) (string, error) {
+func ShowLog(by screen.Text, mode progressui.DisplayMode, progress io.Writer, pieces iter.Seq2[int, []byte]) (string, error) {
 	display, err := progressui.NewDisplay(progress, mode)
 	if err != nil {
 		return "", err
@@ -29,7 +31,7 @@ func ShowLog(screen Screen, mode progressui.DisplayMode, progress io.Writer, pie
 		_, err := display.UpdateFrom(context.Background(), show)
 		shown <- err
 	}()
-	watch, screened, now := newWatch(opened), newScreened(screen), time.Now()
+	watch, screened, now := newWatch(opened), screen.New(by), time.Now()
 	t := target{watch: watch.update, show: show}
 	step := client.Vertex{Digest: digest.FromString("step"), Name: "[2/2] RUN make", Started: &now}
 	t.pass(screened, &client.SolveStatus{Vertexes: []*client.Vertex{&step}})

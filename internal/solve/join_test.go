@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	digest "github.com/opencontainers/go-digest"
 
-	builds "github.com/warmlayer/warmlayer/internal/solve"
+	"github.com/warmlayer/warmlayer/internal/join"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -27,7 +27,7 @@ func TestJoin(t *testing.T) {
 		}
 	}
 	whole := digest.Digest(buildctl(t, testkit.StartBuildkitd(t), app, fixed("linux/amd64,linux/arm64", ":one")...))
-	j := builds.Join{Names: []string{registry + "/a:v1", registry + "/a:latest"}, Keychain: authn.DefaultKeychain}
+	j := join.Join{Names: []string{registry + "/a:v1", registry + "/a:latest"}, Keychain: authn.DefaultKeychain}
 	for _, platform := range []string{"linux/amd64", "linux/arm64"} {
 		part := buildctl(t, testkit.StartBuildkitd(t), app, fixed(platform, ",push-by-digest=true")...)
 		j.Parts = append(j.Parts, digest.Digest(part))

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/warmlayer/warmlayer/internal/report"
+	"github.com/warmlayer/warmlayer/internal/screen"
 	"github.com/warmlayer/warmlayer/internal/solve"
 )
 
@@ -125,7 +126,7 @@ func (plain) Text(text string) string              { return text }
 
 // screens make what is shown fit for a log.
 type screens interface {
-	solve.Screen
+	screen.Text
 	Progress(io.Writer) io.WriteCloser
 }
 

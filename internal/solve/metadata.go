@@ -17,6 +17,8 @@ import (
 	provenance "github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/warmlayer/warmlayer/internal/cacheplan"
 )
 
 // The keys that docker buildx v0.37.0 adds to BuildKit's answer (build/build.go,
@@ -165,3 +167,14 @@ func (b *run) addProvenance(ctx context.Context, to map[string]string, key strin
 const slsa = "https://slsa.dev/provenance/"
 
 func predicate(d *controlapi.Descriptor) string { return d.Annotations["in-toto.io/predicate-type"] }
+
+// tell adds BuildKit's response for a line of cache-to to the metadata, where it also is when
+// BuildKit exports cache and image in one solve.
+func (x *exports) tell(i int, d cacheplan.Destination) {
+	if d.Name != "" || x.sent[i] == nil || x.results[i][0].Outcome != Written {
+		return
+	}
+	if manifest := x.sent[i].ExporterResponse[keyCacheManifest]; manifest != "" {
+		x.run.result.Metadata[keyCacheManifest] = manifest
+	}
+}

@@ -54,7 +54,7 @@ func loads(o inputs.Output) bool { return o.Type == client.ExporterDocker && o.D
 //   - Where a cache compresses the image's layers too, the image's are compressed again.
 func (b *run) outputs(m mounts) []client.ExportEntry {
 	out := slices.Clone(m.exports)
-	if !holdsImage(b.Inputs.Outputs) && len(b.Caches.Destinations) > 0 {
+	if !holdsImage(b.Inputs.Outputs) && b.Caches.Writes {
 		return append(out, client.ExportEntry{Type: client.ExporterImage, Attrs: map[string]string{}})
 	}
 	for i, e := range out {

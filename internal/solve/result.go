@@ -10,6 +10,8 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	digest "github.com/opencontainers/go-digest"
 
+	"github.com/warmlayer/warmlayer/internal/cachemiss"
+	"github.com/warmlayer/warmlayer/internal/cachemounts"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/timing"
 )
@@ -25,6 +27,8 @@ type Result struct {
 	Failure  *Failure          // where in the Dockerfile the build failed; nil: not known
 	Sources  []cacheplan.Source
 	Exports  []Export
+	Mounts   []cachemounts.Outcome // the cache mounts of steps that ran
+	Misses   []cachemiss.Reason    // why the first steps that ran were not cached, one for each stage
 	Phases   []Phase
 	Parts    []timing.Part // where the time went, in more detail
 	Traces   [][]byte      // BuildKit's spans, as its records have them, where the context has a span
@@ -88,11 +92,16 @@ func (b *run) take(response *client.SolveResponse, w *watch, began time.Time, sp
 		}
 	}
 	b.result.Warnings = append(b.result.Warnings, w.clipped(b.Builder.Managed)...)
+	for _, s := range b.result.Steps {
+		if !s.Cached {
+			b.recall.missed[s.Digest] = true
+		}
+	}
 	existed := w.layersAt(time.Now())
 	b.result.phase("build", existed.Sub(began).Seconds())
 	b.time.Add(timing.Part{Name: "build", Kind: timing.Sum, Start: began, End: existed, Span: span})
 	b.time.Add(w.parts(b.Builder.Managed)...)
-	if w.pushed() {
+	if w.Pushed() {
 		b.result.phase("push", time.Since(existed).Seconds())
 	}
 	if response == nil {

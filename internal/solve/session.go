@@ -6,6 +6,8 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
+
+	"github.com/warmlayer/warmlayer/internal/tokenauth"
 )
 
 // attachables are the services that the daemon may use in this process during a solve.
@@ -15,7 +17,7 @@ func (b *run) attachables() ([]session.Attachable, error) {
 		secrets[s.ID] = []byte(s.Value)
 	}
 	all := []session.Attachable{
-		newTokenAuthority(b.seed, b.Auth),
+		tokenauth.New(b.seed, b.Auth),
 		secretsprovider.FromMap(secrets),
 	}
 	var agents []sshprovider.AgentConfig

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/buildkit/session"
 
 	"github.com/warmlayer/warmlayer/internal/crash"
+	"github.com/warmlayer/warmlayer/internal/screen"
 	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
@@ -24,13 +25,15 @@ type target struct {
 	imports      []client.CacheOptionsEntry
 	exports      []client.ExportEntry // of the build solve only
 	cacheExports []client.CacheOptionsEntry
-	noCache      bool                              // applies the inputs no-cache and no-cache-filters
-	internal     bool                              // left out of the daemon's build history
-	export       bool                              // of a cache, without outputs
-	span         [8]byte                           // the parent of BuildKit's spans, where there is a trace
-	watch        func(*client.SolveStatus)         // gets every status, in order
-	show         chan<- *client.SolveStatus        // gets every status too; nil: none
-	answered     func(context.Context, *gw.Result) // gets the frontend's answer before anything of it is made; nil: it is not needed
+	noCache      bool                       // applies the inputs no-cache and no-cache-filters
+	internal     bool                       // left out of the daemon's build history
+	export       bool                       // of a cache, without outputs
+	span         [8]byte                    // the parent of BuildKit's spans, where there is a trace
+	watch        func(*client.SolveStatus)  // gets every status, in order
+	show         chan<- *client.SolveStatus // gets every status too; nil: none
+	// answered gets the frontend's answer, with the client, before anything of it is made; nil: it is not needed.
+	answered func(context.Context, gw.Client, *gw.Result)
+	filter   func(*client.SolveStatus) *client.SolveStatus // the part of a status that watch and show get; nil: all of it
 }
 
 // target is the part that a build's solves have in common.
@@ -60,20 +63,28 @@ func (b *run) solve(ctx context.Context, t target) (*client.SolveResponse, error
 // calling calls the frontend from here, as docker buildx does (v0.37.0, build/build.go), so that its answer
 // is known, and lets the builder make what it answers. More are options of the frontend alone.
 func (b *run) calling(ctx context.Context, t target, more map[string]string) (*client.SolveResponse, error) {
+	attrs := b.attrs(t)
+	request := gw.SolveRequest{Frontend: frontend(attrs), FrontendOpt: maps.Clone(attrs)}
+	maps.Copy(request.FrontendOpt, more)
+	return b.gateway(ctx, t, attrs, func(ctx context.Context, c gw.Client) (*gw.Result, error) {
+		result, err := c.Solve(ctx, request)
+		if err == nil && t.answered != nil {
+			t.answered(ctx, c, result)
+		}
+		return result, err
+	})
+}
+
+// gateway makes the result of what a function does with a client of the gateway. The attributes say what is made of
+// it, such as attestations.
+func (b *run) gateway(ctx context.Context, t target, attrs map[string]string, do gw.BuildFunc) (*client.SolveResponse, error) {
 	opt, err := b.options(t)
 	if err != nil {
 		return nil, err
 	}
-	request := gw.SolveRequest{Frontend: frontend(opt.FrontendAttrs), FrontendOpt: maps.Clone(opt.FrontendAttrs)}
-	maps.Copy(request.FrontendOpt, more)
+	opt.FrontendAttrs = attrs
 	return followed(ctx, b, t, func(statuses chan *client.SolveStatus) (*client.SolveResponse, error) {
-		return b.Builder.Client.Build(ctx, opt, "warmlayer", func(ctx context.Context, c gw.Client) (*gw.Result, error) {
-			result, err := c.Solve(ctx, request)
-			if err == nil && t.answered != nil {
-				t.answered(ctx, result)
-			}
-			return result, err
-		}, statuses)
+		return b.Builder.Client.Build(ctx, opt, "warmlayer", do, statuses)
 	})
 }
 
@@ -83,20 +94,18 @@ func (b *run) define(ctx context.Context, t target, def *llb.Definition) (*clien
 	if err != nil {
 		return nil, err
 	}
-	opt.FrontendAttrs = nil
 	return followed(ctx, b, t, func(statuses chan *client.SolveStatus) (*client.SolveResponse, error) {
 		return b.Builder.Client.Solve(ctx, def, opt, statuses)
 	})
 }
 
-// options are the options of a solve, without the name of the frontend.
+// options are the options of a solve, without the frontend and its attributes.
 func (b *run) options(t target) (client.SolveOpt, error) {
 	attachables, err := b.attachables()
 	return client.SolveOpt{
 		SharedSession:       t.session,
 		LocalMounts:         t.mounts.local,
 		OCIStores:           t.mounts.layouts,
-		FrontendAttrs:       b.attrs(t),
 		Exports:             t.exports,
 		CacheImports:        t.imports,
 		CacheExports:        t.cacheExports,
@@ -118,7 +127,7 @@ const abandonAfter = 2 * time.Second
 // ctx has ended, the call is abandoned, and the error is the cause of ctx's end.
 func followed[T any](ctx context.Context, b *run, t target, call func(chan *client.SolveStatus) (T, error)) (T, error) {
 	statuses, ended := make(chan *client.SolveStatus), make(chan struct{})
-	screened := newScreened(b.Screen)
+	screened := screen.New(b.Screen)
 	var mu sync.Mutex
 	abandoned := false
 	go func() {
@@ -133,7 +142,7 @@ func followed[T any](ctx context.Context, b *run, t target, call func(chan *clie
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if rest := screened.rest(); !abandoned && t.show != nil && len(rest.Logs) > 0 {
+		if rest := screened.Rest(); !abandoned && t.show != nil && len(rest.Logs) > 0 {
 			t.watch(rest)
 			t.show <- rest
 		}
@@ -149,12 +158,15 @@ func followed[T any](ctx context.Context, b *run, t target, call func(chan *clie
 }
 
 // pass passes on one status.
-func (t target) pass(screened *screened, s *client.SolveStatus) {
+func (t target) pass(screened *screen.Stream, s *client.SolveStatus) {
+	if t.filter != nil {
+		s = t.filter(s)
+	}
 	if t.show == nil {
 		t.watch(s)
 		return
 	}
-	shown := screened.status(s)
+	shown := screened.Status(s)
 	watched := *s
 	watched.Logs = shown.Logs
 	t.watch(&watched)

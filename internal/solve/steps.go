@@ -89,12 +89,27 @@ func (w *watch) saw(d digest.Digest, started time.Time) bool {
 	return v != nil && !v.first.IsZero() && !started.After(v.started)
 }
 
-// executed tells whether a step has run to its end, and was not cached.
-func (w *watch) executed(d digest.Digest) bool {
+// Executed implements [ahead.Steps]: it tells whether a step has run to its end, and was not cached.
+func (w *watch) Executed(d digest.Digest) bool {
+	return w.is(d, func(v *vertex) bool { return v.completed && !v.cached && v.err == "" })
+}
+
+// is tells whether something is known of a step.
+func (w *watch) is(step digest.Digest, known func(*vertex) bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	v := w.vertices[d]
-	return v != nil && len(v.inputs) > 0 && v.completed && !v.cached && v.err == ""
+	v := w.vertices[step]
+	return v != nil && len(v.inputs) > 0 && known(v)
+}
+
+// unpacking tells whether layers of a step are being unpacked, and no other is still fetched.
+func (v *vertex) unpacking() bool {
+	for id := range v.open {
+		if _, err := digest.Parse(id); err == nil {
+			return false
+		}
+	}
+	return len(v.open) > 0 && !v.completed
 }
 
 // said is the name of a step, and the last lines of its output.

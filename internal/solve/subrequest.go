@@ -48,7 +48,7 @@ func (b *run) call(ctx context.Context) error {
 // result.statuscode and version (BuildKit v0.34.2, frontend/subrequests).
 func (b *run) ask(ctx context.Context, t target) (map[string]string, error) {
 	answer := map[string]string{}
-	t.answered = func(_ context.Context, result *gw.Result) {
+	t.answered = func(_ context.Context, _ gw.Client, result *gw.Result) {
 		for key, value := range result.Metadata {
 			answer[key] = string(value)
 		}

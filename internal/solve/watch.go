@@ -44,6 +44,7 @@ type watch struct {
 	since    int64                         // the bytes received since then
 	heard    time.Time                     // when the last status came
 	timeout  time.Duration                 // of caches
+	settled  func() time.Time              // when the scopes were read, for which an import may wait; the zero time: not yet
 	cancel   context.CancelCauseFunc       // ends the solve; nil: no timeout
 	timers   map[digest.Digest]*time.Timer // of imports, and of cached steps whose layers are fetched
 	ends     []timing.Part                 // of vertices, by the daemon's clock
@@ -87,10 +88,10 @@ const (
 )
 
 // limitCaches cancels the solve with an [cacheplan.ErrImportHangs] when the import of one cache
-// takes longer than the timeout, and with an [cacheplan.ErrStalled] when the layers stall for as
+// takes longer than the timeout after the scopes were read, and with an [cacheplan.ErrStalled] when the layers stall for as
 // long, or for a minute.
-func (w *watch) limitCaches(timeout time.Duration, cancel context.CancelCauseFunc) {
-	w.timeout, w.cancel = timeout, cancel
+func (w *watch) limitCaches(timeout time.Duration, settled func() time.Time, cancel context.CancelCauseFunc) {
+	w.timeout, w.settled, w.cancel = timeout, settled, cancel
 }
 
 // stop ends the timers.
@@ -256,12 +257,33 @@ func (w *watch) began(v *client.Vertex) {
 		w.begins++
 	}
 	if w.cancel != nil && strings.HasPrefix(v.Name, importing) {
-		ref := strings.TrimPrefix(v.Name, importing)
-		w.timers[v.Digest] = time.AfterFunc(w.timeout, func() {
-			defer crash.Catch()
-			w.cancel(fmt.Errorf("%w: %s after %s (cache-timeout)", cacheplan.ErrImportHangs, ref, w.timeout))
-		})
+		w.awaitImport(v.Digest)
 	}
+}
+
+// awaitImport cancels the solve when an import does not end in time. The time begins when the scopes
+// are read, since the gateway answers then.
+func (w *watch) awaitImport(d digest.Digest) {
+	v := w.vertices[d]
+	var timer *time.Timer
+	timer = time.AfterFunc(w.timeout, func() {
+		defer crash.Catch()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if v.completed || w.timers[d] != timer {
+			return
+		}
+		at := w.settled()
+		if at.IsZero() {
+			at = time.Now()
+		}
+		if rest := w.timeout - time.Since(at); rest > 0 {
+			timer.Reset(rest)
+			return
+		}
+		w.cancel(fmt.Errorf("%w: %s after %s (cache-timeout)", cacheplan.ErrImportHangs, strings.TrimPrefix(v.name, importing), w.timeout))
+	})
+	w.timers[d] = timer
 }
 
 func (w *watch) ended(v *client.Vertex) {
@@ -306,7 +328,8 @@ func idsAfter(prefix string, statuses []string) (ids []string) {
 	return ids
 }
 
-func (w *watch) pushed() bool {
+// Pushed implements [ahead.Steps]: it tells whether the image has been made, and its push has begun.
+func (w *watch) Pushed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.begins > 1

@@ -159,12 +159,12 @@ func TestLayersExist(t *testing.T) {
 	exporter("begin", 1)
 	exporter("begin", 1)
 	exporter("end", 2)
-	if exist() || w.pushed() {
+	if exist() || w.Pushed() {
 		t.Error("layers exist before the push")
 	}
 	for _, second := range []float64{3, 4} { // a second push must not close the channel again
 		exporter("begin", second)
-		if !exist() || !w.pushed() {
+		if !exist() || !w.Pushed() {
 			t.Error("the layers do not exist although they are pushed")
 		}
 	}
@@ -205,7 +205,7 @@ func TestImportTooLong(t *testing.T) {
 	for _, hangs := range []bool{true, false} {
 		w := testWatch(t)
 		ctx, cancel := context.WithCancelCause(t.Context())
-		w.limitCaches(time.Millisecond, cancel)
+		w.limitCaches(time.Millisecond, begun, cancel)
 		if !hangs {
 			w.timeout = time.Hour
 		}
@@ -224,6 +224,27 @@ func TestImportTooLong(t *testing.T) {
 			}
 		}
 		cancel(nil)
+	}
+}
+
+// begun is when the scopes were read: long ago.
+func begun() time.Time { return time.Unix(1, 0) }
+
+// TestImportWaits: an import that waits for the scopes does not take too long.
+func TestImportWaits(t *testing.T) {
+	t.Parallel()
+	w, asked := testWatch(t), 0
+	ctx, cancel := context.WithCancelCause(t.Context())
+	w.limitCaches(time.Millisecond, func() time.Time {
+		if asked++; asked < 4 {
+			return time.Time{}
+		}
+		return begun()
+	}, cancel)
+	stream(t, w, event{importing + "127.0.0.1:5000/s0:scopes", "begin", 1})
+	<-ctx.Done()
+	if w.stop(); asked != 4 {
+		t.Errorf("it took too long at the look %d", asked)
 	}
 }
 
@@ -257,7 +278,7 @@ func TestStall(t *testing.T) {
 			w := testWatch(t)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
-			w.limitCaches(10*time.Second, cancel)
+			w.limitCaches(10*time.Second, begun, cancel)
 			stream(t, w, event{test.on, "begin", 1})
 			for _, s := range test.stream {
 				status := &client.VertexStatus{
@@ -284,7 +305,7 @@ func TestSilence(t *testing.T) {
 	w := testWatch(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
-	w.limitCaches(10*time.Millisecond, cancel)
+	w.limitCaches(10*time.Millisecond, begun, cancel)
 	stream(t, w, event{"[1]", "begin", 1}, event{"[1]", "cached", 1}, event{"[1]", "begin", 2})
 	<-ctx.Done()
 	if err := context.Cause(ctx); !errors.Is(err, cacheplan.ErrStalled) || !strings.Contains(err.Error(), `no layer of "[1]" came`) {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/warmlayer/warmlayer/internal/cachemounts"
 	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
@@ -103,6 +104,9 @@ func (r Run) exitCode(ctx context.Context, rep report.Report) int {
 		if source.Faulty() && r.Inputs.CacheStrict {
 			return ExitCache
 		}
+	}
+	if cachemounts.Warning(rep.Result.Mounts) != "" && r.Inputs.CacheStrict {
+		return ExitCache
 	}
 	for _, export := range rep.Result.Exports {
 		if export.Outcome == solve.Broken && (r.Inputs.CacheStrict || export.Strict) {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/warmlayer/warmlayer/internal/crash"
+	"github.com/warmlayer/warmlayer/internal/join"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/syntax"
@@ -84,7 +85,7 @@ func plainUnlessQuiet(progress string) string {
 // join pushes an index of the images of all parts, and sets it as the image of the result.
 func (r Run) join(ctx context.Context, result *solve.Result, parts []outcome) error {
 	began := time.Now()
-	j := solve.Join{Names: r.Inputs.Pushed(), Annotations: r.Inputs.IndexAnnotations(), Keychain: r.registries}
+	j := join.Join{Names: r.Inputs.Pushed(), Annotations: r.Inputs.IndexAnnotations(), Keychain: r.registries}
 	for _, o := range r.Inputs.Outputs {
 		j.Docker = j.Docker || syntax.IsFalse(o.Attrs["oci-mediatypes"])
 		j.Insecure = j.Insecure || syntax.IsTrue(o.Attrs["registry.insecure"])

@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/moby/buildkit/util/grpcerrors"
@@ -26,8 +27,8 @@ import (
 	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
-// on runs one build on its builder. It reads the scopes while the builder starts, then connects
-// the two and solves. Progress is written to display.
+// on runs one build on its builder. It reads the scopes while the builder starts and the build begins.
+// Progress is written to display.
 func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
@@ -41,14 +42,14 @@ func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 	return made
 }
 
-// openAndBuild opens the builder and builds, without the check of the images' pushes.
+// openAndBuild opens the builder and builds, without the check of the images' pushes. The build begins
+// when the builder answers; what is found out about the caches is waited for where it is used.
 func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel func(), display io.Writer) outcome {
 	var started *builder.Builder
-	var readings []backends.Reading
 	var unreadable []error
-	var refused map[string]error
-	var starting, reading time.Duration
+	var starting time.Duration
 	var clock timing.Log
+	asked := r.askStores(ctx, b, &clock)
 	var eg errgroup.Group
 	eg.Go(func() (err error) {
 		defer crash.Catch()
@@ -62,41 +63,69 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 	eg.Go(func() error {
 		defer crash.Catch()
 		if !r.asks() {
-			read := backends.Read
-			if b.Builder.Address.Managed() {
-				read = backends.ReadTrusting
-			}
-			readings = read(ctx, b.Caches, b.Plan, b.Inputs.ProbeTimeout)
-			clock.Add(reads(readings)...)
 			defer clock.Start("read cache-from")()
 			unreadable = backends.Unreadable(ctx, b.Inputs.CacheFrom, b.Inputs.ProbeTimeout)
 		}
-		reading = time.Since(began)
-		return nil
-	})
-	eg.Go(func() error {
-		defer crash.Catch()
-		defer clock.Start("check access")()
-		refused = r.checkCaches(ctx, b)
 		return nil
 	})
 	if err := eg.Wait(); err != nil {
+		asked.wait()
 		return outcome{err: err, result: solve.Result{Parts: clock.Parts()}}
 	}
-	made := r.connect(ctx, b, started, cacheplan.Request{Readings: readings, Unreadable: unreadable, Refused: refused}, display)
+	stop := sync.OnceValue(func() error {
+		defer clock.Start("stop builder")()
+		return started.Close()
+	})
+	made := r.connect(ctx, b, started, cacheplan.Request{Await: asked.wait, Unreadable: unreadable}, display, func() { _ = stop() })
+	cancel()
+	asked.wait()
 	made.address, made.networks = started.Address, []report.Network{network(b, started)}
 	made.result.Phases = slices.Concat([]solve.Phase{
 		{Name: "start builder", Seconds: starting.Seconds()},
-		{Name: "read caches", Seconds: reading.Seconds()},
+		{Name: "read caches", Seconds: asked.reading.Sub(began).Seconds()},
 	}, made.result.Phases)
 	if grpcerrors.Code(made.err) == codes.Unavailable && started.Managed {
 		made.err = fmt.Errorf("%w\nthe end of the builder's log:\n%s", made.err, started.Log())
 	}
-	stopped := clock.Start("stop builder")
-	made.err = errors.Join(made.err, started.Close())
-	stopped()
+	made.err = errors.Join(made.err, stop())
 	made.result.Parts = append(made.result.Parts, clock.Parts()...)
 	return made
+}
+
+// stores are the stores of a build's caches, which are being asked.
+type stores struct {
+	asked   sync.WaitGroup
+	found   cacheplan.Found
+	reading time.Time // when the scopes were read
+}
+
+// askStores begins to read the scopes, and to ask whether they may be written.
+func (r Run) askStores(ctx context.Context, b Build, clock *timing.Log) *stores {
+	s := &stores{}
+	s.asked.Go(func() {
+		defer crash.Catch()
+		if !r.asks() {
+			read := backends.Read
+			if b.Builder.Address.Managed() {
+				read = backends.ReadTrusting
+			}
+			s.found.Readings = read(ctx, b.Caches, b.Plan, b.Inputs.ProbeTimeout)
+			clock.Add(reads(s.found.Readings)...)
+		}
+		s.reading = time.Now()
+	})
+	s.asked.Go(func() {
+		defer crash.Catch()
+		defer clock.Start("check access")()
+		s.found.Refused = r.checkCaches(ctx, b)
+	})
+	return s
+}
+
+// wait waits for the answers.
+func (s *stores) wait() cacheplan.Found {
+	s.asked.Wait()
+	return s.found
 }
 
 // reads has the time of each reading.
@@ -108,9 +137,9 @@ func reads(readings []backends.Reading) []timing.Part {
 	return parts
 }
 
-// connect solves on a running builder, with what was found out about the caches. A managed builder
-// reaches the stores through a gateway.
-func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, caches cacheplan.Request, display io.Writer) (made outcome) {
+// connect solves on a running builder, with what was found out about the caches, and calls stop as soon as nothing needs
+// the builder. A managed builder reaches the stores through a gateway.
+func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, caches cacheplan.Request, display io.Writer, stop func()) (made outcome) {
 	made.warnings, made.err = r.checkPlatforms(b, on)
 	if made.err != nil {
 		return made
@@ -120,7 +149,7 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, caches c
 		Inputs: b.Inputs, Builder: on, Exclude: r.exclude(b),
 		Auth: r.registries.AuthConfig, Login: r.login, Redact: r.host.Redactor.String,
 		Screen: r.host.Redactor, Progress: display, Stdout: r.host.Stdout,
-		Engine: r.engine(), Proxies: r.proxies(), BuilderID: r.Facts.URL,
+		Engine: r.engine(), Proxies: r.proxies(), BuilderID: r.Facts.URL, Why: r.why, Finished: stop,
 	}
 	var g *gateway.Gateway
 	if on.Managed {
@@ -129,7 +158,7 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, caches c
 			return made
 		}
 		g = gateway.Serve(listener)
-		defer func() { made.err = errors.Join(made.err, g.Close()) }()
+		defer g.Close() // an error says that the builder has ended before
 		_, password := g.Credentials()
 		r.host.Redactor.Add(password)
 		request.Auth = g.Auth(request.Auth)
@@ -139,6 +168,7 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, caches c
 	caches.Timeout, caches.Pushed = b.Inputs.CacheTimeout, slices.Collect(maps.Keys(b.pushed()))
 	caches.Variant, caches.Keep = variant(b.Inputs), keep(b.Inputs.CacheKeep)
 	request.Caches = cacheplan.New(caches)
+	request.Mounts = r.cacheMounts(b, on, caches.Record)
 	made.result, made.err = solve.Run(ctx, request)
 	return made
 }

@@ -52,6 +52,7 @@ type Run struct {
 	Facts  scope.Facts   // as detected, with the inputs that override them applied
 	Builds []Build       // one for each builder; at least one
 
+	why        bool // the run asks why steps would not be cached, and builds nothing
 	host       Host
 	docker     *configfile.ConfigFile
 	registries *login.Registries

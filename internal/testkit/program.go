@@ -37,14 +37,36 @@ type Report struct {
 	Exports []struct {
 		Cache, Name, Outcome, Error string
 	} `json:"exports"`
+	Misses []struct {
+		Stage, Platform, Step, Reason, Scope string
+	} `json:"misses"`
+	Mounts []Mount `json:"mounts"`
 	Phases []struct {
 		Name    string
 		Seconds float64
 	} `json:"phases"`
-	Timings []struct {
-		Name           string
-		Start, Seconds float64
-	} `json:"timings"`
+	Timings []Timing `json:"timings"`
+}
+
+// Timing is a part of a run, in seconds since its begin.
+type Timing struct {
+	Name           string
+	Start, Seconds float64
+}
+
+// Mount is a cache mount that a step used.
+type Mount struct {
+	ID              string
+	Restored, Saved *Moved
+	Reason, Error   string
+}
+
+// Moved is a restore or a save of a cache mount.
+type Moved struct {
+	Scope   string
+	Bytes   int64
+	Files   int
+	Seconds float64
 }
 
 // Cached counts the steps that were cached.
@@ -320,4 +342,11 @@ func Write(t testing.TB, path, content string) {
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Awaits is a command for a step's shell that ends when a file is not empty, or after half a minute; if the condition, which
+// is a command, fails, it only takes some time. A step with it is stopped for the sake of its mount before it does anything.
+func Awaits(file, condition string) string {
+	return "if " + condition + "; then for i in $(seq 600); do [ -s " + file + " ] && break; sleep 0.05; done; " +
+		"else head -c 300000000 /dev/zero | md5sum > /dev/null; fi"
 }

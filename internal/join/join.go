@@ -1,4 +1,8 @@
-package solve
+// Package join makes one index of the images that several builders have pushed.
+//
+//	j := join.Join{Names: []string{"ghcr.io/o/app:v1"}, Parts: []digest.Digest{amd64, arm64}, Keychain: keychain}
+//	index, err := j.Push(ctx) // ghcr.io/o/app:v1 is the index
+package join
 
 import (
 	"context"

@@ -1,4 +1,9 @@
-package solve
+// Package screen passes a build's status stream through what makes text fit for a job's log.
+//
+//	s := screen.New(redactor)
+//	display <- s.Status(status) // for each
+//	display <- s.Rest()
+package screen
 
 import (
 	"bytes"
@@ -10,8 +15,8 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// Screen makes text that a build has chosen fit for a job's log.
-type Screen interface {
+// Text makes text that a build has chosen fit for a job's log.
+type Text interface {
 	// Log returns a writer for a text that comes in pieces. It may hold back the end of the text
 	// until more comes, or until it is closed.
 	Log(to io.Writer) io.WriteCloser
@@ -24,11 +29,11 @@ type Screen interface {
 // written in between (v0.34.2, util/progress/progressui/printer.go).
 const longestLine = 64 << 10
 
-// screened is the status stream of one solve on its way through a [Screen]. Each stream of each
+// Stream is the status stream of one solve on its way through a [Text]. Each stream of each
 // step goes through a writer of its own, before a display cuts it into lines with prefixes: a
 // secret is found wherever BuildKit has cut it.
-type screened struct {
-	by   Screen
+type Stream struct {
+	by   Text
 	logs map[stepStream]*stepLog
 }
 
@@ -44,13 +49,14 @@ type stepLog struct {
 	column int // bytes since the last line's end
 }
 
-func newScreened(by Screen) *screened {
-	return &screened{by: by, logs: map[stepStream]*stepLog{}}
+// New begins a stream. It may only be used by one goroutine at a time.
+func New(by Text) *Stream {
+	return &Stream{by: by, logs: map[stepStream]*stepLog{}}
 }
 
-// status is a copy of a status, screened. Of logs it has what is not held back, and of steps that
+// Status is a copy of a status, screened. Of logs it has what is not held back, and of steps that
 // have ended the rest.
-func (s *screened) status(in *client.SolveStatus) *client.SolveStatus {
+func (s *Stream) Status(in *client.SolveStatus) *client.SolveStatus {
 	out := &client.SolveStatus{}
 	for _, l := range in.Logs {
 		out.Logs = s.log(out.Logs, l)
@@ -79,7 +85,7 @@ func (s *screened) status(in *client.SolveStatus) *client.SolveStatus {
 	return out
 }
 
-func (s *screened) warning(w *client.VertexWarning) *client.VertexWarning {
+func (s *Stream) warning(w *client.VertexWarning) *client.VertexWarning {
 	shown := *w
 	shown.Short, shown.URL, shown.Detail = []byte(s.by.Text(string(w.Short))), s.by.Text(w.URL), nil
 	for _, line := range w.Detail {
@@ -94,7 +100,7 @@ func (s *screened) warning(w *client.VertexWarning) *client.VertexWarning {
 }
 
 // log appends what a piece of a step's log shows.
-func (s *screened) log(all []*client.VertexLog, l *client.VertexLog) []*client.VertexLog {
+func (s *Stream) log(all []*client.VertexLog, l *client.VertexLog) []*client.VertexLog {
 	key := stepStream{l.Vertex, l.Stream}
 	known := s.logs[key]
 	if known == nil {
@@ -107,7 +113,7 @@ func (s *screened) log(all []*client.VertexLog, l *client.VertexLog) []*client.V
 }
 
 // end appends the rest of a step's log.
-func (s *screened) end(all []*client.VertexLog, key stepStream, at time.Time) []*client.VertexLog {
+func (s *Stream) end(all []*client.VertexLog, key stepStream, at time.Time) []*client.VertexLog {
 	known := s.logs[key]
 	if known == nil {
 		return all
@@ -117,8 +123,8 @@ func (s *screened) end(all []*client.VertexLog, key stepStream, at time.Time) []
 	return known.take(all, key, at)
 }
 
-// rest is the rest of all logs.
-func (s *screened) rest() *client.SolveStatus {
+// Rest is the rest of all logs.
+func (s *Stream) Rest() *client.SolveStatus {
 	out := &client.SolveStatus{}
 	for key := range s.logs {
 		out.Logs = s.end(out.Logs, key, time.Now())
@@ -147,8 +153,15 @@ func (l *stepLog) take(all []*client.VertexLog, key stepStream, at time.Time) []
 	return append(all, &client.VertexLog{Vertex: key.step, Stream: key.stream, Data: data, Timestamp: at})
 }
 
-// unscreened leaves text as it is.
-type unscreened struct{}
+// None leaves text as it is.
+type None struct{}
 
-func (unscreened) Log(to io.Writer) io.WriteCloser { return nopCloser{to} }
-func (unscreened) Text(text string) string         { return text }
+// Log implements [Text].
+func (None) Log(to io.Writer) io.WriteCloser { return unclosed{to} }
+
+// Text implements [Text].
+func (None) Text(text string) string { return text }
+
+type unclosed struct{ io.Writer }
+
+func (unclosed) Close() error { return nil }

@@ -1,4 +1,4 @@
-package solve
+package tokenauth
 
 import (
 	"bytes"
@@ -21,9 +21,9 @@ func TestTokenAuthority(t *testing.T) {
 		}
 		return types.AuthConfig{Username: "me", Password: "canary"}, nil
 	}
-	seed := newSeed()
-	one, same, other := newTokenAuthority(seed, find), newTokenAuthority(seed, find), newTokenAuthority(newSeed(), find)
-	key := func(of tokenAuthority, host, salt string) []byte {
+	seed := NewSeed()
+	one, same, other := New(seed, find), New(seed, find), New(NewSeed(), find)
+	key := func(of Authority, host, salt string) []byte {
 		t.Helper()
 		answer, err := of.GetTokenAuthority(t.Context(), &auth.GetTokenAuthorityRequest{Host: host, Salt: []byte(salt)})
 		if err != nil {

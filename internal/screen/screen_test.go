@@ -1,4 +1,4 @@
-package solve
+package screen
 
 import (
 	"bytes"
@@ -35,11 +35,11 @@ func (u *upperLog) Close() error {
 	return err
 }
 
-// TestScreened: every text of a status is screened, each stream of a step's log by itself, and
+// TestStream: every text of a status is screened, each stream of a step's log by itself, and
 // nothing is lost at a step's end or at the solve's.
-func TestScreened(t *testing.T) {
+func TestStream(t *testing.T) {
 	t.Parallel()
-	s, now := newScreened(upper{}), time.Now()
+	s, now := New(upper{}), time.Now()
 	one, two := digest.FromString("1"), digest.FromString("2")
 	logs := map[digest.Digest]string{}
 	see := func(status *client.SolveStatus) *client.SolveStatus {
@@ -51,11 +51,11 @@ func TestScreened(t *testing.T) {
 	piece := func(step digest.Digest, stream int, text string) *client.VertexLog {
 		return &client.VertexLog{Vertex: step, Stream: stream, Data: []byte(text)}
 	}
-	see(s.status(&client.SolveStatus{Logs: []*client.VertexLog{piece(one, 1, "abc"), piece(two, 1, "xyz"), piece(one, 1, "def"), piece(one, 2, "!?")}}))
+	see(s.Status(&client.SolveStatus{Logs: []*client.VertexLog{piece(one, 1, "abc"), piece(two, 1, "xyz"), piece(one, 1, "def"), piece(one, 2, "!?")}}))
 	if logs[one] != "ABCDE!" || logs[two] != "XY" {
 		t.Errorf("logs %q", logs)
 	}
-	got := see(s.status(&client.SolveStatus{
+	got := see(s.Status(&client.SolveStatus{
 		Vertexes: []*client.Vertex{{Digest: one, Name: "run", Error: "failed", Completed: &now, ProgressGroup: &pb.ProgressGroup{Name: "group"}}},
 		Statuses: []*client.VertexStatus{{ID: "id", Name: "name"}},
 		Warnings: []*client.VertexWarning{{
@@ -65,7 +65,7 @@ func TestScreened(t *testing.T) {
 	if logs[one] != "ABCDE!F?" {
 		t.Errorf("of a step that ended: %q", logs[one])
 	}
-	see(s.rest())
+	see(s.Rest())
 	if logs[two] != "XYZ" {
 		t.Errorf("at the end: %q", logs[two])
 	}
@@ -79,13 +79,13 @@ func TestScreened(t *testing.T) {
 	}
 }
 
-// TestScreenedBreaksLongLines: BuildKit's display never gets a line that is too long.
-func TestScreenedBreaksLongLines(t *testing.T) {
+// TestLongLines: BuildKit's display never gets a line that is too long.
+func TestLongLines(t *testing.T) {
 	t.Parallel()
-	s := newScreened(unscreened{})
+	s := New(None{})
 	var all string
 	for range 1000 {
-		for _, l := range s.status(&client.SolveStatus{Logs: []*client.VertexLog{{Data: bytes.Repeat([]byte("x"), 1000)}}}).Logs {
+		for _, l := range s.Status(&client.SolveStatus{Logs: []*client.VertexLog{{Data: bytes.Repeat([]byte("x"), 1000)}}}).Logs {
 			all += string(l.Data)
 		}
 	}
