@@ -5,16 +5,18 @@ import (
 	"io"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/step"
 	"github.com/warmlayer/warmlayer/internal/syntax"
+	"github.com/warmlayer/warmlayer/internal/upkeep"
 )
 
 // splitCommand separates the command from its arguments. The default command is build.
 func splitCommand(args []string) (string, []string) {
-	if len(args) > 0 && slices.Contains(slices.Concat([]string{"build", "plan", "why", "version", "help"}, hidden), args[0]) {
+	if len(args) > 0 && slices.Contains(slices.Concat([]string{"build", "plan", "why", "ls", "prune", "version", "help"}, hidden), args[0]) {
 		return args[0], args[1:]
 	}
 	return "build", args
@@ -43,6 +45,24 @@ func cutValue(args []string, flag string) (string, []string) {
 	return "", args
 }
 
+// upkeepProblems are what is wrong with a call of ls or prune.
+func upkeepProblems(command, order, days string, run step.Run) syntax.Problems {
+	switch {
+	case command == "ls" && order != "" && !slices.Contains(upkeep.Orders, order):
+		return syntax.Problems{{What: "--sort " + syntax.Quoted(order) + " is no order", Hint: "one of " + strings.Join(upkeep.Orders, ", ")}}
+	case command == "ls" && days != "" && !isNumber(days):
+		return syntax.Problems{{What: "--lifecycle " + syntax.Quoted(days) + " is no number of days", Hint: "such as 30"}}
+	case command == "prune":
+		return run.Unprunable()
+	}
+	return nil
+}
+
+func isNumber(text string) bool {
+	n, err := strconv.Atoi(text)
+	return err == nil && n > 0
+}
+
 // simple executes help and version, which need no inputs, and tells whether the command was one
 // of them.
 func simple(command string, args []string, stdout, stderr io.Writer) (code int, done bool) {
@@ -66,9 +86,13 @@ const usage = `warmlayer builds a container image, and starts warm on every bran
   warmlayer plan [--json] [flags]       print what would be read and written; start nothing
   warmlayer why [--json] [--scope NAME] [flags] [CONTEXT]
                                         print which steps would not be cached, and why; build nothing
+  warmlayer ls [--json] [--sort ORDER] [flags]
+                                        print what is in the caches; ORDER: name, size, own, used, created
+  warmlayer ls --lifecycle DAYS [flags] print rules by which S3 or Azure removes what no build has used for so long
+  warmlayer prune [flags]               remove the caches that gone, older-than, keep-storage or scopes name
   warmlayer version
 
-Exit codes: 0 ok, 1 the build failed, 2 bad input, 3 a cache failed in strict mode, 130 cancelled.
+Exit codes: 0 ok, 1 the build failed, 2 bad input, 3 a cache failed in strict mode, or ls or prune did not finish, 130 cancelled.
 `
 
 // release is the version in an image, set by its Dockerfile; "" in any other binary.

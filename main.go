@@ -4,10 +4,12 @@
 //	warmlayer [build] [flags] [CONTEXT]   build, read and write the caches of this branch
 //	warmlayer plan [--json] [flags]       print what would be read and written; start nothing
 //	warmlayer why [--json] [--scope NAME]  print which steps would not be cached, and why; build nothing
+//	warmlayer ls [--json] [--sort ORDER] [flags]  print what is in the caches
+//	warmlayer prune [flags]               remove the caches that the flags name
 //	warmlayer version
 //
 // It exits with 0 for success, 1 when the build failed, 2 for bad input (nothing was started),
-// 3 when a cache failed in strict mode, and 130 when it was cancelled.
+// 3 when a cache failed in strict mode or ls or prune did not finish, and 130 when it was cancelled.
 package main
 
 import (
@@ -19,6 +21,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"syscall"
 
 	"github.com/containerd/console"
@@ -64,8 +67,13 @@ func run(ctx context.Context, bug *bug, args, environ []string, stdin, stdout, s
 		return contained(ctx, command, args, environ, stdin, stdout, stderr)
 	}
 	var question step.Question
-	if command == "plan" || command == "why" {
+	if slices.Contains([]string{"plan", "why", "ls"}, command) {
 		question.JSON, args = cutFlag(args, "--json")
+	}
+	var order, days string
+	if command == "ls" {
+		order, args = cutValue(args, "--sort")
+		days, args = cutValue(args, "--lifecycle")
 	}
 	if command == "why" {
 		question.Scope, args = cutValue(args, "--scope")
@@ -73,7 +81,7 @@ func run(ctx context.Context, bug *bug, args, environ []string, stdin, stdout, s
 	self := ownContainer(ctx, environ)
 	dialect, facts := ci.Detect(ci.Machine{Environ: environ, ReadFile: os.ReadFile, Terminal: isTerminal(stdin) || isTerminal(stderr)})
 	in, problems := inputs.ParseJob(args, environ, ".", inputs.Job{
-		Mounts: mounts(self), Repository: inputs.Repository(dialect.Repository()), Stdin: stdin,
+		Mounts: mounts(self), Repository: inputs.Repository(dialect.Repository()), Stdin: stdin, Upkeep: command == "ls" || command == "prune",
 	})
 	dialect, facts = dialect.Around(in.Context.Checkout(), facts)
 	problems = append(problems, trust(in.Managed.Authorities)...)
@@ -82,6 +90,10 @@ func run(ctx context.Context, bug *bug, args, environ []string, stdin, stdout, s
 	program, _ := os.Executable() // without it steps have no network of their own, and the report says so
 	host := step.Host{Program: program, Environ: environ, CI: dialect, Self: self, Redactor: redactor, Version: version(), Stdout: stdout, Stderr: stderr}
 	resolved, found := step.Resolve(in, facts, host)
+	if command == "build" && in.Command != "build" {
+		command = in.Command
+	}
+	problems = append(problems, upkeepProblems(command, order, days, resolved)...)
 	if problems = append(problems, found...); len(problems) > 0 {
 		inputs.Sort(problems)
 		log := redactor.Log(stderr)
@@ -94,6 +106,13 @@ func run(ctx context.Context, bug *bug, args, environ []string, stdin, stdout, s
 		return resolved.PrintPlan(question.JSON)
 	case "why":
 		return resolved.Why(ctx, question)
+	case "ls":
+		if n, err := strconv.Atoi(days); err == nil {
+			return resolved.Lifecycle(n)
+		}
+		return resolved.List(ctx, question.JSON, order)
+	case "prune":
+		return resolved.Prune(ctx)
 	}
 	return resolved.Build(ctx)
 }

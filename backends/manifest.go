@@ -183,6 +183,10 @@ type Record struct {
 	Result  string    // see [ResultKey]; "" when unknown
 	Hits    int       // steps of the build that were cached
 	Steps   int       // all steps of the build; 0: unknown
+
+	Created  time.Time // when the scope had no cache before; zero: unknown
+	Mode     string    // of the export: min or max; "" when unknown
+	Variants int       // that the scope holds; 0: unknown
 }
 
 const annotation = "dev.warmlayer."
@@ -190,7 +194,13 @@ const annotation = "dev.warmlayer."
 func (r Record) annotations() map[string]string {
 	all := map[string]string{
 		"branch": r.Branch, "key": r.Key, "commit": r.Commit, "repo": r.Repo, "url": r.URL,
-		"version": r.Version, "result": r.Result, "time": r.Time.UTC().Format(time.RFC3339),
+		"version": r.Version, "result": r.Result, "mode": r.Mode, "time": r.Time.UTC().Format(time.RFC3339),
+	}
+	if !r.Created.IsZero() {
+		all["created"] = r.Created.UTC().Format(time.RFC3339)
+	}
+	if r.Variants != 0 {
+		all["variants"] = strconv.Itoa(r.Variants)
 	}
 	if r.Steps != 0 {
 		all["cached"] = fmt.Sprintf("%d/%d", r.Hits, r.Steps)
@@ -213,8 +223,10 @@ func parseRecord(a map[string]string) Record {
 	r := Record{
 		Branch: a[annotation+"branch"], Key: a[annotation+"key"], Commit: a[annotation+"commit"],
 		Repo: a[annotation+"repo"], URL: a[annotation+"url"], Version: a[annotation+"version"],
-		Result: a[annotation+"result"],
+		Result: a[annotation+"result"], Mode: a[annotation+"mode"],
 	}
+	r.Variants, _ = strconv.Atoi(a[annotation+"variants"])
+	r.Created, _ = time.Parse(time.RFC3339, a[annotation+"created"])
 	r.PR, _ = strconv.Atoi(a[annotation+"pull-request"])
 	hits, steps, _ := strings.Cut(a[annotation+"cached"], "/")
 	r.Hits, _ = strconv.Atoi(hits)

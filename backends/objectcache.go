@@ -2,7 +2,6 @@ package backends
 
 import (
 	"maps"
-	"time"
 
 	"github.com/moby/buildkit/client"
 
@@ -21,11 +20,6 @@ type objectCache struct {
 	source      *objects
 	destination *objects // may be the same as source
 }
-
-// credentialsTimeout bounds the search for credentials outside the line, part of which uses
-// the network. It usually ends before probe-timeout, so that the error names the missing
-// credentials instead of "no answer".
-const credentialsTimeout = 4 * time.Second
 
 // Scopes implements [Backend].
 func (c *objectCache) Scopes() Scopes { return c.source }

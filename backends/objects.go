@@ -49,11 +49,23 @@ type objects struct {
 	blobs, manifests string             // prefixes of the keys: a digest, or a scope's name, follows
 	heads            singleflight.Group // concurrent HEAD requests, by key
 	configs          configs
+
+	folder string        // prefix of the keys of all manifests, those of other caches and programs among them
+	touch  time.Duration // age of a blob from which a build that finds it touches it
+	shared string        // why blobs may be named by manifests elsewhere; "": they are not
 }
 
-// statObjects bounds concurrent HEAD requests: a cache of 100 layers takes four round trips.
-// Listing the prefix would go through every blob that any scope ever had, a thousand at a time.
-const statObjects = 32
+// objectPlace is where the objects of a cache are.
+type objectPlace interface {
+	Blobs() string          // prefix of blobs' keys, before the digest
+	Manifests() string      // prefix of manifests' keys, before the scope's name
+	ManifestFolder() string // prefix of the keys of all manifests
+	SharedBlobs() string    // why other manifests than those in the folder may name the blobs; "": they do not
+}
+
+func newObjects(s service, at objectPlace, touch time.Duration) *objects {
+	return &objects{service: s, blobs: at.Blobs(), manifests: at.Manifests(), folder: at.ManifestFolder(), touch: touch, shared: at.SharedBlobs()}
+}
 
 // maxObjectDocument is the largest cache config in bytes that is read. BuildKit sets no limit
 // here; the config that it imports in the end is limited by MaxConfig.
@@ -62,16 +74,6 @@ const maxObjectDocument = 16 << 20
 // wholeBlob is the largest size in bytes of a blob that is sent in one request, from memory.
 // An upload in parts takes two more round trips.
 const wholeBlob = 16 << 20
-
-// partSize is the size in bytes of a part of a large upload. A part is in memory while it is
-// sent. S3 requires this size at least; Azure writes blocks of more than 4 MiB at full
-// speed (Microsoft, "Scalability and performance targets for Blob storage").
-const partSize = 5 << 20
-
-// partsAtOnce is the number of parts of one blob that are sent concurrently. BuildKit sends
-// four blobs at once (v0.34.2, util/resolver/limited), so up to 100 MiB are in memory,
-// including the part of each blob that is being read.
-const partsAtOnce = 4
 
 // headTimeout bounds a HEAD request whose callers have left.
 const headTimeout = 30 * time.Second
@@ -128,7 +130,7 @@ func (o *objects) Stat(ctx context.Context, digests []digest.Digest) (map[digest
 	var mu sync.Mutex
 	sizes := map[digest.Digest]int64{}
 	eg, ctx := errgroup.WithContext(ctx)
-	eg.SetLimit(statObjects)
+	eg.SetLimit(storage.RequestsAtOnce)
 	for _, d := range digests {
 		eg.Go(func() error {
 			defer crash.Catch()

@@ -93,12 +93,16 @@ var InsecureTransport = func() http.RoundTripper {
 
 // Manifest implements [Scopes].
 func (r *Registry) Manifest(ctx context.Context, n scope.Name) (Manifest, error) {
-	desc, err := r.get(ctx, r.tag(n))
+	return r.manifestOf(ctx, r.tag(n))
+}
+
+func (r *Registry) manifestOf(ctx context.Context, tag name.Tag) (Manifest, error) {
+	desc, err := r.get(ctx, tag)
 	if isAbsent(err) {
-		return Manifest{}, fmt.Errorf("read %s: %w", r.tag(n), ErrAbsent)
+		return Manifest{}, fmt.Errorf("read %s: %w", tag, ErrAbsent)
 	}
 	if err != nil {
-		return Manifest{}, fmt.Errorf("read %s: %w", r.tag(n), err)
+		return Manifest{}, fmt.Errorf("read %s: %w", tag, err)
 	}
 	m, err := ParseManifest(desc.Manifest, string(desc.MediaType))
 	m.Version = desc.Digest.String()

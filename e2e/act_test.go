@@ -51,6 +51,30 @@ const requested = `{
   }
 }`
 
+// weekly is a workflow that prunes: once what has no branch any more, which is nothing, and once what the pull request has left. REGISTRY is replaced.
+const weekly = `
+name: prune
+on: {schedule: [{cron: '17 3 * * 0'}]}
+permissions: {}
+jobs:
+  prune:
+    runs-on: ubuntu-24.04
+    steps:
+      - uses: actions/checkout@v5
+      - uses: warmlayer/warmlayer@v1
+        with:
+          command: prune
+          gone: true
+          repository: .
+          grace: 1ms
+          cache: type=registry,ref=REGISTRY/app
+      - uses: warmlayer/warmlayer@v1
+        with:
+          command: prune
+          scopes: pr-12
+          cache: type=registry,ref=REGISTRY/app
+`
+
 // runner is act, which runs the jobs of a workflow as GitHub's runner does, on a container engine.
 type runner struct {
 	program string
@@ -109,6 +133,7 @@ func runWorkflows(t *testing.T, registry string, r runner) {
 		t.Run(name, func(t *testing.T) {
 			p := newProject(t, "https://github.com/acme/shop.git", map[string]string{
 				".github/workflows/image.yml": strings.NewReplacer("REGISTRY", registry, "CACHE", cache).Replace(twice),
+				".github/workflows/prune.yml": strings.ReplaceAll(weekly, "REGISTRY", registry),
 			})
 			for _, e := range []struct {
 				name, payload string
@@ -123,6 +148,9 @@ func runWorkflows(t *testing.T, registry string, r runner) {
 				{"pull_request", strings.Replace(requested, "REPO", "mallory/shop", 1), []string{
 					"warmlayer: no scope to write (a fork's pull request)", "9 of 9 cached", "outputs: 1.00 skipped\n",
 				}},
+				{"schedule", `{"repository": {"full_name": "acme/shop", "default_branch": "main"}}`, map[string][]string{"registry": {
+					"caches of pull requests stay", "removed 0 scopes\n", "removed  pr-12  pull request 12", "removed 1 scopes; the registry's own",
+				}}[name]},
 			} {
 				log := r.event(t, p, e.name, e.payload)
 				for _, want := range e.want {

@@ -33,25 +33,39 @@ func TestBuildkitePlugin(t *testing.T) {
 		t.Fatal(err)
 	}
 	registry, app := testkit.StartRegistry(t).Host, testkit.App(t)
+	step := func(configuration string) string {
+		t.Helper()
+		return pluginStep(t, hook, app, configuration)
+	}
+	said := step(`"builder": "embedded", "tags": ["` + registry + `/shop:one", "` + registry + `/shop:two"], "push": true,` +
+		`"labels": {"org.example.a": "x,y", "org.example.b": 2}, "cache": [{"type": "registry", "ref": "` + registry + `/cache"}, "inline"]`)
+	for _, want := range []string{"\n+++ Report\nwarmlayer: b-main (branch main (webhook))\n", "/shop:one " + registry + "/shop:two\n", "written  b-main  registry"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the log has no %q:\n%s", want, said)
+		}
+	}
+	said = step(`"command": "prune", "scopes": ["b-main"], "cache": [{"type": "registry", "ref": "` + registry + `/cache"}]`)
+	if want := "removed  b-main  branch main"; !strings.Contains(said, want) {
+		t.Errorf("the log has no %q:\n%s", want, said)
+	}
+}
+
+// pluginStep runs the plugin's hook with a configuration, for main, and returns the log.
+func pluginStep(t *testing.T, hook, app, configuration string) string {
+	t.Helper()
 	cmd := exec.Command(hook)
 	cmd.Dir = app
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(),
 		"BUILDKITE=true", "BUILDKITE_SOURCE=webhook", "BUILDKITE_BRANCH=main", "BUILDKITE_PULL_REQUEST=false", "BUILDKITE_PIPELINE_DEFAULT_BRANCH=main",
 		"BUILDKITE_PLUGIN_NAME=WARMLAYER", "BUILDKITE_PLUGIN_WARMLAYER_IMAGE=none", "BUILDKITE_PLUGIN_WARMLAYER_PASS_0=TOKEN",
-		`BUILDKITE_PLUGIN_CONFIGURATION={"image": "none", "pass": ["TOKEN"], "progress": "plain", "builder": "embedded",` +
-			`"tags": ["` + registry + `/shop:one", "` + registry + `/shop:two"], "push": true,` +
-			`"labels": {"org.example.a": "x,y", "org.example.b": 2}, "cache": [{"type": "registry", "ref": "` + registry + `/cache"}, "inline"]}`,
+		`BUILDKITE_PLUGIN_CONFIGURATION={"image": "none", "pass": ["TOKEN"], "progress": "plain", ` + configuration + `}`,
 	}
 	said, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
-	for _, want := range []string{"\n+++ Report\nwarmlayer: b-main (branch main (webhook))\n", "/shop:one " + registry + "/shop:two\n", "written  b-main  registry"} {
-		if !strings.Contains(string(said), want) {
-			t.Errorf("the log has no %q:\n%s", want, said)
-		}
-	}
+	return string(said)
 }
 
 // The hook with a real docker: the image runs in a container without privileges, and builds the

@@ -93,13 +93,42 @@ func (p project) buildsWarm(t *testing.T, runner string, executor []string, regi
 	}
 }
 
+// pruning is a pipeline that removes what the merge request has left.
+const pruning = `
+stages: [images]
+include:
+  - local: templates/build.yml
+    inputs:
+      job: container
+      stage: images
+      privileged: true
+      command: prune
+      scopes: pr-12
+      cache: type=registry,ref=$REGISTRY/shop
+`
+
+// prunes runs the component on a schedule, as a job that prunes.
+func (p project) prunes(t *testing.T, runner string, executor []string, registry string) {
+	t.Helper()
+	p.git(t, "switch", "--quiet", "main")
+	testkit.Write(t, filepath.Join(p.dir, ".gitlab-ci.yml"), pruning)
+	log := p.job(t, runner, executor, "REGISTRY="+registry, "CI_PIPELINE_SOURCE=schedule")
+	for _, want := range []string{"removed  pr-12  pull request 12", "removed 1 scopes; the registry's own garbage collection frees the layers"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log of the prune has no %q:\n%s", want, log)
+		}
+	}
+}
+
 func TestGitLabComponent(t *testing.T) {
 	t.Parallel()
 	runner := gitlabRunner(t)
 	_, err := exec.LookPath("buildkitd")
 	testkit.Need(t, "buildkitd", err)
 	p := newGitLabProject(t, pipeline)
-	p.buildsWarm(t, runner, shell, testkit.StartRegistry(t).Host)
+	registry := testkit.StartRegistry(t).Host
+	p.buildsWarm(t, runner, shell, registry)
+	p.prunes(t, runner, shell, registry)
 	artifacts, err := filepath.Glob(filepath.Join(p.dir, ".gitlab-ci-local", "artifacts", "container", ".warmlayer", "*"))
 	if err != nil || len(artifacts) < 2 {
 		t.Errorf("artifacts %q, %v", artifacts, err)

@@ -35,6 +35,7 @@ func (p *parser) readCaches(v *Values) {
 	v.CacheWrite = p.value("cache-write")
 	v.CacheKeep = p.keep()
 	v.CacheMounts = p.cacheMounts()
+	v.CacheBudget = p.size("cache-budget")
 	v.CacheStrict = p.bool("cache-strict")
 	v.FailBelow = p.ratio("fail-below")
 	v.ProbeTimeout = p.duration("probe-timeout")

@@ -83,10 +83,14 @@ type Values struct {
 	CacheWrite   string // auto, always or never
 	CacheKeep    Keep
 	CacheMounts  CacheMounts
+	CacheBudget  int64 // bytes in GitHub's cache; 0: whatever there is
 	CacheStrict  bool
 	FailBelow    float64 // ratio of cached steps; 0: none fails
 	ProbeTimeout time.Duration
 	CacheTimeout time.Duration
+
+	Command string // build or prune
+	Prune   Prune
 
 	Branch, BaseBranch, DefaultBranch string // "": detect it
 	PullRequest                       int    // 0: detect it
@@ -128,12 +132,13 @@ func Parse(args, environ []string, dir string) (Values, syntax.Problems) {
 type Job struct {
 	Mounts     Mounts // values that name files by the machine's paths become the container's paths
 	Repository Repository
+	Upkeep     bool      // the command needs no Dockerfile: it looks after caches
 	Stdin      io.Reader // read to its end where the input file asks for it; nil: there is none
 }
 
 // ParseJob is Parse in a job.
 func ParseJob(args, environ []string, dir string, job Job) (Values, syntax.Problems) {
-	p := &parser{dir: dir, mounts: job.Mounts, repository: job.Repository, stdin: job.Stdin, env: map[string]string{}, settings: map[string]setting{}}
+	p := &parser{dir: dir, mounts: job.Mounts, repository: job.Repository, stdin: job.Stdin, keeping: job.Upkeep, env: map[string]string{}, settings: map[string]setting{}}
 	for _, variable := range environ {
 		key, value, _ := strings.Cut(variable, "=")
 		p.env[key] = value
@@ -149,6 +154,7 @@ type parser struct {
 	mounts     Mounts
 	repository Repository
 	stdin      io.Reader
+	keeping    bool
 	env        map[string]string
 	settings   map[string]setting // by input, of the first source that has it
 	problems   syntax.Problems
@@ -170,6 +176,9 @@ func (p *parser) values() Values {
 			Registry: p.value("registry"), Username: p.value("username"),
 			Password: p.settings["password"].text, RegistryAuth: p.settings["registry-auth"].text,
 		},
+
+		Command: p.value("command"),
+		Prune:   p.prune(),
 
 		Branch:        p.value("branch"),
 		BaseBranch:    p.value("base-branch"),
@@ -198,7 +207,7 @@ func (p *parser) values() Values {
 // readSources reads the contexts, the Dockerfile, and what goes into the build besides them.
 func (p *parser) readSources(v *Values) {
 	var known bool
-	if v.Context, known = p.context(); known {
+	if v.Context, known = p.context(); known && !p.upkeep() {
 		v.Dockerfile = p.dockerfile(v.Context)
 	}
 	v.BuildContexts = p.buildContexts()

@@ -54,7 +54,7 @@ func TestProblems(t *testing.T) {
 		{environ: []string{"INPUT_COMPRESSION=zst"}, want: "compression: \"zst\" is none of gzip, estargz, zstd, uncompressed\nhint: did you mean \"zstd\"?"},
 		{environ: []string{"INPUT_CACHE-TIMEOUT=-5m"}, want: "cache-timeout: \"-5m\" is not more than zero"},
 		{environ: []string{"INPUT_PROBE-TIMEOUT=5"}, want: "probe-timeout: \"5\" has no unit\nhint: write 5s for seconds"},
-		{environ: []string{"INPUT_PROBE-TIMEOUT=soon"}, want: "probe-timeout: \"soon\" is not a duration\nhint: write it like 5s, 10m or 1h30m"},
+		{environ: []string{"INPUT_PROBE-TIMEOUT=soon"}, want: "probe-timeout: \"soon\" is not a duration\nhint: write it like 5s, 10m, 1h30m or 14d"},
 		{environ: []string{"INPUT_BRANCH=a\nb"}, want: "branch: the value has a line break or another control character"},
 
 		{environ: []string{"INPUT_SECRETS=a=1\n\nhunter2"}, want: "secrets: line 3: expected id=value\nhint: put quotes around a secret of several lines: \"id=value\""},

@@ -51,7 +51,7 @@ func (p *parser) size(name string) int64 {
 }
 
 func (p *parser) duration(name string) time.Duration {
-	d, _ := time.ParseDuration(p.value(name)) // checked
+	d, _ := time.ParseDuration(p.value(name)) // checked, and in this form
 	return d
 }
 

@@ -64,6 +64,46 @@ func (n Name) Mounts() Name {
 	return Name(string(ref) + "." + Slug("cache mounts\x00"+key))
 }
 
+// Valid reports whether the name is one that a ref and a key may have. Names that people give look otherwise: main, latest.
+func (n Name) Valid() bool {
+	before, key, keyed := strings.Cut(string(n), ".")
+	if keyed && !isSlug(key) {
+		return false
+	}
+	if number, ok := strings.CutPrefix(before, "pr-"); ok {
+		pr, err := strconv.Atoi(number)
+		return err == nil && pr > 0 && strconv.Itoa(pr) == number
+	}
+	namespace, ref, _ := strings.Cut(before, "-")
+	return Name(before) == localName("") || slices.Contains([]string{"b", "t", "q"}, namespace) && isSlug(ref)
+}
+
+// isSlug reports whether s has one of the two forms of a [Slug].
+func isSlug(s string) bool {
+	plain := func(s string) bool {
+		return strings.IndexFunc(s, func(r rune) bool { return r > 127 || !isPlain(byte(r)) }) < 0
+	}
+	if s != "" && len(s) <= plainLength && plain(s) {
+		return true
+	}
+	at := strings.LastIndex(s, "-")
+	if at < 0 || at > slugLength || len(s)-at-1 != hashLength {
+		return false
+	}
+	_, err := hex.DecodeString(s[at+1:])
+	return err == nil && strings.ToLower(s[at+1:]) == s[at+1:] && plain(strings.ReplaceAll(s[:at], "-", "_"))
+}
+
+// BranchName is the name of a branch's scope for an image with a key; "" for none.
+func BranchName(branch, key string) Name { return branchName(branch, key) }
+
+// Ref says whose scope it is: "pr" and "7", or "b", "t", "q" and the slug of a branch, a tag or a queue's branch; "local" and "".
+func (n Name) Ref() (kind, slug string) {
+	ref, _ := n.Cut()
+	kind, slug, _ = strings.Cut(string(ref), "-")
+	return kind, slug
+}
+
 func branchName(branch, key string) Name { return newName("b-", Slug(branch), key) }
 
 func queueName(base, key string) Name { return newName("q-", Slug(base), key) }

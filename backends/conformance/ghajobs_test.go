@@ -68,7 +68,7 @@ func TestGHAJobs(t *testing.T) {
 	s := servers{testkit.StartAzblob(t), testkit.StartRegistry(t)}
 	for name, test := range map[string]func(*testing.T){
 		"faults": s.faults, "merge queue": s.mergeQueue, "blob gone": s.blobGone, "content lost": s.contentLost, "forbidden": s.forbidden, "events": s.events,
-		"abandoned": s.abandoned, "busy": s.busy, "beside others": s.besideOthers, "verbatim": s.verbatim,
+		"abandoned": s.abandoned, "busy": s.busy, "beside others": s.besideOthers, "verbatim": s.verbatim, "budget": s.budget,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

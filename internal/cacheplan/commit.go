@@ -158,6 +158,14 @@ func (w written) buildOf(e Exported) cachegraph.Build {
 func (w written) recordOf(e Exported, build cachegraph.Build) backends.Record {
 	r := w.record
 	r.Time, r.Result, r.Hits, r.Steps = build.Time, build.Result, e.Hits, e.Steps
+	r.Mode, r.Created = w.options["mode"], build.Time
+	if w.own != nil && w.own.Err == nil {
+		if before := w.own.Manifest.Record; !before.Created.IsZero() {
+			r.Created = before.Created
+		} else if !before.Time.IsZero() {
+			r.Created = before.Time
+		}
+	}
 	return r
 }
 
@@ -259,6 +267,7 @@ func (w written) write(ctx context.Context, store backends.Store, fitted gateway
 		if out.Note = cmp.Or(note, out.Note); try > 1 && out.held {
 			return out
 		}
+		record.Variants = out.Kept.Variants + 1
 		version := before.version
 		if last := lastTry(try, same); last != nil {
 			version, out.Note = backends.AnyVersion, cmp.Or(out.Note, last)

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -17,15 +18,18 @@ type Azblob struct {
 	AccountURL      string // "https://account.blob.core.windows.net"
 	AccountName     string // else the first part of the URL's host
 	Container       string
-	Prefix          string // as it is written; BuildKit joins it as a path
-	BlobsPrefix     string // "blobs" unless it is given
-	ManifestsPrefix string // "manifests" unless it is given
-	Name            string // precedes a scope's name with a hyphen; "": nothing does
-	SecretAccessKey string // a key of the account, in Base64; "": an identity
+	Prefix          string        // as it is written; BuildKit joins it as a path
+	BlobsPrefix     string        // "blobs" unless it is given
+	ManifestsPrefix string        // "manifests" unless it is given
+	Name            string        // precedes a scope's name with a hyphen; "": nothing does
+	SecretAccessKey string        // a key of the account, in Base64; "": an identity
+	TouchRefresh    time.Duration // age from which a blob that is used is touched; BuildKit itself has no such attribute
 }
 
 var azblobKind = kind{
-	config:    func() config { return &Azblob{BlobsPrefix: "blobs", ManifestsPrefix: "manifests"} },
+	config: func() config {
+		return &Azblob{BlobsPrefix: "blobs", ManifestsPrefix: "manifests", TouchRefresh: 24 * time.Hour}
+	},
 	inputs:    anywhere,
 	variables: []string{"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET"},
 }
@@ -48,6 +52,7 @@ func (c *Azblob) attributes() []attribute {
 		place("account_url", &c.AccountURL, notEmpty), place("account_name", &c.AccountName, notEmpty), place("container", &c.Container, isContainer),
 		place("prefix", &c.Prefix, isBlobFolder), place("blobs_prefix", &c.BlobsPrefix, isBlobFolder), place("manifests_prefix", &c.ManifestsPrefix, isBlobFolder),
 		place("name", &c.Name, isBlobName), place("secret_access_key", &c.SecretAccessKey, notEmpty),
+		duration("touch_refresh", &c.TouchRefresh, isAge).only(Scoped),
 	}, c.objectExport(false)...)
 }
 
@@ -67,8 +72,14 @@ func (c *Azblob) Blobs() string { return folder(path.Join(c.Prefix, c.BlobsPrefi
 
 // Manifests is the prefix of manifests' names, before the scope's name.
 func (c *Azblob) Manifests() string {
-	return folder(path.Join(c.Prefix, c.ManifestsPrefix)) + beforeScope(c.Name)
+	return c.ManifestFolder() + beforeScope(c.Name)
 }
+
+// ManifestFolder is the prefix of all manifests, whatever their name.
+func (c *Azblob) ManifestFolder() string { return folder(path.Join(c.Prefix, c.ManifestsPrefix)) }
+
+// SharedBlobs says why manifests in another folder may name the blobs; "" where they do not.
+func (c *Azblob) SharedBlobs() string { return c.sharedBlobs() }
 
 // Credentials implements [Config].
 func (c *Azblob) Credentials() bool { return c.SecretAccessKey != "" }

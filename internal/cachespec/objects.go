@@ -22,6 +22,14 @@ func beforeScope(name string) string {
 	return name + "-"
 }
 
+// sharedBlobs says why manifests outside of the cache's own folder may name its blobs.
+func (c *common) sharedBlobs() string {
+	if c.has("manifests_prefix") && !c.has("blobs_prefix") {
+		return "manifests_prefix is set and blobs_prefix is not, so that other caches of this bucket may use the same blobs: set blobs_prefix, too"
+	}
+	return ""
+}
+
 // given are the attributes that have a value. The map is fresh.
 func given(attrs map[string]string) map[string]string {
 	found := maps.Clone(attrs)

@@ -67,8 +67,14 @@ func (c *S3) Blobs() string { return folder(c.Prefix) + folder(c.BlobsPrefix) }
 
 // Manifests is the prefix of manifests' keys, before the scope's name.
 func (c *S3) Manifests() string {
-	return folder(c.Prefix) + folder(c.ManifestsPrefix) + beforeScope(c.Name)
+	return c.ManifestFolder() + beforeScope(c.Name)
 }
+
+// ManifestFolder is the prefix of all manifests, whatever their name.
+func (c *S3) ManifestFolder() string { return folder(c.Prefix) + folder(c.ManifestsPrefix) }
+
+// SharedBlobs says why manifests in another folder may name the blobs; "" where they do not.
+func (c *S3) SharedBlobs() string { return c.sharedBlobs() }
 
 // Credentials implements [Config].
 func (c *S3) Credentials() bool { return len(c.KeyPair()) > 0 }

@@ -41,8 +41,12 @@ var rooms = []room{
 	{"internal/cachegraph", "the merge of BuildKit's cache configs, and their bounds (computes only)", nil},
 	{"internal/storage", "what the clients of stores share: certain absence, verified content, the answers of services", nil},
 	{"internal/layout", "an OCI layout: a directory with blobs and tags that many processes share", []string{"internal/waiting", "internal/storage"}},
+	{"internal/s3service", "a client of S3 and servers like it: objects of a bucket", []string{"internal/waiting", "internal/cachespec", "internal/storage"}},
+	{"internal/azureservice", "a client of Azure Blob Storage: blobs of a container", []string{"internal/crash", "internal/waiting", "internal/cachespec", "internal/storage"}},
+	{"internal/ghcr", "removes tags on ghcr.io, by GitHub's API for packages", []string{"internal/storage"}},
 	{"internal/ghaservice", "a client of GitHub's cache service: entries, and series of them", []string{"internal/cachespec", "internal/storage"}},
-	{"backends", "the six caches: BuildKit's entries for a plan; the stores; reading scopes", []string{"internal/crash", "internal/waiting", "internal/syntax", "internal/cachespec", "internal/cachegraph", "internal/storage", "internal/layout", "internal/ghaservice", "scope"}},
+	{"backends", "the six caches: BuildKit's entries for a plan; the stores; reading scopes", []string{"internal/crash", "internal/syntax", "internal/cachespec", "internal/cachegraph", "internal/storage", "internal/layout", "internal/s3service", "internal/azureservice", "internal/ghcr", "internal/ghaservice", "scope"}},
+	{"internal/upkeep", "what is in a store of caches, which of it goes by rules, and its removal", []string{"internal/crash", "internal/cachespec", "internal/storage", "backends", "scope"}},
 	{"internal/refusal", "why a store or a registry refuses a request, and which setting cures that (computes only)", nil},
 	{"internal/gateway", "a registry on loopback in front of the stores", []string{"internal/crash", "internal/storage", "backends", "scope"}},
 	{"internal/cacheplan", "what BuildKit imports and exports; the outcome of each cache source", []string{"internal/crash", "internal/cachespec", "backends", "scope", "internal/refusal", "internal/cachegraph", "internal/gateway"}},
@@ -62,8 +66,8 @@ var rooms = []room{
 	{"internal/solve", "every request to BuildKit, and its result", []string{"internal/cachemounts", "internal/crash", "internal/waiting", "internal/syntax", "inputs", "internal/refusal", "internal/cacheplan", "internal/builder", "internal/explain", "internal/llbgraph", "internal/ahead", "internal/cachemiss", "internal/contexthash", "internal/tokenauth", "internal/screen", "internal/partial", "internal/timing"}},
 	{"internal/join", "one index of the images that several builders have pushed", []string{"internal/crash", "internal/syntax", "backends"}},
 	{"internal/report", "the report of a build, in every format; redaction", []string{"internal/crash", "internal/syntax", "scope", "internal/ci", "backends", "internal/cacheplan", "internal/cachemiss", "internal/cachemounts", "internal/solve", "internal/timing"}},
-	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/crash", "internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/refusal", "internal/explain", "internal/solve", "internal/join", "internal/report", "internal/timing", "internal/tracing", "internal/cachemounts", "internal/mountprogram"}},
-	{"main", "the whole program on one screen; the commands", []string{"internal/crash", "internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step", "internal/stepnet", "internal/mountpack"}},
+	{"internal/step", "one run: the inputs, resolved together, and the way from the builder to the report", []string{"internal/crash", "internal/syntax", "internal/cachespec", "inputs", "scope", "internal/ci", "backends", "internal/login", "internal/gateway", "internal/cacheplan", "internal/builder", "internal/refusal", "internal/explain", "internal/solve", "internal/join", "internal/report", "internal/timing", "internal/tracing", "internal/cachemounts", "internal/mountprogram", "internal/upkeep"}},
+	{"main", "the whole program on one screen; the commands", []string{"internal/crash", "internal/syntax", "inputs", "internal/ci", "internal/builder", "internal/report", "internal/step", "internal/stepnet", "internal/mountpack", "internal/upkeep"}},
 }
 
 // tools are packages beside the program: they generate files or serve tests.

@@ -18,7 +18,7 @@ func actions(name, variable string, facts func(host) scope.Facts) Dialect {
 	return Dialect{
 		Name: name, here: set(variable), facts: facts,
 		log: log{begin: githubBegin, end: githubEnd, mask: githubMask, note: githubNote},
-		job: githubJob, repository: githubRepository,
+		job: githubJob, repository: githubRepository, remote: githubRemote, pulls: githubPulls,
 	}
 }
 

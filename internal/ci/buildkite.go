@@ -18,7 +18,7 @@ import (
 
 var buildkite = Dialect{
 	Name: "buildkite", here: set("BUILDKITE"), facts: buildkiteFacts,
-	log: log{begin: buildkiteBegin, end: buildkiteEnd}, hide: buildkiteHide, show: buildkiteShow,
+	log: log{begin: buildkiteBegin, end: buildkiteEnd}, hide: buildkiteHide, show: buildkiteShow, remote: variable("BUILDKITE_REPO"),
 }
 
 // buildkiteFacts reads Buildkite.

@@ -38,6 +38,8 @@ type Dialect struct {
 	hide        func(ctx context.Context, h host, lines []string) error // makes the runner hide secrets, by another way than its log
 	credentials func(host) []Credential                                 // registries' credentials that every job gets
 	repository  func(host) Repository                                   // see [Dialect.Repository]; the server is filled in
+	remote      func(host) string                                       // see [Dialect.Remote]
+	pulls       func(h host, githubToken string) (Pulls, string)        // see [Dialect.Pulls]
 	job         func(host, func(string) string) (id, runner string)     // see [Dialect.Job]
 
 	host host // the machine that Detect has looked at

@@ -12,7 +12,7 @@ import (
 var gitlab = Dialect{
 	Name: "gitlab", here: set("GITLAB_CI"), facts: gitlabFacts,
 	log:         log{begin: gitlabBegin, end: gitlabEnd},
-	credentials: gitlabCredentials,
+	credentials: gitlabCredentials, remote: variable("CI_REPOSITORY_URL"), pulls: gitlabPulls,
 }
 
 // gitlabFacts reads GitLab CI/CD. It recognises merge requests by their own variables rather than

@@ -252,7 +252,8 @@ func (l *Layout) putManifest(ctx context.Context, tag, version string, m Manifes
 	if !l.Reset {
 		return nil
 	}
-	return l.sweep(index)
+	_, err = l.sweep(ctx, index, Sweep{Grace: grace})
+	return err
 }
 
 // versionAt is the version of an entry, "" where there is none.

@@ -41,6 +41,7 @@ func (r Run) Build(ctx context.Context) int {
 		Timings: timing.Table(began, made.result.Parts), ShowTimings: r.Inputs.Timings,
 	}
 	rep.Warnings = append(rep.Warnings, r.trace(ctx, traced, untraced, began, rep)...)
+	rep.Warnings = append(rep.Warnings, r.keepBudget(ctx)...)
 	if cold := r.cold(made.result); cold != "" && made.err == nil {
 		rep.Warnings = append(rep.Warnings, cold)
 	}

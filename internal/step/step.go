@@ -30,7 +30,7 @@ const (
 	ExitOK        = 0
 	ExitBuild     = 1   // the build failed
 	ExitInput     = 2   // bad input; nothing was started
-	ExitCache     = 3   // a cache failed in strict mode
+	ExitCache     = 3   // a cache failed in strict mode, or could not be listed or pruned
 	ExitCancelled = 130 // cancelled, as a shell reports SIGINT
 )
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	digest "github.com/opencontainers/go-digest"
@@ -28,11 +29,37 @@ const UserAgent = "warmlayer"
 // AnyVersion is the version of a scope whose present cache does not matter.
 const AnyVersion = "*"
 
+// RequestsAtOnce bounds concurrent HEAD requests, and connections that are kept: a cache of 100 layers takes four round
+// trips. Listing the prefix would go through every blob that any scope ever had, a thousand at a time.
+const RequestsAtOnce = 32
+
+// PartSize is the size in bytes of a part of a large upload. A part is in memory while it is
+// sent. S3 requires this size at least; Azure writes blocks of more than 4 MiB at full
+// speed (Microsoft, "Scalability and performance targets for Blob storage").
+const PartSize = 5 << 20
+
+// PartsAtOnce is the number of parts of one blob that are sent concurrently. BuildKit sends
+// four blobs at once (v0.34.2, util/resolver/limited), so up to 100 MiB are in memory,
+// including the part of each blob that is being read.
+const PartsAtOnce = 4
+
+// CredentialsTimeout bounds the search for credentials outside the line, part of which uses
+// the network. It usually ends before probe-timeout, so that the error names the missing
+// credentials instead of "no answer".
+const CredentialsTimeout = 4 * time.Second
+
 // Object is an object of a service that is being read.
 type Object struct {
 	io.ReadCloser
 	Metadata map[string]string
 	Version  string // which no other content of the object has; "" where the service has none
+}
+
+// Listed is an object as a listing shows it.
+type Listed struct {
+	Key     string
+	Size    int64     // in bytes
+	Changed time.Time // when it was written or touched last
 }
 
 // UnknownSize is the size of a blob whose store does not report sizes.

@@ -18,7 +18,7 @@ const (
 	Text     Kind = iota // one line
 	Bool                 // true or false, spelled as YAML 1.2's core schema does
 	Int                  // a whole number, 0 or more
-	Duration             // as time.ParseDuration reads it, more than zero: 90s, 1h30m
+	Duration             // as [ParseDuration] reads it, more than zero: 90s, 1h30m, 14d
 	Size                 // bytes, as docker/go-units reads them: 512, 64m, 1.5GiB
 	Words                // a list separated by commas or newlines
 	Lines                // a list separated by newlines; quotes join lines
@@ -48,7 +48,7 @@ func Check(kind Kind, choices []string, text string) (string, *Problem) {
 		}
 		return strconv.FormatUint(n, 10), nil
 	case Duration:
-		return text, checkDuration(text)
+		return checkDuration(text)
 	case Size:
 		n, err := units.RAMInBytes(text)
 		if err != nil || n < 0 {
@@ -68,18 +68,30 @@ func Check(kind Kind, choices []string, text string) (string, *Problem) {
 	return text, nil
 }
 
-func checkDuration(text string) *Problem {
-	d, err := time.ParseDuration(text)
+func checkDuration(text string) (string, *Problem) {
+	d, err := ParseDuration(text)
 	switch {
+	case err == nil && d > 0 && !strings.HasSuffix(text, "d"):
+		return text, nil
 	case err == nil && d > 0:
-		return nil
+		return d.String(), nil
 	case err == nil:
-		return &Problem{What: Quoted(text) + " is not more than zero"}
+		return text, &Problem{What: Quoted(text) + " is not more than zero"}
 	}
 	if strings.Trim(text, "0123456789") == "" {
-		return &Problem{What: Quoted(text) + " has no unit", Hint: "write " + text + "s for seconds"}
+		return text, &Problem{What: Quoted(text) + " has no unit", Hint: "write " + text + "s for seconds"}
 	}
-	return &Problem{What: Quoted(text) + " is not a duration", Hint: "write it like 5s, 10m or 1h30m"}
+	return text, &Problem{What: Quoted(text) + " is not a duration", Hint: "write it like 5s, 10m, 1h30m or 14d"}
+}
+
+// ParseDuration reads a duration as time.ParseDuration does, and whole days: 14d.
+func ParseDuration(text string) (time.Duration, error) {
+	days, ok := strings.CutSuffix(text, "d")
+	if !ok {
+		return time.ParseDuration(text)
+	}
+	n, err := strconv.ParseUint(days, 10, 16)
+	return time.Duration(n) * 24 * time.Hour, err
 }
 
 // IsTrue tells whether an attribute is true for BuildKit, which uses strconv.ParseBool: "1", "t",

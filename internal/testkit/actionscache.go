@@ -32,6 +32,7 @@ type ActionsCache struct {
 
 	mu         sync.Mutex
 	entries    []*cacheEntry // in the order of their creation
+	last       int64         // the last entry's number
 	requests   []string      // the calls so far: "CreateCacheEntry buildkit-blob-1-…"
 	down       int           // how many of the next calls are answered "unavailable"
 	busy       int           // how many of the next calls are answered "too many requests"
@@ -39,6 +40,8 @@ type ActionsCache struct {
 }
 
 type cacheEntry struct {
+	id                int64
+	created           time.Time
 	ref, key, version string
 	blob              string // its name in the container
 	size              int64
@@ -150,8 +153,8 @@ type call struct {
 // ServeHTTP implements [http.Handler].
 func (s *ActionsCache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	const service = "/twirp/github.actions.results.api.v1.CacheService/"
-	if r.URL.Path == "/repos/"+Repository+"/actions/caches" {
-		s.list(w, r)
+	if id, ok := strings.CutPrefix(r.URL.Path, "/repos/"+Repository+"/actions/caches"); ok {
+		s.api(w, r, strings.TrimPrefix(id, "/"))
 		return
 	}
 	method, ok := strings.CutPrefix(r.URL.Path, service)
@@ -239,7 +242,8 @@ func (s *ActionsCache) create(w http.ResponseWriter, c call, scopes []actionscac
 		refuseCall(w, http.StatusConflict, "already_exists", "an entry with this key is there")
 		return
 	}
-	e := &cacheEntry{ref: ref, key: c.Key, version: c.Version, blob: rand.Text()}
+	s.last++
+	e := &cacheEntry{id: s.last, created: time.Now(), ref: ref, key: c.Key, version: c.Version, blob: rand.Text()}
 	url, err := s.told.NewBlobClient(e.blob).GetSASURL(sas.BlobPermissions{Create: true, Write: true}, time.Now().Add(time.Hour), nil)
 	if err != nil {
 		refuseCall(w, http.StatusInternalServerError, "internal", err.Error())
@@ -305,8 +309,8 @@ func (s *ActionsCache) match(c call, scopes []actionscache.Scope) *cacheEntry {
 	return nil
 }
 
-// list is GitHub's API for entries, page by page. It accepts any token.
-func (s *ActionsCache) list(w http.ResponseWriter, r *http.Request) {
+// api is GitHub's API for entries: their list, page by page, and the removal of one. It accepts any token.
+func (s *ActionsCache) api(w http.ResponseWriter, r *http.Request, id string) {
 	if r.Header.Get("Authorization") == "" {
 		http.Error(w, `{"message": "Bad credentials"}`, http.StatusUnauthorized)
 		return
@@ -314,15 +318,32 @@ func (s *ActionsCache) list(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if r.Method == http.MethodDelete {
+		s.delete(w, id)
+		return
+	}
 	s.requests = append(s.requests, "list "+q.Get("ref"))
 	all := []map[string]any{}
 	for _, e := range s.entries {
-		if e.ended && strings.HasPrefix(e.key, q.Get("key")) && e.ref == q.Get("ref") {
-			all = append(all, map[string]any{"key": e.key, "ref": e.ref, "size_in_bytes": e.size})
+		if e.ended && strings.HasPrefix(e.key, q.Get("key")) && (!q.Has("ref") || e.ref == q.Get("ref")) {
+			all = append(all, map[string]any{
+				"id": e.id, "key": e.key, "ref": e.ref, "size_in_bytes": e.size, "created_at": e.created, "last_accessed_at": e.created,
+			})
 		}
 	}
 	page, _ := strconv.Atoi(q.Get("page"))
 	each, _ := strconv.Atoi(q.Get("per_page"))
 	from := min(max(page-1, 0)*each, len(all))
 	answerCall(w, map[string]any{"total_count": len(all), "actions_caches": all[from:min(from+each, len(all))]})
+}
+
+func (s *ActionsCache) delete(w http.ResponseWriter, id string) {
+	s.requests = append(s.requests, "delete "+id)
+	had := len(s.entries)
+	s.entries = slices.DeleteFunc(s.entries, func(e *cacheEntry) bool { return strconv.FormatInt(e.id, 10) == id })
+	if len(s.entries) == had {
+		http.Error(w, `{"message": "Not Found"}`, http.StatusNotFound)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }

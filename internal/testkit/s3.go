@@ -18,6 +18,7 @@ type S3 struct {
 	Key      string // of the server's root user
 	Secret   string
 	Client   *s3.Client
+	Dir      string // the server's directory, with a directory for each bucket
 }
 
 // StartS3 starts a server that runs until the end of the test.
@@ -27,8 +28,9 @@ func StartS3(t testing.TB) S3 {
 	Need(t, "s3", err)
 	address := freeAddress(t)
 	s := S3{Endpoint: "http://" + address, Bucket: "cache", Key: "key-of-root", Secret: "canary-7c41f2-of-root"}
+	s.Dir = Temp(t)
 	cmd := exec.Command(program, "--port", address, "--access", s.Key, "--secret", s.Secret,
-		"--quiet", "--keep-alive", "--health", "/health", "posix", Temp(t))
+		"--quiet", "--keep-alive", "--health", "/health", "posix", s.Dir)
 	start(t, cmd, func() bool { return answers(s.Endpoint + "/health") })
 	s.Client = s3.New(s3.Options{
 		BaseEndpoint: &s.Endpoint, UsePathStyle: true, Region: region,

@@ -87,14 +87,26 @@ func StartPrivateRegistry(t testing.TB, user, password string) Registry {
 	return startRegistry(t, fmt.Sprintf("auth: {htpasswd: {realm: test, path: %s}}\n", users))
 }
 
+// StartRegistryWithoutDeletes starts a registry that removes nothing, as distribution does by default.
+func StartRegistryWithoutDeletes(t testing.TB) Registry {
+	t.Helper()
+	return startRegistryOf(t, strings.Replace(registryConfig, "delete: {enabled: true}", "delete: {enabled: false}", 1))
+}
+
 // startRegistry starts a registry with more lines in its configuration.
 func startRegistry(t testing.TB, more string) Registry {
+	t.Helper()
+	return startRegistryOf(t, registryConfig+more)
+}
+
+// startRegistryOf starts a registry with a configuration like registryConfig.
+func startRegistryOf(t testing.TB, form string) Registry {
 	t.Helper()
 	program, err := exec.LookPath("registry")
 	Need(t, "registry", err)
 	r := Registry{Host: freeAddress(t), Root: Temp(t)}
 	config := filepath.Join(t.TempDir(), "config.yml")
-	text := fmt.Sprintf(registryConfig, r.Root, r.Host) + more
+	text := fmt.Sprintf(form, r.Root, r.Host)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

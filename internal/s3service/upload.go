@@ -1,4 +1,4 @@
-package backends
+package s3service
 
 import (
 	"bytes"
@@ -18,33 +18,41 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/internal/waiting"
 )
 
-// Upload implements service, in parts or, where the server does not take parts, in one request.
-func (b *bucket) Upload(ctx context.Context, key string, body io.Reader, size int64) error {
+// Upload streams an object of size bytes, in parts or, where the server does not take parts, in one request.
+func (b *Bucket) Upload(ctx context.Context, key string, body io.Reader, size int64) error {
 	client, err := waiting.Within(ctx, b.client)
 	if err != nil {
 		return err
 	}
+	upload := func() error { return b.upload(ctx, client, key, body, size) }
+	return s3Error(b.renewing(ctx, client, key, upload, func() error { return errSwept }))
+}
+
+var errSwept = errors.New("a prune removed it while it was written: the next build writes it")
+
+func (b *Bucket) upload(ctx context.Context, client *s3.Client, key string, body io.Reader, size int64) error {
 	if b.noParts.Load() {
-		return s3Error(putStream(ctx, client, b.spec.Bucket, key, body, size))
+		return putStream(ctx, client, b.spec.Bucket, key, body, size)
 	}
 	first := &replay{from: body}
 	uploads := transfermanager.New(throttled{client, b.slots, first.stop}, func(o *transfermanager.Options) {
-		o.PartSizeBytes, o.MultipartUploadThreshold = partSize, partSize
-		o.Concurrency = partsAtOnce
+		o.PartSizeBytes, o.MultipartUploadThreshold = storage.PartSize, storage.PartSize
+		o.Concurrency = storage.PartsAtOnce
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.FailTimeout = 5 * time.Second // for deleting the parts of a cancelled upload
 	})
-	_, err = uploads.UploadObject(ctx, &transfermanager.UploadObjectInput{
+	_, err := uploads.UploadObject(ctx, &transfermanager.UploadObjectInput{
 		Bucket: &b.spec.Bucket, Key: &key, Body: first, ContentLength: &size,
 	})
 	if begun := first.replayed(); begun != nil && noParts(err) {
 		b.noParts.Store(true)
 		err = putStream(ctx, client, b.spec.Bucket, key, begun, size)
 	}
-	return s3Error(err)
+	return err
 }
 
 // throttled is a client with at most as many concurrent upload requests as slots. A slot is
