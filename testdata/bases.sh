@@ -19,7 +19,7 @@ flock 9
 
 debian() { # debian FILE PACKAGES: like the slim image, without documentation and translations
 	[ ! -e "$1" ] || return 0
-	mmdebstrap --quiet --format=tar --variant=minbase --include="$2" --aptopt='Acquire::Check-Valid-Until "false"' \
+	mmdebstrap --quiet --format=tar --variant=minbase ${2:+--include="$2"} --aptopt='Acquire::Check-Valid-Until "false"' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
 		bookworm "$1.part"
