@@ -149,7 +149,7 @@ func runWorkflows(t *testing.T, registry string, r runner) {
 					"warmlayer: no scope to write (a fork's pull request)", "9 of 9 cached", "outputs: 1.00 skipped\n",
 				}},
 				{"schedule", `{"repository": {"full_name": "acme/shop", "default_branch": "main"}}`, map[string][]string{"registry": {
-					"caches of pull requests stay", "removed 0 scopes\n", "removed  pr-12  pull request 12", "removed 1 scopes; the registry's own",
+					"caches of pull requests stay", "removed 0 scopes\n", "removed  pr-12  pull request 12", "removed 1 scope; the registry's own",
 				}}[name]},
 			} {
 				log := r.event(t, p, e.name, e.payload)

@@ -113,7 +113,7 @@ func (p project) prunes(t *testing.T, runner string, executor []string, registry
 	p.git(t, "switch", "--quiet", "main")
 	testkit.Write(t, filepath.Join(p.dir, ".gitlab-ci.yml"), pruning)
 	log := p.job(t, runner, executor, "REGISTRY="+registry, "CI_PIPELINE_SOURCE=schedule")
-	for _, want := range []string{"removed  pr-12  pull request 12", "removed 1 scopes; the registry's own garbage collection frees the layers"} {
+	for _, want := range []string{"removed  pr-12  pull request 12", "removed 1 scope; the registry's own garbage collection frees the layers"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log of the prune has no %q:\n%s", want, log)
 		}

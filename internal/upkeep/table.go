@@ -48,11 +48,18 @@ func Table(w io.Writer, label string, stock Stock, now time.Time) error {
 			ago(s.Used, now), ago(s.Created, now), s.Mode, s.Compression,
 		}, "\t"))
 	}
-	fmt.Fprintf(t, "%d scopes, %s in all\n", len(stock.Scopes), size(stock.Bytes))
+	fmt.Fprintf(t, "%s, %s in all\n", plural(len(stock.Scopes), "scope"), size(stock.Bytes))
 	return t.Flush()
 }
 
 func size(n int64) string { return units.BytesSize(float64(n)) }
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
 
 func number(n int) string {
 	if n == 0 {
@@ -97,12 +104,12 @@ func (p Pruned) Tell(w io.Writer, label string, dry bool) error {
 	for _, s := range p.Left {
 		fmt.Fprintf(t, "left\t%s\t%s\t%s\tit is still there\n", s.Name, s.Of, size(s.Own))
 	}
-	sum := fmt.Sprintf("%s: %s %d scopes", label, verb, len(p.Removed))
+	sum := fmt.Sprintf("%s: %s %s", label, verb, plural(len(p.Removed), "scope"))
 	switch {
 	case p.Later != "" && len(p.Removed) > 0:
 		sum += "; " + p.Later
 	case p.Later == "":
-		sum += fmt.Sprintf(" and %d blobs, %s", p.Swept.Blobs, size(p.Swept.Bytes))
+		sum += fmt.Sprintf(" and %s, %s", plural(p.Swept.Blobs, "blob"), size(p.Swept.Bytes))
 	}
 	fmt.Fprintln(t, sum)
 	return t.Flush()
