@@ -15,7 +15,7 @@ func (d *directory) List(ctx context.Context, each func(Entry) error) error {
 		return err
 	}
 	for _, t := range tags {
-		e := Entry{Key: t.Name, Changed: t.Changed, version: t.Version}
+		e := Entry{Key: t.Name, Changed: t.Changed, tag: t}
 		if name, ours := strings.CutPrefix(t.Name, d.prefix); ours && scope.Name(name).Valid() {
 			e.Name = scope.Name(name)
 		}
@@ -27,13 +27,15 @@ func (d *directory) List(ctx context.Context, each func(Entry) error) error {
 }
 
 // At implements [Listing].
-func (d *directory) At(ctx context.Context, e Entry) (Manifest, error) { return d.at(ctx, e.Key) }
+func (d *directory) At(ctx context.Context, e Entry) (Manifest, error) {
+	return parsed(d.Layout.At(ctx, e.tag))
+}
 
 // Forget implements [Listing].
 func (d *directory) Forget(ctx context.Context, entries []Entry, gone func(Entry)) error {
 	byTag, tags := map[string]Entry{}, make([]layout.Tag, len(entries))
 	for i, e := range entries {
-		tags[i] = layout.Tag{Name: e.Key, Version: e.version}
+		tags[i] = e.tag
 		byTag[e.Key] = e
 	}
 	removed, err := d.RemoveTags(ctx, tags)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/warmlayer/warmlayer/internal/layout"
 	"github.com/warmlayer/warmlayer/internal/storage"
 	"github.com/warmlayer/warmlayer/scope"
 )
@@ -34,8 +35,8 @@ type Entry struct {
 	Changed time.Time  // when it was written last; zero where the store does not say
 	Counted *Counted   // sizes, where the store shows them and no manifest; nil elsewhere
 
-	object  storage.Listed // in stores of objects
-	version string         // in other stores; "" where the listing does not say
+	object storage.Listed // in stores of objects
+	tag    layout.Tag     // in directories
 }
 
 // Counted is what a store says of a cache without showing its manifest.

@@ -82,11 +82,11 @@ func (d *directory) tag(n scope.Name) string { return d.prefix + string(n) }
 
 // Manifest implements [Scopes].
 func (d *directory) Manifest(ctx context.Context, n scope.Name) (Manifest, error) {
-	return d.at(ctx, d.tag(n))
+	return parsed(d.Layout.Manifest(ctx, d.tag(n)))
 }
 
-func (d *directory) at(ctx context.Context, tag string) (Manifest, error) {
-	m, err := d.Layout.Manifest(ctx, tag)
+// parsed is a manifest as a directory keeps it, unless reading it has failed.
+func parsed(m layout.Manifest, err error) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, err
 	}

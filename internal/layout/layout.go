@@ -78,16 +78,24 @@ func (l *Layout) manifest(tag string) (Manifest, error) {
 	if i < 0 {
 		return Manifest{}, fmt.Errorf("read %s in %s: %w", tag, l.Dir, storage.ErrAbsent)
 	}
-	desc := index.Manifests[i]
-	if err := desc.Digest.Validate(); err != nil {
-		return Manifest{}, fmt.Errorf("read %s in %s: digest %q: %w", tag, l.Dir, desc.Digest, err)
-	}
-	raw, err := waiting.ReadRegular(l.blob(desc.Digest))
+	m, err := l.document(index.Manifests[i])
 	if err != nil {
 		return Manifest{}, fmt.Errorf("read %s in %s: %w", tag, l.Dir, err)
 	}
+	return m, nil
+}
+
+// document reads a manifest that the index names.
+func (l *Layout) document(desc ocispecs.Descriptor) (Manifest, error) {
+	if err := desc.Digest.Validate(); err != nil {
+		return Manifest{}, fmt.Errorf("digest %q: %w", desc.Digest, err)
+	}
+	raw, err := waiting.ReadRegular(l.blob(desc.Digest))
+	if err != nil {
+		return Manifest{}, err
+	}
 	if digest.FromBytes(raw) != desc.Digest {
-		return Manifest{}, fmt.Errorf("read %s in %s: content is not %s", tag, l.Dir, desc.Digest)
+		return Manifest{}, fmt.Errorf("content is not %s", desc.Digest)
 	}
 	return Manifest{raw, desc.MediaType}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/internal/waiting"
@@ -15,6 +16,7 @@ import (
 // Tag is a name in the index, and its manifest.
 type Tag struct {
 	Name, Version string
+	MediaType     string
 	Changed       time.Time // when the manifest was written or touched last; zero where its file is missing
 }
 
@@ -27,7 +29,7 @@ func (l *Layout) Tags(ctx context.Context) ([]Tag, error) {
 		}
 		var all []Tag
 		for _, d := range index.Manifests {
-			t := Tag{Name: d.Annotations[ocispecs.AnnotationRefName], Version: d.Digest.String()}
+			t := Tag{Name: d.Annotations[ocispecs.AnnotationRefName], Version: d.Digest.String(), MediaType: d.MediaType}
 			if d.Digest.Validate() == nil {
 				if info, err := os.Stat(l.blob(d.Digest)); err == nil {
 					t.Changed = info.ModTime()
@@ -37,6 +39,17 @@ func (l *Layout) Tags(ctx context.Context) ([]Tag, error) {
 		}
 		return all, nil
 	})
+}
+
+// At reads the manifest that a tag had when the tags were listed.
+func (l *Layout) At(ctx context.Context, t Tag) (Manifest, error) {
+	m, err := waiting.Within(ctx, func() (Manifest, error) {
+		return l.document(ocispecs.Descriptor{MediaType: t.MediaType, Digest: digest.Digest(t.Version)})
+	})
+	if err != nil {
+		return Manifest{}, fmt.Errorf("read %s in %s: %w", t.Name, l.Dir, err)
+	}
+	return m, nil
 }
 
 // RemoveTags removes tags whose manifests still have those versions, and returns the tags that are not there any more. Their blobs stay
