@@ -15,6 +15,7 @@ import (
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
@@ -36,9 +37,16 @@ func layersOf(i int) []string {
 	return all
 }
 
-// fill makes many scopes, of which every second belongs to a branch that exists, and returns the repository with these branches.
-func fill(t testing.TB, store backends.Store, scopes int) (repository string) {
+// fill makes many scopes, of which every second belongs to a branch that exists, and returns the repository with these branches. A directory, whose index is
+// written anew with each scope, gets its index once.
+func fill(t testing.TB, b backends.Backend, scopes int) (repository string) {
 	t.Helper()
+	store := b.(backends.GatewayWritten).Destination()
+	dir := ""
+	if b.Type() == "local" {
+		dir = b.Dirs()[0]
+	}
+	index := ocispecs.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageIndex, Manifests: make([]ocispecs.Descriptor, scopes)}
 	eg, ctx := errgroup.WithContext(t.Context())
 	eg.SetLimit(32)
 	for i := range scopes {
@@ -50,11 +58,23 @@ func fill(t testing.TB, store backends.Store, scopes int) (repository string) {
 					return err
 				}
 			}
-			return store.PutManifest(ctx, n, m)
+			if dir == "" {
+				return store.PutManifest(ctx, n, m)
+			}
+			index.Manifests[i] = m.Descriptor()
+			index.Manifests[i].Annotations = map[string]string{ocispecs.AnnotationRefName: string(n)}
+			return store.Put(ctx, m.Descriptor(), bytes.NewReader(m.Raw))
 		})
 	}
 	if err := eg.Wait(); err != nil {
 		t.Fatal(err)
+	}
+	if dir != "" {
+		text, err := json.Marshal(index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		testkit.Write(t, filepath.Join(dir, ocispecs.ImageIndexFile), string(text))
 	}
 	return packed(t, scopes)
 }
@@ -102,8 +122,7 @@ func tail(text string) string { return text[max(0, len(text)-2000):] }
 func sift(t testing.TB, line string, scopes int) (list, pruned ran) {
 	t.Helper()
 	b := testkit.Backend(t, cachespec.Environment{}, line)
-	store := b.(backends.GatewayWritten).Destination()
-	repository := fill(t, store, scopes)
+	repository := fill(t, b, scopes)
 	list = run(t, "ls", "--json", "--cache", line)
 	var listed []Listed
 	if err := json.Unmarshal([]byte(list.text), &listed); err != nil || len(listed) != 1 || len(listed[0].Scopes) != scopes {

@@ -16,13 +16,13 @@ var now = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 // stockOf is a stock of scopes, each "name age size", where the age has days: "b-main 3 10". Each has a blob of its size that no other has,
 // and all have one of a hundred bytes.
 func stockOf(lines ...string) Stock {
-	stock := Stock{Bytes: 100, sizes: []int64{100}, uses: []int{len(lines)}}
+	stock := Stock{Bytes: 100, sizes: []int64{100}, uses: []int32{int32(len(lines))}}
 	mounts := map[scope.Name]scope.Name{}
 	for _, line := range lines {
 		f := strings.Fields(line)
 		age, _ := time.ParseDuration(f[1] + "h")
 		size := int64(len(f[2])) * 10
-		s := Scope{Name: scope.Name(f[0]), Used: now.Add(-24 * age), Own: size, Shared: 100, blobs: []int{0, len(stock.sizes)}, entry: backends.Entry{Key: f[0]}}
+		s := Scope{Name: scope.Name(f[0]), Used: now.Add(-24 * age), Own: size, Shared: 100, blobs: []int32{0, int32(len(stock.sizes))}, entry: backends.Entry{Key: f[0]}}
 		s.Foreign = !s.Name.Valid()
 		s.mounts = mounts[s.Name]
 		mounts[s.Name.Mounts()] = s.Name

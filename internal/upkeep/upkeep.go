@@ -8,6 +8,7 @@ package upkeep
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -48,7 +49,7 @@ type Scope struct {
 	entry  backends.Entry
 	record backends.Record
 	mounts scope.Name // the scope whose cache mounts these are; "": it is no such cache
-	blobs  []int      // indexes in the stock's blobs
+	blobs  []int32    // indexes in the stock's blobs
 }
 
 // Size is that of all blobs.
@@ -60,7 +61,7 @@ type Stock struct {
 	Bytes  int64   // of all blobs that the caches name, each once
 
 	sizes []int64 // of blobs
-	uses  []int   // how many caches name a blob
+	uses  []int32 // how many caches name a blob
 }
 
 // readAtOnce bounds the manifests that are read at the same time.
@@ -68,7 +69,7 @@ const readAtOnce = 32
 
 // Take lists the caches of a store, and reads the manifest of each.
 func Take(ctx context.Context, c Cache) (Stock, error) {
-	t := taking{known: map[digest.Digest]int{}}
+	t := taking{known: map[fingerprint]int32{}}
 	eg, egCtx := errgroup.WithContext(ctx)
 	eg.SetLimit(readAtOnce)
 	err := c.Store.List(ctx, func(e backends.Entry) error {
@@ -93,7 +94,15 @@ func Take(ctx context.Context, c Cache) (Stock, error) {
 type taking struct {
 	mu    sync.Mutex
 	found Stock
-	known map[digest.Digest]int
+	known map[fingerprint]int32
+}
+
+// fingerprint stands for a digest, in a fifth of the memory: the first 128 bits of a hash.
+type fingerprint [16]byte
+
+func fingerprintOf(d digest.Digest) (f fingerprint) {
+	_, _ = hex.Decode(f[:], []byte(d.Encoded())[:min(len(d.Encoded()), 2*len(f))]) // valid digests are hexadecimal
+	return f
 }
 
 func (t *taking) add(e backends.Entry, m backends.Manifest, err error) {
@@ -114,14 +123,17 @@ func (t *taking) add(e backends.Entry, m backends.Manifest, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.found.Bytes += s.Own
-	for _, b := range append(m.Blobs(), m.Descriptor()) {
+	blobs := append(m.Blobs(), m.Descriptor())
+	s.blobs = make([]int32, 0, len(blobs))
+	for _, b := range blobs {
 		if b.Size <= 0 {
 			continue
 		}
-		i, known := t.known[b.Digest]
+		f := fingerprintOf(b.Digest)
+		i, known := t.known[f]
 		if !known {
-			i = len(t.found.sizes)
-			t.known[b.Digest] = i
+			i = int32(len(t.found.sizes)) //nolint:gosec // there are fewer blobs
+			t.known[f] = i
 			t.found.sizes, t.found.uses = append(t.found.sizes, b.Size), append(t.found.uses, 0)
 			t.found.Bytes += b.Size
 		}
