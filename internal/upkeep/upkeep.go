@@ -132,7 +132,7 @@ func (t *taking) add(e backends.Entry, m backends.Manifest, err error) {
 		f := fingerprintOf(b.Digest)
 		i, known := t.known[f]
 		if !known {
-			i = int32(len(t.found.sizes)) //nolint:gosec // there are fewer blobs
+			i = int32(len(t.found.sizes))
 			t.known[f] = i
 			t.found.sizes, t.found.uses = append(t.found.sizes, b.Size), append(t.found.uses, 0)
 			t.found.Bytes += b.Size
