@@ -40,7 +40,7 @@ type ghaRef struct {
 	blobs  []ghaservice.Stored
 }
 
-// refs are all entries of the cache, by Git ref.
+// refs are all entries of BuildKit's caches, by Git ref: those of other caches too, since all of a ref share its blobs.
 func (g *ghaListing) refs(ctx context.Context) (map[string]*ghaRef, error) {
 	all := map[string]*ghaRef{}
 	of := func(ref string) *ghaRef {
@@ -49,13 +49,13 @@ func (g *ghaListing) refs(ctx context.Context) (map[string]*ghaRef, error) {
 		}
 		return all[ref]
 	}
-	err := g.api.All(ctx, "index-"+g.cache.spec.Scope, func(s ghaservice.Stored) error {
+	err := g.api.All(ctx, "index-", func(s ghaservice.Stored) error {
 		key, _, _ := strings.Cut(s.Key, "#")
 		of(s.Ref).series[key] = append(of(s.Ref).series[key], s)
 		return nil
 	})
 	if err == nil {
-		err = g.api.All(ctx, recordKey("index-"+g.cache.spec.Scope), func(s ghaservice.Stored) error {
+		err = g.api.All(ctx, recordKey(""), func(s ghaservice.Stored) error {
 			key, _, _ := strings.Cut(s.Key, "#")
 			index := "index-" + strings.TrimPrefix(key, recordKey(""))
 			of(s.Ref).extra[index] = append(of(s.Ref).extra[index], s)
@@ -160,7 +160,7 @@ func (g *ghaListing) Forget(ctx context.Context, entries []Entry, gone func(Entr
 	return nil
 }
 
-// Sweep implements [Sweeping]: it removes former versions of indexes and records, and what a ref has left that has no index.
+// Sweep implements [Sweeping]: it removes former versions of the cache's indexes and records, and what a ref has left that has no index.
 func (g *ghaListing) Sweep(ctx context.Context, s Sweep) (Swept, error) {
 	refs, err := g.refs(ctx)
 	if err != nil {
@@ -187,6 +187,9 @@ func (g *ghaListing) Sweep(ctx context.Context, s Sweep) (Swept, error) {
 			if s.Without != nil && s.Without(Entry{Key: ref + " " + index}) {
 				delete(has.series, index)
 				continue
+			}
+			if g.name(ref, index) == "" {
+				continue // another cache's
 			}
 			err = cmp.Or(err, remove(versions[:len(versions)-1]))
 		}
