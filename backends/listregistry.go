@@ -9,13 +9,12 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/warmlayer/warmlayer/internal/crash"
-	"github.com/warmlayer/warmlayer/internal/ghcr"
+	"github.com/warmlayer/warmlayer/internal/hosted"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -66,8 +65,8 @@ func (r *Registry) At(ctx context.Context, e Entry) (Manifest, error) {
 // manifest that is gone. Registries that do not remove tags alone, as the ones before distribution 3 (distribution-spec v1.1, "Deleting
 // tags"), remove the manifest with all its tags, so it stays where a tag that is not to be removed has it.
 func (r *Registry) Forget(ctx context.Context, entries []Entry, gone func(Entry)) error {
-	if r.Repository.RegistryStr() == ghcr.Host {
-		return r.forgetPackages(ctx, entries, gone)
+	if hosted.Has(r.Repository.RegistryStr()) {
+		return r.forgetHosted(ctx, entries, gone)
 	}
 	options, err := r.options(ctx, deleteScope)
 	if err != nil {
@@ -107,16 +106,9 @@ func (r *Registry) Forget(ctx context.Context, entries []Entry, gone func(Entry)
 	return eg.Wait()
 }
 
-// forgetPackages is Forget on ghcr.io, with the token of the registry's login.
-func (r *Registry) forgetPackages(ctx context.Context, entries []Entry, gone func(Entry)) error {
-	auth, err := authn.Resolve(ctx, r.keychain, r.Repository)
-	var login *authn.AuthConfig
-	if err == nil {
-		login, err = auth.Authorization()
-	}
-	if err == nil && login.Password == "" {
-		err = errors.New("there is no login: its token needs packages: write")
-	}
+// forgetHosted is Forget at a service whose own API removes tags.
+func (r *Registry) forgetHosted(ctx context.Context, entries []Entry, gone func(Entry)) error {
+	credentials, err := r.hostedLogin(ctx)
 	if err != nil {
 		return fmt.Errorf("remove tags of %s: %w", r.Repository, err)
 	}
@@ -124,7 +116,17 @@ func (r *Registry) forgetPackages(ctx context.Context, entries []Entry, gone fun
 	for i, e := range entries {
 		byTag[e.Key], tags[i] = e, e.Key
 	}
-	return ghcr.New(login.Password, r.Repository.RepositoryStr()).Remove(ctx, tags, func(tag string) { gone(byTag[tag]) })
+	remover, _ := hosted.Of(r.Repository.RegistryStr(), r.Repository.RepositoryStr(), credentials)
+	return remover.Remove(ctx, tags, func(tag string) { gone(byTag[tag]) })
+}
+
+// hostedLogin are the credentials for the API of the service that has the registry.
+func (r *Registry) hostedLogin(ctx context.Context) (hosted.Credentials, error) {
+	logins, ok := r.keychain.(hosted.Logins)
+	if !ok {
+		return hosted.Credentials{}, errors.New("no login is known")
+	}
+	return logins.API(ctx, r.Repository)
 }
 
 // forget removes a tag, and the manifest that it has unless other tags than those that are leaving have it. It reports whether the tag is gone, which it
@@ -230,8 +232,8 @@ func (r pushedImages) At(ctx context.Context, e Entry) (Manifest, error) {
 
 // Forget implements [Listing]. Only the tag is removed, since the image is no cache: its manifest stays, with its layers.
 func (r pushedImages) Forget(ctx context.Context, entries []Entry, gone func(Entry)) error {
-	if r.Repository.RegistryStr() == ghcr.Host {
-		return fmt.Errorf("remove tags of %s: GitHub removes no tag alone, and the manifests are images'", r.Repository)
+	if hosted.Has(r.Repository.RegistryStr()) {
+		return fmt.Errorf("remove tags of %s: its service removes an image with its last tag, and the manifests are images'", r.Repository)
 	}
 	options, err := r.options(ctx, deleteScope)
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/docker/cli/cli/config/types"
+
+	"github.com/warmlayer/warmlayer/internal/hosted"
 )
 
 // acrUser is the username that says that the password is a token (learn.microsoft.com,
@@ -22,7 +24,7 @@ const acrUser = "00000000-0000-0000-0000-000000000000"
 // registry (POST /oauth2/exchange, github.com/Azure/acr, docs/AAD-OAuth.md).
 type azure struct{ client *http.Client }
 
-func (a azure) login(ctx context.Context, host []string, _ *accessKey) (types.AuthConfig, error) {
+func (a azure) login(ctx context.Context, host string, _ hosted.AccessKey) (types.AuthConfig, error) {
 	options := &azidentity.DefaultAzureCredentialOptions{}
 	options.Transport = a.client
 	identity, err := azidentity.NewDefaultAzureCredential(options)
@@ -33,13 +35,13 @@ func (a azure) login(ctx context.Context, host []string, _ *accessKey) (types.Au
 	if err != nil {
 		return types.AuthConfig{}, fmt.Errorf("%w: %w", errNoIdentity, err)
 	}
-	form := url.Values{"grant_type": {"access_token"}, "service": {host[0]}, "access_token": {token.Token}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+host[0]+"/oauth2/exchange", strings.NewReader(form.Encode()))
+	form := url.Values{"grant_type": {"access_token"}, "service": {host}, "access_token": {token.Token}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+host+"/oauth2/exchange", strings.NewReader(form.Encode()))
 	if err != nil {
 		return types.AuthConfig{}, err
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	text, err := answer(a.client, request)
+	text, err := hosted.Answer(a.client, request)
 	if err != nil {
 		return types.AuthConfig{}, err
 	}

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/docker/cli/cli/config/types"
+
+	"github.com/warmlayer/warmlayer/internal/hosted"
 )
 
 // identityTimeout bounds the search for an identity and its exchange for a login: on a machine
@@ -18,10 +19,7 @@ import (
 const identityTimeout = 5 * time.Second
 
 // errNoIdentity says that this machine and this job have no identity in the cloud.
-var errNoIdentity = errors.New("no identity was found")
-
-// accessKey is an AWS access key: its id and its secret.
-type accessKey struct{ id, secret string }
+var errNoIdentity = hosted.ErrNoIdentity
 
 // cloud is a family of registries that accept the identity of a machine or of a job.
 type cloud struct {
@@ -30,9 +28,8 @@ type cloud struct {
 	open  bool           // many of its images are public, so a machine without an identity is no reason for a warning
 	keys  bool           // a login may be an access key
 
-	// login gets credentials for a host, given as the matches of hosts, with the access key or,
-	// where that is nil, with the identity.
-	login func(ctx context.Context, host []string, key *accessKey) (types.AuthConfig, error)
+	// login gets credentials for a host with the access key or, where that is zero, with the identity.
+	login func(ctx context.Context, host string, key hosted.AccessKey) (types.AuthConfig, error)
 }
 
 type clouds []cloud
@@ -54,22 +51,30 @@ func allClouds(getenv func(string) string, client *http.Client) clouds {
 	}
 	a, z, g := amazon{client}, azure{client}, google{client, getenv("GOOGLE_APPLICATION_CREDENTIALS") != ""}
 	return clouds{
-		{
-			name: "AWS", keys: true, login: a.private,
-			hosts: regexp.MustCompile(`^[0-9]{12}\.dkr[.-]ecr(-fips)?\.([a-z0-9-]+)\.(amazonaws\.com|amazonaws\.com\.cn|on\.aws|on\.amazonwebservices\.com\.cn)$`),
-		},
-		{name: "AWS", keys: true, open: true, login: a.public, hosts: regexp.MustCompile(`^public\.ecr\.aws$`)},
+		{name: "AWS", keys: true, login: a.login, hosts: hosted.ECRHosts},
+		{name: "AWS", keys: true, open: true, login: a.login, hosts: hosted.PublicECRHosts},
 		{name: "Google", open: true, login: g.login, hosts: regexp.MustCompile(`^([a-z0-9-]+\.)?gcr\.io$|^[a-z0-9-]+\.pkg\.dev$`)},
 		{name: "Azure", login: z.login, hosts: regexp.MustCompile(`^[a-z0-9-]+\.azurecr\.io$`)},
 	}
 }
 
-// identity are the credentials that a cloud gives for an access key or, where that is nil, for
+// ecrUser is the username in every login that ECR issues.
+const ecrUser = "AWS"
+
+// amazon logs in to the registries of AWS.
+type amazon struct{ client *http.Client }
+
+func (a amazon) login(ctx context.Context, host string, key hosted.AccessKey) (types.AuthConfig, error) {
+	user, password, err := hosted.ECR{Client: a.client, Key: key}.Login(ctx, host)
+	return types.AuthConfig{Username: user, Password: password}, err
+}
+
+// identity are the credentials that a cloud gives for an access key or, where that is zero, for
 // the identity. Where it gives none they are zero: the registry is used anonymously, with a warning.
-func (r *Registries) identity(ctx context.Context, c cloud, host string, key *accessKey) types.AuthConfig {
+func (r *Registries) identity(ctx context.Context, c cloud, host string, key hosted.AccessKey) types.AuthConfig {
 	ctx, cancel := context.WithTimeout(ctx, identityTimeout)
 	defer cancel()
-	auth, err := c.login(ctx, c.hosts.FindStringSubmatch(host), key)
+	auth, err := c.login(ctx, host, key)
 	if err == nil {
 		return auth
 	}
@@ -90,21 +95,4 @@ func brief(err error) string {
 		text = strings.ToValidUTF8(text[:maxReason], "") + "…"
 	}
 	return text
-}
-
-// maxAnswer bounds an answer, in bytes. Every token is shorter.
-const maxAnswer = 1 << 20
-
-// answer sends a request and returns the body of the answer. A status other than 200 OK is an
-// error that leaves the body out: it may repeat the credentials that were sent.
-func answer(client *http.Client, request *http.Request) ([]byte, error) {
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", request.URL.Host, response.Status)
-	}
-	return io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 }

@@ -19,6 +19,8 @@ import (
 	"testing"
 
 	"github.com/docker/cli/cli/config/types"
+
+	"github.com/warmlayer/warmlayer/internal/hosted"
 )
 
 // TestClouds: only hosts that a cloud owns get a token of that cloud.
@@ -222,7 +224,7 @@ func TestGoogle(t *testing.T) {
 func fakeCloud(open bool, err error, asked *int) clouds {
 	c := allClouds(variables(), nil)[3]
 	c.open = open
-	c.login = func(context.Context, []string, *accessKey) (types.AuthConfig, error) {
+	c.login = func(context.Context, string, hosted.AccessKey) (types.AuthConfig, error) {
 		*asked++
 		return types.AuthConfig{Username: "machine", Password: "token"}, err
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/docker/cli/cli/config/types"
 	"golang.org/x/oauth2"
 	googleauth "golang.org/x/oauth2/google"
+
+	"github.com/warmlayer/warmlayer/internal/hosted"
 )
 
 // google logs in to Google's registries with an access token of the default
@@ -18,7 +20,7 @@ type google struct {
 	named  bool // GOOGLE_APPLICATION_CREDENTIALS names a file of credentials
 }
 
-func (g google) login(ctx context.Context, _ []string, _ *accessKey) (types.AuthConfig, error) {
+func (g google) login(ctx context.Context, _ string, _ hosted.AccessKey) (types.AuthConfig, error) {
 	if !g.named {
 		// FindDefaultCredentials asks this too, without a deadline. The metadata package keeps
 		// the answer, so asking here bounds the wait.

@@ -30,6 +30,7 @@ package login
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -42,6 +43,7 @@ import (
 	"github.com/moby/buildkit/session/auth/authprovider"
 
 	"github.com/warmlayer/warmlayer/internal/ci"
+	"github.com/warmlayer/warmlayer/internal/hosted"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -253,13 +255,40 @@ func (r *Registries) remember(key string, look func() (found, error)) (found, er
 func (r *Registries) explicit(ctx context.Context, l login) found {
 	cloud, ok := r.clouds.find(l.registry)
 	if l.username == "" {
-		return found{r.identity(ctx, cloud, l.registry, nil), machineIdentity + ", which " + l.from() + " asks for"}
+		return found{r.identity(ctx, cloud, l.registry, hosted.AccessKey{}), machineIdentity + ", which " + l.from() + " asks for"}
 	}
-	key := l.ecr == "true" || l.ecr == "auto" && ok && cloud.keys && l.username != ecrUser
-	if ok && key {
-		return found{r.identity(ctx, cloud, l.registry, &accessKey{l.username, l.password}), "the access key in " + l.from()}
+	if key := l.accessKey(cloud); ok && key != (hosted.AccessKey{}) {
+		return found{r.identity(ctx, cloud, l.registry, key), "the access key in " + l.from()}
 	}
 	return found{types.AuthConfig{Username: l.username, Password: l.password}, l.from()}
+}
+
+// accessKey is the access key that an input gives for a registry of a cloud; zero: it gives the registry's own login, or none.
+func (l login) accessKey(c cloud) hosted.AccessKey {
+	if l.username == "" || l.ecr != "true" && (l.ecr != "auto" || !c.keys || l.username == ecrUser) {
+		return hosted.AccessKey{}
+	}
+	return hosted.AccessKey{ID: l.username, Secret: l.password}
+}
+
+// API implements [hosted.Logins]. With an AWS registry that no input gives an access
+// key for, they are those of the SDK's default chain.
+func (r *Registries) API(ctx context.Context, repository name.Repository) (hosted.Credentials, error) {
+	host := canonical(repository.RegistryStr())
+	var c hosted.Credentials
+	if !hosted.NeedsLogin(host) {
+		cloud, _ := r.clouds.find(host)
+		if l, ok := bestLogin(r.logins, host, repository.RepositoryStr(), nil); ok {
+			c.Key = l.accessKey(cloud)
+		}
+		return c, nil
+	}
+	f, err := r.credentials(ctx, host, repository.RepositoryStr(), nil)
+	c.Username, c.Password = f.auth.Username, f.auth.Password
+	if err == nil && c.Password == "" {
+		err = errors.New("there is no login for " + host)
+	}
+	return c, err
 }
 
 // machineIdentity is how messages call the identity of the machine or of the job in a cloud.
@@ -282,7 +311,7 @@ func (r *Registries) implicit(ctx context.Context, host string) (found, error) {
 			r.warn(host + " is used anonymously: this run is not trusted (" + r.untrusted + "), so it does not get the machine's identity; to allow that, name the registry in registry-auth")
 		}
 	default:
-		return found{r.identity(ctx, cloud, host, nil), machineIdentity}, nil
+		return found{r.identity(ctx, cloud, host, hosted.AccessKey{}), machineIdentity}, nil
 	}
 	return found{}, nil
 }

@@ -1,7 +1,4 @@
-// Package ghcr removes tags on ghcr.io, by GitHub's API for packages.
-//
-//	err := ghcr.New(token, "acme/shop").Remove(ctx, []string{"cache-pr-7"}, func(tag string) { … })
-package ghcr
+package hosted
 
 import (
 	"context"
@@ -17,31 +14,27 @@ import (
 	"github.com/warmlayer/warmlayer/internal/storage"
 )
 
-// Host is the registry whose tags this package removes.
-const Host = "ghcr.io"
+// packagesHost is GitHub's registry.
+const packagesHost = "ghcr.io"
 
-// Package is a repository on ghcr.io. The registry itself removes nothing: it answers 405 (podman-container-tools/skopeo#1880). In GitHub's API for packages
+// githubPackage is a repository on ghcr.io. The registry itself removes nothing: it answers 405 (podman-container-tools/skopeo#1880). In GitHub's API for packages
 // a version is a manifest with its tags (docs.github.com, "REST API endpoints for packages").
-type Package struct {
+type githubPackage struct {
 	client      *github.Client
 	owner, name string
 	personal    bool // the owner is a person, and not an organization
 }
 
-// New is the package of a repository: "acme/shop/web". It opens no connection. The token is that of the registry's login.
-func New(token, repository string) *Package {
-	return newPackage(github.NewClient(nil).WithAuthToken(token), repository)
-}
-
-func newPackage(client *github.Client, repository string) *Package {
+// newPackage is the package of a repository: "acme/shop/web".
+func newPackage(client *github.Client, repository string) *githubPackage {
 	owner, name, _ := strings.Cut(repository, "/")
 	client.UserAgent = storage.UserAgent
-	return &Package{client: client, owner: owner, name: name}
+	return &githubPackage{client: client, owner: owner, name: name}
 }
 
-// Remove removes the versions whose tags are all among these, and hands each tag that is gone to a function. It removes no version that has another tag, too, which
-// is an error where one of its tags is among these.
-func (p *Package) Remove(ctx context.Context, going []string, gone func(tag string)) error {
+// Remove implements [Remover]. It removes the versions whose tags are all among these, and no version that has another tag, too, which is
+// an error where one of its tags is among these.
+func (p *githubPackage) Remove(ctx context.Context, going []string, gone func(tag string)) error {
 	leaving := map[string]bool{}
 	for _, tag := range going {
 		leaving[tag] = true
@@ -83,7 +76,7 @@ func (p *Package) Remove(ctx context.Context, going []string, gone func(tag stri
 }
 
 // heldBy is the error about tags whose manifest another tag has; nil where none of them is leaving.
-func (p *Package) heldBy(stays string, tags []string, leaving map[string]bool) error {
+func (p *githubPackage) heldBy(stays string, tags []string, leaving map[string]bool) error {
 	for _, tag := range tags {
 		if leaving[tag] {
 			return fmt.Errorf("remove %s: GitHub removes no tag alone, and the tag %s has the same manifest", tag, stays)
@@ -93,7 +86,7 @@ func (p *Package) heldBy(stays string, tags []string, leaving map[string]bool) e
 }
 
 // versions are all versions of the package.
-func (p *Package) versions(ctx context.Context) ([]*github.PackageVersion, error) {
+func (p *githubPackage) versions(ctx context.Context) ([]*github.PackageVersion, error) {
 	var all []*github.PackageVersion
 	options := &github.PackageListOptions{ListOptions: github.ListOptions{Page: 1, PerPage: 100}}
 	for {
@@ -113,14 +106,14 @@ func (p *Package) versions(ctx context.Context) ([]*github.PackageVersion, error
 	}
 }
 
-func (p *Package) page(ctx context.Context, options *github.PackageListOptions) ([]*github.PackageVersion, *github.Response, error) {
+func (p *githubPackage) page(ctx context.Context, options *github.PackageListOptions) ([]*github.PackageVersion, *github.Response, error) {
 	if p.personal {
 		return p.client.Users.PackageGetAllVersions(ctx, p.owner, "container", p.escaped(), options)
 	}
 	return p.client.Organizations.PackageGetAllVersions(ctx, p.owner, "container", p.name, options)
 }
 
-func (p *Package) remove(ctx context.Context, id int64) error {
+func (p *githubPackage) remove(ctx context.Context, id int64) error {
 	var answer *github.Response
 	var err error
 	if p.personal {
@@ -135,7 +128,7 @@ func (p *Package) remove(ctx context.Context, id int64) error {
 }
 
 // escaped is the name as a part of a path: go-github v75 escapes it for organizations alone.
-func (p *Package) escaped() string { return url.PathEscape(p.name) }
+func (p *githubPackage) escaped() string { return url.PathEscape(p.name) }
 
 func tagsOf(v *github.PackageVersion) []string {
 	var metadata github.PackageMetadata

@@ -1,4 +1,4 @@
-package ghcr
+package hosted
 
 import (
 	"encoding/json"
