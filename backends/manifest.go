@@ -48,6 +48,15 @@ func (m Manifest) Blobs() []ocispecs.Descriptor {
 	return append([]ocispecs.Descriptor{m.Config}, m.Layers...)
 }
 
+// Bytes are the sizes of all layers together.
+func (m Manifest) Bytes() int64 {
+	var all int64
+	for _, l := range m.Layers {
+		all += l.Size
+	}
+	return all
+}
+
 // Descriptor is that of the raw manifest.
 func (m Manifest) Descriptor() ocispecs.Descriptor {
 	return ocispecs.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(m.Raw), Size: int64(len(m.Raw))}

@@ -41,6 +41,7 @@ type Step struct {
 	Uses     []Use         `json:"uses,omitempty"`
 	Files    Tree          `json:"files,omitempty"`  // of a local source: what the context sends
 	Undone   bool          `json:"undone,omitempty"` // the build failed before it was done
+	Layers   []string      `json:"l,omitempty"`      // that it made, in all compressions, as far as known; see [LayerID]
 }
 
 // Kind is the type of a step: that of BuildKit's operation.

@@ -39,6 +39,7 @@ type Source struct {
 	State State
 	Hits  int   // steps that were cached in the build that wrote the scope last
 	Steps int   // all steps of that build; 0: unknown
+	Bytes int64 // of the layers in its cache; 0: not known
 	Used  *int  // steps of this build that it has; nil: not known. Steps that several sources have count for each
 	Err   error // why it failed or is absent, or, when loaded, why not all of it was used; nil for none
 }
@@ -381,7 +382,7 @@ func (r *Reads) Outcomes() []Source {
 		}
 		out = append(out, Source{
 			Cache: s.cache, Name: string(s.reading.Name), Why: s.reading.Why, State: s.state, Err: err,
-			Hits: s.reading.Manifest.Record.Hits, Steps: s.reading.Manifest.Record.Steps, Used: r.used(s),
+			Hits: s.reading.Manifest.Record.Hits, Steps: s.reading.Manifest.Record.Steps, Used: r.used(s), Bytes: s.reading.Manifest.Bytes(),
 		})
 	}
 	return out

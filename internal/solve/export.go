@@ -270,7 +270,7 @@ func (x *exports) send(ctx context.Context, i int, d cacheplan.Destination, abor
 func (x *exports) solve(ctx context.Context, i int, d cacheplan.Destination, abort context.CancelCauseFunc) (*client.SolveResponse, error) {
 	began, t := time.Now(), x.run.target(x.mounts, x.imports)
 	t.cacheExports = []client.CacheOptionsEntry{d.Entry}
-	t.internal, t.export = !traced(ctx), true
+	t.internal, t.export = !traced(ctx) && !x.run.Builder.Managed, true
 	defer func() {
 		x.run.time.Add(timing.Part{Name: "export cache" + destination(x.results[i]), Start: began, End: time.Now(), Span: t.span})
 	}()
@@ -284,7 +284,12 @@ func (x *exports) solve(ctx context.Context, i int, d cacheplan.Destination, abo
 	if x.partial != nil {
 		return x.run.solvePartial(ctx, t, x.partial)
 	}
-	return x.run.solve(ctx, t)
+	response, err := x.run.solve(ctx, t)
+	if err == nil && !t.internal {
+		// All layers exist now. What is not told here is missing in lists of what a scope holds, and in nothing else.
+		_, _ = x.run.provenance(ctx, t.ref)
+	}
+	return response, err
 }
 
 // cancel ends the exports in progress; afterwards wait reports the cause.

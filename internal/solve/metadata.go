@@ -156,6 +156,7 @@ func (b *run) addProvenance(ctx context.Context, to map[string]string, key strin
 	if err != nil {
 		return fmt.Errorf("read provenance: %w", err)
 	}
+	b.recall.provenance(key, p)
 	if b.Inputs.MetadataProvenance != "max" {
 		p.BuildConfig, p.Metadata = nil, nil
 	}

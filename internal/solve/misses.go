@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	gw "github.com/moby/buildkit/frontend/gateway/client"
+	provenance "github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/internal/cachemiss"
@@ -23,11 +25,13 @@ type recall struct {
 	mu     sync.Mutex
 	graph  llbgraph.Graph // of the last attempt; the zero value: it is not known
 	now    *cachemiss.Memory
-	missed map[digest.Digest]bool // steps that ran, in all attempts
+	missed map[digest.Digest]bool       // steps that ran, in all attempts
+	ids    map[string][]digest.Digest   // the digests of a step, by its name in a provenance
+	chains map[string][][]digest.Digest // the layers of its result in several compressions, with those below
 }
 
 func newRecall() *recall {
-	return &recall{files: contexthash.New(), began: time.Now(), missed: map[digest.Digest]bool{}}
+	return &recall{files: contexthash.New(), began: time.Now(), missed: map[digest.Digest]bool{}, ids: map[string][]digest.Digest{}, chains: map[string][][]digest.Digest{}}
 }
 
 // planned reads what the frontend wants to be done. It is nothing where a builder does not tell, or where the LLB is
@@ -41,6 +45,59 @@ func (r *recall) planned(ctx context.Context, result *gw.Result) llbgraph.Graph 
 	defer r.mu.Unlock()
 	r.graph, r.now = graph, nil
 	return graph
+}
+
+// miss notes that a step ran.
+func (r *recall) miss(step digest.Digest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.missed[step] = true
+}
+
+// ran tells whether a step ran.
+func (r *recall) ran(step digest.Digest) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.missed[step]
+}
+
+// layers are the layers of steps, as far as they are known.
+func (r *recall) layers() cachemiss.Chains {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := cachemiss.Chains{}
+	for id, steps := range r.ids {
+		for _, d := range steps {
+			all[d] = r.chains[id]
+		}
+	}
+	return all
+}
+
+// provenance takes the layers of steps from a provenance in mode max (v0.34.2, solver/llbsolver/provenance.go, addLayers: by
+// "step3:0", a step and an output of it). Those of the build and of its exports have the same steps, under digests of their own.
+// The key tells results of several platforms apart.
+func (r *recall) provenance(key string, p *provenance.ProvenancePredicateSLSA02) {
+	if p.BuildConfig == nil || p.Metadata == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for d, id := range p.BuildConfig.DigestMapping {
+		id = key + " " + id
+		r.ids[id] = append(r.ids[id], d)
+	}
+	for output, chains := range p.Metadata.BuildKitMetadata.Layers {
+		id, _, _ := strings.Cut(output, ":")
+		id = key + " " + id
+		for _, chain := range chains {
+			var layers []digest.Digest
+			for _, l := range chain {
+				layers = append(layers, l.Digest)
+			}
+			r.chains[id] = append(r.chains[id], layers)
+		}
+	}
 }
 
 // plan is what the frontend wants to be done.
@@ -82,7 +139,11 @@ func (b *run) memory() []byte {
 	if len(now.Steps) == 0 {
 		return nil
 	}
-	return now.Stored(cachemiss.MaxStored)
+	var former []cachemiss.Memory
+	for _, s := range b.remembered() {
+		former = append(former, s.Builds...)
+	}
+	return now.Layered(b.recall.layers(), b.recall.ran, former).Stored(cachemiss.MaxStored)
 }
 
 // explainMisses says why steps ran.
@@ -92,7 +153,7 @@ func (b *run) explainMisses(ctx context.Context) {
 	}
 	defer b.time.Start("explain misses")()
 	b.result.Misses = cachemiss.Explain(cachemiss.Request{
-		Now: b.current(ctx, b.recall.limit()), Missed: func(d digest.Digest) bool { return b.recall.missed[d] },
+		Now: b.current(ctx, b.recall.limit()), Missed: b.recall.ran,
 		NoCache: b.uncached, Scopes: b.remembered(), Fault: b.result.Retried,
 	})
 }

@@ -94,7 +94,7 @@ func (b *run) take(response *client.SolveResponse, w *watch, began time.Time, sp
 	b.result.Warnings = append(b.result.Warnings, w.clipped(b.Builder.Managed)...)
 	for _, s := range b.result.Steps {
 		if !s.Cached {
-			b.recall.missed[s.Digest] = true
+			b.recall.miss(s.Digest)
 		}
 	}
 	existed := w.layersAt(time.Now())

@@ -96,7 +96,7 @@ func (b *run) trace(ctx context.Context, ref string) ([]byte, error) {
 	return text, nil
 }
 
-// record notes a solve that is recorded. Exports have a record only where there is a trace.
+// record notes a solve that is recorded.
 func (b *run) record(t target) {
 	if t.internal {
 		return

@@ -83,8 +83,8 @@ type Listed struct {
 	Bytes  int64   `json:"bytes"` // of all blobs that the scopes name, each once
 }
 
-// JSON writes stores as a list.
-func JSON(w io.Writer, all []Listed) error {
+// JSON writes a list, such as one of stores.
+func JSON[T any](w io.Writer, all []T) error {
 	out := json.NewEncoder(w)
 	out.SetEscapeHTML(false)
 	out.SetIndent("", "  ")
