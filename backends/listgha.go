@@ -145,17 +145,27 @@ func (g *ghaListing) Forget(ctx context.Context, entries []Entry, gone func(Entr
 			gone(e)
 			continue
 		}
-		// The index goes first: it must not name a blob that is gone.
-		going := append(has.series[index], has.extra[index]...)
+		// The index goes first: it must not name a blob that is gone. What an error leaves behind it goes with a sweep.
+		if err := g.removeAll(ctx, has.series[index]); err != nil {
+			return err
+		}
+		gone(e)
+		going := has.extra[index]
 		if delete(has.series, index); len(has.series) == 0 {
 			going = append(going, has.blobs...)
 		}
-		for _, s := range going {
-			if err := g.api.Remove(ctx, s); err != nil {
-				return err
-			}
+		if err := g.removeAll(ctx, going); err != nil {
+			return err
 		}
-		gone(e)
+	}
+	return nil
+}
+
+func (g *ghaListing) removeAll(ctx context.Context, all []ghaservice.Stored) error {
+	for _, one := range all {
+		if err := g.api.Remove(ctx, one); err != nil {
+			return err
+		}
 	}
 	return nil
 }

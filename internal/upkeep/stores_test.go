@@ -2,7 +2,6 @@ package upkeep
 
 import (
 	"cmp"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -318,62 +317,4 @@ func status(t *testing.T, at string) int {
 	}
 	answer.Body.Close()
 	return answer.StatusCode
-}
-
-// TestFaults: a store that fails half-way is told, with what was done, and the next prune finishes. Nothing that stays is lost.
-func TestFaults(t *testing.T) {
-	t.Parallel()
-	s3, azblob, registry := testkit.StartS3(t), testkit.StartAzblob(t), testkit.StartRegistry(t)
-	for name, open := range map[string]func(address string) string{
-		"s3":       func(address string) string { return s3.At(address) + ",touch_refresh=0s" },
-		"azblob":   func(address string) string { return azblob.At(address) + ",touch_refresh=0s" },
-		"registry": func(address string) string { return "type=registry,ref=" + address + "/o/app" },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			address := map[string]string{"s3": s3.Address(), "azblob": azblob.Address(), "registry": registry.Host}[name]
-			faulty := testkit.StartFaulty(t, address)
-			_, store := opened(t, cachespec.Environment{}, open(address))
-			c, _ := opened(t, cachespec.Environment{}, open(faulty.Host))
-			removes := func(r *http.Request) bool { return r.Method == http.MethodDelete || r.URL.Query().Has("delete") }
-			lists := func(r *http.Request) bool {
-				return r.URL.Query().Has("list-type") || r.URL.Query().Get("comp") == "list" || strings.HasSuffix(r.URL.Path, "/tags/list")
-			}
-			broken := testkit.Answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
-			for i, fault := range []struct {
-				match func(*http.Request) bool
-				fault testkit.Fault
-			}{
-				{removes, broken}, {removes, testkit.After(1, broken)}, {removes, testkit.Resets(0)}, {lists, broken}, {lists, testkit.After(1, broken)}, {lists, testkit.Resets(0)},
-			} {
-				populate(t, store, "b-main", backends.Record{Branch: "main"}, "base")
-				for n := range 3 {
-					populate(t, store, scope.Name(fmt.Sprintf("b-old%d", n)), backends.Record{}, "base", fmt.Sprintf("old %d %d", i, n))
-				}
-				rules := Rules{Gone: true, Grace: time.Nanosecond}
-				refs := Refs{names: map[scope.Name]bool{"b-main": true}}
-				faulty.Break(fault.match, fault.fault)
-				stock, err := Take(t.Context(), c)
-				var done Pruned
-				if err == nil {
-					done, err = Prune(t.Context(), c, rules.Choose(stock, refs, time.Now()), rules)
-				}
-				hit := faulty.Mend(t)
-				if err == nil && len(hit) > 0 && !(name == "registry" && i == 1) && !(i == 4) {
-					t.Errorf("fault %d: no error, although %v failed: %+v", i, hit, done)
-				}
-				left := len(strings.Fields(names(take(t, c)))) - 1
-				if got := len(done.Removed); got+left != 3 {
-					t.Errorf("fault %d: %d are told as removed, %d are left", i, got, left)
-				}
-				prune(t, c, rules, refs)
-				if got := names(take(t, c)); got != "b-main" || has(t, store, "base") == "" {
-					t.Errorf("fault %d: after the second prune %s, %q", i, got, has(t, store, "base"))
-				}
-				if name != "registry" && has(t, store, fmt.Sprintf("old %d 0", i), fmt.Sprintf("old %d 1", i), fmt.Sprintf("old %d 2", i)) != "" {
-					t.Errorf("fault %d: blobs are left", i)
-				}
-			}
-		})
-	}
 }
