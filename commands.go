@@ -12,14 +12,23 @@ import (
 	"github.com/warmlayer/warmlayer/internal/step"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/upkeep"
+	"github.com/warmlayer/warmlayer/scope"
 )
 
 // splitCommand separates the command from its arguments. The default command is build.
 func splitCommand(args []string) (string, []string) {
-	if len(args) > 0 && slices.Contains(slices.Concat([]string{"build", "plan", "why", "ls", "prune", "version", "help"}, hidden), args[0]) {
+	if len(args) > 0 && slices.Contains(slices.Concat([]string{"build", "plan", "why", "ls", "prune", "merge", "version", "help"}, hidden), args[0]) {
 		return args[0], args[1:]
 	}
 	return "build", args
+}
+
+// withoutDockerfile is a command that needs no Dockerfile, "" for every other one.
+func withoutDockerfile(command string) string {
+	if slices.Contains([]string{"ls", "prune", "merge"}, command) {
+		return command
+	}
+	return ""
 }
 
 // cutFlag removes a flag from the arguments, and tells whether it was there.
@@ -45,17 +54,50 @@ func cutValue(args []string, flag string) (string, []string) {
 	return "", args
 }
 
-// upkeepProblems are what is wrong with a call of ls or prune.
-func upkeepProblems(command, order, days string, run step.Run) syntax.Problems {
-	switch {
-	case command == "ls" && order != "" && !slices.Contains(upkeep.Orders, order):
-		return syntax.Problems{{What: "--sort " + syntax.Quoted(order) + " is no order", Hint: "one of " + strings.Join(upkeep.Orders, ", ")}}
-	case command == "ls" && days != "" && !isNumber(days):
-		return syntax.Problems{{What: "--lifecycle " + syntax.Quoted(days) + " is no number of days", Hint: "such as 30"}}
-	case command == "prune":
-		return run.Unprunable()
+// options are the flags of the commands that ask something.
+type options struct {
+	json        bool
+	scope       string // of why
+	order, days string // of ls
+}
+
+// cutOptions takes a command's own flags out of its arguments.
+func cutOptions(command string, args []string) (o options, rest []string) {
+	switch command {
+	case "why":
+		o.scope, args = cutValue(args, "--scope")
+	case "ls":
+		o.order, args = cutValue(args, "--sort")
+		o.days, args = cutValue(args, "--lifecycle")
+	case "plan":
+	default:
+		return o, args
 	}
-	return nil
+	o.json, args = cutFlag(args, "--json")
+	return o, args
+}
+
+// upkeepProblems are what is wrong with a call of ls or prune.
+func upkeepProblems(command string, o options, run step.Run) (problems syntax.Problems) {
+	named := run.Inputs.Scope
+	switch command {
+	case "ls":
+		if o.order != "" && !slices.Contains(upkeep.Orders, o.order) {
+			problems = append(problems, syntax.Problem{What: "--sort " + syntax.Quoted(o.order) + " is no order", Hint: "one of " + strings.Join(upkeep.Orders, ", ")})
+		}
+		if o.days != "" && !isNumber(o.days) {
+			problems = append(problems, syntax.Problem{What: "--lifecycle " + syntax.Quoted(o.days) + " is no number of days", Hint: "such as 30"})
+		}
+		if named != "" && !scope.Name(named).Valid() {
+			problems = append(problems, syntax.Problem{What: syntax.Quoted(named) + " is no scope", Hint: "warmlayer ls without it lists the scopes"})
+		}
+	case "prune":
+		if named != "" {
+			problems = append(problems, syntax.Problem{What: "prune takes no argument", Hint: "--scopes " + syntax.Quoted(named)})
+		}
+		problems = append(problems, run.Unprunable()...)
+	}
+	return problems
 }
 
 func isNumber(text string) bool {
@@ -88,8 +130,10 @@ const usage = `warmlayer builds a container image, and starts warm on every bran
                                         print which steps would not be cached, and why; build nothing
   warmlayer ls [--json] [--sort ORDER] [flags]
                                         print what is in the caches; ORDER: name, size, own, used, created
+  warmlayer ls [--json] [flags] SCOPE   print which steps made the layers of a cache, the largest first
   warmlayer ls --lifecycle DAYS [flags] print rules by which S3 or Azure removes what no build has used for so long
   warmlayer prune [flags]               remove the caches that gone, older-than, keep-storage or scopes name
+  warmlayer merge [flags]               make one image, with the tags, of those that several jobs have built
   warmlayer version
 
 Exit codes: 0 ok, 1 the build failed, 2 bad input, 3 a cache failed in strict mode, or ls or prune did not finish, 130 cancelled.

@@ -4,8 +4,9 @@
 //	warmlayer [build] [flags] [CONTEXT]   build, read and write the caches of this branch
 //	warmlayer plan [--json] [flags]       print what would be read and written; start nothing
 //	warmlayer why [--json] [--scope NAME]  print which steps would not be cached, and why; build nothing
-//	warmlayer ls [--json] [--sort ORDER] [flags]  print what is in the caches
+//	warmlayer ls [--json] [--sort ORDER] [flags] [SCOPE]  print what is in the caches, or in one scope's
 //	warmlayer prune [flags]               remove the caches that the flags name
+//	warmlayer merge [flags]               make one image of those that several jobs have built
 //	warmlayer version
 //
 // It exits with 0 for success, 1 when the build failed, 2 for bad input (nothing was started),
@@ -66,22 +67,11 @@ func run(ctx context.Context, bug *bug, args, environ []string, stdin, stdout, s
 	if slices.Contains(hidden, command) {
 		return contained(ctx, command, args, environ, stdin, stdout, stderr)
 	}
-	var question step.Question
-	if slices.Contains([]string{"plan", "why", "ls"}, command) {
-		question.JSON, args = cutFlag(args, "--json")
-	}
-	var order, days string
-	if command == "ls" {
-		order, args = cutValue(args, "--sort")
-		days, args = cutValue(args, "--lifecycle")
-	}
-	if command == "why" {
-		question.Scope, args = cutValue(args, "--scope")
-	}
+	asked, args := cutOptions(command, args)
 	self := ownContainer(ctx, environ)
 	dialect, facts := ci.Detect(ci.Machine{Environ: environ, ReadFile: os.ReadFile, Terminal: isTerminal(stdin) || isTerminal(stderr)})
 	in, problems := inputs.ParseJob(args, environ, ".", inputs.Job{
-		Mounts: mounts(self), Repository: inputs.Repository(dialect.Repository()), Stdin: stdin, Upkeep: command == "ls" || command == "prune",
+		Mounts: mounts(self), Repository: inputs.Repository(dialect.Repository()), Stdin: stdin, Command: withoutDockerfile(command),
 	})
 	dialect, facts = dialect.Around(in.Context.Checkout(), facts)
 	problems = append(problems, trust(in.Managed.Authorities)...)
@@ -90,10 +80,10 @@ func run(ctx context.Context, bug *bug, args, environ []string, stdin, stdout, s
 	program, _ := os.Executable() // without it steps have no network of their own, and the report says so
 	host := step.Host{Program: program, Environ: environ, CI: dialect, Self: self, Redactor: redactor, Version: version(), Stdout: stdout, Stderr: stderr}
 	resolved, found := step.Resolve(in, facts, host)
-	if command == "build" && in.Command != "build" {
+	if command == "build" {
 		command = in.Command
 	}
-	problems = append(problems, upkeepProblems(command, order, days, resolved)...)
+	problems = append(problems, upkeepProblems(command, asked, resolved)...)
 	if problems = append(problems, found...); len(problems) > 0 {
 		inputs.Sort(problems)
 		log := redactor.Log(stderr)
@@ -103,16 +93,18 @@ func run(ctx context.Context, bug *bug, args, environ []string, stdin, stdout, s
 	}
 	switch command {
 	case "plan":
-		return resolved.PrintPlan(question.JSON)
+		return resolved.PrintPlan(asked.json)
 	case "why":
-		return resolved.Why(ctx, question)
+		return resolved.Why(ctx, step.Question{Scope: asked.scope, JSON: asked.json})
 	case "ls":
-		if n, err := strconv.Atoi(days); err == nil {
+		if n, err := strconv.Atoi(asked.days); err == nil {
 			return resolved.Lifecycle(n)
 		}
-		return resolved.List(ctx, question.JSON, order)
+		return resolved.List(ctx, asked.json, asked.order)
 	case "prune":
 		return resolved.Prune(ctx)
+	case "merge":
+		return resolved.Merge(ctx)
 	}
 	return resolved.Build(ctx)
 }

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/distribution/reference"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -37,6 +39,8 @@ import (
 //	set NAME FILE                set one variable to the content of a file
 //	outputs FILE                 print the outputs in GITHUB_OUTPUT, as name=value
 //	tags REPOSITORY              print the tags that a registry has of a repository
+//	platforms IMAGE              print the platforms of an index with their digests, sorted
+//	digests IMAGE DIR            write a file for each of these, with the digest as its name
 //	untouched                    check that no file was made, changed or removed in $WORK
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -53,6 +57,8 @@ func TestScripts(t *testing.T) {
 			"set":       command(2, set),
 			"outputs":   command(1, outputs),
 			"tags":      command(1, tags),
+			"platforms": command(1, platforms),
+			"digests":   command(2, digests),
 			"untouched": command(0, untouched),
 		},
 		RequireUniqueNames: true,
@@ -191,6 +197,37 @@ func tags(ts *testscript.TestScript, args []string) {
 	ts.Check(err)
 	slices.Sort(all)
 	fmt.Fprintln(ts.Stdout(), strings.Join(all, "\n"))
+}
+
+// manifests are the digests of an index's images by platform.
+func manifests(ts *testscript.TestScript, image string) map[string]v1.Hash {
+	ref, err := name.ParseReference(image)
+	ts.Check(err)
+	index, err := remote.Index(ref)
+	ts.Check(err)
+	all, err := index.IndexManifest()
+	ts.Check(err)
+	found := map[string]v1.Hash{}
+	for _, m := range all.Manifests {
+		if m.Annotations["vnd.docker.reference.type"] == "" {
+			found[m.Platform.String()] = m.Digest
+		}
+	}
+	return found
+}
+
+func platforms(ts *testscript.TestScript, args []string) {
+	found := manifests(ts, args[0])
+	for _, p := range slices.Sorted(maps.Keys(found)) {
+		fmt.Fprintln(ts.Stdout(), p, found[p])
+	}
+}
+
+func digests(ts *testscript.TestScript, args []string) {
+	for _, d := range manifests(ts, args[0]) {
+		ts.Check(os.MkdirAll(args[1], 0o755))
+		ts.Check(os.WriteFile(filepath.Join(args[1], d.Hex), nil, 0o644))
+	}
 }
 
 func untouched(ts *testscript.TestScript, _ []string) {

@@ -65,7 +65,7 @@ func (v Values) cannotAnnotate(o Output, key exptypes.AnnotationKey) *syntax.Pro
 // attestations. Attestations that are inline only are in pushed images, and in archives with
 // attestation-inline (exporter/containerimage/export.go, exporter/oci).
 func (v Values) isIndex(o Output) bool {
-	if len(v.Platforms) > 1 || v.MultiPlatform {
+	if len(v.Platforms) > 1 || v.MultiPlatform || v.Command == commandMerge {
 		return true
 	}
 	forced := o.Type == "image"
@@ -91,7 +91,12 @@ func (p *parser) annotations(built []string) []annotation {
 		}
 		for level := range strings.SplitSeq(levels, ",") {
 			k := exptypes.AnnotationKey{Key: key}
-			if leveled {
+			if merges := p.command() == commandMerge; merges && !leveled {
+				k.Type = exptypes.AnnotationIndex
+			} else if merges && !strings.HasPrefix(level, exptypes.AnnotationIndex) {
+				p.report("annotations", it.Line, "the images exist already", "give "+level+" annotations in the jobs that build them")
+				continue
+			} else if leveled {
 				var problem *syntax.Problem
 				if k.Type, k.Platform, problem = parseLevel(level, built); problem != nil {
 					p.report("annotations", it.Line, problem.What, problem.Hint)

@@ -67,7 +67,7 @@ func (p *parser) attribute(input string, line int, known []Field, key, value str
 	if _, err := strconv.ParseBool(value); f.Kind == syntax.Bool && err == nil {
 		return // 1, t and the like too
 	}
-	if _, problem := f.check(value); problem != nil {
+	if _, problem := f.Check(value); problem != nil {
 		p.report(input, line, f.Name+": "+problem.What, problem.Hint)
 	}
 }

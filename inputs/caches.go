@@ -14,10 +14,8 @@ import (
 // readCaches reads the inputs with cache lines, and those beside them. In cache the lines
 // of cache-from and cache-to turn the default off.
 func (p *parser) readCaches(v *Values) {
-	_, set := p.settings["cache"]
-	_, from := p.settings["cache-from"]
-	_, to := p.settings["cache-to"]
-	if set || !from && !to {
+	set := p.settings.Given("cache")
+	if set || !p.settings.Given("cache-from") && !p.settings.Given("cache-to") {
 		v.Caches = p.caches(cachespec.Scoped)
 	}
 	if !set && len(v.Caches) > 0 {

@@ -123,7 +123,7 @@ func (p *parser) context() (Context, bool) {
 // contextSource is the context as given or, on GitHub where nothing is checked out, the
 // repository there.
 func (p *parser) contextSource() (string, bool) {
-	if _, given := p.settings["context"]; !given && p.noCheckout() {
+	if !p.settings.Given("context") && p.noCheckout() {
 		return cmp.Or(p.repository.Context, "."), true
 	}
 	return p.expand("context", 0, cmp.Or(p.value("context"), "."))
@@ -141,7 +141,7 @@ func (p *parser) noContext(source string, err error) {
 		p.report("context", 0, "a context from standard input is not supported", "unpack it into a directory")
 	case strings.Contains(source, "{{"):
 		p.report("context", 0, "the template is unknown", "the only one is {{defaultContext}}")
-	case os.IsNotExist(err) && p.settings["context"].from == argument:
+	case os.IsNotExist(err) && p.settings.IsArgument("context"):
 		p.report("context", 0, "no directory "+syntax.Quoted(source), "the argument is the context; warmlayer --help lists the commands")
 	case os.IsNotExist(err):
 		p.report("context", 0, "no directory "+syntax.Quoted(source), "relative paths start from the working directory")

@@ -5,24 +5,14 @@ import (
 	"slices"
 
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/settings"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
 //go:generate go run ./generate ..
 
-// Field describes one input. Its flags are --Name and -Short; its variables are INPUT_,
-// PLUGIN_ and WARMLAYER_ followed by the name in upper case.
-type Field struct {
-	Name    string
-	Short   string // one letter, as docker build has it; "": none
-	Kind    syntax.Kind
-	Default string   // the value when unset; "" when there is none
-	Unset   string   // what unset means, in Markdown, where Default cannot say it
-	Choices []string // the only values allowed; nil: any
-	Help    string   // one or two sentences of Markdown for action.yml, docs/reference/inputs.md and --help
-	Secret  bool     // items may hold every character except a newline
-	Action  string   // default in action.yml: text with an expression of GitHub's
-}
+// Field describes one input.
+type Field = settings.Field
 
 // Fields is the table of inputs, in the order of the documentation. Parsing, documentation and
 // generated files follow it. The first part has the names and the list rules of
@@ -38,6 +28,7 @@ var Fields = []Field{
 	{Name: "tags", Short: "t", Kind: syntax.Words, Help: "Names of the image, such as `ghcr.io/owner/app:1.2`."},
 	{Name: "push", Kind: syntax.Bool, Default: "false", Help: "Push the image to the registries of its tags."},
 	{Name: "load", Kind: syntax.Bool, Default: "false", Help: "Load the image into the local container engine."},
+	{Name: "part", Kind: syntax.Bool, Default: "false", Help: "Push the image by digest, without its tags: a later job makes one image of the parts of several jobs, with `command: merge`. Each job builds other platforms."},
 	{Name: "outputs", Kind: syntax.Entries, Help: "Destinations of the result, one per line, such as `type=local,dest=out`. Types: `image`, `registry`, `local`, `oci`, `docker`, `tar`, `cacheonly`."},
 	{Name: "image-compression", Unset: "`gzip`", Help: "Compression of the layers of images that are pushed or written to OCI files: `gzip`, `zstd`, `estargz` or `uncompressed`, and optionally a level: `zstd:3`. An image that is loaded into an engine keeps gzip."},
 	{Name: "platforms", Kind: syntax.Words, Unset: "the platform of the builder", Help: "Platforms to build for, such as `linux/amd64,linux/arm64`."},
@@ -89,7 +80,8 @@ var Fields = []Field{
 	{Name: "probe-timeout", Kind: syntax.Duration, Default: "5s", Help: "Timeout for finding out which caches exist, and whether registries accept the pushes."},
 	{Name: "cache-timeout", Kind: syntax.Duration, Default: "10m", Help: "Timeout for importing a cache's manifest, and for exporting a cache."},
 
-	{Name: "command", Default: "build", Choices: []string{"build", "prune"}, Help: "What the step does: `build` an image, or `prune` the caches that the inputs below name."},
+	{Name: "command", Default: "build", Choices: []string{"build", "prune", commandMerge}, Help: "What the step does: `build` an image, `prune` the caches that the inputs below name, or `merge` the images of several jobs into one with the `tags`."},
+	{Name: "digests", Kind: syntax.Words, Unset: "the parts that jobs of this commit have pushed with `part`", Help: "`merge`: digests of the images, or directories with a file for each, which has the digest as its name or content."},
 	{Name: "gone", Kind: syntax.Bool, Default: "false", Help: "`prune`: remove the caches of branches and tags that do not exist any more, and of pull requests that are closed."},
 	{Name: "older-than", Kind: syntax.Duration, Help: "`prune`: remove the caches that no build has used for this long, such as `30d`."},
 	{Name: "keep-storage", Kind: syntax.Size, Help: "`prune`: remove the caches that were used the longest ago until the others take at most this size, such as `50g`."},
@@ -137,24 +129,18 @@ var StepOutputs = []StepOutput{
 	{"miss-reason", "Why that step was not cached, in a sentence; empty where every step was cached."},
 }
 
-func isOutput(name string) bool {
-	return slices.ContainsFunc(StepOutputs, func(o StepOutput) bool { return o.Name == name })
+// outputNames are the names of [StepOutputs].
+func outputNames() []string {
+	all := make([]string, len(StepOutputs))
+	for i, o := range StepOutputs {
+		all[i] = o.Name
+	}
+	return all
 }
 
 // position is the index of an input in Fields, or -1.
 func position(name string) int {
 	return slices.IndexFunc(Fields, func(f Field) bool { return f.Name == name })
-}
-
-// field returns the input called name, which must be one of Fields.
-func field(name string) Field { return Fields[position(name)] }
-
-func names() []string {
-	all := make([]string, len(Fields))
-	for i, f := range Fields {
-		all[i] = f.Name
-	}
-	return all
 }
 
 // Sort brings problems into the order of Fields, those of unknown inputs first.

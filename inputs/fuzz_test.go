@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/warmlayer/warmlayer/internal/settings"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -93,8 +94,8 @@ func FuzzInputs(f *testing.F) {
 		if json.Unmarshal(plugin, &sent) != nil || sent[name] != text {
 			plugin = nil // JSON has no invalid UTF-8
 		}
-		for _, variable := range []string{"INPUT_" + strings.ReplaceAll(name, "-", "_") + "=" + text, "WARMLAYER_" + name + "=" + text, buildkiteConfig + "=" + string(plugin)} {
-			if plugin == nil && strings.HasPrefix(variable, buildkiteConfig) {
+		for _, variable := range []string{"INPUT_" + strings.ReplaceAll(name, "-", "_") + "=" + text, "WARMLAYER_" + name + "=" + text, settings.BuildkiteConfig + "=" + string(plugin)} {
+			if plugin == nil && strings.HasPrefix(variable, settings.BuildkiteConfig) {
 				continue
 			}
 			again, found := Parse(nil, []string{variable}, dir)
@@ -123,7 +124,7 @@ func FuzzBuildkite(f *testing.F) {
 		if bytes.ContainsRune(text, 0) || bytes.Contains(text, []byte("/dev/")) {
 			t.Skip("no environment has it, or a file without an end")
 		}
-		values, problems := Parse(nil, []string{buildkiteConfig + "=" + string(text)}, dir)
+		values, problems := Parse(nil, []string{settings.BuildkiteConfig + "=" + string(text)}, dir)
 		var object map[string]json.RawMessage
 		if json.Unmarshal(text, &object) != nil {
 			if len(bytes.TrimSpace(text)) > 0 && len(problems) != 1 {
@@ -132,7 +133,7 @@ func FuzzBuildkite(f *testing.F) {
 			return
 		}
 		for key, value := range object {
-			if inputName(key) == "registry-auth" && value[0] != '"' {
+			if settings.InputName(key) == "registry-auth" && value[0] != '"' {
 				t.Skip("its text is kept as it is")
 			}
 		}
@@ -140,7 +141,7 @@ func FuzzBuildkite(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, found := Parse(nil, []string{buildkiteConfig + "=" + string(sorted)}, dir)
+		again, found := Parse(nil, []string{settings.BuildkiteConfig + "=" + string(sorted)}, dir)
 		if !reflect.DeepEqual(found, problems) || len(problems) == 0 && !reflect.DeepEqual(again, values) {
 			t.Errorf("%s: %v; indented: %v; %s", text, problems, found, differing(again, values))
 		}
@@ -163,8 +164,8 @@ func FuzzPlugin(f *testing.F) {
 		if !field.Kind.List() || len(list) == 0 || list[0] != '[' || !json.Valid(list) || bytes.Contains(list, []byte("/dev/")) {
 			t.Skip("no list")
 		}
-		values, problems := Parse(nil, []string{"PLUGIN_" + strings.ToUpper(inputName(field.Name)) + "=" + string(list)}, dir)
-		again, found := Parse(nil, []string{buildkiteConfig + `={"` + field.Name + `":` + string(list) + "}"}, dir)
+		values, problems := Parse(nil, []string{"PLUGIN_" + strings.ToUpper(settings.InputName(field.Name)) + "=" + string(list)}, dir)
+		again, found := Parse(nil, []string{settings.BuildkiteConfig + `={"` + field.Name + `":` + string(list) + "}"}, dir)
 		if !reflect.DeepEqual(texted(found), texted(problems)) || len(problems) == 0 && !reflect.DeepEqual(again, values) {
 			t.Errorf("%s as %s: %v; for Buildkite: %v; %s", list, field.Name, problems, found, differing(again, values))
 		}

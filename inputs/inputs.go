@@ -23,9 +23,11 @@ import (
 	"time"
 
 	policy "github.com/moby/buildkit/sourcepolicy/pb"
+	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/settings"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -89,8 +91,11 @@ type Values struct {
 	ProbeTimeout time.Duration
 	CacheTimeout time.Duration
 
-	Command string // build or prune
+	Command string          // build, prune or merge
+	Part    bool            // the image is one of several jobs', which the command merge makes one of: see [Values.PerNode]
+	Digests []digest.Digest // of the images to merge; nil: those that jobs of this commit have pushed as parts
 	Prune   Prune
+	Scope   string // the argument of a command that looks after caches; "": none
 
 	Branch, BaseBranch, DefaultBranch string // "": detect it
 	PullRequest                       int    // 0: detect it
@@ -132,19 +137,21 @@ func Parse(args, environ []string, dir string) (Values, syntax.Problems) {
 type Job struct {
 	Mounts     Mounts // values that name files by the machine's paths become the container's paths
 	Repository Repository
-	Upkeep     bool      // the command needs no Dockerfile: it looks after caches
+	Command    string    // ls, prune or merge, where the program is called with it; "": the input command says what to do
 	Stdin      io.Reader // read to its end where the input file asks for it; nil: there is none
 }
 
 // ParseJob is Parse in a job.
 func ParseJob(args, environ []string, dir string, job Job) (Values, syntax.Problems) {
-	p := &parser{dir: dir, mounts: job.Mounts, repository: job.Repository, stdin: job.Stdin, keeping: job.Upkeep, env: map[string]string{}, settings: map[string]setting{}}
+	p := &parser{dir: dir, mounts: job.Mounts, repository: job.Repository, stdin: job.Stdin, subcommand: job.Command, env: map[string]string{}}
 	for _, variable := range environ {
 		key, value, _ := strings.Cut(variable, "=")
 		p.env[key] = value
 	}
-	p.read(args, environ)
+	p.settings, p.problems = settings.Read(Fields, outputNames(), args, environ)
+	asked := p.scopeArgument()
 	values := p.values()
+	values.Scope = asked
 	Sort(p.problems)
 	return values, p.problems
 }
@@ -154,9 +161,9 @@ type parser struct {
 	mounts     Mounts
 	repository Repository
 	stdin      io.Reader
-	keeping    bool
+	subcommand string
 	env        map[string]string
-	settings   map[string]setting // by input, of the first source that has it
+	settings   settings.Set
 	problems   syntax.Problems
 }
 
@@ -174,10 +181,12 @@ func (p *parser) values() Values {
 
 		Credentials: Credentials{
 			Registry: p.value("registry"), Username: p.value("username"),
-			Password: p.settings["password"].text, RegistryAuth: p.settings["registry-auth"].text,
+			Password: p.settings.Text("password"), RegistryAuth: p.settings.Text("registry-auth"),
 		},
 
-		Command: p.value("command"),
+		Command: p.command(),
+		Part:    p.bool("part"),
+		Digests: p.digests(),
 		Prune:   p.prune(),
 
 		Branch:        p.value("branch"),
@@ -241,11 +250,11 @@ func (p *parser) readResult(v *Values) {
 	v.Tags = tagged(tags)
 	v.Platforms = p.platforms()
 	for _, n := range v.Builders {
-		if _, given := p.settings["platforms"]; !given {
+		if !p.settings.Given("platforms") {
 			v.Platforms = append(v.Platforms, n.Platforms...)
 		}
 	}
-	v.Push, v.Load = p.bool("push"), p.bool("load")
+	v.Push, v.Load = p.bool("push") || v.Command == commandMerge, p.bool("load")
 	v.Outputs = p.outputs(*v, tags)
 	attests, asked := p.attests(v.Outputs)
 	v.Attests = attests
@@ -253,9 +262,7 @@ func (p *parser) readResult(v *Values) {
 	p.archives(*v, asked)
 	p.deletions(*v)
 	v.Call, v.CallFormat, v.CallIgnoreStatus = p.call()
-	_, outputs := p.settings["outputs"]
-	_, push := p.settings["push"]
-	v.CacheOnly = (outputs || push) && len(v.Outputs) == 0
+	v.CacheOnly = (p.settings.Given("outputs") || p.settings.Given("push")) && len(v.Outputs) == 0
 	if v.Call != "" {
 		v.Outputs = nil
 	}

@@ -14,14 +14,13 @@ import (
 
 // readBuilders reads the inputs about builders, and the settings of managed ones.
 func (p *parser) readBuilders(v *Values) {
-	_, platforms := p.settings["platforms"]
 	spec, problems := builderspec.Parse(builderspec.Inputs{
 		Builder: p.list("builder"),
-		CACert:  p.settings["builder-cacert"].text, Cert: p.settings["builder-cert"].text, Key: p.settings["builder-key"].text,
+		CACert:  p.settings.Text("builder-cacert"), Cert: p.settings.Text("builder-cert"), Key: p.settings.Text("builder-key"),
 		DriverOpts: p.list("driver-opts"), Flags: p.list("buildkitd-flags"),
-		Authorities: p.settings["ca-certificates"].text,
-		ConfigFile:  p.value("buildkitd-config"), Config: p.settings["buildkitd-config-inline"].text,
-		Platforms: platforms,
+		Authorities: p.settings.Text("ca-certificates"),
+		ConfigFile:  p.value("buildkitd-config"), Config: p.settings.Text("buildkitd-config-inline"),
+		Platforms: p.settings.Given("platforms"),
 	}, builderspec.Machine{Getenv: func(name string) string { return p.env[name] }, File: p.file})
 	v.Builders, v.Managed = spec.Nodes, spec.Managed
 	p.problems = append(p.problems, problems...)
@@ -38,6 +37,7 @@ func (p *parser) file(name string) (string, *syntax.Problem) {
 func (p *parser) assign(v *Values) {
 	builders, problems := builderspec.Assign(v.Builders, v.Platforms)
 	v.Builders, p.problems = builders, append(p.problems, problems...)
+	p.parts(*v)
 	if len(builders) == 1 {
 		v.Platforms = builders[0].Platforms
 		return
@@ -53,9 +53,12 @@ func (p *parser) assign(v *Values) {
 }
 
 // PerNode is one build for each builder, with this one in Builders. Of several builders each
-// builds its platforms, pushes them by digest, and has its own cache key.
+// builds its platforms, pushes them by digest, and has its own cache key. So does a part, but for the key.
 func (v Values) PerNode() []Values {
 	if len(v.Builders) == 1 {
+		if v.Part {
+			v.Outputs = allByDigest(v.Outputs)
+		}
 		return []Values{v}
 	}
 	all := make([]Values, len(v.Builders))
@@ -65,12 +68,17 @@ func (v Values) PerNode() []Values {
 		if v.CacheKey != "" {
 			one.CacheKey += "-" + strings.ReplaceAll(strings.Join(n.Platforms, "-"), "/", "-")
 		}
-		one.Outputs = make([]Output, len(v.Outputs))
-		for k, o := range v.Outputs {
-			o.Attrs = byDigest(o.Attrs)
-			one.Outputs[k] = o
-		}
+		one.Outputs = allByDigest(v.Outputs)
 		all[i] = one
+	}
+	return all
+}
+
+// allByDigest are outputs whose images are parts of an index.
+func allByDigest(outputs []Output) []Output {
+	all := slices.Clone(outputs)
+	for i, o := range all {
+		all[i].Attrs = byDigest(o.Attrs)
 	}
 	return all
 }

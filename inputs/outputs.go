@@ -82,8 +82,7 @@ func (p *parser) outputs(v Values, tags []reference.Named) []Output {
 			o.Attrs["oci-artifact"] = "false"
 		}
 	}
-	_, tagsGiven := p.settings["tags"]
-	if len(p.problems) == before && (len(tags) > 0 || !tagsGiven) {
+	if len(p.problems) == before && (len(tags) > 0 || !p.settings.Given("tags")) {
 		p.needNames(all)
 	}
 	return all

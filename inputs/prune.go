@@ -1,6 +1,7 @@
 package inputs
 
 import (
+	"cmp"
 	"path"
 	"time"
 
@@ -18,8 +19,11 @@ type Prune struct {
 	Foreign, Dry bool
 }
 
-// upkeep reports whether the command looks after caches, and builds nothing.
-func (p *parser) upkeep() bool { return p.keeping || p.value("command") != "build" }
+// command is what the program is called with, or else what the input says.
+func (p *parser) command() string { return cmp.Or(p.subcommand, p.value("command")) }
+
+// upkeep reports whether the command builds nothing.
+func (p *parser) upkeep() bool { return p.command() != "build" }
 
 func (p *parser) prune() Prune {
 	return Prune{
@@ -27,6 +31,16 @@ func (p *parser) prune() Prune {
 		Scopes: p.patterns("scopes"), Keep: p.patterns("keep"), Grace: p.duration("grace"),
 		Repository: p.value("repository"), Foreign: p.bool("foreign"), Dry: p.bool("dry-run"),
 	}
+}
+
+// scopeArgument takes the argument of a command that looks after caches. It would be the context.
+func (p *parser) scopeArgument() string {
+	if p.subcommand == "" || p.subcommand == commandMerge || !p.settings.IsArgument("context") {
+		return ""
+	}
+	text := p.settings.Text("context")
+	p.settings = p.settings.Without("context")
+	return text
 }
 
 // patterns are the items of a list that package path can match.

@@ -1,30 +1,16 @@
 package inputs
 
 import (
-	"errors"
 	"strconv"
 	"time"
 
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// check validates the text of a value that is no list and returns its usual spelling.
-func (f Field) check(text string) (string, *syntax.Problem) {
-	return syntax.Check(f.Kind, f.Choices, text)
-}
-
 // value is the text of an input that is no list, or its default, or "".
 func (p *parser) value(name string) string {
-	f := field(name)
-	s, ok := p.settings[name]
-	if !ok {
-		return f.Default
-	}
-	text, problem := f.check(s.text)
-	if problem != nil {
-		p.report(name, 0, problem.What, problem.Hint)
-		return f.Default
-	}
+	text, problem := p.settings.Value(name)
+	p.add(problem)
 	return text
 }
 
@@ -57,22 +43,14 @@ func (p *parser) duration(name string) time.Duration {
 
 // list is the items of a list, or those of its default.
 func (p *parser) list(name string) []syntax.Item {
-	f := field(name)
-	s, ok := p.settings[name]
-	if !ok {
-		s.text = f.Default
-	}
-	if s.items != nil {
-		return s.items
-	}
-	items, err := syntax.Split(f.Kind, s.text)
-	var at syntax.UnbalancedError
-	if errors.As(err, &at) {
-		p.reportUnbalanced(name, at.Line)
-	}
+	items, problem := p.settings.Items(name)
+	p.add(problem)
 	return items
 }
 
-func (p *parser) reportUnbalanced(name string, line int) {
-	p.report(name, line, "quotes are not balanced", `close them, or write a quote inside quotes as ""`)
+// add adds a problem; nil: there is none.
+func (p *parser) add(problem *syntax.Problem) {
+	if problem != nil {
+		p.problems = append(p.problems, *problem)
+	}
 }

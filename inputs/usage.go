@@ -40,35 +40,6 @@ func placeholder(k syntax.Kind) string {
 	return " value"
 }
 
-// Sentence is the help and the choices, in Markdown.
-func (f Field) Sentence() string {
-	if f.Choices == nil {
-		return f.Help
-	}
-	return f.Help + " One of `" + strings.Join(f.Choices, "`, `") + "`."
-}
-
-// Description is the sentence and what unset means, in Markdown.
-func (f Field) Description() string {
-	if unset := f.WhenUnset(); unset != "" {
-		return f.Sentence() + " Default: " + unset
-	}
-	return f.Sentence()
-}
-
-// WhenUnset is what unset means, in Markdown; "": nothing to tell.
-func (f Field) WhenUnset() string {
-	if f.Default != "" {
-		return "`" + f.Default + "`"
-	}
-	return f.Unset
-}
-
-// Variable is the input's variable outside of CIs: WARMLAYER_CACHE_KEY.
-func (f Field) Variable() string {
-	return ownPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-}
-
 // wrap breaks text between words into lines of at most width bytes.
 func wrap(text string, width int) []string {
 	var lines []string

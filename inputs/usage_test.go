@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/warmlayer/warmlayer/internal/settings"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -33,7 +34,7 @@ func TestFields(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for _, f := range Fields {
-		if seen[f.Name] || !syntax.IsName(f.Name) || inputName(f.Name) != f.Name {
+		if seen[f.Name] || !syntax.IsName(f.Name) || settings.InputName(f.Name) != f.Name {
 			t.Errorf("%q is not a name, or is used twice", f.Name)
 		}
 		seen[f.Name] = true
@@ -43,7 +44,7 @@ func TestFields(t *testing.T) {
 		if f.Default == "" || f.Kind.List() {
 			continue
 		}
-		if _, problem := f.check(f.Default); problem != nil {
+		if _, problem := f.Check(f.Default); problem != nil {
 			t.Errorf("the default of %s: %s", f.Name, problem)
 		}
 	}

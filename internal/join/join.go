@@ -1,13 +1,17 @@
-// Package join makes one index of the images that several builders have pushed.
+// Package join makes one index of the images that several builders or jobs have pushed.
 //
 //	j := join.Join{Names: []string{"ghcr.io/o/app:v1"}, Parts: []digest.Digest{amd64, arm64}, Keychain: keychain}
 //	index, err := j.Push(ctx) // ghcr.io/o/app:v1 is the index
 package join
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
@@ -15,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/moby/buildkit/util/attestation"
 	digest "github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -25,10 +30,11 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// Join is one index of images that several builders have pushed by digest.
+// Join is one index of images that were pushed by digest.
 type Join struct {
 	Names       []string          // full references that get the index: "ghcr.io/o/app:v1"
 	Parts       []digest.Digest   // images, or indexes with attestations, in every name's repository
+	Platforms   []string          // that the parts must have together, in BuildKit's spelling: "linux/arm64"; nil: any
 	Annotations map[string]string // of the index
 	Docker      bool              // Docker's media type instead of OCI's
 	Insecure    bool              // the registries may use plain HTTP, or an untrusted certificate
@@ -60,6 +66,9 @@ func (j Join) Push(ctx context.Context) (ocispecs.Descriptor, error) {
 		}
 		index.Manifests = append(index.Manifests, manifests...)
 	}
+	if err := j.complete(index.Manifests); err != nil {
+		return ocispecs.Descriptor{}, fmt.Errorf("join images: %w", err)
+	}
 	raw, err := index.RawManifest()
 	if err != nil {
 		return ocispecs.Descriptor{}, fmt.Errorf("join images: %w", err)
@@ -76,6 +85,37 @@ func (j Join) Push(ctx context.Context) (ocispecs.Descriptor, error) {
 	}
 	desc := ocispecs.Descriptor{MediaType: index.Index.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
 	return desc, eg.Wait()
+}
+
+// complete reports a platform that is there twice, that is missing, or that is not wanted.
+func (j Join) complete(manifests []ocispecs.Descriptor) error {
+	from := map[string]digest.Digest{}
+	var all []string
+	var problems []error
+	for _, m := range manifests {
+		if m.Annotations[attestation.DockerAnnotationReferenceType] != "" {
+			continue
+		}
+		if m.Platform == nil {
+			problems = append(problems, fmt.Errorf("%s has no platform", m.Digest))
+			continue
+		}
+		name := platforms.Format(platforms.Normalize(*m.Platform))
+		if other, twice := from[name]; twice {
+			problems = append(problems, fmt.Errorf("%s is there twice, as %s and as %s: let each job build other platforms", name, other, m.Digest))
+			continue
+		}
+		from[name], all = m.Digest, append(all, name)
+		if len(j.Platforms) > 0 && !slices.Contains(j.Platforms, name) {
+			problems = append(problems, fmt.Errorf("%s is not among the platforms %s", name, strings.Join(j.Platforms, ", ")))
+		}
+	}
+	for _, wanted := range j.Platforms {
+		if from[wanted] == "" {
+			problems = append(problems, fmt.Errorf("no part has %s; there are %s", wanted, cmp.Or(strings.Join(all, ", "), "none")))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // manifests are the descriptors of a part for the index.

@@ -29,6 +29,7 @@ func (r Report) Console(w io.Writer) error {
 	p := page{tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)}
 	fmt.Fprintf(p.w, "warmlayer: %s\n", r.headline())
 	p.rows("auto", cells(r.Auto.String()))
+	p.rows("parts", r.parts()...)
 	p.rows("read", r.reads()...)
 	p.rows("steps", cells(r.steps()))
 	p.rows("miss", r.missRows()...)
@@ -65,8 +66,19 @@ func (p page) rows(label string, rows ...[]string) {
 	_ = p.w.Flush() // into memory
 }
 
+// parts are the images of several jobs.
+func (r Report) parts() (rows [][]string) {
+	for _, d := range r.Merged {
+		rows = append(rows, cells(d.String()))
+	}
+	return rows
+}
+
 // headline names the scope that the build writes, and the reason: "b-main (push to main)".
 func (r Report) headline() string {
+	if r.Merged != nil {
+		return count(len(r.Merged), "image") + " of several jobs"
+	}
 	name := string(r.Plan.Write)
 	if name == "" {
 		name = "no scope to write"
@@ -83,14 +95,22 @@ func (r Report) headline() string {
 // reads has a row for each source.
 func (r Report) reads() [][]string {
 	sources := r.shown()
-	if len(sources) == 0 && r.Err == nil {
+	if len(sources) == 0 && r.Err == nil && r.Merged == nil {
 		return [][]string{{"nothing"}}
 	}
 	var rows [][]string
 	for _, s := range sources {
-		rows = append(rows, cells(string(s.State), s.Why, s.Name, s.Cache, join(", ", used(s), reason(s))))
+		rows = append(rows, cells(string(s.State), s.Why, s.Name, s.Cache, join(", ", used(s), holds(s), reason(s))))
 	}
 	return rows
+}
+
+// holds is the size of the layers in a source's cache: "1.2GB"; "" where that is not known.
+func holds(s cacheplan.Source) string {
+	if s.Bytes == 0 {
+		return ""
+	}
+	return units.HumanSize(float64(s.Bytes))
 }
 
 // used says how many steps of the build a source has; "" where that is not known.
@@ -115,7 +135,7 @@ func (r Report) steps() string {
 
 // writes has a row for each export.
 func (r Report) writes() [][]string {
-	if len(r.Result.Exports) == 0 && r.Err == nil {
+	if len(r.Result.Exports) == 0 && r.Err == nil && r.Merged == nil {
 		return [][]string{{"nothing"}}
 	}
 	var rows [][]string

@@ -61,6 +61,7 @@ type documentSource struct {
 	State cacheplan.State `json:"state"`
 	Error string          `json:"error"`
 	Used  *int            `json:"used,omitempty"`
+	Bytes int64           `json:"bytes,omitempty"` // of the layers in its cache
 }
 
 type documentExport struct {
@@ -187,7 +188,7 @@ func (r Report) JSON() ([]byte, error) {
 func (r Report) sources() []documentSource {
 	all := []documentSource{}
 	for _, s := range r.Result.Sources {
-		all = append(all, documentSource{s.Cache, s.Name, s.Why, s.State, reason(s), s.Used})
+		all = append(all, documentSource{s.Cache, s.Name, s.Why, s.State, reason(s), s.Used, s.Bytes})
 	}
 	return all
 }

@@ -41,6 +41,8 @@ func (r Report) title() string {
 	switch {
 	case r.Err != nil:
 		return "### ❌ warmlayer: the build failed\n\n"
+	case r.Merged != nil:
+		return "### ✅ warmlayer: one image of " + count(len(r.Merged), "job") + "\n\n"
 	case len(r.Result.Steps) == 0:
 		return "### ✅ warmlayer: built in " + duration(r.Seconds) + "\n\n"
 	}
@@ -93,7 +95,12 @@ func (r Report) facts() string {
 	}
 	fact("Image", strings.TrimSpace(fit(tags, partLimit, "and %d more")))
 	fact("Digest", code(r.Result.Digest.String()))
-	fact("Scope", cmp.Or(code(string(r.Plan.Write)), "none to write")+because(r.Plan.Why))
+	for _, d := range r.Merged {
+		fact("Part", code(d.String()))
+	}
+	if r.Merged == nil {
+		fact("Scope", cmp.Or(code(string(r.Plan.Write)), "none to write")+because(r.Plan.Why))
+	}
 	if r.Auto.Why != "" {
 		fact("Cache", code(r.Auto.Cache)+", because "+words(r.Auto.Why))
 	}
@@ -147,20 +154,25 @@ func pre(text string) string {
 	return "<pre>\n" + fit(lines, errorLimit, "and %d more lines\n") + "</pre>\n\n"
 }
 
+// sourceTable has a row for each source, without columns that are empty in all rows.
 func (r Report) sourceTable() string {
+	head := []string{"Read", "Scope", "Why", "Cache", "Size", "Steps used", "Reason"}
 	var rows [][]string
-	head, known := []string{"Read", "Scope", "Why", "Cache", "Steps used", "Reason"}, false
 	for _, s := range r.shown() {
 		steps := ""
 		if s.Used != nil {
-			steps, known = strconv.Itoa(*s.Used), true
+			steps = strconv.Itoa(*s.Used)
 		}
-		rows = append(rows, []string{state(string(s.State)), code(s.Name), words(s.Why), code(s.Cache), steps, words(reason(s))})
+		rows = append(rows, []string{state(string(s.State)), code(s.Name), words(s.Why), code(s.Cache), holds(s), steps, words(reason(s))})
 	}
-	if !known {
-		head = slices.Delete(head, 4, 5)
-		for i := range rows {
-			rows[i] = slices.Delete(rows[i], 4, 5)
+	for _, optional := range []string{"Steps used", "Size"} {
+		i := slices.Index(head, optional)
+		if slices.ContainsFunc(rows, func(row []string) bool { return row[i] != "" }) {
+			continue
+		}
+		head = slices.Delete(head, i, i+1)
+		for k := range rows {
+			rows[k] = slices.Delete(rows[k], i, i+1)
 		}
 	}
 	return table(head, rows, partLimit)

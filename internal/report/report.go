@@ -28,6 +28,7 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/cachemounts"
@@ -50,6 +51,8 @@ type Report struct {
 	Err      error    // of the build; nil when it succeeded
 	Warnings []string // of everything except BuildKit, such as the plan's
 	Seconds  float64  // of the whole CI step
+
+	Merged []digest.Digest // the images of several jobs that became one; nil for a build
 
 	Timings     []timing.Row // where the time went
 	ShowTimings bool         // to people too; programs always get them

@@ -28,7 +28,7 @@ func (r *reader) readBuildkite(text string) {
 	}
 	source := map[string]Setting{}
 	for _, key := range slices.Sorted(maps.Keys(object)) {
-		name := inputName(key)
+		name := InputName(key)
 		if slices.Contains(hookKeys, name) {
 			continue
 		}
@@ -148,7 +148,7 @@ func isEmpty(raw []byte) bool {
 
 // shownKey is how a problem names an unknown key of the configuration.
 func shownKey(key string) string {
-	if syntax.IsName(inputName(key)) {
+	if syntax.IsName(InputName(key)) {
 		return key
 	}
 	return BuildkiteConfig

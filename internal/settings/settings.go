@@ -14,20 +14,6 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
-// Field describes one input. Its flags are --Name and -Short; its variables are INPUT_,
-// PLUGIN_ and WARMLAYER_ followed by the name in upper case.
-type Field struct {
-	Name    string
-	Short   string // one letter, as docker build has it; "": none
-	Kind    syntax.Kind
-	Default string   // the value when unset; "" when there is none
-	Unset   string   // what unset means, in Markdown, where Default cannot say it
-	Choices []string // the only values allowed; nil: any
-	Help    string   // one or two sentences of Markdown for action.yml, docs/reference/inputs.md and --help
-	Secret  bool     // items may hold every character except a newline
-	Action  string   // default in action.yml: text with an expression of GitHub's
-}
-
 // Setting is the value of one input in a source: text, or the items of a list if the source
 // keeps them apart.
 type Setting struct {
@@ -95,7 +81,7 @@ func (s Set) Value(name string) (string, *syntax.Problem) {
 	if !ok {
 		return f.Default, nil
 	}
-	text, problem := syntax.Check(f.Kind, f.Choices, given.text)
+	text, problem := f.Check(given.text)
 	if problem != nil {
 		problem.Input = name
 		return f.Default, problem
@@ -199,7 +185,7 @@ func (r *reader) names() []string {
 	return all
 }
 
-// inputName is the spelling that the table has for a spelling of an input.
-func inputName(spelling string) string {
+// InputName is the spelling that the table has for a spelling of an input.
+func InputName(spelling string) string {
 	return strings.ReplaceAll(strings.ToLower(spelling), "_", "-")
 }

@@ -5,16 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/warmlayer/warmlayer/internal/crash"
-	"github.com/warmlayer/warmlayer/internal/join"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
-	"github.com/warmlayer/warmlayer/internal/syntax"
-	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
 // solve runs every build on its builder. Several run concurrently, and the images that they push
@@ -23,6 +19,9 @@ func (r Run) solve(ctx context.Context) outcome {
 	if len(r.Builds) == 1 {
 		display := r.host.Redactor.Display(r.host.Stderr)
 		made := r.on(ctx, r.Builds[0], display)
+		if made.err == nil {
+			made.err = r.leavePart(ctx, made.result)
+		}
 		made.err = errors.Join(made.err, display.Close())
 		return made
 	}
@@ -84,21 +83,9 @@ func plainUnlessQuiet(progress string) string {
 
 // join pushes an index of the images of all parts, and sets it as the image of the result.
 func (r Run) join(ctx context.Context, result *solve.Result, parts []outcome) error {
-	began := time.Now()
-	j := join.Join{Names: r.Inputs.Pushed(), Annotations: r.Inputs.IndexAnnotations(), Keychain: r.registries}
-	for _, o := range r.Inputs.Outputs {
-		j.Docker = j.Docker || syntax.IsFalse(o.Attrs["oci-mediatypes"])
-		j.Insecure = j.Insecure || syntax.IsTrue(o.Attrs["registry.insecure"])
-	}
+	j := r.joined()
 	for _, part := range parts {
 		j.Parts = append(j.Parts, part.result.Digest)
 	}
-	index, err := j.Push(ctx)
-	if err != nil {
-		return err
-	}
-	result.Becomes(index, j.Names)
-	result.Parts = append(result.Parts, timing.Part{Name: "join", Start: began, End: time.Now()})
-	result.Phases = append(result.Phases, solve.Phase{Name: "join", Seconds: time.Since(began).Seconds()})
-	return nil
+	return r.joinParts(ctx, j, result)
 }

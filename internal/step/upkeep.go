@@ -42,8 +42,12 @@ func (r Run) stores(caches []backends.Backend) (all []upkeep.Cache, unlisted []s
 	return all, unlisted
 }
 
-// List prints what is in the stores of the run's caches, and returns the exit code: [ExitCache] where one could not be listed.
+// List prints what is in the stores of the run's caches, or of the scope that the inputs name in each cache, and returns the exit
+// code: [ExitCache] where one could not be listed.
 func (r Run) List(ctx context.Context, asJSON bool, order string) int {
+	if r.Inputs.Scope != "" {
+		return r.inspect(ctx, scope.Name(r.Inputs.Scope), asJSON)
+	}
 	out := r.host.Redactor.Log(r.host.Stdout)
 	all, failed := r.stores(r.caches())
 	var listed []upkeep.Listed
@@ -62,6 +66,33 @@ func (r Run) List(ctx context.Context, asJSON bool, order string) int {
 	}
 	if asJSON {
 		written = upkeep.JSON(out, listed)
+	}
+	return r.ended(ctx, out, written, failed)
+}
+
+// inspect prints the steps whose layers a scope has in each cache.
+func (r Run) inspect(ctx context.Context, n scope.Name, asJSON bool) int {
+	out := r.host.Redactor.Log(r.host.Stdout)
+	found := []upkeep.Contents{}
+	var failed []string
+	for _, reading := range backends.Read(ctx, r.caches(), scope.Plan{Read: []scope.Source{{Name: n, Why: "as asked"}}}, r.Inputs.ProbeTimeout) {
+		switch {
+		case errors.Is(reading.Err, backends.ErrAbsent):
+			failed = append(failed, fmt.Sprintf("%s has no scope %s; warmlayer ls lists those that it has", reading.From, n))
+		case reading.Err != nil:
+			failed = append(failed, fmt.Sprintf("%s: %s: %v", reading.From, n, reading.Err))
+		default:
+			found = append(found, upkeep.Inspect(reading))
+		}
+	}
+	var written error
+	if asJSON {
+		written = upkeep.JSON(out, found)
+	}
+	for _, c := range found {
+		if !asJSON {
+			written = errors.Join(written, c.Table(out, time.Now()))
+		}
 	}
 	return r.ended(ctx, out, written, failed)
 }
