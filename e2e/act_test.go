@@ -197,6 +197,51 @@ COPY site site
 RUN cat site/*.txt > /index.html
 `
 
+// parts is a workflow of two jobs that each build a platform, and of one that makes one image of them.
+const parts = `
+name: parts
+on: push
+permissions: {}
+jobs:
+  part:
+    strategy:
+      matrix:
+        platform: [linux/amd64, linux/386]
+    runs-on: ubuntu-24.04
+    steps:
+      - uses: actions/checkout@v5
+      - uses: warmlayer/warmlayer@v1
+        with:
+          platforms: ${{ matrix.platform }}
+          part: true
+          push: true
+          tags: REGISTRY/parts:v1
+  image:
+    needs: part
+    runs-on: ubuntu-24.04
+    steps:
+      - uses: warmlayer/warmlayer@v1
+        id: image
+        with:
+          command: merge
+          platforms: linux/amd64,linux/386
+          tags: REGISTRY/parts:v1
+      - run: echo "merged:${{ steps.image.outputs.digest }}"
+`
+
+// runParts builds the parts of an image in two jobs, and merges them in a third one.
+func runParts(t *testing.T, registry string, r runner) {
+	p := newProject(t, "https://github.com/acme/shop.git", map[string]string{
+		".github/workflows/parts.yml": strings.ReplaceAll(parts, "REGISTRY", registry),
+	})
+	log := r.event(t, p, "push", `{"ref": "refs/heads/main", "repository": {"full_name": "acme/shop", "default_branch": "main"}}`)
+	for _, want := range []string{"warmlayer: 2 images of several jobs", "merged:sha256:"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log has no %q:\n%s", want, log)
+		}
+	}
+}
+
 // runMatrix runs a matrix several times, with GitHub's cache and an empty builder for each job, until every
 // variant is fully cached and nothing is written. That is so in the third time, since jobs that made the same step
 // at the same time agree on one result of it in the second, unless jobs wrote in the same second, of which act's

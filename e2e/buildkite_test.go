@@ -44,6 +44,13 @@ func TestBuildkitePlugin(t *testing.T) {
 			t.Errorf("the log has no %q:\n%s", want, said)
 		}
 	}
+	for _, platform := range []string{"linux/amd64", "linux/386"} {
+		step(`"builder": "embedded", "tags": "` + registry + `/shop:parts", "push": true, "part": true, "platforms": ["` + platform + `"], "cache": "inline"`)
+	}
+	said = step(`"command": "merge", "tags": "` + registry + `/shop:parts", "platforms": ["linux/amd64", "linux/386"]`)
+	if want := "warmlayer: 2 images of several jobs\n"; !strings.Contains(said, want) {
+		t.Errorf("the log has no %q:\n%s", want, said)
+	}
 	said = step(`"command": "prune", "scopes": ["b-main"], "cache": [{"type": "registry", "ref": "` + registry + `/cache"}]`)
 	if want := "removed  b-main  branch main"; !strings.Contains(said, want) {
 		t.Errorf("the log has no %q:\n%s", want, said)

@@ -120,6 +120,28 @@ func (p project) prunes(t *testing.T, runner string, executor []string, registry
 	}
 }
 
+// merging is a pipeline of two jobs that each build a platform, and of one that makes one image of them.
+const merging = `
+stages: [parts, image]
+include:
+  - local: templates/build.yml
+    inputs: {job: amd64, stage: parts, privileged: true, platforms: linux/amd64, part: true, push: true, tags: $REGISTRY/shop:parts}
+  - local: templates/build.yml
+    inputs: {job: i386, stage: parts, privileged: true, platforms: linux/386, part: true, push: true, tags: $REGISTRY/shop:parts}
+  - local: templates/build.yml
+    inputs: {job: merge, stage: image, privileged: true, command: merge, platforms: "linux/amd64,linux/386", tags: $REGISTRY/shop:parts}
+`
+
+// merges runs the whole pipeline.
+func (p project) merges(t *testing.T, runner string, executor []string, registry string) {
+	t.Helper()
+	testkit.Write(t, filepath.Join(p.dir, ".gitlab-ci.yml"), merging)
+	stdout, stderr := p.run(t, runner, append([]string{"--no-color", "--variable", "REGISTRY=" + registry, "--variable", "GITLAB_CI=true"}, executor...)...)
+	if log := stdout + stderr; !strings.Contains(log, "warmlayer: 2 images of several jobs") || !strings.Contains(log, "/shop:parts") {
+		t.Errorf("the log has no merged image:\n%s", log)
+	}
+}
+
 func TestGitLabComponent(t *testing.T) {
 	t.Parallel()
 	runner := gitlabRunner(t)
@@ -129,6 +151,7 @@ func TestGitLabComponent(t *testing.T) {
 	registry := testkit.StartRegistry(t).Host
 	p.buildsWarm(t, runner, shell, registry)
 	p.prunes(t, runner, shell, registry)
+	p.merges(t, runner, shell, registry)
 	artifacts, err := filepath.Glob(filepath.Join(p.dir, ".gitlab-ci-local", "artifacts", "container", ".warmlayer", "*"))
 	if err != nil || len(artifacts) < 2 {
 		t.Errorf("artifacts %q, %v", artifacts, err)
