@@ -99,6 +99,9 @@ var Fields = []Field{
 	{Name: "trusted", Kind: syntax.Bool, Unset: "detected", Help: "Whether the run is trusted. Only a trusted run writes caches and uses the credentials of the CI and of the machine."},
 
 	{Name: "builder", Kind: syntax.Lines, Default: "auto", Help: "BuildKit to use: `auto`, `embedded`, `rootless`, `container`, an address (`unix://`, `tcp://`, `docker-container://`, `podman-container://`, `nerdctl-container://`, `kube-pod://`, `ssh://`), or the name of a buildx builder. For several builders write one per line, each followed by its platforms: `;platforms=linux/arm64`."},
+	{Name: "builder-state", Help: "Directory of a self-hosted machine in which `builder: embedded` or `rootless` keeps what it has built, for the next run. Two runs at once do not share it: see `builder-state-wait`. Only trusted runs use it."},
+	{Name: "builder-state-size", Kind: syntax.Size, Default: "20g", Help: "How much the state of the builder may take after a run. What was used the longest ago is removed."},
+	{Name: "builder-state-wait", Kind: syntax.Duration, Unset: "it does not wait", Help: "How long a run waits for another one that uses the state. After that the builder starts with nothing, and keeps nothing."},
 	{Name: "driver-opts", Kind: syntax.Lines, Help: "Options of a managed builder, one per line: `env.NAME=value`. With `builder: container` also `image`, `network`, `memory`, `memory-swap`, `cpu-period`, `cpu-quota`, `cpu-shares`, `cpuset-cpus`, `cpuset-mems`, `cgroup-parent`."},
 	{Name: "buildkitd-flags", Kind: syntax.Lines, Help: "Additional `buildkitd` flags of a managed builder, such as `--debug`."},
 	{Name: "buildkitd-config", Help: "Path of a `buildkitd.toml` for a managed builder: mirrors, certificates, limits."},

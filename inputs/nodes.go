@@ -21,6 +21,7 @@ func (p *parser) readBuilders(v *Values) {
 		Authorities: p.settings.Text("ca-certificates"),
 		ConfigFile:  p.value("buildkitd-config"), Config: p.settings.Text("buildkitd-config-inline"),
 		Platforms: p.settings.Given("platforms"),
+		State:     builderspec.State{Dir: p.value("builder-state"), Size: p.size("builder-state-size"), Wait: p.duration("builder-state-wait")},
 	}, builderspec.Machine{Getenv: func(name string) string { return p.env[name] }, File: p.file})
 	v.Builders, v.Managed = spec.Nodes, spec.Managed
 	p.problems = append(p.problems, problems...)

@@ -104,6 +104,10 @@ type Builder struct {
 	// Network is what RUN steps are on that choose none.
 	Network Network
 
+	// State is what became of the state that Options.Managed names, for people: "kept in /var/lib/warmlayer", or that the
+	// builder started empty, and why. "": none is named.
+	State string
+
 	mu         sync.Mutex // held by Restart and by Close
 	daemon     daemon     // nil unless Managed
 	underlying io.Closer  // what Client needs to stay open; nil: nothing
@@ -209,11 +213,14 @@ func embed(ctx context.Context, o Options, rootless bool) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, platforms, err := d.open(ctx)
+	c, platforms, err := d.openKept(ctx)
 	if err != nil {
+		if d.kept != nil {
+			err = errors.Join(err, d.kept.leave())
+		}
 		return nil, errors.Join(err, d.remove())
 	}
-	b := &Builder{Client: c, Managed: true, Address: "embedded", Platforms: platforms, Network: d.steps, daemon: d}
+	b := &Builder{Client: c, Managed: true, Address: "embedded", Platforms: platforms, Network: d.steps, State: d.state, daemon: d}
 	if rootless {
 		b.Address = "rootless"
 	}

@@ -162,7 +162,7 @@ func (d *containerDaemon) command() []string {
 		}
 		return path.Join(runDir, name)
 	}
-	return append([]string{"buildkitd"}, arguments(d.options, join, "unix://"+join(socketFile))...)
+	return append([]string{"buildkitd"}, arguments(d.options, join, join("state"), "unix://"+join(socketFile))...)
 }
 
 func (d *containerDaemon) start(ctx context.Context) (*client.Client, []ocispecs.Platform, error) {

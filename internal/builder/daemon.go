@@ -65,6 +65,10 @@ type processDaemon struct {
 
 	emulation string // a script that registers emulators; "": none
 
+	kept   *kept  // what it keeps for the next run; nil: nothing
+	state  string // what became of the state that the options name, for people; "": they name none
+	forget bool   // the state is removed at the end
+
 	// removeAll is os.RemoveAll, or the same for files of subordinate ids.
 	removeAll func(path string) error
 }
@@ -165,20 +169,18 @@ func tempDir(environ []string) (string, error) {
 	return filepath.Abs(cmp.Or(variable(environ, "TMPDIR"), "/tmp"))
 }
 
-func (d *processDaemon) arguments() []string { return arguments(d.options, d.dir.join, d.address()) }
-
-// arguments returns buildkitd's arguments; join returns the path of one of its files. They name
+// arguments returns buildkitd's arguments; join returns the path of one of its files, and root is where it stores what it builds. They name
 // everything whose default is outside the private directory. The configuration, which may be
 // empty, replaces the machine's own, and flags override it.
-func arguments(o Options, join func(name string) string, address string) []string {
+func arguments(o Options, join func(name string) string, root, address string) []string {
 	arguments := []string{
 		"--config=" + join(configFile),
-		"--root=" + join("state"),
+		"--root=" + root,
 		"--addr=" + address,
 		"--otel-socket-path=" + join("otel.sock"),
 		"--containerd-worker=false", // its state would stay in the machine's containerd
 		"--oci-worker=true",
-		"--oci-worker-gc=false", // the state is removed with the builder
+		"--oci-worker-gc=false", // the state is removed with the builder, or collected at its end
 	}
 	for _, entitlement := range o.Entitlements {
 		// buildkitd allows devices in general; the build names them.
@@ -329,7 +331,10 @@ func (d *processDaemon) output() string { return d.log.String() }
 // close kills a daemon that has nothing to end: all that it stores is removed with it, and plugins and
 // exporters that it would call are this package's own. Its shutdown would take 13 ms or more.
 func (d *processDaemon) close() error {
-	stop := d.process.stop
+	if d.kept != nil {
+		return d.closeKept()
+	}
+	stop := func() error { return d.process.stop(stopGrace) }
 	if m := d.options.Managed; !d.rootless && len(m.Flags)+len(m.Env)+len(m.Config) == 0 && d.process.childless() {
 		stop = d.process.kill
 	}

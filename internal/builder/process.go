@@ -64,12 +64,12 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// stop asks the program to end, and kills it when it does not.
-func (p *process) stop() error {
+// stop asks the program to end, and kills it when it does not within the grace.
+func (p *process) stop(grace time.Duration) error {
 	// The signal goes to the program only: RootlessKit passes it on, and a daemon that receives
 	// three of them ends without cleaning up.
 	p.signal(p.pid, syscall.SIGTERM)
-	if p.wait(stopGrace) {
+	if p.wait(grace) {
 		return nil
 	}
 	return p.kill()

@@ -10,6 +10,7 @@ package builderspec
 
 import (
 	"os"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 
@@ -26,6 +27,7 @@ type Inputs struct {
 	ConfigFile        string        // buildkitd-config: a path
 	Config            string        // buildkitd-config-inline: TOML
 	Platforms         bool          // the input platforms is set
+	State             State         // builder-state and what belongs to it; Dir is as written
 }
 
 // Machine is what the inputs refer to.
@@ -64,6 +66,15 @@ type Managed struct {
 	Env         []string // further variables, as in os.Environ
 	Authorities string   // PEM of certificate authorities in addition to the system's; "": none
 	Container   ContainerOptions
+	State       State
+}
+
+// State is where a managed builder in a process keeps what it has built, for the next run on the machine. The zero value:
+// nowhere.
+type State struct {
+	Dir  string        // absolute
+	Size int64         // bytes that it may take after a run; 0: any
+	Wait time.Duration // for another run that uses it, before the builder starts with nothing
 }
 
 // ContainerOptions say how the container of a builder of kind Container is made.
@@ -88,6 +99,7 @@ func Parse(in Inputs, m Machine) (Spec, syntax.Problems) {
 	managed.Config, managed.ConfigFiles = r.readConfig()
 	managed.Env, managed.Container = r.readDriverOpts()
 	managed.Authorities = r.readAuthorities()
+	managed.State = r.readState()
 	return Spec{Nodes: r.nodes, Managed: managed}, r.problems
 }
 

@@ -29,6 +29,7 @@ func (r Report) Console(w io.Writer) error {
 	p := page{tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)}
 	fmt.Fprintf(p.w, "warmlayer: %s\n", r.headline())
 	p.rows("auto", cells(r.Auto.String()))
+	p.rows("state", cells(r.State))
 	p.rows("parts", r.parts()...)
 	p.rows("read", r.reads()...)
 	p.rows("steps", cells(r.steps()))

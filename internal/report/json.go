@@ -17,6 +17,7 @@ type document struct {
 	OK       bool             `json:"ok"`
 	Error    string           `json:"error"`
 	Builder  string           `json:"builder"`
+	State    string           `json:"state,omitempty"` // what became of the state that the builder keeps
 	Network  []Network        `json:"network"`
 	Plan     scope.Plan       `json:"plan"`
 	Digest   digest.Digest    `json:"digest"`
@@ -110,14 +111,14 @@ type documentPhase struct {
 
 // JSON is the whole report, indented, with a newline at its end:
 //
-//	{"version", "ok", "error", "builder",
+//	{"version", "ok", "error", "builder", "state",
 //	 "network":  [{"builder","steps","reason"}],
 //	 "plan":     what "warmlayer plan --json" shows as the plan,
 //	 "digest", "imageid", "tags":[],
 //	 "steps":    [{"name","digest","cached","seconds","error"}],
 //	 "cache":    {"hits","steps","ratio","first-miss","miss-reason"},
 //	 "auto":     {"cache","why"},
-//	 "sources":  [{"cache","name","why","state","error","used"}],
+//	 "sources":  [{"cache","name","why","state","error","used","bytes"}],
 //	 "exports":  [{"cache","name","outcome","error","seconds"}],
 //	 "mounts":   [{"id","restored":{"scope","bytes","files","seconds"},"saved":{…},"reason","error"}],
 //	 "misses":   [{"stage","platform","step","reason","scope"}],
@@ -153,7 +154,7 @@ type documentPhase struct {
 // keys; they keep all existing ones.
 func (r Report) JSON() ([]byte, error) {
 	d := document{
-		Version: r.Version, OK: r.Err == nil, Error: message(r.Err), Builder: r.Builder, Network: list(r.Networks), Plan: r.Plan,
+		Version: r.Version, OK: r.Err == nil, Error: message(r.Err), Builder: r.Builder, State: r.State, Network: list(r.Networks), Plan: r.Plan,
 		Digest: r.Result.Digest, ImageID: r.Result.ImageID, Tags: list(r.tags()),
 		Steps: []documentStep{},
 		Cache: documentCache{Hits: r.Result.Hits(), Steps: len(r.Result.Steps), Ratio: json.Number(r.ratio()), FirstMiss: r.firstMiss(), Reason: r.missReason()},

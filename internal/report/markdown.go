@@ -105,6 +105,7 @@ func (r Report) facts() string {
 		fact("Cache", code(r.Auto.Cache)+", because "+words(r.Auto.Why))
 	}
 	fact("Builder", words(r.Builder))
+	fact("State", code(r.State))
 	fact("Retried", code(r.Result.Retried))
 	return rows[0] + "| :-- | :-- |\n" + strings.Join(rows[1:], "") + "\n"
 }

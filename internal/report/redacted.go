@@ -35,7 +35,7 @@ func (r Report) redacted(redact func(string) string) Report {
 		}
 		return errors.New(redact(err.Error()))
 	}
-	hide(&r.Builder, &r.Plan.Why, &r.Result.Retried)
+	hide(&r.Builder, &r.State, &r.Plan.Why, &r.Result.Retried)
 	r.Networks = each(r.Networks, func(n *Network) { hide(&n.Builder, &n.Reason) })
 	r.Err = hideError(r.Err)
 	f := &r.Plan.Facts

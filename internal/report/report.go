@@ -45,6 +45,7 @@ type Report struct {
 	Version  string // of warmlayer
 	Plan     scope.Plan
 	Builder  string // "embedded", or the address of the BuildKit that was used; "" for none
+	State    string // what became of the state that the builder keeps; "": it keeps none
 	Networks []Network
 	Auto     Auto // the zero value: auto is not set, or is a registry beside the image
 	Result   solve.Result

@@ -21,6 +21,7 @@ import (
 type outcome struct {
 	result   solve.Result
 	address  string           // of the builder, or of several, separated by commas; "" when none started
+	state    string           // what became of the state that the builder keeps; "": it keeps none
 	networks []report.Network // of the builders that started
 	warnings []string         // that came up during the build
 	err      error
@@ -36,7 +37,7 @@ func (r Run) Build(ctx context.Context) int {
 	made := r.solve(traced.Context(ctx))
 	_ = r.command(r.host.CI.End(section, time.Now(), made.err != nil))
 	rep := report.Report{
-		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, Networks: made.networks, Auto: r.Builds[0].Auto, Result: made.result, Err: made.err,
+		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, State: made.state, Networks: made.networks, Auto: r.Builds[0].Auto, Result: made.result, Err: made.err,
 		Warnings: slices.Concat(r.warnings(), made.warnings, unmasked), Seconds: time.Since(began).Seconds(),
 		Timings: timing.Table(began, made.result.Parts), ShowTimings: r.Inputs.Timings,
 	}

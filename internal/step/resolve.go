@@ -11,6 +11,7 @@ import (
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/login"
@@ -56,6 +57,10 @@ func (r Run) resolve(in inputs.Values, plan scope.Plan) (Build, syntax.Problems)
 		if c.Instead != "" {
 			b.Auto = report.Auto{Cache: c.Config.String(), Why: c.Instead}
 		}
+	}
+	if why := untrusted(r.Facts); why != "" && in.Managed.State.Dir != "" {
+		b.Builder.Managed.State = builderspec.State{}
+		b.Warnings = append(b.Warnings, "builder-state is not used: cache mounts in it are shared by all builds, and this run is not trusted ("+why+")")
 	}
 	if in.Managed.Authorities != "" && !b.Builder.Address.Managed() {
 		b.Warnings = append(b.Warnings, noAuthorities)

@@ -10,7 +10,9 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/moby/buildkit/util/grpcerrors"
@@ -19,6 +21,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/gateway"
@@ -27,9 +30,37 @@ import (
 	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
-// on runs one build on its builder. It reads the scopes while the builder starts and the build begins.
-// Progress is written to display.
+// on runs one build on its builder, and once more where what the builder keeps left no room for it.
 func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
+	made := r.once(ctx, b, display)
+	dir := b.Builder.Managed.State.Dir
+	if dir == "" || !made.outOfSpace() || ctx.Err() != nil {
+		return made
+	}
+	b.Builder.Managed.State = builderspec.State{}
+	made = r.once(ctx, b, display)
+	made.state = "removed from " + dir
+	made.warnings = append(made.warnings, fmt.Sprintf("builder-state: there was no room left in %s, so what was kept is removed, and the build was repeated with an empty builder; make builder-state-size smaller", dir))
+	return made
+}
+
+// outOfSpace tells whether a build failed for want of room on a disk: as BuildKit says, or the output of the step that failed. Programs
+// write the first letter in upper case.
+func (o outcome) outOfSpace() bool {
+	if o.err == nil {
+		return false
+	}
+	said := o.err.Error()
+	if f := o.result.Failure; f != nil {
+		said += "\n" + f.Log
+	}
+	said = strings.ToLower(said)
+	return strings.Contains(said, syscall.ENOSPC.Error()) || strings.Contains(said, syscall.EDQUOT.Error())
+}
+
+// once runs one build. It reads the scopes while the builder starts and the build begins.
+// Progress is written to display.
+func (r Run) once(ctx context.Context, b Build, display io.Writer) outcome {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -77,9 +108,11 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 		return started.Close()
 	})
 	made := r.connect(ctx, b, started, cacheplan.Request{Await: asked.wait, Unreadable: unreadable}, display, func() { _ = stop() })
-	cancel()
+	if made.outOfSpace() {
+		started.Forget()
+	}
 	asked.wait()
-	made.address, made.networks = started.Address, []report.Network{network(b, started)}
+	made.address, made.state, made.networks = started.Address, started.State, []report.Network{network(b, started)}
 	made.result.Phases = slices.Concat([]solve.Phase{
 		{Name: "start builder", Seconds: starting.Seconds()},
 		{Name: "read caches", Seconds: asked.reading.Sub(began).Seconds()},

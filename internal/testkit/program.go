@@ -20,6 +20,7 @@ type Report struct {
 	OK      bool   `json:"ok"`
 	Error   string `json:"error"`
 	Builder string `json:"builder"`
+	State   string `json:"state"`
 	Network []struct {
 		Builder, Steps, Reason string
 	} `json:"network"`
