@@ -130,10 +130,10 @@ const usage = `warmlayer builds a container image, and starts warm on every bran
                                         print which steps would not be cached, and why; build nothing
   warmlayer ls [--json] [--sort ORDER] [flags]
                                         print what is in the caches; ORDER: name, size, own, used, created
-  warmlayer ls [--json] [flags] SCOPE   print which steps made the layers of a cache, the largest first
+  warmlayer ls [--json] [flags] SCOPE   print the steps that made the layers of a scope, the largest first
   warmlayer ls --lifecycle DAYS [flags] print rules by which S3 or Azure removes what no build has used for so long
   warmlayer prune [flags]               remove the caches that gone, older-than, keep-storage or scopes name
-  warmlayer merge [flags]               make one image, with the tags, of those that several jobs have built
+  warmlayer merge [flags]               merge the images that several jobs have pushed into one image with the tags
   warmlayer version
 
 Exit codes: 0 ok, 1 the build failed, 2 bad input, 3 a cache failed in strict mode, or ls or prune did not finish, 130 cancelled.

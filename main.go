@@ -4,9 +4,9 @@
 //	warmlayer [build] [flags] [CONTEXT]   build, read and write the caches of this branch
 //	warmlayer plan [--json] [flags]       print what would be read and written; start nothing
 //	warmlayer why [--json] [--scope NAME]  print which steps would not be cached, and why; build nothing
-//	warmlayer ls [--json] [--sort ORDER] [flags] [SCOPE]  print what is in the caches, or in one scope's
+//	warmlayer ls [--json] [--sort ORDER] [flags] [SCOPE]  print what is in the caches, or in one scope
 //	warmlayer prune [flags]               remove the caches that the flags name
-//	warmlayer merge [flags]               make one image of those that several jobs have built
+//	warmlayer merge [flags]               merge the images that several jobs have pushed into one
 //	warmlayer version
 //
 // It exits with 0 for success, 1 when the build failed, 2 for bad input (nothing was started),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -209,11 +210,12 @@ func (h *holders) only(digest string, leaving map[string]bool) bool {
 	return true
 }
 
-// refused reports whether a registry does not do what it was asked: it removes no tags, or nothing at all.
+// Refuses are the answers of a registry that does not do what it was asked: it removes no tags, or nothing at all.
+var Refuses = []int{http.StatusMethodNotAllowed, http.StatusBadRequest, http.StatusNotImplemented}
+
 func refused(err error) bool {
 	var answer *transport.Error
-	return errors.As(err, &answer) && (answer.StatusCode == http.StatusMethodNotAllowed || answer.StatusCode == http.StatusBadRequest ||
-		answer.StatusCode == http.StatusNotImplemented)
+	return errors.As(err, &answer) && slices.Contains(Refuses, answer.StatusCode)
 }
 
 // deletesOff says what to do where a registry removes nothing.
@@ -233,7 +235,7 @@ func (r pushedImages) At(ctx context.Context, e Entry) (Manifest, error) {
 // Forget implements [Listing]. Only the tag is removed, since the image is no cache: its manifest stays, with its layers.
 func (r pushedImages) Forget(ctx context.Context, entries []Entry, gone func(Entry)) error {
 	if hosted.Has(r.Repository.RegistryStr()) {
-		return fmt.Errorf("remove tags of %s: its service removes an image with its last tag, and the manifests are images'", r.Repository)
+		return fmt.Errorf("remove tags of %s: this service could remove the image together with its tag", r.Repository)
 	}
 	options, err := r.options(ctx, deleteScope)
 	if err != nil {

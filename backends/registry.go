@@ -181,33 +181,35 @@ func (r *Registry) Swap(ctx context.Context, n scope.Name, version string, m Man
 	if version == AnyVersion {
 		return r.PutManifest(ctx, n, m)
 	}
-	began := time.Now()
-	if err := r.swap(ctx, n, version, m); err != nil {
+	took, err := r.swap(ctx, n, version, m)
+	if err != nil {
 		return err
 	}
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-time.After(settle + 3*time.Since(began)):
+	case <-time.After(settle + 3*took):
 	}
 	return r.still(ctx, n, m.Descriptor().Digest.String())
 }
 
 // Create implements [Creator].
 func (r *Registry) Create(ctx context.Context, n scope.Name, m Manifest) error {
-	return r.swap(ctx, n, "", m)
+	_, err := r.swap(ctx, n, "", m)
+	return err
 }
 
-// swap looks only before the PUT.
-func (r *Registry) swap(ctx context.Context, n scope.Name, version string, m Manifest) error {
+// swap looks at the tag before the PUT only. It returns the time from the end of that look to the answer to the PUT.
+func (r *Registry) swap(ctx context.Context, n scope.Name, version string, m Manifest) (time.Duration, error) {
 	if err := r.still(ctx, n, version); err != nil {
-		return err
+		return 0, err
 	}
-	return r.PutManifest(ctx, n, m)
+	looked := time.Now()
+	err := r.PutManifest(ctx, n, m)
+	return time.Since(looked), err
 }
 
-// settle is how much longer than three times its own way another build may take between its look
-// and its PUT.
+// settle: another build may take up to 3 × this build's PUT + settle between its look and its PUT.
 const settle = 20 * time.Millisecond
 
 // still is an [ErrReplaced] unless the scope's manifest has the version.

@@ -47,8 +47,8 @@ func TestBuildkitePlugin(t *testing.T) {
 	for _, platform := range []string{"linux/amd64", "linux/386"} {
 		step(`"builder": "embedded", "tags": "` + registry + `/shop:parts", "push": true, "part": true, "platforms": ["` + platform + `"], "cache": "inline"`)
 	}
-	said = step(`"command": "merge", "tags": "` + registry + `/shop:parts", "platforms": ["linux/amd64", "linux/386"]`)
-	if want := "warmlayer: 2 images of several jobs\n"; !strings.Contains(said, want) {
+	said = step(`"command": "merge", "push": true, "tags": "` + registry + `/shop:parts", "platforms": ["linux/amd64", "linux/386"]`)
+	if want := "warmlayer: one image of 2 parts\n"; !strings.Contains(said, want) {
 		t.Errorf("the log has no %q:\n%s", want, said)
 	}
 	said = step(`"command": "prune", "scopes": ["b-main"], "cache": [{"type": "registry", "ref": "` + registry + `/cache"}]`)
@@ -64,7 +64,7 @@ func pluginStep(t *testing.T, hook, app, configuration string) string {
 	cmd.Dir = app
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(),
-		"BUILDKITE=true", "BUILDKITE_SOURCE=webhook", "BUILDKITE_BRANCH=main", "BUILDKITE_PULL_REQUEST=false", "BUILDKITE_PIPELINE_DEFAULT_BRANCH=main",
+		"BUILDKITE=true", "BUILDKITE_SOURCE=webhook", "BUILDKITE_BRANCH=main", "BUILDKITE_BUILD_ID=01a2", "BUILDKITE_COMMIT=" + strings.Repeat("0a", 20), "BUILDKITE_PULL_REQUEST=false", "BUILDKITE_PIPELINE_DEFAULT_BRANCH=main",
 		"BUILDKITE_PLUGIN_NAME=WARMLAYER", "BUILDKITE_PLUGIN_WARMLAYER_IMAGE=none", "BUILDKITE_PLUGIN_WARMLAYER_PASS_0=TOKEN",
 		`BUILDKITE_PLUGIN_CONFIGURATION={"image": "none", "pass": ["TOKEN"], "progress": "plain", ` + configuration + `}`,
 	}

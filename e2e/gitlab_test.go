@@ -129,7 +129,7 @@ include:
   - local: templates/build.yml
     inputs: {job: i386, stage: parts, privileged: true, platforms: linux/386, part: true, push: true, tags: $REGISTRY/shop:parts}
   - local: templates/build.yml
-    inputs: {job: merge, stage: image, privileged: true, command: merge, platforms: "linux/amd64,linux/386", tags: $REGISTRY/shop:parts}
+    inputs: {job: merge, stage: image, privileged: true, command: merge, push: true, platforms: "linux/amd64,linux/386", tags: $REGISTRY/shop:parts}
 `
 
 // merges runs the whole pipeline.
@@ -137,7 +137,7 @@ func (p project) merges(t *testing.T, runner string, executor []string, registry
 	t.Helper()
 	testkit.Write(t, filepath.Join(p.dir, ".gitlab-ci.yml"), merging)
 	stdout, stderr := p.run(t, runner, append([]string{"--no-color", "--variable", "REGISTRY=" + registry, "--variable", "GITLAB_CI=true"}, executor...)...)
-	if log := stdout + stderr; !strings.Contains(log, "warmlayer: 2 images of several jobs") || !strings.Contains(log, "/shop:parts") {
+	if log := stdout + stderr; !strings.Contains(log, "warmlayer: one image of 2 parts") || !strings.Contains(log, "/shop:parts") {
 		t.Errorf("the log has no merged image:\n%s", log)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -82,11 +83,43 @@ func TestKeptBuilderFull(t *testing.T) {
 		"--outputs", "type=cacheonly", "--cache", "type=local,dest=" + testkit.Temp(t), "--builder", "embedded", "--builder-state", state,
 	}}
 	out := run.Start(t)
-	if out.Code != 0 || out.Report.State != "removed from "+state || !strings.Contains(out.Text, "there was no room left in ") {
+	if out.Code != 0 || out.Report.State != "removed from "+state+": the disk was full" || !strings.Contains(out.Text, "builder-state: the disk was full") {
 		t.Fatalf("exit code %d, state %q:\n%s", out.Code, out.Report.State, out.Text)
 	}
 	testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nADD rootfs.tar /\nRUN echo small > /small\n")
 	if out = run.Start(t); out.Code != 0 || out.Report.State != "kept in "+state {
 		t.Errorf("the next run: exit code %d, state %q:\n%s", out.Code, out.Report.State, out.Text)
+	}
+}
+
+// TestKeptBuilderInContext: a state in the build context is not sent with it.
+func TestKeptBuilderInContext(t *testing.T) {
+	t.Parallel()
+	app := testkit.App(t)
+	testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nADD rootfs.tar /\nCOPY . /src\nRUN test ! -e /src/state\n")
+	run := testkit.Invocation{Dir: app, Branch: "main", Args: []string{
+		"--outputs", "type=cacheonly", "--cache", "type=local,dest=" + testkit.Temp(t), "--builder", "embedded", "--builder-state", "state",
+	}}
+	for i := range 2 {
+		if r := run.Build(t); i > 0 && r.Cached() != len(r.Steps) {
+			t.Errorf("%d of %d steps cached", r.Cached(), len(r.Steps))
+		}
+	}
+}
+
+// TestKeptBuilderMounts: a cache mount that a kept builder has is newer than the one in the cache, and stays.
+func TestKeptBuilderMounts(t *testing.T) {
+	t.Parallel()
+	app := testkit.App(t)
+	testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nADD rootfs.tar /\nCOPY round /\nRUN --mount=type=cache,target=/cache echo >> /cache/rounds && echo rounds: $(wc -l < /cache/rounds)\n")
+	state, cache := filepath.Join(testkit.Temp(t), "state"), "type=local,dest="+testkit.Temp(t)
+	for round, more := range [][]string{nil, {"--cache-write", "never"}, nil} {
+		testkit.Write(t, filepath.Join(app, "round"), strings.Repeat(".", round+1))
+		out := testkit.Invocation{Dir: app, Branch: "main", Args: append([]string{
+			"--outputs", "type=cacheonly", "--cache", cache, "--cache-mounts", "auto", "--builder", "embedded", "--builder-state", state,
+		}, more...)}.Start(t)
+		if want := "rounds: " + strconv.Itoa(round+1); out.Code != 0 || !strings.Contains(out.Text, want) {
+			t.Errorf("exit code %d, want %q:\n%s", out.Code, want, out.Text)
+		}
 	}
 }

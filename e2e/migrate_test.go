@@ -173,7 +173,7 @@ func (c checkout) run(t *testing.T, branch string, with, matrix map[string]strin
 	env := map[string]string{
 		"CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "push", "GITHUB_EVENT_PATH": event,
 		"GITHUB_REF": "refs/heads/" + branch, "GITHUB_REF_NAME": branch, "GITHUB_REF_TYPE": "branch", "GITHUB_REPOSITORY": "acme/shop",
-		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_RUN_ID": "1", "GITHUB_OUTPUT": outputs, "RUNNER_TEMP": temp, "BUILDX_NO_DEFAULT_ATTESTATIONS": "0", "SIGNING_KEY": "canary-two",
+		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_RUN_ID": "1", "GITHUB_SHA": strings.Repeat("0a", 20), "GITHUB_OUTPUT": outputs, "RUNNER_TEMP": temp, "BUILDX_NO_DEFAULT_ATTESTATIONS": "0", "SIGNING_KEY": "canary-two",
 	}
 	for name, value := range with {
 		for key, v := range matrix {

@@ -93,7 +93,7 @@ func (p *parser) annotations(built []string) []annotation {
 			k := exptypes.AnnotationKey{Key: key}
 			if merges := p.command() == commandMerge; merges && !leveled {
 				k.Type = exptypes.AnnotationIndex
-			} else if merges && !strings.HasPrefix(level, exptypes.AnnotationIndex) {
+			} else if merges && level != exptypes.AnnotationIndex {
 				p.report("annotations", it.Line, "the images exist already", "give "+level+" annotations in the jobs that build them")
 				continue
 			} else if leveled {

@@ -92,8 +92,8 @@ type Values struct {
 	CacheTimeout time.Duration
 
 	Command string          // build, prune or merge
-	Part    bool            // the image is one of several jobs', which the command merge makes one of: see [Values.PerNode]
-	Digests []digest.Digest // of the images to merge; nil: those that jobs of this commit have pushed as parts
+	Part    bool            // push the image by digest, as one part of an image that the command merge makes: see [Values.PerNode]
+	Digests []digest.Digest // of the images to merge; nil: those that jobs of this run have pushed as parts
 	Prune   Prune
 	Scope   string // the argument of a command that looks after caches; "": none
 
@@ -254,7 +254,7 @@ func (p *parser) readResult(v *Values) {
 			v.Platforms = append(v.Platforms, n.Platforms...)
 		}
 	}
-	v.Push, v.Load = p.bool("push") || v.Command == commandMerge, p.bool("load")
+	v.Push, v.Load = p.bool("push"), p.bool("load")
 	v.Outputs = p.outputs(*v, tags)
 	attests, asked := p.attests(v.Outputs)
 	v.Attests = attests
@@ -263,6 +263,10 @@ func (p *parser) readResult(v *Values) {
 	p.deletions(*v)
 	v.Call, v.CallFormat, v.CallIgnoreStatus = p.call()
 	v.CacheOnly = (p.settings.Given("outputs") || p.settings.Given("push")) && len(v.Outputs) == 0
+	if v.Command == commandMerge {
+		v.Call = ""
+		p.needPush()
+	}
 	if v.Call != "" {
 		v.Outputs = nil
 	}

@@ -15,10 +15,13 @@ import (
 // commandMerge is the command that makes one image of those of several jobs.
 const commandMerge = "merge"
 
-// digests reads the digests of the images to merge: each item is a digest, or a directory with a file for each. Such a file has the
-// digest as its name, without sha256: or with it, or else as its content.
+// digests reads the digests of the images to merge: each item is a digest, or a directory with a file for each. Its name or,
+// failing that, its content is the digest: 64 hexadecimal digits, also after sha256: or sha256-.
 func (p *parser) digests() []digest.Digest {
-	var all []digest.Digest
+	if !p.settings.Given("digests") {
+		return nil
+	}
+	all := []digest.Digest{}
 	for _, it := range p.list("digests") {
 		found := []digest.Digest{digest.Digest(it.Text)}
 		if found[0].Validate() != nil {
@@ -26,7 +29,7 @@ func (p *parser) digests() []digest.Digest {
 		}
 		for _, d := range found {
 			if slices.Contains(all, d) {
-				p.report("digests", it.Line, d.String()+" is there twice", "each job has an image of its own")
+				p.report("digests", it.Line, d.String()+" is given twice", "give each digest once")
 				continue
 			}
 			all = append(all, d)
@@ -50,7 +53,7 @@ func (p *parser) digestFiles(it syntax.Item) []digest.Digest {
 	for _, e := range entries {
 		d, ok := digestOf(filepath.Join(locate(p.dir, dir), e.Name()))
 		if !ok {
-			p.report("digests", it.Line, "the file "+syntax.Quoted(e.Name())+" names no digest", "its name or its content is sha256:… or the 64 digits")
+			p.report("digests", it.Line, "the file "+syntax.Quoted(e.Name())+" has no digest", "its name or its content must be sha256:… or the 64 hexadecimal digits")
 			continue
 		}
 		all = append(all, d)
@@ -77,20 +80,30 @@ func digestOf(file string) (digest.Digest, bool) {
 	return "", false
 }
 
-// parts reports what does not go with the input part.
-func (p *parser) parts(v Values) {
+// needPush reports a merge that is not told to push. With push: false it does nothing.
+func (p *parser) needPush() {
+	if !p.settings.Given("push") {
+		p.report("push", 0, "a merge pushes the image", "set push: true; with push: false nothing is merged")
+	}
+}
+
+// parts reports what does not go with the input part. A build that pushes nothing because of push: false or call makes no part.
+func (p *parser) parts(v *Values) {
+	if len(v.Outputs) == 0 && (p.settings.Given("push") || v.Call != "") {
+		v.Part = false
+	}
 	if !v.Part {
 		return
 	}
 	for _, o := range v.Outputs {
 		if !o.Pushes() {
-			p.report("part", 0, "a part is an image that is pushed, and an output is of type "+o.Type, "set push: true and tags, and leave outputs out")
+			p.report("part", 0, "a part must be pushed, but an output has the type "+o.Type, "set push: true and tags, and leave outputs out")
 		}
 	}
 	switch {
 	case len(v.Outputs) == 0:
 		p.report("part", 0, "a part is an image that is pushed", "set push: true and tags")
 	case len(v.Builders) > 1:
-		p.report("part", 0, "several builders make one image by themselves", "leave part out")
+		p.report("part", 0, "with several builders one job already makes the whole image", "leave part out")
 	}
 }

@@ -27,11 +27,11 @@ func TestMergeInputs(t *testing.T) {
 	for _, c := range []struct{ digests, want, problem string }{
 		{three.String(), three.String(), ""},
 		{"digests," + three.String(), one.String() + " " + two.String() + " " + three.String(), ""},
-		{"digests," + one.String(), "", "is there twice"},
-		{"bad", "", `the file "readme" names no digest`},
+		{"digests," + one.String(), "", "is given twice"},
+		{"bad", "", `the file "readme" has no digest`},
 		{"missing", "", `"missing" is neither a digest nor a directory with files`},
 	} {
-		v, problems := ParseJob([]string{"--tags", "ghcr.io/o/app:1", "--digests", c.digests, "--annotations", "a=b"}, nil, dir, Job{Command: "merge"})
+		v, problems := ParseJob([]string{"--push", "--tags", "ghcr.io/o/app:1", "--digests", c.digests, "--annotations", "a=b"}, nil, dir, Job{Command: "merge"})
 		if c.problem != "" {
 			if !strings.Contains(problems.Error(), c.problem) {
 				t.Errorf("%s: %v", c.digests, problems)
@@ -46,7 +46,10 @@ func TestMergeInputs(t *testing.T) {
 			t.Errorf("%s: %q, %+v, %v", c.digests, got, v.Outputs, problems)
 		}
 	}
-	if _, problems := ParseJob([]string{"--tags", "ghcr.io/o/app:1", "--annotations", "manifest:a=b"}, nil, dir, Job{Command: "merge"}); !strings.Contains(problems.Error(), "the images exist already") {
+	if _, problems := ParseJob([]string{"--tags", "ghcr.io/o/app:1"}, nil, dir, Job{Command: "merge"}); !strings.Contains(problems.Error(), "push: a merge pushes the image") {
+		t.Error(problems)
+	}
+	if _, problems := ParseJob([]string{"--push", "--tags", "ghcr.io/o/app:1", "--annotations", "manifest:a=b"}, nil, dir, Job{Command: "merge"}); !strings.Contains(problems.Error(), "the images exist already") {
 		t.Error(problems)
 	}
 }
@@ -66,8 +69,8 @@ func TestPart(t *testing.T) {
 	}
 	for _, c := range []struct{ args, problem string }{
 		{"--part", "a part is an image that is pushed"},
-		{"--part --outputs type=local,dest=out", "an output is of type local"},
-		{"--part --push --tags o/app --builder tcp://a:1;platforms=linux/amd64 --builder tcp://b:1;platforms=linux/arm64", "several builders make one image by themselves"},
+		{"--part --outputs type=local,dest=out", "an output has the type local"},
+		{"--part --push --tags o/app --builder tcp://a:1;platforms=linux/amd64 --builder tcp://b:1;platforms=linux/arm64", "one job already makes the whole image"},
 	} {
 		if _, problems := Parse(append(strings.Fields(c.args), dir), nil, dir); !strings.Contains(problems.Error(), c.problem) {
 			t.Errorf("%s: %v", c.args, problems)

@@ -38,7 +38,7 @@ func (p *parser) file(name string) (string, *syntax.Problem) {
 func (p *parser) assign(v *Values) {
 	builders, problems := builderspec.Assign(v.Builders, v.Platforms)
 	v.Builders, p.problems = builders, append(p.problems, problems...)
-	p.parts(*v)
+	p.parts(v)
 	if len(builders) == 1 {
 		v.Platforms = builders[0].Platforms
 		return
@@ -54,7 +54,7 @@ func (p *parser) assign(v *Values) {
 }
 
 // PerNode is one build for each builder, with this one in Builders. Of several builders each
-// builds its platforms, pushes them by digest, and has its own cache key. So does a part, but for the key.
+// builds its platforms, pushes them by digest, and has its own cache key. A part is also pushed by digest, but its cache key does not depend on that.
 func (v Values) PerNode() []Values {
 	if len(v.Builders) == 1 {
 		if v.Part {

@@ -105,8 +105,10 @@ type Builder struct {
 	Network Network
 
 	// State is what became of the state that Options.Managed names, for people: "kept in /var/lib/warmlayer", or that the
-	// builder started empty, and why. "": none is named.
-	State string
+	// builder started empty, and why. "": none is named. Keeps tells whether it is kept for the next run, and Used whether a
+	// former run has left something in it.
+	State       string
+	Keeps, Used bool
 
 	mu         sync.Mutex // held by Restart and by Close
 	daemon     daemon     // nil unless Managed
@@ -221,6 +223,8 @@ func embed(ctx context.Context, o Options, rootless bool) (*Builder, error) {
 		return nil, errors.Join(err, d.remove())
 	}
 	b := &Builder{Client: c, Managed: true, Address: "embedded", Platforms: platforms, Network: d.steps, State: d.state, daemon: d}
+	b.Keeps = d.kept != nil
+	b.Used = b.Keeps && d.kept.used
 	if rootless {
 		b.Address = "rootless"
 	}
@@ -282,7 +286,8 @@ func (b *Builder) Log() string {
 
 // Close ends the connection. It stops a managed builder within about three seconds, whatever
 // that is doing, and removes everything that it has left, except a container that later steps
-// of the job use. Further calls do nothing.
+// of the job use, and a kept state. One that keeps its state may take up to 70 seconds, see [Builder.Hurry]. Further calls do
+// nothing.
 func (b *Builder) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

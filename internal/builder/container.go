@@ -74,7 +74,11 @@ func contain(ctx context.Context, o Options) (*Builder, error) {
 		}
 		return nil, errors.Join(err, d.engine.Close())
 	}
-	return &Builder{Client: c, Managed: true, Address: "container", Platforms: platforms, Network: d.steps(), daemon: d}, nil
+	b := &Builder{Client: c, Managed: true, Address: "container", Platforms: platforms, Network: d.steps(), daemon: d}
+	if o.Managed.State.Dir != "" {
+		b.State = nothingKept + "the builder runs in a container"
+	}
+	return b, nil
 }
 
 // steps is the network of RUN steps: they share the container's.

@@ -68,6 +68,7 @@ type processDaemon struct {
 	kept   *kept  // what it keeps for the next run; nil: nothing
 	state  string // what became of the state that the options name, for people; "": they name none
 	forget bool   // the state is removed at the end
+	hurry  bool   // the end must not take long
 
 	// removeAll is os.RemoveAll, or the same for files of subordinate ids.
 	removeAll func(path string) error

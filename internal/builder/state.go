@@ -20,23 +20,24 @@ import (
 type kept struct {
 	builderspec.State
 	lock *flock.Flock
+	used bool // a former run has left something
 
 	removeAll func(path string) error
 }
 
 const (
-	stateRoot  = "root"  // the daemon's
-	stateMaker = "maker" // names what has made it
-	stateTrash = "trash" // a root that is not used any more
-	stateLock  = "lock"
+	stateRoot  = "buildkit"        // the daemon's
+	stateMaker = "warmlayer-state" // the program and the user that made it
+	stateTrash = "buildkit-trash"  // a root that is not used any more
+	stateLock  = "warmlayer.lock"
 
 	daemonLock = "buildkitd.lock" // in the root (v0.34.2, cmd/buildkitd/main.go)
 
 	// stateRetry is how often a run looks whether another one has left the state.
 	stateRetry = 100 * time.Millisecond
-	// stateGrace is how long a daemon may take to close what it keeps, and stateGC how long the removal of what is too
-	// much may take.
-	stateGrace = 20 * time.Second
+	// stateGrace is how long a daemon may take to close what it keeps, and stateGC how long the removal of what exceeds
+	// the size may take.
+	stateGrace = 10 * time.Second
 	stateGC    = time.Minute
 )
 
@@ -62,28 +63,44 @@ func takeState(ctx context.Context, s builderspec.State, maker string, removeAll
 	case !locked:
 		return nil, "another run uses " + s.Dir
 	}
-	if err := k.ended(ctx); err != nil {
-		return nil, errors.Join(err, k.leave()).Error()
-	}
-	before, err := os.ReadFile(k.join(stateMaker))
-	if err == nil && string(before) != maker {
-		why, err = "another BuildKit has made it", k.discard()
-	} else if os.IsNotExist(err) {
-		err = k.discard() // a run that was killed at its beginning may have left a part
-	}
-	if err == nil {
-		err = os.WriteFile(k.join(stateMaker), []byte(maker), 0o600)
-	}
-	if err != nil {
+	if why, err = k.check(ctx, maker); err != nil {
 		return nil, errors.Join(err, k.leave()).Error()
 	}
 	return k, why
 }
 
+// check looks whose state it is. What another builder has made is removed. What has no note of its maker is no builder's state, and
+// is left as it is.
+func (k *kept) check(ctx context.Context, maker string) (why string, err error) {
+	if err := k.ended(ctx); err != nil {
+		return "", err
+	}
+	before, err := os.ReadFile(k.join(stateMaker))
+	switch {
+	case os.IsNotExist(err):
+		for _, name := range []string{stateRoot, stateTrash} {
+			if _, err := os.Lstat(k.join(name)); !os.IsNotExist(err) {
+				return "", fmt.Errorf("%s is not a builder's state: it has %s, and no %s", k.Dir, name, stateMaker)
+			}
+		}
+	case err != nil:
+		return "", err
+	case string(before) != maker:
+		why, err = "another buildkitd program or another user made it", k.discard()
+		if err != nil {
+			return "", err
+		}
+	default:
+		_, err := os.Lstat(k.join(stateRoot))
+		k.used = err == nil
+	}
+	return why, os.WriteFile(k.join(stateMaker), []byte(maker), 0o600)
+}
+
 // ended waits for the daemon of a run that was killed a moment ago: the kernel ends it, too.
 func (k *kept) ended(ctx context.Context) error {
 	path := filepath.Join(k.join(stateRoot), daemonLock)
-	if _, err := os.Stat(path); err != nil {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		return nil //nolint:nilerr // nothing is kept
 	}
 	ctx, cancel := context.WithTimeout(ctx, killGrace)
@@ -127,7 +144,7 @@ func (k *kept) collect(address string) error {
 // leave lets other runs use the state.
 func (k *kept) leave() error { return k.lock.Unlock() }
 
-// maker names the program and the user that make a state: a state is for the same ones only. The program is told by its size and
+// maker names the program and the user that make a state: only they may use it again. The program is identified by its size and
 // its time, since asking it for its version takes as long as a third of a start.
 func (d *processDaemon) maker() (string, error) {
 	info, err := os.Stat(d.found["buildkitd"])
@@ -161,7 +178,7 @@ func (d *processDaemon) takeState(ctx context.Context) {
 	}
 	switch {
 	case d.kept == nil:
-		d.state = "empty, and nothing is kept: " + why
+		d.state = nothingKept + why
 	case why != "":
 		d.state = "empty: " + why
 	default:
@@ -170,28 +187,45 @@ func (d *processDaemon) takeState(ctx context.Context) {
 	d.setCommand()
 }
 
-// openKept starts a daemon with what it has kept. Where that does not work it starts empty.
+// nothingKept begins the reason why a builder does not use the state that the options name.
+const nothingKept = "empty, and nothing is kept: "
+
+// openKept starts a daemon with what it has kept. Where it does not start with that, but does without it, what was kept is
+// removed.
 func (d *processDaemon) openKept(ctx context.Context) (*client.Client, []ocispecs.Platform, error) {
 	d.takeState(ctx)
-	c, platforms, err := d.open(ctx)
-	if err == nil || d.kept == nil || ctx.Err() != nil {
+	if d.kept == nil {
+		return d.open(ctx)
+	}
+	c, platforms, err := d.start(ctx)
+	if err == nil || ctx.Err() != nil {
 		return c, platforms, err
 	}
-	if discarded := d.kept.discard(); discarded != nil {
-		return nil, nil, errors.Join(err, discarded)
+	k := d.kept
+	d.kept = nil
+	d.setCommand()
+	if c, platforms, again := d.start(ctx); again == nil {
+		d.state = nothingKept + "BuildKit did not start with what was kept"
+		_ = k.discard()
+		_ = k.leave()
+		return c, platforms, nil
 	}
-	d.state = "empty: BuildKit did not start with what was kept"
-	return d.start(ctx)
+	d.kept = k
+	d.setCommand()
+	return d.open(ctx)
 }
 
-// closeKept ends the daemon in order, and leaves the state to the next run. What goes wrong with it costs that run time,
-// and this one nothing.
+// closeKept ends the daemon in order, and leaves the state to the next run. Errors of the state are ignored: the next run then
+// starts empty.
 func (d *processDaemon) closeKept() error {
 	var err error
-	if d.forget {
+	switch {
+	case d.forget:
 		err = d.process.kill()
 		_ = d.kept.discard()
-	} else {
+	case d.hurry:
+		err = d.process.stop(stopGrace)
+	default:
 		_ = d.kept.collect(d.address())
 		err = d.process.stop(stateGrace)
 	}
@@ -199,11 +233,16 @@ func (d *processDaemon) closeKept() error {
 	return errors.Join(err, d.remove())
 }
 
-// Forget has Close remove what a managed builder would keep.
-func (b *Builder) Forget() {
+// Forget makes Close remove the kept state. It has no effect on a builder without one.
+func (b *Builder) Forget() { b.ofProcess(func(d *processDaemon) { d.forget = true }) }
+
+// Hurry makes Close end the builder within about three seconds, whatever it keeps.
+func (b *Builder) Hurry() { b.ofProcess(func(d *processDaemon) { d.hurry = true }) }
+
+func (b *Builder) ofProcess(do func(*processDaemon)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if d, ok := b.daemon.(*processDaemon); ok {
-		d.forget = true
+		do(d)
 	}
 }

@@ -134,12 +134,12 @@ func TestKeptStateUnfit(t *testing.T) {
 		want  string
 	}{
 		"another BuildKit": {func(t *testing.T, dir string) {
-			testkit.Write(t, filepath.Join(dir, "maker"), "1 of another version\n")
-		}, "empty: another BuildKit has made it"},
+			testkit.Write(t, filepath.Join(dir, "warmlayer-state"), "1 of another version\n")
+		}, "empty: another buildkitd program or another user made it"},
 		"damaged": {func(t *testing.T, dir string) {
 			for _, db := range []string{"metadata_v2.db", "cache.db", "history.db", "containerdmeta.db"} {
-				found, err := filepath.Glob(filepath.Join(dir, "root", "*", db))
-				outer, _ := filepath.Glob(filepath.Join(dir, "root", db))
+				found, err := filepath.Glob(filepath.Join(dir, "buildkit", "*", db))
+				outer, _ := filepath.Glob(filepath.Join(dir, "buildkit", db))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -147,14 +147,19 @@ func TestKeptStateUnfit(t *testing.T) {
 					testkit.Write(t, file, strings.Repeat("damaged", 4<<10))
 				}
 			}
-		}, "empty: BuildKit did not start with what was kept"},
+		}, "empty, and nothing is kept: BuildKit did not start with what was kept"},
 		"a file in place of the root": {func(t *testing.T, dir string) {
-			if err := errors.Join(os.RemoveAll(filepath.Join(dir, "root")), os.WriteFile(filepath.Join(dir, "root"), nil, 0o600)); err != nil {
+			if err := errors.Join(os.RemoveAll(filepath.Join(dir, "buildkit")), os.WriteFile(filepath.Join(dir, "buildkit"), nil, 0o600)); err != nil {
 				t.Fatal(err)
 			}
-		}, "empty: BuildKit did not start with what was kept"},
+		}, "empty, and nothing is kept: BuildKit did not start with what was kept"},
+		"a directory of something else": {func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Join(dir, "warmlayer-state")); err != nil {
+				t.Fatal(err)
+			}
+		}, "empty, and nothing is kept: "},
 		"a lock that is a directory": {func(t *testing.T, dir string) {
-			if err := errors.Join(os.Remove(filepath.Join(dir, "lock")), os.Mkdir(filepath.Join(dir, "lock"), 0o700)); err != nil {
+			if err := errors.Join(os.Remove(filepath.Join(dir, "warmlayer.lock")), os.Mkdir(filepath.Join(dir, "warmlayer.lock"), 0o700)); err != nil {
 				t.Fatal(err)
 			}
 		}, "empty, and nothing is kept: "},
@@ -170,11 +175,17 @@ func TestKeptStateUnfit(t *testing.T) {
 			if !strings.HasPrefix(b.State, c.want) {
 				t.Errorf("state %q, want %q", b.State, c.want)
 			}
+			if b.Network.Steps != builder.NetworkOwn {
+				t.Errorf("the steps are on the network %+v", b.Network)
+			}
 			if second := ran(t, b); second == first {
 				t.Error("the builder was not empty")
 			}
 			shut(t, b)
 			nothingLeft(t, dir)
+			if _, err := os.Stat(filepath.Join(state.Dir, "buildkit")); name == "a directory of something else" && err != nil {
+				t.Errorf("what is not a builder's was removed: %v", err)
+			}
 		})
 	}
 }
@@ -205,7 +216,7 @@ func TestKeptStateSize(t *testing.T) {
 	}
 	b.Forget()
 	shut(t, b)
-	if _, err := os.Stat(filepath.Join(state.Dir, "root")); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(state.Dir, "buildkit")); !os.IsNotExist(err) {
 		t.Errorf("what is to be forgotten is there: %v", err)
 	}
 }

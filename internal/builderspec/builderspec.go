@@ -69,12 +69,12 @@ type Managed struct {
 	State       State
 }
 
-// State is where a managed builder in a process keeps what it has built, for the next run on the machine. The zero value:
-// nowhere.
+// State is where a managed builder that runs as a process (embedded or rootless) keeps what it has built, for the next run on the
+// machine. The zero value: nowhere.
 type State struct {
-	Dir  string        // absolute
-	Size int64         // bytes that it may take after a run; 0: any
-	Wait time.Duration // for another run that uses it, before the builder starts with nothing
+	Dir  string        // absolute; "": nothing is kept
+	Size int64         // bytes that it may take after a run; 0: no limit
+	Wait time.Duration // how long to wait while another run uses it; 0: not at all
 }
 
 // ContainerOptions say how the container of a builder of kind Container is made.

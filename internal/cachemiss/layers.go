@@ -9,7 +9,8 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// LayerID is the beginning of a layer's digest in base64: 64 bits, which tell the layers of a cache apart.
+// LayerID is the first 64 bits of a layer's digest in base64: 11 characters. A digest that is not hexadecimal is returned without its
+// algorithm.
 func LayerID(d digest.Digest) string {
 	sum, err := hex.DecodeString(d.Encoded())
 	if err != nil || len(sum) < 8 {
@@ -18,12 +19,13 @@ func LayerID(d digest.Digest) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:8])
 }
 
-// Chains are the layers of steps' results with those of the steps below: by the step's digest, one chain for each
-// compression that exists.
+// Chains are the layers of each step's result, those of the steps below included. The key is the step's digest; the value has one
+// chain for each compression that exists.
 type Chains map[digest.Digest][][]digest.Digest
 
 // Layered is the memory with the layers of its steps: from the chains, and where these lack a step, from what a former build
-// remembers of the same step. Of a step that ran, a former build knows nothing.
+// remembers of the same step. For a step that ran, former builds are not used, since their layers are others.
+// ran tells whether a step ran in this build.
 func (m Memory) Layered(chains Chains, ran func(digest.Digest) bool, former []Memory) Memory {
 	known := map[string][]string{}
 	for _, f := range former {
@@ -65,7 +67,7 @@ func (m Memory) own(s Step, chains Chains) []string {
 	return all
 }
 
-// identity is the same for a step in two builds when they are the same as far as a memory knows, without the files that it reads.
+// identity is equal for the same step of two builds. The contents of the files that it reads do not count.
 func (s Step) identity() string {
 	words := []string{s.Platform, s.Stage, s.Name, string(s.Kind)}
 	for _, f := range s.Facts {

@@ -18,7 +18,7 @@ func actions(name, variable string, facts func(host) scope.Facts) Dialect {
 	return Dialect{
 		Name: name, here: set(variable), facts: facts,
 		log: log{begin: githubBegin, end: githubEnd, mask: githubMask, note: githubNote},
-		job: githubJob, repository: githubRepository, remote: githubRemote, pulls: githubPulls,
+		job: githubJob, repository: githubRepository, remote: githubRemote, run: func(h host) string { return h.getenv("GITHUB_RUN_ID") }, pulls: githubPulls,
 	}
 }
 

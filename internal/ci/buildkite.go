@@ -19,6 +19,7 @@ import (
 var buildkite = Dialect{
 	Name: "buildkite", here: set("BUILDKITE"), facts: buildkiteFacts,
 	log: log{begin: buildkiteBegin, end: buildkiteEnd}, hide: buildkiteHide, show: buildkiteShow, remote: variable("BUILDKITE_REPO"),
+	run: variable("BUILDKITE_BUILD_ID"),
 }
 
 // buildkiteFacts reads Buildkite.

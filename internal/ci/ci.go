@@ -39,6 +39,7 @@ type Dialect struct {
 	credentials func(host) []Credential                                 // registries' credentials that every job gets
 	repository  func(host) Repository                                   // see [Dialect.Repository]; the server is filled in
 	remote      func(host) string                                       // see [Dialect.Remote]
+	run         func(host) string                                       // see [Dialect.Run]
 	pulls       func(h host, githubToken string) (Pulls, string)        // see [Dialect.Pulls]
 	job         func(host, func(string) string) (id, runner string)     // see [Dialect.Job]
 

@@ -12,7 +12,7 @@ import (
 var gitlab = Dialect{
 	Name: "gitlab", here: set("GITLAB_CI"), facts: gitlabFacts,
 	log:         log{begin: gitlabBegin, end: gitlabEnd},
-	credentials: gitlabCredentials, remote: variable("CI_REPOSITORY_URL"), pulls: gitlabPulls,
+	credentials: gitlabCredentials, remote: variable("CI_REPOSITORY_URL"), run: variable("CI_PIPELINE_ID"), pulls: gitlabPulls,
 }
 
 // gitlabFacts reads GitLab CI/CD. It recognises merge requests by their own variables rather than

@@ -29,6 +29,15 @@ func (d Dialect) Remote() string {
 	return d.remote(d.host)
 }
 
+// Run identifies the run that a job belongs to. Its other jobs have the same, and a job that is repeated alone has it again; "" where
+// the CI names no such thing.
+func (d Dialect) Run() string {
+	if d.run == nil {
+		return ""
+	}
+	return d.run(d.host)
+}
+
 // githubPulls are those of docs.github.com, "List pull requests", and in Gitea and Forgejo of "List a repo's pull requests", which take GitHub's form of
 // the header.
 func githubPulls(h host, token string) (Pulls, string) {

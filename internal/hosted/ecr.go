@@ -20,7 +20,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 )
 
-// ECRHosts and PublicECRHosts match a whole host that AWS owns: any other host would receive the token.
+// ECRHosts and PublicECRHosts match whole host names, since a host that AWS does not own must not receive a token. The groups of
+// ECRHosts are the account, "-fips" or "", the region and the domain.
 var (
 	ECRHosts       = regexp.MustCompile(`^([0-9]{12})\.dkr[.-]ecr(-fips)?\.([a-z0-9-]+)\.(amazonaws\.com|amazonaws\.com\.cn|on\.aws|on\.amazonwebservices\.com\.cn)$`)
 	PublicECRHosts = regexp.MustCompile(`^public\.ecr\.aws$`)
@@ -32,7 +33,7 @@ type AccessKey struct{ ID, Secret string }
 // ECR is Amazon's service for registries. It signs its requests with the core of the SDK: the modules for ECR would require a
 // later version of that core.
 type ECR struct {
-	Client *http.Client
+	Client *http.Client // must not be nil
 	Key    AccessKey
 }
 
@@ -70,7 +71,7 @@ func (s ecrService) repository(path string) string {
 	return path
 }
 
-// Login is the login that a registry's host takes: GetAuthorizationToken of docs.aws.amazon.com/AmazonECR/latest/APIReference and of
+// Login returns a username and a password for a registry such as "123456789012.dkr.ecr.eu-west-1.amazonaws.com": GetAuthorizationToken of docs.aws.amazon.com/AmazonECR/latest/APIReference and of
 // docs.aws.amazon.com/AmazonECRPublic/latest/APIReference. Without an identity the error is [ErrNoIdentity].
 func (e ECR) Login(ctx context.Context, host string) (username, password string, err error) {
 	s, ok := ecrAt(host)

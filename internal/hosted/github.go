@@ -32,8 +32,8 @@ func newPackage(client *github.Client, repository string) *githubPackage {
 	return &githubPackage{client: client, owner: owner, name: name}
 }
 
-// Remove implements [Remover]. It removes the versions whose tags are all among these, and no version that has another tag, too, which is
-// an error where one of its tags is among these.
+// Remove implements [Remover]. It removes a version only when all its tags are among these. A version with one of these tags and another
+// tag stays, and is an error.
 func (p *githubPackage) Remove(ctx context.Context, going []string, gone func(tag string)) error {
 	leaving := map[string]bool{}
 	for _, tag := range going {

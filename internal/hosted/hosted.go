@@ -21,20 +21,21 @@ import (
 
 // A Remover removes tags of one repository.
 type Remover interface {
-	// Remove removes tags, and hands each that is gone to a function, those that were gone before, too. After an error some may be
-	// gone.
+	// Remove removes tags, such as "cache-pr-7". It calls gone once for each tag that does not exist any more, including those
+	// that did not exist before. After an error, some tags may be removed.
 	Remove(ctx context.Context, tags []string, gone func(tag string)) error
 }
 
 // Credentials are those of a registry.
 type Credentials struct {
-	Username, Password string    // of the registry's login; "": there is none
+	Username, Password string    // of the registry's login; both "": no login
 	Key                AccessKey // for ECR; zero: what the SDK's default chain finds
 }
 
 // Logins knows the credentials for the APIs of services that host registries.
 type Logins interface {
-	// API are the credentials for a repository of a service with an API, which [Has] knows.
+	// API returns the credentials for the API of the repository's service; [Has] must be true for its registry. It fails where
+	// the API needs a login and there is none.
 	API(ctx context.Context, repository name.Repository) (Credentials, error)
 }
 
@@ -60,7 +61,7 @@ func Of(host, repository string, c Credentials) (Remover, bool) {
 	return ecrRepository{ECR{http.DefaultClient, c.Key}, service, service.repository(repository)}, true
 }
 
-// NeedsLogin tells whether the API takes the registry's login. That of ECR takes AWS's credentials.
+// NeedsLogin tells whether the API takes the registry's login. ECR's API takes AWS credentials instead, so this is false for it.
 func NeedsLogin(host string) bool { return host == packagesHost || slices.Contains(hubHosts, host) }
 
 // ErrNoIdentity says that this machine and this job have no identity in the cloud.
@@ -70,7 +71,7 @@ var ErrNoIdentity = errors.New("no identity was found")
 const maxAnswer = 1 << 20
 
 // Answer sends a request and returns the body of the answer. A status other than 200 OK is a [*Refused] that leaves the body
-// out: it may repeat the credentials that were sent.
+// out: it may repeat the credentials that were sent. The body is cut after 1 MiB.
 func Answer(client *http.Client, request *http.Request) ([]byte, error) {
 	response, err := client.Do(request)
 	if err != nil {
@@ -85,8 +86,8 @@ func Answer(client *http.Client, request *http.Request) ([]byte, error) {
 
 // Refused is the answer of a service that does not do what it is asked for.
 type Refused struct {
-	Host   string
-	Status int
+	Host   string // of the API: "hub.docker.com"
+	Status int    // of HTTP: 403
 }
 
 func (r *Refused) Error() string {

@@ -42,8 +42,12 @@ type Join struct {
 }
 
 // Push makes the index and pushes it with every name. It is equal to the index of one builder:
-// images and attestations are unchanged, in the order of the parts.
+// images and attestations are unchanged, in the order of the parts. It pushes nothing when the parts are not complete.
+// After another error some names may have the index.
 func (j Join) Push(ctx context.Context) (ocispecs.Descriptor, error) {
+	if len(j.Names) == 0 {
+		return ocispecs.Descriptor{}, errors.New("join images: the image has no name")
+	}
 	tags := make([]name.Tag, len(j.Names))
 	for i, n := range j.Names {
 		tag, err := j.tag(n)
@@ -90,32 +94,46 @@ func (j Join) Push(ctx context.Context) (ocispecs.Descriptor, error) {
 // complete reports a platform that is there twice, that is missing, or that is not wanted.
 func (j Join) complete(manifests []ocispecs.Descriptor) error {
 	from := map[string]digest.Digest{}
-	var all []string
+	all := platformsOf(manifests)
 	var problems []error
 	for _, m := range manifests {
-		if m.Annotations[attestation.DockerAnnotationReferenceType] != "" {
+		if isAttestation(m) {
 			continue
 		}
 		if m.Platform == nil {
-			problems = append(problems, fmt.Errorf("%s has no platform", m.Digest))
+			problems = append(problems, fmt.Errorf("the image %s has no platform in the index", m.Digest))
 			continue
 		}
 		name := platforms.Format(platforms.Normalize(*m.Platform))
 		if other, twice := from[name]; twice {
-			problems = append(problems, fmt.Errorf("%s is there twice, as %s and as %s: let each job build other platforms", name, other, m.Digest))
+			problems = append(problems, fmt.Errorf("two images have the platform %s: %s and %s; each job must build different platforms", name, other, m.Digest))
 			continue
 		}
-		from[name], all = m.Digest, append(all, name)
+		from[name] = m.Digest
 		if len(j.Platforms) > 0 && !slices.Contains(j.Platforms, name) {
-			problems = append(problems, fmt.Errorf("%s is not among the platforms %s", name, strings.Join(j.Platforms, ", ")))
+			problems = append(problems, fmt.Errorf("the image %s has the platform %s, which is none of %s", m.Digest, name, strings.Join(j.Platforms, ", ")))
 		}
 	}
 	for _, wanted := range j.Platforms {
 		if from[wanted] == "" {
-			problems = append(problems, fmt.Errorf("no part has %s; there are %s", wanted, cmp.Or(strings.Join(all, ", "), "none")))
+			problems = append(problems, fmt.Errorf("no part has the platform %s; the parts have %s", wanted, cmp.Or(strings.Join(all, ", "), "none")))
 		}
 	}
 	return errors.Join(problems...)
+}
+
+func isAttestation(m ocispecs.Descriptor) bool {
+	return m.Annotations[attestation.DockerAnnotationReferenceType] != ""
+}
+
+// platformsOf are the platforms of the images in an index.
+func platformsOf(manifests []ocispecs.Descriptor) (all []string) {
+	for _, m := range manifests {
+		if m.Platform != nil && !isAttestation(m) {
+			all = append(all, platforms.Format(platforms.Normalize(*m.Platform)))
+		}
+	}
+	return all
 }
 
 // manifests are the descriptors of a part for the index.

@@ -92,11 +92,11 @@ func TestMerge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := j.Leave(t.Context(), bond, built[p], []string{p}); err != nil {
+		if err := j.Leave(t.Context(), bond, built[p]); err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			if err := j.Leave(t.Context(), other, built[p], []string{p}); err != nil {
+			if err := j.Leave(t.Context(), other, built[p]); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -110,7 +110,7 @@ func TestMerge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if kept, err := j.Clear(t.Context(), bond); err != nil || len(kept) > 0 {
+	if kept, err := j.Clear(t.Context(), bond, j.Parts); err != nil || len(kept) > 0 {
 		t.Errorf("kept %v, %v", kept, err)
 	}
 	for repository, want := range map[string]string{one: "latest " + other.tag(platforms[:1]) + " v1", two: other.tag(platforms[:1]) + " v1"} {
@@ -132,16 +132,16 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// TestIncomplete: a platform that is there twice, that is missing or that nobody asked for is told, and nothing is pushed.
+// TestIncomplete: a platform that is there twice, that is missing, or that is not among the platforms is an error, and nothing is pushed.
 func TestIncomplete(t *testing.T) {
 	t.Parallel()
 	repository := testkit.StartRegistry(t).Repository()
 	amd64, again, arm64 := part(t, repository, "linux/amd64"), part(t, repository, "linux/amd64"), part(t, repository, "linux/arm64")
 	for want, j := range map[string]Join{
-		"linux/amd64 is there twice":                         {Parts: []digest.Digest{amd64, arm64, again}},
-		"no part has linux/s390x; there are linux/amd64":     {Parts: []digest.Digest{amd64}, Platforms: []string{"linux/amd64", "linux/s390x"}},
-		"linux/arm64 is not among the platforms linux/amd64": {Parts: []digest.Digest{amd64, arm64}, Platforms: []string{"linux/amd64"}},
-		"read " + repository:                                 {Parts: []digest.Digest{digest.FromString("lost")}},
+		"two images have the platform linux/amd64":                         {Parts: []digest.Digest{amd64, arm64, again}},
+		"no part has the platform linux/s390x; the parts have linux/amd64": {Parts: []digest.Digest{amd64}, Platforms: []string{"linux/amd64", "linux/s390x"}},
+		"has the platform linux/arm64, which is none of linux/amd64":       {Parts: []digest.Digest{amd64, arm64}, Platforms: []string{"linux/amd64"}},
+		"read " + repository: {Parts: []digest.Digest{digest.FromString("lost")}},
 	} {
 		j.Names, j.Keychain = []string{repository + ":v1"}, authn.DefaultKeychain
 		if _, err := j.Push(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
@@ -158,11 +158,12 @@ func TestKeptTags(t *testing.T) {
 	t.Parallel()
 	repository := testkit.StartRegistryWithoutDeletes(t).Repository()
 	j, bond := Join{Names: []string{repository + ":v1"}, Keychain: authn.DefaultKeychain}, Bond{Ref: "main", Commit: "c1", Key: "worker"}
-	if err := j.Leave(t.Context(), bond, part(t, repository, "linux/amd64"), []string{"linux/amd64", "linux/386"}); err != nil {
+	amd64 := part(t, repository, "linux/amd64")
+	if err := j.Leave(t.Context(), bond, amd64); err != nil {
 		t.Fatal(err)
 	}
-	kept, err := j.Clear(t.Context(), bond)
-	if want := repository + ":" + bond.prefix() + "linux-386_linux-amd64"; err != nil || strings.Join(kept, " ") != want {
+	kept, err := j.Clear(t.Context(), bond, []digest.Digest{amd64})
+	if want := repository + ":" + bond.prefix() + "linux-amd64"; err != nil || strings.Join(kept, " ") != want {
 		t.Errorf("kept %q, want %q, %v", kept, want, err)
 	}
 }

@@ -16,19 +16,21 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	digest "github.com/opencontainers/go-digest"
 
+	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/hosted"
 )
 
-// Bond is what the parts of one image have in common: the jobs that build them and the job that merges them agree about it.
+// Bond identifies the parts of one image. It must be equal in the jobs that build the parts and in the job that merges them.
 type Bond struct {
-	Ref    string // the branch, the tag or the pull request
-	Commit string
+	Ref    string // "main", "v1.2" or "pull request 7"
+	Commit string // "" where it is not known
+	Run    string // that the jobs belong to, which a job that is repeated has again; "" where it is not known
 	Key    string // the input cache-key, which tells the images of one repository apart; "" for one image
 }
 
 // prefix begins the tags of the parts: "part-1f2e3d4c5b6a7988-".
 func (b Bond) prefix() string {
-	sum := sha256.Sum256([]byte(b.Ref + "\n" + b.Commit + "\n" + b.Key))
+	sum := sha256.Sum256([]byte(b.Ref + "\n" + b.Commit + "\n" + b.Run + "\n" + b.Key))
 	return "part-" + hex.EncodeToString(sum[:8]) + "-"
 }
 
@@ -39,9 +41,17 @@ func (b Bond) tag(platforms []string) string {
 	return text[:min(len(text), 128)] // of the distribution specification
 }
 
-// Leave gives a part that was pushed by digest its tag in every name's repository.
-func (j Join) Leave(ctx context.Context, b Bond, part digest.Digest, platforms []string) error {
-	for _, r := range j.repositories() {
+// Leave tags a part, so that Find finds it, in the repository of every name. The part must be there already, by its digest.
+func (j Join) Leave(ctx context.Context, b Bond, part digest.Digest) error {
+	var platforms []string
+	for i, r := range j.repositories() {
+		if i == 0 {
+			manifests, err := j.manifests(ctx, r.Digest(part.String()))
+			if err != nil {
+				return fmt.Errorf("look at the part %s in %s: %w", part, r, err)
+			}
+			platforms = platformsOf(manifests)
+		}
 		got, err := remote.Get(r.Digest(part.String()), j.remote(ctx)...)
 		if err == nil {
 			err = remote.Tag(r.Tag(b.tag(platforms)), got, j.remote(ctx)...)
@@ -55,7 +65,11 @@ func (j Join) Leave(ctx context.Context, b Bond, part digest.Digest, platforms [
 
 // Find looks for the parts of a bond, and returns their digests in the order of their tags.
 func (j Join) Find(ctx context.Context, b Bond) (parts []digest.Digest, err error) {
-	r := j.repositories()[0]
+	repositories := j.repositories()
+	if len(repositories) == 0 {
+		return nil, errors.New("no name says where the parts are")
+	}
+	r := repositories[0]
 	tags, err := j.tagged(ctx, r, b)
 	if err != nil {
 		return nil, err
@@ -68,12 +82,12 @@ func (j Join) Find(ctx context.Context, b Bond) (parts []digest.Digest, err erro
 		parts = append(parts, digest.Digest(got.Digest.String()))
 	}
 	if len(parts) == 0 {
-		return nil, fmt.Errorf("%s has no parts of %s at commit %s: set part: true in the jobs that build them, or name the digests", r, b.Ref, cmp.Or(b.Commit, "(unknown)"))
+		return nil, fmt.Errorf("%s has no parts of %s at commit %s: set part: true, and the same cache-key as here, in the jobs that build them, or set digests", r, b.Ref, cmp.Or(b.Commit, "(unknown)"))
 	}
 	return parts, nil
 }
 
-// tagged are the tags of a bond in a repository, sorted. A repository without tags is not known to every registry.
+// tagged are the tags of a bond in a repository, sorted. Some registries answer 404 for a repository without tags: that is no error.
 func (j Join) tagged(ctx context.Context, r name.Repository, b Bond) ([]string, error) {
 	all, err := remote.List(r, j.remote(ctx)...)
 	var answer *transport.Error
@@ -88,13 +102,16 @@ func (j Join) tagged(ctx context.Context, r name.Repository, b Bond) ([]string, 
 	return all, nil
 }
 
-// Clear removes the tags of a bond. The images stay, since the index names them. A registry that removes no tag alone keeps them:
-// they are returned.
-func (j Join) Clear(ctx context.Context, b Bond) (kept []string, err error) {
+// Clear removes the tags of a bond that lead to these parts. The images stay, since the index names them. kept are the tags that the registry does not
+// remove, as full references: "ghcr.io/o/app:part-…". On an error some tags may be removed.
+func (j Join) Clear(ctx context.Context, b Bond, parts []digest.Digest) (kept []string, err error) {
 	for _, r := range j.repositories() {
 		tags, listed := j.tagged(ctx, r, b)
 		err = errors.Join(err, listed)
 		for _, tag := range tags {
+			if got, failed := remote.Head(r.Tag(tag), j.remote(ctx)...); failed != nil || !slices.Contains(parts, digest.Digest(got.Digest.String())) {
+				continue // a job has built it again
+			}
 			if hosted.Has(r.RegistryStr()) {
 				kept = append(kept, r.Tag(tag).String())
 				continue
@@ -102,10 +119,11 @@ func (j Join) Clear(ctx context.Context, b Bond) (kept []string, err error) {
 			var answer *transport.Error
 			switch failed := remote.Delete(r.Tag(tag), j.remote(ctx)...); {
 			case failed == nil:
-			case !errors.As(failed, &answer) || answer.StatusCode >= http.StatusInternalServerError && answer.StatusCode != http.StatusNotImplemented:
-				err = errors.Join(err, fmt.Errorf("remove %s: %w", r.Tag(tag), failed))
-			case answer.StatusCode != http.StatusNotFound:
+			case errors.As(failed, &answer) && answer.StatusCode == http.StatusNotFound:
+			case answer != nil && slices.Contains(backends.Refuses, answer.StatusCode):
 				kept = append(kept, r.Tag(tag).String())
+			default:
+				err = errors.Join(err, fmt.Errorf("remove %s: %w", r.Tag(tag), failed))
 			}
 		}
 	}

@@ -77,8 +77,11 @@ func (r Report) parts() (rows [][]string) {
 
 // headline names the scope that the build writes, and the reason: "b-main (push to main)".
 func (r Report) headline() string {
-	if r.Merged != nil {
-		return count(len(r.Merged), "image") + " of several jobs"
+	switch {
+	case r.Merged != nil && r.Err != nil:
+		return "the parts are not merged"
+	case r.Merged != nil:
+		return "one image of " + count(len(r.Merged), "part")
 	}
 	name := string(r.Plan.Write)
 	if name == "" {
@@ -106,12 +109,12 @@ func (r Report) reads() [][]string {
 	return rows
 }
 
-// holds is the size of the layers in a source's cache: "1.2GB"; "" where that is not known.
+// holds is the size of the layers in a source's cache: "1.2GiB"; "" where that is not known.
 func holds(s cacheplan.Source) string {
 	if s.Bytes == 0 {
 		return ""
 	}
-	return units.HumanSize(float64(s.Bytes))
+	return units.BytesSize(float64(s.Bytes))
 }
 
 // used says how many steps of the build a source has; "" where that is not known.

@@ -39,10 +39,12 @@ func (r Report) Markdown() string {
 
 func (r Report) title() string {
 	switch {
+	case r.Err != nil && r.Merged != nil:
+		return "### ❌ warmlayer: the parts are not merged\n\n"
 	case r.Err != nil:
 		return "### ❌ warmlayer: the build failed\n\n"
 	case r.Merged != nil:
-		return "### ✅ warmlayer: one image of " + count(len(r.Merged), "job") + "\n\n"
+		return "### ✅ warmlayer: one image of " + count(len(r.Merged), "part") + "\n\n"
 	case len(r.Result.Steps) == 0:
 		return "### ✅ warmlayer: built in " + duration(r.Seconds) + "\n\n"
 	}
@@ -107,6 +109,9 @@ func (r Report) facts() string {
 	fact("Builder", words(r.Builder))
 	fact("State", code(r.State))
 	fact("Retried", code(r.Result.Retried))
+	if len(rows) == 0 {
+		return ""
+	}
 	return rows[0] + "| :-- | :-- |\n" + strings.Join(rows[1:], "") + "\n"
 }
 

@@ -53,7 +53,7 @@ type Report struct {
 	Warnings []string // of everything except BuildKit, such as the plan's
 	Seconds  float64  // of the whole CI step
 
-	Merged []digest.Digest // the images of several jobs that became one; nil for a build
+	Merged []digest.Digest // the parts that a merge makes one image of, as far as known; nil for a build
 
 	Timings     []timing.Row // where the time went
 	ShowTimings bool         // to people too; programs always get them

@@ -32,9 +32,9 @@ type Set struct {
 	settings map[string]Setting // by input, of the first source that has it
 }
 
-// Read gathers the settings of all sources, of which the first that has an input wins, in the order of the package's
-// documentation. The argument without a flag is the input context. Variables WARMLAYER_* with the names of outputs are no
-// inputs: they come from an earlier job, by GitLab's dotenv report.
+// Read gathers the settings of all sources. They are read in the order of the package documentation, and the first one that sets an
+// input wins. The argument without a flag is the input context. outputs are names of outputs: a variable WARMLAYER_ with such a
+// name is ignored, since it comes from an earlier job, by GitLab's dotenv report.
 func Read(fields []Field, outputs, args, environ []string) (Set, syntax.Problems) {
 	r := &reader{Set: Set{fields, map[string]Setting{}}, outputs: outputs}
 	r.readFlags(args)
@@ -74,7 +74,8 @@ func (s Set) Without(name string) Set {
 	return Set{s.fields, kept}
 }
 
-// Value is the text of an input that is no list in its usual spelling, or its default, or "". With a problem it is the default.
+// Value is the value of an input that is not a list, in the usual spelling of its kind; without one, and with a problem, the default.
+// The name must be in the table.
 func (s Set) Value(name string) (string, *syntax.Problem) {
 	f := s.field(name)
 	given, ok := s.settings[name]
@@ -185,7 +186,7 @@ func (r *reader) names() []string {
 	return all
 }
 
-// InputName is the spelling that the table has for a spelling of an input.
+// InputName turns CACHE_KEY or cache_key into cache-key.
 func InputName(spelling string) string {
 	return strings.ReplaceAll(strings.ToLower(spelling), "_", "-")
 }

@@ -22,6 +22,7 @@ type outcome struct {
 	result   solve.Result
 	address  string           // of the builder, or of several, separated by commas; "" when none started
 	state    string           // what became of the state that the builder keeps; "": it keeps none
+	kept     bool             // the builder keeps its state
 	networks []report.Network // of the builders that started
 	warnings []string         // that came up during the build
 	err      error

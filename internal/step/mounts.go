@@ -21,6 +21,6 @@ func (r Run) cacheMounts(b Build, on *builder.Builder, record backends.Record) *
 		Program: func() ([]byte, error) {
 			return mountprogram.For(platforms.Format(on.Platforms[0]), r.host.Program)
 		},
-		Fresh: on.Managed && on.Address != "container",
+		Fresh: on.Managed && on.Address != "container" && !on.Used,
 	})
 }

@@ -32,7 +32,7 @@ func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Proble
 		plans[i] = scope.New(facts, scopeOptions(part, len(parts) > 1))
 	}
 	r.Facts = plans[0].Facts // the same in all plans, whose options differ only in the key
-	problems := r.logIn()
+	problems := append(r.logIn(), r.partProblems()...)
 	for _, name := range cachespec.SecretVariables() {
 		host.Redactor.Add(host.Environ.Get(name))
 	}
@@ -60,7 +60,7 @@ func (r Run) resolve(in inputs.Values, plan scope.Plan) (Build, syntax.Problems)
 	}
 	if why := untrusted(r.Facts); why != "" && in.Managed.State.Dir != "" {
 		b.Builder.Managed.State = builderspec.State{}
-		b.Warnings = append(b.Warnings, "builder-state is not used: cache mounts in it are shared by all builds, and this run is not trusted ("+why+")")
+		b.Warnings = append(b.Warnings, "builder-state is not used: all builds share its cache mounts, and this build is untrusted ("+why+")")
 	}
 	if in.Managed.Authorities != "" && !b.Builder.Address.Managed() {
 		b.Warnings = append(b.Warnings, noAuthorities)

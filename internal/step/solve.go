@@ -30,17 +30,17 @@ import (
 	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
-// on runs one build on its builder, and once more where what the builder keeps left no room for it.
+// on runs one build on its builder. A build that fails because a disk is full is repeated without the kept state.
 func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
 	made := r.once(ctx, b, display)
 	dir := b.Builder.Managed.State.Dir
-	if dir == "" || !made.outOfSpace() || ctx.Err() != nil {
+	if !made.kept || !made.outOfSpace() || ctx.Err() != nil {
 		return made
 	}
 	b.Builder.Managed.State = builderspec.State{}
 	made = r.once(ctx, b, display)
-	made.state = "removed from " + dir
-	made.warnings = append(made.warnings, fmt.Sprintf("builder-state: there was no room left in %s, so what was kept is removed, and the build was repeated with an empty builder; make builder-state-size smaller", dir))
+	made.state = "removed from " + dir + ": the disk was full"
+	made.warnings = append(made.warnings, fmt.Sprintf("builder-state: the disk was full, so the state in %s was removed, and the build was repeated on an empty builder; set a smaller builder-state-size", dir))
 	return made
 }
 
@@ -108,11 +108,15 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 		return started.Close()
 	})
 	made := r.connect(ctx, b, started, cacheplan.Request{Await: asked.wait, Unreadable: unreadable}, display, func() { _ = stop() })
-	if made.outOfSpace() {
+	switch {
+	case ctx.Err() != nil:
+		started.Hurry()
+	case made.outOfSpace():
 		started.Forget()
 	}
+	cancel()
 	asked.wait()
-	made.address, made.state, made.networks = started.Address, started.State, []report.Network{network(b, started)}
+	made.address, made.state, made.kept, made.networks = started.Address, started.State, started.Keeps, []report.Network{network(b, started)}
 	made.result.Phases = slices.Concat([]solve.Phase{
 		{Name: "start builder", Seconds: starting.Seconds()},
 		{Name: "read caches", Seconds: asked.reading.Sub(began).Seconds()},
@@ -206,10 +210,13 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, caches c
 	return made
 }
 
-// exclude are the directories of local caches and of the report. They change with every build, so
+// exclude are the directories of local caches, of the builder's state and of the report. They change with every build, so
 // contexts leave them out.
 func (r Run) exclude(b Build) []string {
 	var dirs []string
+	if dir := b.Builder.Managed.State.Dir; dir != "" {
+		dirs = append(dirs, dir)
+	}
 	for _, c := range b.Caches {
 		dirs = append(dirs, c.Dirs()...)
 	}

@@ -26,17 +26,18 @@ type Contents struct {
 	Others *Step      `json:"others,omitempty"` // layers of which no step is known, such as those of former builds; nil: there are none
 }
 
-// Step is a step with the layers that it made. Steps of several builds of a scope are there, each once.
+// Step is a step and the layers that it made. A layer counts once, for the newest build that remembers it. So a step that made
+// different layers in two builds is there twice.
 type Step struct {
 	Name     string    `json:"name,omitempty"` // the instruction: "RUN make"
 	Stage    string    `json:"stage,omitempty"`
-	Platform string    `json:"platform,omitempty"` // where the build was for several
-	Bytes    int64     `json:"bytes"`
+	Platform string    `json:"platform,omitempty"` // "linux/arm64" where the build had several platforms; else ""
+	Bytes    int64     `json:"bytes"`              // of its layers, as they are stored
 	Layers   int       `json:"layers"`
 	Created  time.Time `json:"created,omitzero"` // the newest of its layers
 }
 
-// Inspect tells which steps made the layers of a cache, as far as its builds remember that. The reading has no error.
+// Inspect tells which steps made the layers of a cache, as far as its builds remember that. r.Err must be nil.
 func Inspect(r backends.Reading) Contents {
 	c := Contents{Cache: r.From.String(), Name: r.Name, Bytes: r.Manifest.Bytes(), Layers: len(r.Manifest.Layers), Steps: []Step{}}
 	left := map[string]ocispecs.Descriptor{}
