@@ -109,9 +109,9 @@ func (r Report) reads() [][]string {
 	return rows
 }
 
-// holds is the size of the layers in a source's cache: "1.2GiB"; "" where that is not known.
+// holds is the size of the layers in a source's cache: "1.2GiB"; "" where that is not known, or the cache was of no use.
 func holds(s cacheplan.Source) string {
-	if s.Bytes == 0 {
+	if s.Bytes == 0 || s.State == cacheplan.Failed {
 		return ""
 	}
 	return units.BytesSize(float64(s.Bytes))
