@@ -1,13 +1,17 @@
 package testkit
 
 import (
+	_ "embed"
 	"encoding/base64"
 	"errors"
 	"net/http"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
@@ -26,11 +30,28 @@ type Azblob struct {
 // StartAzblob starts a server that runs until the end of the test.
 func StartAzblob(t testing.TB) Azblob {
 	t.Helper()
-	return startAzblob(t, "http://", nil)
+	return startAzblob(t, "http://", nil, nil)
 }
 
-// startAzblob starts a server with more flags. A nil client is the default one of the SDK.
-func startAzblob(t testing.TB, scheme string, client *http.Client, flags ...string) Azblob {
+// clock has each Date of a program of Node's as many milliseconds in the future as a file says.
+//
+//go:embed clock.cjs
+var clock []byte
+
+// StartAzblobWithClock is [StartAzblob] with a clock that can be set: blobs that are written while it is two days slow are two days old
+// when it is right again. It is right at first.
+func StartAzblobWithClock(t testing.TB) (a Azblob, set func(fast time.Duration)) {
+	t.Helper()
+	dir := Temp(t)
+	file, program := filepath.Join(dir, "fast"), filepath.Join(dir, "clock.cjs")
+	set = func(fast time.Duration) { Write(t, file, strconv.FormatInt(fast.Milliseconds(), 10)) }
+	set(0)
+	Write(t, program, string(clock))
+	return startAzblob(t, "http://", nil, []string{"NODE_OPTIONS=--require=" + program, "CLOCK=" + file}), set
+}
+
+// startAzblob starts a server with more variables and flags. A nil client is the default one of the SDK.
+func startAzblob(t testing.TB, scheme string, client *http.Client, env []string, flags ...string) Azblob {
 	t.Helper()
 	program, err := exec.LookPath("azurite-blob")
 	Need(t, "azblob", err)
@@ -43,6 +64,7 @@ func startAzblob(t testing.TB, scheme string, client *http.Client, flags ...stri
 	cmd := exec.Command(program, append([]string{"--blobHost", host, "--blobPort", port,
 		"--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"}, flags...)...)
 	cmd.Env = append(cmd.Environ(), "AZURITE_ACCOUNTS="+a.Account+":"+a.Secret)
+	cmd.Env = append(cmd.Env, env...)
 	start(t, cmd, func() bool { return listens(address) })
 	credential, err := azblob.NewSharedKeyCredential(a.Account, a.Secret)
 	if err != nil {

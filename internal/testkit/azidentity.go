@@ -31,7 +31,7 @@ func StartAzblobWithIdentity(t testing.TB) (Azblob, map[string]string) {
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	Write(t, certFile, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})))
 	Write(t, keyFile, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
-	a := startAzblob(t, "https://", identity.Client(), "--cert", certFile, "--key", keyFile, "--oauth", "basic")
+	a := startAzblob(t, "https://", identity.Client(), nil, "--cert", certFile, "--key", keyFile, "--oauth", "basic")
 	return a, map[string]string{
 		"IDENTITY_ENDPOINT": identity.URL, "IDENTITY_HEADER": identitySecret, "SSL_CERT_FILE": certFile,
 	}

@@ -29,23 +29,33 @@ func TestPruneBesideExports(t *testing.T) {
 		rounds = 200
 	}
 	s3 := testkit.StartS3(t)
-	for name, start := range map[string]func(t *testing.T) (line, dir string){
-		"local": func(t *testing.T) (string, string) {
+	azblob, clock := testkit.StartAzblobWithClock(t)
+	// Each starts an empty store, and has a function that writes to it two days ago.
+	for name, start := range map[string]func(t *testing.T) (line string, ago func(write func())){
+		"local": func(t *testing.T) (string, func(func())) {
 			dir := testkit.Temp(t)
-			return "type=local,dest=" + dir, dir
+			return "type=local,dest=" + dir, oldFiles(t, dir)
 		},
-		"s3": func(t *testing.T) (string, string) {
+		"s3": func(t *testing.T) (string, func(func())) {
 			bucket := s3.New(t)
-			return bucket.Line(""), filepath.Join(bucket.Dir, bucket.Bucket)
+			return bucket.Line(""), oldFiles(t, filepath.Join(bucket.Dir, bucket.Bucket))
+		},
+		"azblob": func(t *testing.T) (string, func(func())) {
+			return azblob.New(t).Line(""), func(write func()) {
+				clock(-48 * time.Hour)
+				write()
+				clock(0)
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			removed, reused := 0, 0
 			for round := range rounds {
-				line, dir := start(t)
+				line, ago := start(t)
 				c, store := opened(t, cachespec.Environment{}, line)
-				blobs := oldBlobs(t, store, dir, round)
+				var blobs []string
+				ago(func() { blobs = unnamed(t, store, round) })
 				exported := exportBesidePrune(t, c, store, blobs, round)
 				for n, contents := range exported {
 					if got := has(t, store, contents...); got != strings.Join(contents, " ") {
@@ -63,25 +73,32 @@ func TestPruneBesideExports(t *testing.T) {
 	}
 }
 
-// oldBlobs makes blobs that no cache names, two days old, and returns their contents, each one word.
-func oldBlobs(t *testing.T, store backends.Store, dir string, round int) []string {
+// unnamed makes blobs that soon no cache names, and returns their contents, each one word.
+func unnamed(t *testing.T, store backends.Store, round int) []string {
 	t.Helper()
 	var contents []string
 	for i := range 2 * exporters {
 		contents = append(contents, fmt.Sprintf("old-%d-%d", round, i))
 	}
 	populate(t, store, "b-gone", backends.Record{Time: time.Now().Add(-48 * time.Hour)}, contents...)
-	then := time.Now().Add(-48 * time.Hour)
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), "index") || d.Name() == "oci-layout" {
-			return err
-		}
-		return os.Chtimes(path, then, then)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return contents
+}
+
+// oldFiles makes the files of a store, in a directory, two days old once they are written.
+func oldFiles(t *testing.T, dir string) func(write func()) {
+	return func(write func()) {
+		write()
+		then := time.Now().Add(-48 * time.Hour)
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), "index") || d.Name() == "oci-layout" {
+				return err
+			}
+			return os.Chtimes(path, then, then)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // exportBesidePrune begins a prune and exports in random order, and returns what each export has named.
