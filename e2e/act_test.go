@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,17 +105,17 @@ func newRunner(t *testing.T, host, job, image string) runner {
 	return r
 }
 
-// event runs the project's workflow for an event, and returns the log.
-func (r runner) event(t *testing.T, p project, name, payload string) string {
+// event runs the project's workflow for an event, with more flags of act's, and returns the log.
+func (r runner) event(t *testing.T, p project, name, payload string, flags ...string) string {
 	t.Helper()
 	event := filepath.Join(t.TempDir(), "event.json")
 	testkit.Write(t, event, payload)
-	cmd := exec.Command(r.program, name, "--eventpath", event, "--rm", "--defaultbranch", "main",
+	cmd := exec.Command(r.program, append(flags, name, "--eventpath", event, "--rm", "--defaultbranch", "main",
 		"--platform", "ubuntu-24.04="+r.job, "--pull=false", "--local-repository", "warmlayer/warmlayer@v1="+r.action,
 		"--container-daemon-socket", r.host, "--cache-server-addr", "127.0.0.1", "--cache-server-path", r.cache,
 		// act sets a token, for the cache too, only where a server for artifacts is set. It is
 		// never called.
-		"--artifact-server-path", t.TempDir(), "--artifact-server-addr", "127.0.0.1", "--artifact-server-port", "0")
+		"--artifact-server-path", t.TempDir(), "--artifact-server-addr", "127.0.0.1", "--artifact-server-port", "0")...)
 	cmd.Dir = p.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.home, "DOCKER_HOST=" + r.host}
 	log, err := cmd.CombinedOutput()
@@ -160,6 +163,48 @@ func runWorkflows(t *testing.T, registry string, r runner) {
 				}
 			}
 		})
+	}
+}
+
+// runPrunes runs the workflow of examples/ that prunes, for a deleted branch, for closed pull requests and on its schedule. A stand-in for GitHub's
+// API says which pull requests are open, as docs.github.com shows it ("List pull requests").
+func runPrunes(t *testing.T, registry string, r runner) {
+	example, err := os.ReadFile("examples/go/.github/workflows/prune.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := "type=registry,ref=" + registry + "/pruned"
+	p := newProject(t, "https://github.com/acme/shop.git", map[string]string{".github/workflows/prune.yml": strings.NewReplacer(
+		"type=registry,ref=ghcr.io/acme/hello-go", cache, "gone: true\n", "gone: true\n          repository: .\n          grace: ${{ github.event_name == 'delete' && '1ms' || '24h' }}\n",
+	).Replace(string(example))})
+	for _, of := range [][]string{{"--branch", "main"}, {"--branch", "old"}, {"--pull-request", "12"}} {
+		testkit.Invocation{Dir: testkit.App(t), Args: append(of, "--outputs", "type=cacheonly", "--cache", cache)}.Build(t)
+	}
+	const token = "canary-of-the-job"
+	open := ""
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/repos/acme/shop/pulls" || r.URL.Query().Get("state") != "open" || r.Header.Get("Authorization") != "Bearer "+token {
+			http.NotFound(w, r)
+		} else if list := open; r.URL.Query().Get("page") == "1" {
+			fmt.Fprint(w, list)
+		} else {
+			fmt.Fprint(w, "[]")
+		}
+	}))
+	t.Cleanup(api.Close)
+	const acme = `"repository": {"full_name": "acme/shop", "default_branch": "main"}`
+	closed := strings.Replace(requested, "{", `{"action": "closed",`, 1)
+	for _, e := range []struct{ name, payload, open, want string }{
+		{"delete", `{"ref": "old", "ref_type": "branch", ` + acme + `}`, `[{"number": 12}]`, "removed  b-old  branch old"},
+		{"pull_request", strings.Replace(closed, "REPO", "mallory/shop", 1), `[]`, ""},
+		{"pull_request", strings.Replace(closed, "REPO", "acme/shop", 1), `[]`, "removed  pr-12  pull request 12"},
+		{"schedule", `{` + acme + `}`, `[]`, "removed 0 scopes"},
+	} {
+		open = e.open
+		log := r.event(t, p, e.name, e.payload, "--env", "GITHUB_API_URL="+api.URL, "--secret", "GITHUB_TOKEN="+token)
+		if ran := strings.Contains(log, "removed "); ran != (e.want != "") || !strings.Contains(log, e.want) || strings.Count(log, "removed  ") > 1 {
+			t.Errorf("%s: the log has no %q:\n%s", e.name, e.want, log)
+		}
 	}
 }
 

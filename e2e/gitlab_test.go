@@ -105,6 +105,9 @@ include:
       command: prune
       scopes: pr-12
       cache: type=registry,ref=$REGISTRY/shop
+container:
+  rules:
+    - if: $CI_PIPELINE_SOURCE == "schedule"
 `
 
 // prunes runs the component on a schedule, as a job that prunes.

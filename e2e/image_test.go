@@ -77,6 +77,7 @@ func TestImage(t *testing.T) {
 	t.Run("rootless", func(t *testing.T) { runRootless(t, engine, image) })
 	t.Run("gitlab", func(t *testing.T) { rootlessJob(t, host, image, debian, registry.Host) })
 	t.Run("act", func(t *testing.T) { runWorkflows(t, registry.Host, newRunner(t, host, debian, image)) })
+	t.Run("prunes", func(t *testing.T) { runPrunes(t, registry.Host, newRunner(t, host, debian, image)) })
 	t.Run("parts", func(t *testing.T) { runParts(t, registry.Host, newRunner(t, host, debian, image)) })
 	t.Run("matrix", func(t *testing.T) { runMatrix(t, registry.Host, newRunner(t, host, debian, image)) })
 }

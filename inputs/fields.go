@@ -87,7 +87,7 @@ var Fields = []Field{
 	{Name: "keep-storage", Kind: syntax.Size, Help: "`prune`: remove the caches that were used the longest ago until the others take at most this size, such as `50g`."},
 	{Name: "scopes", Kind: syntax.Words, Help: "`prune`: consider only these scopes, as `warmlayer ls` names them: `pr-7`, `b-feature-*`. Without another rule they are removed. One without an image's key means all images."},
 	{Name: "keep", Kind: syntax.Words, Help: "`prune`: never remove these scopes. Those of the default branch stay unless `scopes` has their whole name."},
-	{Name: "grace", Kind: syntax.Duration, Default: "24h", Help: "`prune`: keep what was written in this time, since builds may rely on it."},
+	{Name: "grace", Kind: syntax.Duration, Default: "24h", Help: "`prune`: keep what was written in this time, since builds may rely on it; scopes of closed pull requests go."},
 	{Name: "repository", Unset: "the remote `origin` of the checkout, or the repository that the CI names", Help: "`prune`: Git repository whose branches and tags exist: a URL, a path, or the name of a remote."},
 	{Name: "foreign", Kind: syntax.Bool, Default: "false", Help: "`prune`: also remove caches that other programs have written."},
 	{Name: "dry-run", Kind: syntax.Bool, Default: "false", Help: "`prune`: say what would be removed, and remove nothing."},

@@ -70,6 +70,7 @@ const (
 	UnknownCI     = "this CI is unknown, and so is whose code it builds"                              // an untrusted build gives a warning
 	NoPerson      = "neither a known CI nor a terminal outside a container shows whose code is built" // the same
 	NoBranch      = "a pull request whose head is not a branch of this repository"                    // the same
+	Closed        = "a closed pull request: no later build would read its cache"                      // of this repository; a prune is trusted
 )
 
 // Source is one scope to read.

@@ -19,7 +19,7 @@ func TestFilesOfExamples(t *testing.T) {
 	if err != nil || len(apps) == 0 {
 		t.Fatalf("%d examples; %v", len(apps), err)
 	}
-	for _, pattern := range []string{"examples/*/.github/workflows/image.yml", "examples/*/.gitlab-ci.yml", "examples/*/.buildkite/pipeline.yml"} {
+	for _, pattern := range []string{"examples/*/.github/workflows/image.yml", "examples/*/.github/workflows/prune.yml", "examples/*/.gitlab-ci.yml", "examples/*/.buildkite/pipeline.yml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) != len(apps) {
 			t.Errorf("%d files are %s; %v", len(files), pattern, err)

@@ -75,7 +75,7 @@ func githubFacts(h host) scope.Facts {
 	}
 
 	switch f.Event {
-	case "push", "schedule", "workflow_dispatch", "release":
+	case "push", "schedule", "workflow_dispatch", "release", "delete":
 		githubRefEvent(&f, h)
 	case "merge_group":
 		judgeQueue(&f, strings.TrimPrefix(event.MergeGroup.BaseRef, "refs/heads/"))
@@ -156,7 +156,7 @@ func githubTrust(event payload, repo string, readable bool) (bool, string) {
 		return false, scope.NoBranch
 	case event.Action == "closed":
 		// A merged one runs on its base branch, which must not read a pull request's scope.
-		return false, "a closed pull request: no later build would read its cache"
+		return false, scope.Closed
 	}
 	return true, ""
 }

@@ -139,8 +139,17 @@ func (r Run) Prune(ctx context.Context) int {
 		rules.Dry = true
 		fmt.Fprintln(out, "no rule is given, so no scope is removed: set gone, older-than, keep-storage or scopes")
 	}
+	stocks := map[string]upkeep.Stock{}
+	all = slices.DeleteFunc(all, func(c upkeep.Cache) bool {
+		stock, err := upkeep.Take(ctx, c)
+		if err != nil {
+			failed = append(failed, fmt.Sprintf("%s: nothing was removed: %v", c.Label, err))
+		}
+		stocks[c.Label] = stock
+		return err != nil
+	})
 	var refs upkeep.Refs
-	if rules.Gone {
+	if rules.Gone { // only now: what is opened after the answer has no scope among those that were listed
 		var err error
 		if refs, err = r.refs(ctx, out); err != nil {
 			return r.ended(ctx, out, nil, append(failed, "nothing was removed: "+err.Error()))
@@ -148,12 +157,7 @@ func (r Run) Prune(ctx context.Context) int {
 	}
 	var written error
 	for _, c := range all {
-		stock, err := upkeep.Take(ctx, c)
-		if err != nil {
-			failed = append(failed, fmt.Sprintf("%s: nothing was removed: %v", c.Label, err))
-			continue
-		}
-		done, err := upkeep.Prune(ctx, c, rules.Choose(stock, refs, time.Now()), rules)
+		done, err := upkeep.Prune(ctx, c, rules.Choose(stocks[c.Label], refs, time.Now()), rules)
 		written = errors.Join(written, done.Tell(out, c.Label, rules.Dry))
 		if err != nil {
 			failed = append(failed, fmt.Sprintf("%s: %v; the next prune goes on from here", c.Label, err))

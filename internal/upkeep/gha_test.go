@@ -50,7 +50,8 @@ func TestGHA(t *testing.T) {
 	refs := Refs{names: map[scope.Name]bool{"b-main": true}, pulls: map[int]bool{}}
 	rules := Rules{Gone: true, Grace: time.Hour}
 	before := server.Entries("")
-	if done := prune(t, c, rules, refs); len(done.Removed) > 0 || len(server.Entries("")) != len(before) {
+	opened := Refs{names: refs.names, pulls: map[int]bool{7: true}}
+	if done := prune(t, c, rules, opened); len(done.Removed) > 0 || len(server.Entries("")) != len(before) {
 		t.Errorf("with grace: %+v", done)
 	}
 	rules.Grace, rules.Dry = time.Nanosecond, true

@@ -43,11 +43,14 @@ func (r Refs) Gone(n scope.Name) string {
 		}
 	case "pr":
 		if number, err := strconv.Atoi(slug); err == nil && r.pulls != nil && !r.pulls[number] {
-			return "the pull request is closed"
+			return closed
 		}
 	}
 	return ""
 }
+
+// closed is why the scope of a pull request is gone.
+const closed = "the pull request is closed"
 
 // Remote is a Git repository whose refs are asked for.
 type Remote struct {

@@ -14,8 +14,8 @@ import (
 )
 
 // Rules say which caches go. The zero value names none. A cache goes when one of Gone, OlderThan and KeepStorage names it or, where there is
-// none of these, when Scopes does. It stays where Scopes is given and does not name it, where Keep names it, when it is younger
-// than Grace, when it is the default branch's, and when another program wrote it.
+// none of these, when Scopes does. It stays where Scopes is given and does not name it, where Keep names it, when it is the default
+// branch's, when another program wrote it, and when it is younger than Grace, unless it is a closed pull request's.
 type Rules struct {
 	Gone        bool          // its branch or tag does not exist any more, or its pull request is closed
 	OlderThan   time.Duration // it was exported last before that time; 0: the age does not matter
@@ -44,7 +44,7 @@ type Chosen struct {
 func (r Rules) Choose(stock Stock, refs Refs, now time.Time) []Chosen {
 	why := map[scope.Name]string{}
 	for _, s := range stock.Scopes {
-		if s.mounts == "" && r.may(s, now) {
+		if s.mounts == "" && r.may(s) {
 			why[s.Name] = r.why(s, refs, now)
 		}
 	}
@@ -60,18 +60,21 @@ func (r Rules) Choose(stock Stock, refs Refs, now time.Time) []Chosen {
 	return chosen
 }
 
-// may reports whether the rules leave a cache to chance.
-func (r Rules) may(s Scope, now time.Time) bool {
+// may reports whether the rules leave a cache to chance, whatever its age is.
+func (r Rules) may(s Scope) bool {
 	ref, _ := s.Name.Cut()
 	switch {
 	case s.Foreign && !r.Foreign, matches(r.Keep, s.Name):
 		return false
 	case len(r.Scopes) > 0 && !matches(r.Scopes, s.Name):
 		return false
-	case r.inFull(s.Name):
-		return true
 	}
-	return ref != r.Default && now.Sub(s.Used) >= r.Grace
+	return ref != r.Default || r.inFull(s.Name)
+}
+
+// young reports whether a cache stays since builds may rely on it.
+func (r Rules) young(s Scope, now time.Time) bool {
+	return now.Sub(s.Used) < r.Grace && !r.inFull(s.Name)
 }
 
 // inFull reports whether Scopes has a name, with or without its key.
@@ -100,6 +103,10 @@ func (r Rules) why(s Scope, refs Refs, now time.Time) string {
 		gone = refs.Gone(s.Name)
 	}
 	switch {
+	case gone == closed: // for sure, where a branch may be one that was not pushed yet
+		return gone
+	case r.young(s, now):
+		return ""
 	case gone != "":
 		return gone
 	case r.OlderThan > 0 && !s.Used.IsZero() && age >= r.OlderThan:
@@ -132,7 +139,7 @@ func (r Rules) shrink(stock Stock, why map[scope.Name]string, now time.Time) {
 		switch {
 		case why[s.Name] != "":
 			drop(s.Name)
-		case s.mounts == "" && r.may(s, now):
+		case s.mounts == "" && r.may(s) && !r.young(s, now):
 			left = append(left, s)
 		}
 	}
