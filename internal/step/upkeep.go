@@ -139,15 +139,16 @@ func (r Run) Prune(ctx context.Context) int {
 		rules.Dry = true
 		fmt.Fprintln(out, "no rule is given, so no scope is removed: set gone, older-than, keep-storage or scopes")
 	}
-	stocks := map[string]upkeep.Stock{}
-	all = slices.DeleteFunc(all, func(c upkeep.Cache) bool {
+	var listed []upkeep.Cache
+	var stocks []upkeep.Stock // of the caches that were listed
+	for _, c := range all {
 		stock, err := upkeep.Take(ctx, c)
 		if err != nil {
 			failed = append(failed, fmt.Sprintf("%s: nothing was removed: %v", c.Label, err))
+			continue
 		}
-		stocks[c.Label] = stock
-		return err != nil
-	})
+		listed, stocks = append(listed, c), append(stocks, stock)
+	}
 	var refs upkeep.Refs
 	if rules.Gone { // only now: what is opened after the answer has no scope among those that were listed
 		var err error
@@ -156,8 +157,8 @@ func (r Run) Prune(ctx context.Context) int {
 		}
 	}
 	var written error
-	for _, c := range all {
-		done, err := upkeep.Prune(ctx, c, rules.Choose(stocks[c.Label], refs, time.Now()), rules)
+	for i, c := range listed {
+		done, err := upkeep.Prune(ctx, c, rules.Choose(stocks[i], refs, time.Now()), rules)
 		written = errors.Join(written, done.Tell(out, c.Label, rules.Dry))
 		if err != nil {
 			failed = append(failed, fmt.Sprintf("%s: %v; the next prune goes on from here", c.Label, err))
