@@ -164,16 +164,16 @@ type cell struct {
 // run tries a cell, and returns what happened.
 func (c cell) run(t *testing.T, a apps, copied func(*testing.T) *store, strict bool) string {
 	s := copied(t)
-	said := c.broken(t, a, s, strict)
+	said, texts := c.broken(t, a, s, strict), ""
 	for n := 1; ; n++ {
 		good := c.build(t, a, s.cache, "--cache-strict")
 		r := good.Report
-		said += " → " + observe(good)
+		said, texts = said+" → "+observe(good), texts+good.Text
 		if good.Code == 0 && r.Cached() == len(r.Steps) && r.Source("b-main") == "loaded" && r.Outcome(t) == "unchanged" {
 			break
 		}
-		if n == 2 {
-			t.Errorf("not mended: %s\n%s", said, good.Text)
+		if n == c.mending() {
+			t.Errorf("not mended: %s\n%s", said, texts)
 			break
 		}
 	}
@@ -181,6 +181,16 @@ func (c cell) run(t *testing.T, a apps, copied func(*testing.T) *store, strict b
 		c.broken(t, a, copied(t), !strict)
 	}
 	return said
+}
+
+// mending is the number of good builds after which the cache must be as it was. BuildKit may find a cached
+// step by its content or by its definition first, and an inline cache, hence the image, then differs once
+// in a thousand builds.
+func (c cell) mending() int {
+	if c.kind.name == "inline" {
+		return 3
+	}
+	return 2
 }
 
 // patient says whether BuildKit itself waits for the store to get well: its client of GitHub's cache
