@@ -29,6 +29,7 @@ import (
 	containerdlog "github.com/containerd/log"
 
 	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/bakefile"
 	"github.com/warmlayer/warmlayer/internal/ci"
 	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/report"
@@ -72,6 +73,7 @@ func run(ctx context.Context, bug *bug, args, environ []string, stdin, stdout, s
 	dialect, facts := ci.Detect(ci.Machine{Environ: environ, ReadFile: os.ReadFile, Terminal: isTerminal(stdin) || isTerminal(stderr)})
 	in, problems := inputs.ParseJob(args, environ, ".", inputs.Job{
 		Mounts: mounts(self), Repository: inputs.Repository(dialect.Repository()), Stdin: stdin, Command: withoutDockerfile(command),
+		Bake: func(r bakefile.Request) (bakefile.Definition, error) { return bakefile.Read(ctx, r) },
 	})
 	dialect, facts = dialect.Around(in.Context.Checkout(), facts)
 	problems = append(problems, trust(in.Managed.Authorities)...)

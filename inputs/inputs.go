@@ -92,16 +92,19 @@ type Values struct {
 	CacheTimeout time.Duration
 
 	Command string          // build, prune or merge
-	Part    bool            // push the image by digest, as one part of an image that the command merge makes: see [Values.PerNode]
+	Part    bool            // push the image by digest, as one part of an image that the command merge makes: see [Values.Builds]
 	Digests []digest.Digest // of the images to merge; nil: those that jobs of this run have pushed as parts
 	Prune   Prune
-	Scope   string // the argument of a command that looks after caches; "": none
+	Targets []Values // of the bake files, sorted by their names; empty: there are none. The values around them are those that all have in common
+	Bake    Bake     // of one of Targets; the zero value: the values are of none
+
+	Scope string // the argument of a command that looks after caches; "": none
 
 	Branch, BaseBranch, DefaultBranch string // "": detect it
 	PullRequest                       int    // 0: detect it
 	Trusted                           *bool  // nil: detect it
 
-	Builders []builderspec.Node // one at least, and with several of them see [Values.PerNode]; Platforms are those of all
+	Builders []builderspec.Node // one at least, and with several of them see [Values.Builds]; Platforms are those of all
 	Managed  builderspec.Managed
 	Progress string // auto, plain, tty or quiet
 	Timings  bool   // the report shows where the time went
@@ -137,8 +140,9 @@ func Parse(args, environ []string, dir string) (Values, syntax.Problems) {
 type Job struct {
 	Mounts     Mounts // values that name files by the machine's paths become the container's paths
 	Repository Repository
-	Command    string    // ls, prune or merge, where the program is called with it; "": the input command says what to do
-	Stdin      io.Reader // read to its end where the input file asks for it; nil: there is none
+	Command    string     // ls, prune or merge, where the program is called with it; "": the input command says what to do
+	Bake       BakeReader // reads bake files; nil: they are refused
+	Stdin      io.Reader  // read to its end where the input file asks for it; nil: there is none
 }
 
 // ParseJob is Parse in a job.
@@ -150,7 +154,7 @@ func ParseJob(args, environ []string, dir string, job Job) (Values, syntax.Probl
 	}
 	p.settings, p.problems = settings.Read(Fields, outputNames(), args, environ)
 	asked := p.scopeArgument()
-	values := p.values()
+	values := p.all(job.Bake)
 	values.Scope = asked
 	Sort(p.problems)
 	return values, p.problems
@@ -165,6 +169,7 @@ type parser struct {
 	env        map[string]string
 	settings   settings.Set
 	problems   syntax.Problems
+	bakes      bool // the values are those that the targets of bake files have in common
 }
 
 func (p *parser) report(input string, line int, what, hint string) {
@@ -216,7 +221,7 @@ func (p *parser) values() Values {
 // readSources reads the contexts, the Dockerfile, and what goes into the build besides them.
 func (p *parser) readSources(v *Values) {
 	var known bool
-	if v.Context, known = p.context(); known && !p.upkeep() {
+	if v.Context, known = p.context(); known && !p.upkeep() && !p.bakes {
 		v.Dockerfile = p.dockerfile(v.Context)
 	}
 	v.BuildContexts = p.buildContexts()

@@ -63,7 +63,7 @@ func TestPart(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	parts := v.PerNode()
+	parts := v.Builds()
 	if len(parts) != 1 || parts[0].Outputs[0].Attrs["push-by-digest"] != "true" || parts[0].Outputs[0].Attrs["name"] != "ghcr.io/o/app" {
 		t.Errorf("%+v", parts[0].Outputs)
 	}

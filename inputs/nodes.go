@@ -53,9 +53,12 @@ func (p *parser) assign(v *Values) {
 	}
 }
 
-// PerNode is one build for each builder, with this one in Builders. Of several builders each
-// builds its platforms, pushes them by digest, and has its own cache key. A part is also pushed by digest, but its cache key does not depend on that.
-func (v Values) PerNode() []Values {
+// Builds are the values of each build: of each target of bake files, or of each builder, with this one in Builders. Of several
+// builders each builds its platforms, pushes them by digest, and has its own cache key. A part is also pushed by digest, but its cache key does not depend on that.
+func (v Values) Builds() []Values {
+	if len(v.Targets) > 0 {
+		return v.Targets
+	}
 	if len(v.Builders) == 1 {
 		if v.Part {
 			v.Outputs = allByDigest(v.Outputs)

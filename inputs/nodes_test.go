@@ -56,7 +56,7 @@ func nodesText(v Values) string {
 
 // Each node pushes its part by digest. The annotations of the index are added when the parts are
 // joined.
-func TestPerNode(t *testing.T) {
+func TestBuilds(t *testing.T) {
 	t.Parallel()
 	v, problems := Parse([]string{
 		"--builder", "embedded;platforms=linux/amd64", "--builder", "ssh://h;platforms=linux/arm64,linux/arm/v7", "--cache-key", "web",
@@ -66,7 +66,7 @@ func TestPerNode(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	parts := v.PerNode()
+	parts := v.Builds()
 	want := map[string]string{
 		"push": "true", "push-by-digest": "true", "name": "ghcr.io/acme/shop,docker.io/acme/shop", "annotation-manifest.c": "d",
 	}

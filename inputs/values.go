@@ -66,6 +66,9 @@ func (v Values) Sensitive() []string {
 			all = append(all, urlCredentials(value)...)
 		}
 	}
+	for _, t := range v.Targets {
+		all = append(all, t.Sensitive()...)
+	}
 	slices.Sort(all)
 	all = slices.Compact(all)
 	return slices.DeleteFunc(all, func(s string) bool { return s == "" })

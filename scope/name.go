@@ -191,3 +191,18 @@ func Key(file, subdir string, platforms []string) string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// BakeKey derives the identity of a target of a bake file, which its Dockerfile and its context do not say: several targets
+// may have both in common.
+//
+//	context=services
+//	bake=app
+//
+// subdir is the directory of the bake file, as for [Key].
+func BakeKey(target, subdir string) string {
+	name := "bake=" + target // which has letters, digits, _ and - only
+	if key := Key("", subdir, nil); key != "" {
+		return key + "\n" + name
+	}
+	return name
+}

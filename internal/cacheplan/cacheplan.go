@@ -57,6 +57,9 @@ type Request struct {
 	// Gateway is the gateway of a managed builder; nil for a remote builder, which gets native
 	// entries.
 	Gateway *gateway.Gateway
+
+	// Pool is for one of several builds on a managed builder; nil: it is the only one.
+	Pool *Pool
 }
 
 // Found is what is found out about the caches before they are used.

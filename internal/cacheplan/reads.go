@@ -53,6 +53,7 @@ func (s Source) Faulty() bool { return s.State == Failed || s.State == Loaded &&
 // are at fault, and asks again. The methods must not be called concurrently.
 type Reads struct {
 	gateway *gateway.Gateway          // nil on a remote builder
+	pool    *Pool                     // of the first attempt; nil: none
 	early   bool                      // the first attempt does not wait for the readings
 	lines   []*source                 // the entries of cache-from
 	settle  func()                    // waits for the readings, and sets the next two
@@ -93,8 +94,8 @@ type imports struct {
 // On a managed builder the first attempt begins before these are known, unless a lone cache in a registry
 // might be imported natively.
 func newReads(request Request) *Reads {
-	r := &Reads{gateway: request.Gateway, pushed: request.Pushed, made: &made{}}
-	r.early = r.gateway != nil && len(request.Scopes.Read) > 0 && len(request.Caches) > 0 && !slices.ContainsFunc(request.Caches, r.mounts)
+	r := &Reads{gateway: request.Gateway, pool: request.Pool, pushed: request.Pushed, made: &made{}}
+	r.early = r.gateway != nil && request.reads() && (request.Pool != nil || !slices.ContainsFunc(request.Caches, r.mounts))
 	r.settle = sync.OnceFunc(func() { r.take(request.Await().Readings) })
 	for i, line := range request.From {
 		s := &source{cache: line.String(), entry: request.verbatim(line), own: true, state: Absent}
@@ -179,6 +180,8 @@ func (r *Reads) Imports(ctx context.Context) []client.CacheOptionsEntry {
 	switch {
 	case r.gateway == nil:
 		r.imports = append(r.imports, nativeImports(r.sources)...)
+	case early && r.pool != nil:
+		r.imports = append(r.imports, r.pool.join(ctx, r))
 	case early:
 		m := mergeParts(ctx, r.parts)
 		r.imports = append(r.imports, imports{entry: r.offer(m), merged: m})
@@ -233,7 +236,7 @@ func (r *Reads) throughGateway(ctx context.Context) []imports {
 	one := imports{merged: mergeParts(ctx, r.parts)}
 	if lone {
 		// Its blobs are verified, so there is nothing to wait for.
-		if one.verify(); len(one.sources) == 0 {
+		if one.verify(r); len(one.sources) == 0 {
 			return nil
 		}
 	}
@@ -242,8 +245,8 @@ func (r *Reads) throughGateway(ctx context.Context) []imports {
 }
 
 // verify waits until it is known which of the merged sources are in the cache that BuildKit
-// got, and records why the others are not, or not as a whole.
-func (i *imports) verify() {
+// got, and records why the others are not, or not as a whole. A pool has sources of other builds, too.
+func (i *imports) verify(r *Reads) {
 	if i.merged == nil || i.verified {
 		return
 	}
@@ -251,6 +254,9 @@ func (i *imports) verify() {
 	<-i.merged.done
 	for _, p := range i.merged.parts {
 		s := p.source
+		if !r.owns(s) {
+			continue
+		}
 		if s.fail(cmp.Or(p.err, i.merged.err)); s.state == Loaded {
 			s.lost, s.err = p.lost, p.reduced
 			i.sources = append(i.sources, s)
@@ -262,7 +268,7 @@ func (i *imports) verify() {
 // are at fault for its error: none when the build may not be tried again.
 func (r *Reads) Observe(a Attempt) []Fault {
 	for n := range r.imports {
-		r.imports[n].verify()
+		r.imports[n].verify(r)
 		if end := a.end(n); end.Ended {
 			for _, s := range r.imports[n].sources {
 				s.ended(end)

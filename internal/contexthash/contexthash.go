@@ -24,12 +24,15 @@ import (
 
 // Files are the directories that one run sends. It may be used by several goroutines.
 type Files struct {
-	mu    sync.Mutex
-	dirs  map[string]fsutil.FS
-	known map[file]content
+	mu   sync.Mutex
+	dirs map[string]watched
 }
 
-type file struct{ dir, path string }
+// contents are the files of a directory that were read.
+type contents struct {
+	mu    sync.Mutex
+	known map[string]content // by path
+}
 
 // content is what was read of a file, and how the file was then.
 type content struct {
@@ -39,20 +42,24 @@ type content struct {
 }
 
 // New has no directories yet.
-func New() *Files { return &Files{dirs: map[string]fsutil.FS{}, known: map[file]content{}} }
+func New() *Files { return &Files{dirs: map[string]watched{}} }
 
-// Watch is a directory that is sent by a name. The files that are read of it are hashed.
+// Watch is a directory that is sent by a name. The files that are read of it are hashed. What another Watch has returned is watched
+// already: it has the hashes of all who read it.
 func (f *Files) Watch(name string, dir fsutil.FS) fsutil.FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.dirs[name] = dir
-	return watched{FS: dir, name: name, files: f}
+	w, ok := dir.(watched)
+	if !ok {
+		w = watched{FS: dir, contents: &contents{known: map[string]content{}}}
+	}
+	f.dirs[name] = w
+	return w
 }
 
 type watched struct {
 	fsutil.FS
-	name  string
-	files *Files
+	contents *contents
 }
 
 // Open implements [fsutil.FS].
@@ -61,7 +68,7 @@ func (w watched) Open(path string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &hashing{ReadCloser: from, sum: xxhash.New(), file: file{w.name, path}, files: w.files}
+	r := &hashing{ReadCloser: from, sum: xxhash.New(), path: path, contents: w.contents}
 	if s, ok := from.(interface{ Stat() (fs.FileInfo, error) }); ok {
 		if info, err := s.Stat(); err == nil {
 			r.modified = info.ModTime().UnixNano()
@@ -76,8 +83,8 @@ type hashing struct {
 	sum      *xxhash.Digest
 	size     int64
 	modified int64
-	file     file
-	files    *Files
+	path     string
+	contents *contents
 }
 
 // Read implements [io.Reader].
@@ -86,15 +93,15 @@ func (r *hashing) Read(p []byte) (int, error) {
 	_, _ = r.sum.Write(p[:n])
 	r.size += int64(n)
 	if err == io.EOF {
-		r.files.keep(r.file, content{cachemiss.Short(r.sum.Sum(nil)), r.size, r.modified})
+		r.contents.keep(r.path, content{cachemiss.Short(r.sum.Sum(nil)), r.size, r.modified})
 	}
 	return n, err
 }
 
-func (f *Files) keep(name file, c content) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.known[name] = c
+func (c *contents) keep(path string, one content) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known[path] = one
 }
 
 // Tree is what a directory sends for a request of the builder. Files whose content has not been read yet, or
@@ -102,12 +109,12 @@ func (f *Files) keep(name file, c content) {
 // directory cannot be read, or is none of this run.
 func (f *Files) Tree(ctx context.Context, of cachemiss.Local, limit time.Duration) cachemiss.Tree {
 	f.mu.Lock()
-	dir := f.dirs[of.Name]
+	dir, ok := f.dirs[of.Name]
 	f.mu.Unlock()
-	if dir == nil {
+	if !ok {
 		return nil
 	}
-	sent, err := fsutil.NewFilterFS(watched{FS: dir, name: of.Name, files: f}, &fsutil.FilterOpt{
+	sent, err := fsutil.NewFilterFS(dir, &fsutil.FilterOpt{
 		IncludePatterns: of.Include, ExcludePatterns: of.Exclude, FollowPaths: of.Follow,
 	})
 	if err != nil {
@@ -133,9 +140,9 @@ func (f *Files) Tree(ctx context.Context, of cachemiss.Local, limit time.Duratio
 		case mode&fs.ModeSymlink != 0:
 			one.Hash = cachemiss.Hash(stat.Linkname)
 		case mode.IsRegular() && stat.Linkname != "": // another name of a file that was sent before
-			one.Hash = f.hash(sent, of.Name, stat.Linkname, stat, until)
+			one.Hash = dir.contents.hash(sent, stat.Linkname, stat, until)
 		case mode.IsRegular():
-			one.Hash = f.hash(sent, of.Name, path, stat, until)
+			one.Hash = dir.contents.hash(sent, path, stat, until)
 		}
 		tree = append(tree, one)
 		return nil
@@ -147,13 +154,12 @@ func (f *Files) Tree(ctx context.Context, of cachemiss.Local, limit time.Duratio
 }
 
 // hash is that of a file, which is read where that is needed and there is time; "": it is not known.
-func (f *Files) hash(dir fsutil.FS, name, path string, stat *types.Stat, until time.Time) string {
-	key := file{name, path}
+func (c *contents) hash(dir fsutil.FS, path string, stat *types.Stat, until time.Time) string {
 	read := func() (string, bool) {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		c, ok := f.known[key]
-		return c.hash, ok && c.size == stat.Size && (c.modified == 0 || c.modified == stat.ModTime)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		one, ok := c.known[path]
+		return one.hash, ok && one.size == stat.Size && (one.modified == 0 || one.modified == stat.ModTime)
 	}
 	if hash, ok := read(); ok {
 		return hash

@@ -18,10 +18,10 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/warmlayer/warmlayer/internal/packed"
 )
 
-//go:generate go run ./generate programs
+//go:generate go run ../packed/generate ../mountpack/program programs/linux-*.zst amd64 arm64
 
 //go:embed all:programs
 var programs embed.FS
@@ -35,10 +35,10 @@ func For(platform, self string) ([]byte, error) {
 		return nil, fmt.Errorf("cache mounts of a builder for %s cannot be saved: it is not Linux", platform)
 	}
 	name := strings.Join(parts[:2], "-") + ".zst"
-	compressed, err := programs.ReadFile("programs/" + name)
+	program, err := packed.Read(programs, "programs/"+name)
 	switch {
 	case err == nil:
-		return decompress(compressed)
+		return program, nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	case parts[1] == runtime.GOARCH && runtime.GOOS == "linux" && self != "":
@@ -46,13 +46,4 @@ func For(platform, self string) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("cache mounts of a builder for %s cannot be saved: this warmlayer was built without the program for it; use a released one, or run go generate ./internal/mountprogram before go build", platform)
 	}
-}
-
-func decompress(compressed []byte) ([]byte, error) {
-	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
-	if err != nil {
-		return nil, err
-	}
-	defer decoder.Close()
-	return decoder.DecodeAll(compressed, nil)
 }

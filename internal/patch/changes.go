@@ -3,7 +3,7 @@ package main
 const buildkit = "github.com/moby/buildkit"
 
 // changes are all changes to BuildKit v0.34.2 and to containerd v2.4.2, which unpacks layers for it.
-var changes = []change{lazyCA, pushAtOnce, keepConnections, sameDirectory, hashAhead, pushUnseen, knownChains}
+var changes = []change{lazyCA, pushAtOnce, keepConnections, sameDirectory, hashAhead, pushUnseen, knownChains, oneImport}
 
 // lazyCA makes the certificate authority of the proxy for RUN steps (buildkitd's --proxy-network)
 // before the first such proxy, instead of at each start of the daemon. Its key of RSA with 2048 bits is more

@@ -31,12 +31,12 @@ func (r Report) Console(w io.Writer) error {
 	p.rows("auto", cells(r.Auto.String()))
 	p.rows("state", cells(r.State))
 	p.rows("parts", r.parts()...)
-	p.rows("read", r.reads()...)
+	p.rows("read", r.briefly(sourceStates(r.shown()), r.reads())...)
 	p.rows("steps", cells(r.steps()))
 	p.rows("miss", r.missRows()...)
 	p.rows("mounts", r.mountRows()...)
-	p.rows("write", r.writes()...)
-	p.rows("image", cells(r.Result.Digest.String()), cells(strings.Join(r.tags(), " ")))
+	p.rows("write", r.briefly(outcomes(r.Result.Exports), r.writes())...)
+	p.rows("image", r.imageRows()...)
 	p.rows("retry", cells(r.Result.Retried))
 	for _, warning := range r.warnings() {
 		p.rows("warn", cells(warning))
@@ -84,7 +84,10 @@ func (r Report) headline() string {
 		return "one image of " + count(len(r.Merged), "part")
 	}
 	name := string(r.Plan.Write)
-	if name == "" {
+	switch {
+	case r.Result.Images != nil:
+		name = count(len(r.Result.Images), "target")
+	case name == "":
 		name = "no scope to write"
 	}
 	if r.Err != nil {

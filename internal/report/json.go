@@ -23,6 +23,7 @@ type document struct {
 	Digest   digest.Digest    `json:"digest"`
 	ImageID  digest.Digest    `json:"imageid"`
 	Tags     []string         `json:"tags"`
+	Images   []documentImage  `json:"images,omitempty"` // of the targets of bake files
 	Steps    []documentStep   `json:"steps"`
 	Cache    documentCache    `json:"cache"`
 	Auto     Auto             `json:"auto"`
@@ -155,7 +156,7 @@ type documentPhase struct {
 func (r Report) JSON() ([]byte, error) {
 	d := document{
 		Version: r.Version, OK: r.Err == nil, Error: message(r.Err), Builder: r.Builder, State: r.State, Network: list(r.Networks), Plan: r.Plan,
-		Digest: r.Result.Digest, ImageID: r.Result.ImageID, Tags: list(r.tags()),
+		Digest: r.Result.Digest, ImageID: r.Result.ImageID, Tags: list(r.tags()), Images: r.images(),
 		Steps: []documentStep{},
 		Cache: documentCache{Hits: r.Result.Hits(), Steps: len(r.Result.Steps), Ratio: json.Number(r.ratio()), FirstMiss: r.firstMiss(), Reason: r.missReason()},
 		Auto:  r.Auto, Sources: r.sources(), Exports: []documentExport{}, Mounts: r.mounts(), Misses: r.misses(), Phases: []documentPhase{}, Timings: r.timings(),

@@ -32,7 +32,7 @@ const (
 // Names and messages are in code, so that they cannot become markup, links or mentions; only
 // plain words are text.
 func (r Report) Markdown() string {
-	before := r.title() + r.errorBlock() + r.share() + r.facts() + r.missTable() + r.sourceTable() + r.exportTable() + r.mountTable() + r.warningList()
+	before := r.title() + r.errorBlock() + r.share() + r.facts() + r.targets() + r.missTable() + r.sourceTable() + r.exportTable() + r.mountTable() + r.warningList()
 	after := "**Time** " + r.phases() + "\n" + r.timingTable()
 	return before + r.stepTable(SummaryLimit-len(before)-len(after)) + after
 }

@@ -16,7 +16,8 @@ import (
 // known are "". In particular:
 //
 //   - metadata is one line of JSON with the content of docker buildx's --metadata-file. It is
-//     {} when BuildKit gave no answer.
+//     {} when BuildKit gave no answer. With bake files it has that of each target by its name, and the digest and
+//     the image ID are "".
 //   - cache-hit-ratio has two decimals, rounded down: 1.00 means all steps. "" without steps.
 //   - cache-sources is JSON: [{"cache","name","why","state","error"}], in one line.
 //   - cache-export is failed if any export was, else written, else unchanged, and
@@ -37,15 +38,6 @@ func (r Report) Outputs() []ci.Output {
 		{Name: "first-miss", Value: r.firstMiss()},
 		{Name: "miss-reason", Value: r.missReason()},
 	}
-}
-
-// metadata is BuildKit's answer, decoded.
-func (r Report) metadata() map[string]any {
-	all := map[string]any{}
-	for key, value := range r.Result.Metadata {
-		all[key] = decoded(key, value)
-	}
-	return all
 }
 
 // plainJSON is the only key whose value is JSON without base64.

@@ -54,11 +54,18 @@ func (r Report) redacted(redact func(string) string) Report {
 	r.Result.Sources = each(r.Result.Sources, func(s *cacheplan.Source) { hide(&s.Cache); s.Err = hideError(s.Err) })
 	r.Result.Exports = each(r.Result.Exports, func(e *solve.Export) { hide(&e.Cache); e.Err = hideError(e.Err) })
 	r.Result.Misses = each(r.Result.Misses, func(m *cachemiss.Reason) { hide(&m.Stage, &m.Platform, &m.Step, &m.Text) })
-	r.Result.Metadata = maps.Clone(r.Result.Metadata)
-	for key, value := range r.Result.Metadata {
-		r.Result.Metadata[key] = hideMetadata(key, value, redact)
-	}
+	r.Result.Metadata = hideAnswer(r.Result.Metadata, redact)
+	r.Result.Images = each(r.Result.Images, func(i *solve.Image) { i.Metadata = hideAnswer(i.Metadata, redact) })
 	return r
+}
+
+// hideAnswer redacts BuildKit's answer.
+func hideAnswer(metadata map[string]string, redact func(string) string) map[string]string {
+	hidden := maps.Clone(metadata)
+	for key, value := range hidden {
+		hidden[key] = hideMetadata(key, value, redact)
+	}
+	return hidden
 }
 
 // each is a copy of the items, with change applied to each.

@@ -27,7 +27,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/warmlayer/warmlayer/backends"
@@ -132,10 +131,7 @@ func (r Report) failed() string {
 func cancelled(s solve.Step) bool { return strings.Contains(s.Error, context.Canceled.Error()) }
 
 // tags are the names of the image.
-func (r Report) tags() []string {
-	names := r.Result.Metadata[exptypes.ExporterImageNameKey]
-	return strings.FieldsFunc(names, func(c rune) bool { return c == ',' })
-}
+func (r Report) tags() []string { return names(r.Result.Metadata) }
 
 // warnings are the texts of all warnings, each once.
 func (r Report) warnings() []string {

@@ -8,6 +8,7 @@ package settings
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -63,15 +64,29 @@ func (s Set) Text(name string) string { return s.settings[name].text }
 // IsArgument reports whether an input was given by the argument without a flag.
 func (s Set) IsArgument(name string) bool { return s.settings[name].from == argument }
 
-// Without is the set without an input.
-func (s Set) Without(name string) Set {
-	kept := map[string]Setting{}
-	for n, setting := range s.settings {
-		if n != name {
-			kept[n] = setting
-		}
+// Without is the set without some inputs.
+func (s Set) Without(names ...string) Set {
+	kept := maps.Clone(s.settings)
+	for _, name := range names {
+		delete(kept, name)
 	}
 	return Set{s.fields, kept}
+}
+
+// With is the set with an input that has these items or, where it is no list, this text. from is where they stand, for messages.
+// The name must be in the table.
+func (s Set) With(name, from string, items ...string) Set {
+	setting := Setting{from: from}
+	if s.field(name).Kind.List() {
+		for i, text := range items {
+			setting.items = append(setting.items, syntax.Item{Line: i + 1, Text: text})
+		}
+	} else {
+		setting.text = strings.Join(items, "\n")
+	}
+	added := maps.Clone(s.settings)
+	added[name] = setting
+	return Set{s.fields, added}
 }
 
 // Value is the value of an input that is not a list, in the usual spelling of its kind; without one, and with a problem, the default.

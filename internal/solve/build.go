@@ -35,6 +35,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/explain"
 	"github.com/warmlayer/warmlayer/internal/screen"
 	"github.com/warmlayer/warmlayer/internal/timing"
+	"github.com/warmlayer/warmlayer/internal/together"
 	"github.com/warmlayer/warmlayer/internal/tokenauth"
 )
 
@@ -45,6 +46,9 @@ type Request struct {
 	Caches  cacheplan.Plan
 	Mounts  *cachemounts.Mounts // the cache mounts that are kept; nil: none
 
+	// Shared is for one of several builds on a builder; nil: it is the only one. The connection to the builder then stays
+	// open when ctx ends, and the builder is not restarted.
+	Shared *together.Shared
 	// Exclude are directories that are left out of local contexts.
 	Exclude []string
 	// Auth finds the credentials of registries; nil for none.
@@ -87,7 +91,11 @@ func Run(ctx context.Context, req Request) (Result, error) {
 	if req.Screen == nil {
 		req.Screen = screen.None{}
 	}
-	b := &run{Request: req, display: make(chan *client.SolveStatus), key: identity.NewID(), seed: tokenauth.NewSeed(), recall: newRecall()}
+	key := identity.NewID()
+	if req.Shared != nil {
+		key = req.Shared.Key(req.Inputs.Context.Dir)
+	}
+	b := &run{Request: req, display: make(chan *client.SolveStatus), key: key, seed: tokenauth.NewSeed(), recall: newRecall()}
 	shown := make(chan error, 1)
 	go func() {
 		defer crash.Catch()
@@ -139,8 +147,8 @@ func (b *run) build(ctx context.Context) error {
 	faults, err := b.attempt(ctx, mounts)
 	for _, name := range []string{"first ", "second "} {
 		b.Caches.Reads.LeaveOut(faults)
-		// A remote builder cannot be restarted, so it would hang again.
-		if len(faults) == 0 || !b.Builder.Managed && errors.Is(err, cacheplan.ErrImportHangs) {
+		// A remote or shared builder cannot be restarted, so it would hang again.
+		if len(faults) == 0 || (!b.Builder.Managed || b.Shared != nil) && errors.Is(err, cacheplan.ErrImportHangs) {
 			break
 		}
 		faults, err = b.again(ctx, mounts, name, err)
@@ -159,7 +167,7 @@ func (b *run) again(ctx context.Context, m mounts, name string, why error) ([]ca
 	}
 	b.former = len(b.result.Phases)
 	b.time.Former(name)
-	if b.Builder.Managed && (errors.Is(why, cacheplan.ErrImportHangs) || errors.Is(why, cacheplan.ErrStalled)) {
+	if b.Builder.Managed && b.Shared == nil && (errors.Is(why, cacheplan.ErrImportHangs) || errors.Is(why, cacheplan.ErrStalled)) {
 		if err := b.Builder.Restart(ctx); err != nil {
 			return nil, err
 		}
@@ -233,7 +241,7 @@ func (b *run) attempt(ctx context.Context, m mounts) ([]cacheplan.Fault, error) 
 // last statuses of a daemon that hangs (v0.34.2, client/solve.go), and this one is stopped or restarted
 // anyway. The returned function gives that up.
 func (b *run) disconnect(ctx context.Context) (stop func() bool) {
-	if !b.Builder.Managed {
+	if !b.Builder.Managed || b.Shared != nil {
 		return func() bool { return true }
 	}
 	end := b.Builder.Client.Close
@@ -245,13 +253,16 @@ func (b *run) disconnect(ctx context.Context) (stop func() bool) {
 
 // building is the build solve, without what watches it.
 func (b *run) building(m mounts, imports []client.CacheOptionsEntry) target {
-	a := b.target(m, imports)
+	a := b.target(m.lent(), imports)
 	a.exports, a.noCache, a.show = b.outputs(m), true, b.display
-	if b.Caches.Inline || b.Inputs.InlineCache {
+	if b.inline() {
 		a.cacheExports = []client.CacheOptionsEntry{{Type: "inline", Attrs: map[string]string{}}}
 	}
 	return a
 }
+
+// inline tells whether the image carries its cache.
+func (b *run) inline() bool { return b.Caches.Inline || b.Inputs.InlineCache }
 
 // succeeded reads what the build solve made from the daemon, for the metadata and for the exports.
 func (b *run) succeeded(ctx context.Context, ref string, response *client.SolveResponse, x *exports) {

@@ -2,6 +2,8 @@ package solve
 
 import (
 	"cmp"
+	"encoding/base64"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -88,4 +90,29 @@ func (r *Result) Becomes(index ocispecs.Descriptor, names []string) {
 	r.Metadata[exptypes.ExporterImageDigestKey] = index.Digest.String()
 	r.Metadata[exptypes.ExporterImageDescriptorKey] = encode(index)
 	r.Metadata[exptypes.ExporterImageNameKey] = strings.Join(names, ",")
+}
+
+// Baked combines the results of the targets of bake files, by their names.
+func Baked(names []string, parts []Result) Result {
+	all := Combined(names, parts)
+	all.Metadata = map[string]string{}
+	var warnings []json.RawMessage
+	for i, part := range parts {
+		metadata := maps.Clone(part.Metadata)
+		warnings = append(warnings, list(metadata[keyWarnings])...)
+		delete(metadata, keyWarnings)
+		all.Images = append(all.Images, Image{names[i], part.Digest, part.ImageID, metadata, part.Hits(), len(part.Steps)})
+	}
+	if len(warnings) > 0 {
+		all.Metadata[keyWarnings] = encode(warnings)
+	}
+	return all
+}
+
+// list is a list that [encode] has written; "" is an empty one.
+func list(text string) (all []json.RawMessage) {
+	if decoded, err := base64.StdEncoding.DecodeString(text); err == nil {
+		_ = json.Unmarshal(decoded, &all) // "", or what encode wrote
+	}
+	return all
 }

@@ -21,17 +21,20 @@ import (
 
 // mounts are the sources and destinations of a build's files.
 type mounts struct {
-	local   map[string]fsutil.FS     // directories that the daemon may read
-	layouts map[string]content.Store // OCI layouts that it may read, by an ID
-	attrs   map[string]string        // the frontend's options with the names of these
-	exports []client.ExportEntry
+	local    map[string]fsutil.FS     // directories that the daemon may read
+	files    map[string]fsutil.FS     // those, and the ones that shared sessions send
+	paths    map[string]string        // of those that are directories here
+	sessions map[string]string        // ids of the shared sessions, by what they send
+	layouts  map[string]content.Store // OCI layouts that it may read, by an ID
+	attrs    map[string]string        // the frontend's options with the names of these
+	exports  []client.ExportEntry
 }
 
 // mounts opens the context, the Dockerfile's directory, the named contexts and the outputs.
 // The daemon reads .dockerignore or <Dockerfile>.dockerignore, and asks for the files that it
 // needs.
 func (b *run) mounts(ctx context.Context) (mounts, error) {
-	m := mounts{local: map[string]fsutil.FS{}, layouts: map[string]content.Store{}, attrs: map[string]string{}}
+	m := mounts{local: map[string]fsutil.FS{}, paths: map[string]string{}, sessions: map[string]string{}, layouts: map[string]content.Store{}, attrs: map[string]string{}}
 	if err := b.addContext(&m); err != nil {
 		return m, err
 	}
@@ -41,6 +44,10 @@ func (b *run) mounts(ctx context.Context) (mounts, error) {
 	for name, files := range m.local {
 		m.local[name] = b.recall.files.Watch(name, files)
 	}
+	if err := b.share(&m); err != nil {
+		return m, err
+	}
+	m.files = m.local
 	return m, b.addOutputs(ctx, &m)
 }
 
@@ -56,7 +63,7 @@ func (b *run) addContext(m *mounts) error {
 	if err != nil {
 		return fmt.Errorf("open context %s: %w", context.Dir, err)
 	}
-	m.local["context"] = files
+	m.local["context"], m.paths["context"] = files, context.Dir
 	return m.addDockerfile(b.Inputs.Dockerfile, false)
 }
 
@@ -81,7 +88,7 @@ func (m *mounts) addDockerfile(d inputs.Dockerfile, remoteContext bool) error {
 	if err != nil {
 		return fmt.Errorf("open Dockerfile %s: %w", d.Path, err)
 	}
-	m.local[name] = files
+	m.local[name], m.paths[name] = files, filepath.Dir(d.Path)
 	return nil
 }
 

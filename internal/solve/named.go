@@ -64,7 +64,7 @@ func (m *mounts) addDirectory(c inputs.Context, exclude []string) error {
 	if err != nil {
 		return err
 	}
-	m.local[mount], m.attrs["context:"+c.Name] = files, "local:"+mount
+	m.local[mount], m.paths[mount], m.attrs["context:"+c.Name] = files, c.Dir, "local:"+mount
 	return nil
 }
 

@@ -32,7 +32,16 @@ type Result struct {
 	Phases   []Phase
 	Parts    []timing.Part // where the time went, in more detail
 	Traces   [][]byte      // BuildKit's spans, as its records have them, where the context has a span
+	Images   []Image       // of the targets of bake files, which have no one image; nil: there are none
 	Retried  string        // why the build ran a second time; "": it ran once
+}
+
+// Image is what a target of bake files made. Its fields are as in [Result].
+type Image struct {
+	Target          string
+	Digest, ImageID digest.Digest
+	Metadata        map[string]string
+	Hits, Steps     int
 }
 
 // Outcome is the outcome of an export to one cache.

@@ -66,10 +66,20 @@ func (b *run) calling(ctx context.Context, t target, more map[string]string) (*c
 	attrs := b.attrs(t)
 	request := gw.SolveRequest{Frontend: frontend(attrs), FrontendOpt: maps.Clone(attrs)}
 	maps.Copy(request.FrontendOpt, more)
-	return b.gateway(ctx, t, attrs, func(ctx context.Context, c gw.Client) (*gw.Result, error) {
-		result, err := c.Solve(ctx, request)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	return b.gateway(ctx, t, attrs, func(gateway context.Context, c gw.Client) (*gw.Result, error) {
+		links, err := b.links(ctx, gateway, c, t)
+		if err != nil {
+			return nil, err
+		}
+		links.Give(&request)
+		result, err := c.Solve(gateway, request)
+		if err == nil {
+			err = b.tellOthers(gateway, t, attrs, result)
+		}
 		if err == nil && t.answered != nil {
-			t.answered(ctx, c, result)
+			t.answered(gateway, c, result)
 		}
 		return result, err
 	})
@@ -105,7 +115,7 @@ func (b *run) options(t target) (client.SolveOpt, error) {
 	return client.SolveOpt{
 		SharedSession:       t.session,
 		LocalMounts:         t.mounts.local,
-		OCIStores:           t.mounts.layouts,
+		OCIStores:           b.layouts(t),
 		Exports:             t.exports,
 		CacheImports:        t.imports,
 		CacheExports:        t.cacheExports,

@@ -1,6 +1,7 @@
 package solve
 
 import (
+	"context"
 	"regexp"
 	"slices"
 	"strings"
@@ -52,11 +53,29 @@ func (w *watch) steps() []Step {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var steps []Step
+	spared := w.spared()
 	for _, d := range w.needed() {
 		v := w.vertices[d]
-		steps = append(steps, Step{Name: v.name, Digest: d, Cached: v.cached, Seconds: v.spent.Seconds(), Error: v.err})
+		s := Step{Name: v.name, Digest: d, Cached: v.cached, Seconds: v.spent.Seconds(), Error: v.err}
+		if spared[d] {
+			s.Cached, s.Error = true, ""
+		}
+		steps = append(steps, s)
 	}
 	return steps
+}
+
+// spared are the cached steps that BuildKit began to load, and gave up when it found what follows them in a cache.
+func (w *watch) spared() map[digest.Digest]bool {
+	all := map[digest.Digest]bool{}
+	for _, v := range w.vertices {
+		for _, d := range v.inputs {
+			if input := w.vertices[d]; v.cached && input != nil && !input.cached && strings.Contains(input.err, context.Canceled.Error()) {
+				all[d] = true
+			}
+		}
+	}
+	return all
 }
 
 func (w *watch) allCached() bool {
@@ -73,9 +92,10 @@ func (w *watch) allCached() bool {
 func (w *watch) ran(before *watch) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	spared := w.spared()
 	for _, d := range w.needed() {
 		v := w.vertices[d]
-		if !v.cached && !before.saw(d, v.started) {
+		if !v.cached && !spared[d] && !before.saw(d, v.started) {
 			return v.name
 		}
 	}

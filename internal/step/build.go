@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/warmlayer/warmlayer/internal/cachemounts"
@@ -85,14 +86,25 @@ func (r Run) answer(text string) error {
 // warnings are those that are known before the build runs.
 func (r Run) warnings() []string {
 	all := slices.Concat(r.planWarnings(), r.registries.Warnings())
-	if len(r.Inputs.Outputs) > 0 || r.Inputs.CacheOnly || r.asks() {
+	var without []string
+	for _, b := range r.Builds {
+		if len(b.Inputs.Outputs) == 0 && !b.Inputs.CacheOnly && !b.asks() {
+			without = append(without, b.Inputs.Bake.Target)
+		}
+	}
+	switch {
+	case len(without) == 0:
 		return all
+	case r.bakes():
+		return append(all, "no output for "+strings.Join(without, ", ")+": the results stay in the builder; set push, or output in the bake file")
 	}
 	return append(all, "no outputs: the result stays in the builder; set push or outputs, or outputs: type=cacheonly")
 }
 
-// asks tells whether the run only asks the frontend about the Dockerfile, with the input call.
-func (r Run) asks() bool { return r.Inputs.Call != "" }
+// asks tells whether no build makes anything.
+func (r Run) asks() bool {
+	return !slices.ContainsFunc(r.Builds, func(b Build) bool { return !b.asks() })
+}
 
 // exitCode is the exit code of the run: a cancelled build comes before a failed one, and that
 // before a cache that failed in strict mode.

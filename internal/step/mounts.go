@@ -12,7 +12,7 @@ import (
 // cacheMounts are the cache mounts that a build keeps; nil: none.
 func (r Run) cacheMounts(b Build, on *builder.Builder, record backends.Record) *cachemounts.Mounts {
 	in := b.Inputs.CacheMounts
-	if !in.On() || r.asks() || r.why {
+	if !in.On() || b.asks() || r.why {
 		return nil
 	}
 	return cachemounts.New(cachemounts.Options{

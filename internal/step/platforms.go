@@ -9,7 +9,7 @@ import (
 // runs its steps on the builder's own platform.
 func (r Run) checkPlatforms(b Build, on *builder.Builder) (warnings []string, err error) {
 	lacks := on.Lacks(b.Inputs.Platforms)
-	if len(lacks) == 0 || r.asks() {
+	if len(lacks) == 0 || b.asks() {
 		return nil, nil
 	}
 	missing := on.NoEmulator(lacks)

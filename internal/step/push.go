@@ -42,7 +42,7 @@ type imageChecks struct {
 // wait for the answers, since a registry may be slow; stop is called when one of them refuses.
 func (r Run) checkImages(ctx context.Context, b Build, stop func()) *imageChecks {
 	checks := &imageChecks{}
-	if r.asks() || r.why {
+	if b.asks() || r.why {
 		return checks
 	}
 	for repository, insecure := range b.pushed() {
@@ -96,7 +96,7 @@ func (r Run) checkCaches(ctx context.Context, b Build) map[string]error {
 		caches = append(caches, line.Config)
 	}
 	refused := map[string]error{}
-	if r.asks() || r.why {
+	if b.asks() || r.why {
 		return refused
 	}
 	var mu sync.Mutex

@@ -29,7 +29,7 @@ func Resolve(in inputs.Values, facts scope.Facts, host Host) (Run, syntax.Proble
 		facts.Trusted, facts.Untrusted = true, ""
 	}
 	r := Run{Inputs: in, host: host}
-	parts := in.PerNode()
+	parts := in.Builds()
 	plans := make([]scope.Plan, len(parts))
 	for i, part := range parts {
 		plans[i] = scope.New(facts, scopeOptions(part, len(parts) > 1))
@@ -82,6 +82,13 @@ func scopeOptions(in inputs.Values, several bool) scope.Options {
 	o := scope.Options{
 		Branch: in.Branch, Base: in.BaseBranch, Default: in.DefaultBranch, PR: in.PullRequest,
 		Trusted: in.Trusted, Write: in.CacheWrite, Fallbacks: in.Fallbacks, Key: in.CacheKey,
+	}
+	target := in.Bake.Target
+	switch {
+	case target != "" && o.Key != "":
+		o.Key += "-" + target
+	case target != "":
+		o.Key = scope.BakeKey(target, in.Bake.Subdir)
 	}
 	if o.Key != "" {
 		return o

@@ -1,9 +1,11 @@
 package step
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -25,18 +27,31 @@ func (r Run) solve(ctx context.Context) outcome {
 		made.err = errors.Join(made.err, display.Close())
 		return made
 	}
-	names, parts, err := r.solveAll(ctx)
-	all := outcome{result: solve.Combined(names, results(parts)), err: err}
-	var addresses []string
-	for _, p := range parts {
-		addresses = append(addresses, p.address)
-		all.networks = append(all.networks, p.networks...)
-		all.warnings = addOnce(all.warnings, p.warnings...)
+	if r.bakes() {
+		return r.bake(ctx)
 	}
-	all.address = strings.Join(addresses, ", ")
+	names, parts, err := r.solveAll(ctx, func(ctx context.Context, b Build, display io.Writer) outcome { return r.on(ctx, b, display) })
+	all := allOf(parts, err)
+	all.result = solve.Combined(names, results(parts))
 	if err == nil {
 		all.err = r.join(ctx, &all.result, parts)
 	}
+	return all
+}
+
+// allOf is the outcome of several builds, without their results.
+func allOf(parts []outcome, err error) outcome {
+	all := outcome{err: err}
+	var addresses []string
+	for _, p := range parts {
+		if p.address != "" {
+			addresses = addOnce(addresses, p.address)
+		}
+		all.state, all.kept = cmp.Or(all.state, p.state), all.kept || p.kept
+		all.networks = addOnce(all.networks, p.networks...)
+		all.warnings = addOnce(all.warnings, p.warnings...)
+	}
+	all.address = strings.Join(addresses, ", ")
 	return all
 }
 
@@ -51,7 +66,7 @@ func results(parts []outcome) []solve.Result {
 
 // solveAll runs all builds concurrently, and returns their names and outcomes, in the order of
 // Builds. When one fails the others are cancelled.
-func (r Run) solveAll(ctx context.Context) (names []string, parts []outcome, err error) {
+func (r Run) solveAll(ctx context.Context, on func(context.Context, Build, io.Writer) outcome) (names []string, parts []outcome, err error) {
 	names, parts = make([]string, len(r.Builds)), make([]outcome, len(r.Builds))
 	eg, building := errgroup.WithContext(ctx)
 	for i, b := range r.Builds {
@@ -61,7 +76,7 @@ func (r Run) solveAll(ctx context.Context) (names []string, parts []outcome, err
 			defer crash.Catch()
 			lines := &report.Prefix{To: r.host.Stderr, Each: names[i] + " | "}
 			display := r.host.Redactor.Progress(lines)
-			parts[i] = r.on(building, b, display)
+			parts[i] = on(building, b, display)
 			err := parts[i].err
 			if err != nil {
 				err = fmt.Errorf("%s: %w", names[i], err)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,21 +23,25 @@ import (
 	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/crash"
-	"github.com/warmlayer/warmlayer/internal/gateway"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
-// on runs one build on its builder. A build that fails because a disk is full is repeated without the kept state.
+// on runs one build on its builder.
 func (r Run) on(ctx context.Context, b Build, display io.Writer) outcome {
-	made := r.once(ctx, b, display)
-	dir := b.Builder.Managed.State.Dir
+	return again(ctx, b.Builder, func(o builder.Options) outcome { return r.once(ctx, b, newMachine(o, 1), display) })
+}
+
+// again builds, and repeats a build that fails because a disk is full without the kept state.
+func again(ctx context.Context, o builder.Options, build func(builder.Options) outcome) outcome {
+	made := build(o)
+	dir := o.Managed.State.Dir
 	if !made.kept || !made.outOfSpace() || ctx.Err() != nil {
 		return made
 	}
-	b.Builder.Managed.State = builderspec.State{}
-	made = r.once(ctx, b, display)
+	o.Managed.State = builderspec.State{}
+	made = build(o)
 	made.state = "removed from " + dir + ": the disk was full"
 	made.warnings = append(made.warnings, fmt.Sprintf("builder-state: the disk was full, so the state in %s was removed, and the build was repeated on an empty builder; set a smaller builder-state-size", dir))
 	return made
@@ -60,12 +63,12 @@ func (o outcome) outOfSpace() bool {
 
 // once runs one build. It reads the scopes while the builder starts and the build begins.
 // Progress is written to display.
-func (r Run) once(ctx context.Context, b Build, display io.Writer) outcome {
+func (r Run) once(ctx context.Context, b Build, on *machine, display io.Writer) outcome {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	images := r.checkImages(ctx, b, cancel)
-	made := r.openAndBuild(ctx, b, began, cancel, display)
+	made := r.openAndBuild(ctx, b, on, began, cancel, display)
 	cancel()
 	if refused := images.wait(); refused != nil && made.err != nil && made.result.Failure == nil {
 		made.err, made.result.Failure = refused, &solve.Failure{What: refused.What, Next: refused.Next}
@@ -75,7 +78,7 @@ func (r Run) once(ctx context.Context, b Build, display io.Writer) outcome {
 
 // openAndBuild opens the builder and builds, without the check of the images' pushes. The build begins
 // when the builder answers; what is found out about the caches is waited for where it is used.
-func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel func(), display io.Writer) outcome {
+func (r Run) openAndBuild(ctx context.Context, b Build, on *machine, began time.Time, cancel func(), display io.Writer) outcome {
 	var started *builder.Builder
 	var unreadable []error
 	var starting time.Duration
@@ -85,7 +88,7 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 	eg.Go(func() (err error) {
 		defer crash.Catch()
 		defer clock.Start("start builder")()
-		if started, err = builder.Open(ctx, b.Builder); err != nil {
+		if started, err = on.open(ctx); err != nil {
 			cancel()
 		}
 		starting = time.Since(began)
@@ -93,7 +96,7 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 	})
 	eg.Go(func() error {
 		defer crash.Catch()
-		if !r.asks() {
+		if !b.asks() {
 			defer clock.Start("read cache-from")()
 			unreadable = backends.Unreadable(ctx, b.Inputs.CacheFrom, b.Inputs.ProbeTimeout)
 		}
@@ -101,13 +104,13 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 	})
 	if err := eg.Wait(); err != nil {
 		asked.wait()
-		return outcome{err: err, result: solve.Result{Parts: clock.Parts()}}
+		return outcome{err: errors.Join(err, on.release()), result: solve.Result{Parts: clock.Parts()}}
 	}
 	stop := sync.OnceValue(func() error {
 		defer clock.Start("stop builder")()
-		return started.Close()
+		return on.release()
 	})
-	made := r.connect(ctx, b, started, cacheplan.Request{Await: asked.wait, Unreadable: unreadable}, display, func() { _ = stop() })
+	made := r.connect(ctx, b, started, on, cacheplan.Request{Await: asked.wait, Unreadable: unreadable}, display, func() { _ = stop() })
 	switch {
 	case ctx.Err() != nil:
 		started.Hurry()
@@ -141,7 +144,7 @@ func (r Run) askStores(ctx context.Context, b Build, clock *timing.Log) *stores 
 	s := &stores{}
 	s.asked.Go(func() {
 		defer crash.Catch()
-		if !r.asks() {
+		if !b.asks() {
 			read := backends.Read
 			if b.Builder.Address.Managed() {
 				read = backends.ReadTrusting
@@ -176,30 +179,30 @@ func reads(readings []backends.Reading) []timing.Part {
 
 // connect solves on a running builder, with what was found out about the caches, and calls stop as soon as nothing needs
 // the builder. A managed builder reaches the stores through a gateway.
-func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, caches cacheplan.Request, display io.Writer, stop func()) (made outcome) {
+func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, machine *machine, caches cacheplan.Request, display io.Writer, stop func()) (made outcome) {
 	made.warnings, made.err = r.checkPlatforms(b, on)
 	if made.err != nil {
 		return made
 	}
 	made.warnings = append(made.warnings, unreachableProxies(network(b, on), r.arguments(b))...)
 	request := solve.Request{
-		Inputs: b.Inputs, Builder: on, Exclude: r.exclude(b),
+		Inputs: b.Inputs, Builder: on, Shared: machine.shared, Exclude: r.exclude(),
 		Auth: r.registries.AuthConfig, Login: r.login, Redact: r.host.Redactor.String,
 		Screen: r.host.Redactor, Progress: display, Stdout: r.host.Stdout,
 		Engine: r.engine(), Proxies: r.proxies(), BuilderID: r.Facts.URL, Why: r.why, Finished: stop,
 	}
-	var g *gateway.Gateway
-	if on.Managed {
-		var listener net.Listener
-		if listener, made.err = on.Listen(ctx); made.err != nil {
-			return made
-		}
-		g = gateway.Serve(listener)
-		defer g.Close() // an error says that the builder has ended before
+	g, err := machine.serve(ctx)
+	if err != nil {
+		made.err = err
+		return made
+	}
+	if g != nil {
+		defer machine.unserve()
 		_, password := g.Credentials()
 		r.host.Redactor.Add(password)
 		request.Auth = g.Auth(request.Auth)
 	}
+	caches.Pool = machine.pool
 	caches.Caches, caches.Scopes, caches.Record = b.Caches, b.Plan, r.record(b)
 	caches.From, caches.To, caches.Environment, caches.Gateway = b.Inputs.CacheFrom, b.Inputs.CacheTo, r.cacheEnvironment(b), g
 	caches.Timeout, caches.Pushed = b.Inputs.CacheTimeout, slices.Collect(maps.Keys(b.pushed()))
@@ -210,15 +213,17 @@ func (r Run) connect(ctx context.Context, b Build, on *builder.Builder, caches c
 	return made
 }
 
-// exclude are the directories of local caches, of the builder's state and of the report. They change with every build, so
+// exclude are the directories of local caches, of builders' states and of the report. They change with every build, so
 // contexts leave them out.
-func (r Run) exclude(b Build) []string {
+func (r Run) exclude() []string {
 	var dirs []string
-	if dir := b.Builder.Managed.State.Dir; dir != "" {
-		dirs = append(dirs, dir)
-	}
-	for _, c := range b.Caches {
-		dirs = append(dirs, c.Dirs()...)
+	for _, b := range r.Builds {
+		if dir := b.Builder.Managed.State.Dir; dir != "" {
+			dirs = addOnce(dirs, dir)
+		}
+		for _, c := range b.Caches {
+			dirs = addOnce(dirs, c.Dirs()...)
+		}
 	}
 	if dir := r.reportDir(); dir != "" {
 		if abs, err := filepath.Abs(dir); err == nil {

@@ -10,6 +10,7 @@
 package step
 
 import (
+	"cmp"
 	"os"
 	"slices"
 	"strings"
@@ -50,7 +51,7 @@ type Host struct {
 type Run struct {
 	Inputs inputs.Values // as given, for all builders
 	Facts  scope.Facts   // as detected, with the inputs that override them applied
-	Builds []Build       // one for each builder; at least one
+	Builds []Build       // one for each builder, or for each target of bake files; at least one
 
 	why        bool // the run asks why steps would not be cached, and builds nothing
 	host       Host
@@ -68,8 +69,16 @@ type Build struct {
 	Builder  builder.Options
 }
 
-// name identifies one of several builds by its platforms: "linux/amd64", "linux/amd64,linux/386".
-func (b Build) name() string { return strings.Join(b.Inputs.Platforms, ",") }
+// name identifies one of several builds by its target, or by its platforms: "linux/amd64", "linux/amd64,linux/386".
+func (b Build) name() string {
+	return cmp.Or(b.Inputs.Bake.Target, strings.Join(b.Inputs.Platforms, ","))
+}
+
+// asks tells whether the build only asks the frontend about the Dockerfile, with the input call.
+func (b Build) asks() bool { return b.Inputs.Call != "" }
+
+// bakes tells whether the builds are those of targets.
+func (r Run) bakes() bool { return len(r.Inputs.Targets) > 0 }
 
 // Plan combines the plans of all builds: the scopes that they write, separated by commas, all
 // scopes that they read, and all warnings, each once.

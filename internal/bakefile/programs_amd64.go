@@ -1,0 +1,6 @@
+package bakefile
+
+import "embed"
+
+//go:embed all:programs/amd64
+var programs embed.FS
