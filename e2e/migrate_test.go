@@ -47,7 +47,7 @@ func TestMigrationGuide(t *testing.T) {
 					if strings.HasPrefix(s.Uses, "warmlayer/warmlayer@") {
 						c.run(t, "main", s.With, values)
 						warm := c.run(t, "feature/x", s.With, values)
-						if warm.Cached() != len(warm.Steps) || warm.Digest == "" {
+						if warm.Cached() != len(warm.Steps) || warm.Digest == "" && len(warm.Images) == 0 {
 							t.Errorf("%v: %d of %d steps cached, image %q", values, warm.Cached(), len(warm.Steps), warm.Digest)
 						}
 					}
@@ -114,6 +114,7 @@ func combinations(matrix map[string][]string) []map[string]string {
 // checkout is a repository on a runner, with a local registry instead of ghcr.io.
 type checkout struct {
 	dir     string
+	path    string // the runner's PATH
 	replace *strings.Replacer
 }
 
@@ -123,7 +124,17 @@ const (
 	plainFile    = "FROM scratch AS base\nADD rootfs.tar /\nFROM base AS api\nRUN echo api > /api\nFROM base AS worker\nRUN echo worker > /worker\n"
 	portableFile = "FROM scratch\nARG TARGETPLATFORM\nCOPY render.sh /\nLABEL platform=$TARGETPLATFORM\n"
 	secretFile   = "FROM scratch\nADD rootfs.tar /\nRUN --mount=type=secret,id=token --mount=type=secret,id=key --mount=type=secret,id=npmrc test \"$(cat /run/secrets/token /run/secrets/key /run/secrets/npmrc)\" = 'canary-onecanary-twocanary-three'\n"
-	apiFile      = "FROM scratch AS base\nADD rootfs.tar /\nARG VERSION=0\nRUN echo $VERSION > /version\n"
+	bakeFile     = `group "release" { targets = ["api", "worker"] }
+target "api" {
+  target = "api"
+  tags = ["ghcr.io/acme/api:latest"]
+}
+target "worker" {
+  target = "worker"
+  tags = ["ghcr.io/acme/worker:latest"]
+}
+`
+	apiFile = "FROM scratch AS base\nADD rootfs.tar /\nARG VERSION=0\nRUN echo $VERSION > /version\n"
 )
 
 func newCheckout(t *testing.T, heading string) checkout {
@@ -135,7 +146,7 @@ func newCheckout(t *testing.T, heading string) checkout {
 	case heading == "Secrets":
 		root = secretFile
 	}
-	c := checkout{dir: testkit.App(t)}
+	c := checkout{dir: testkit.App(t), path: os.Getenv("PATH")}
 	write := func(name, content string) {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(c.dir, name)), 0o755); err != nil {
 			t.Fatal(err)
@@ -160,6 +171,10 @@ func newCheckout(t *testing.T, heading string) checkout {
 		}
 	}
 	c.replace = strings.NewReplacer(replace...)
+	if heading == "docker/bake-action" {
+		write("docker-bake.hcl", c.replace.Replace(bakeFile))
+		c.path = testkit.ImagePath(t)
+	}
 	return c
 }
 
@@ -173,7 +188,7 @@ func (c checkout) run(t *testing.T, branch string, with, matrix map[string]strin
 	env := map[string]string{
 		"CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "push", "GITHUB_EVENT_PATH": event,
 		"GITHUB_REF": "refs/heads/" + branch, "GITHUB_REF_NAME": branch, "GITHUB_REF_TYPE": "branch", "GITHUB_REPOSITORY": "acme/shop",
-		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_RUN_ID": "1", "GITHUB_SHA": strings.Repeat("0a", 20), "GITHUB_OUTPUT": outputs, "RUNNER_TEMP": temp, "BUILDX_NO_DEFAULT_ATTESTATIONS": "0", "SIGNING_KEY": "canary-two",
+		"PATH": c.path, "GITHUB_SERVER_URL": "https://github.com", "GITHUB_RUN_ID": "1", "GITHUB_SHA": strings.Repeat("0a", 20), "GITHUB_OUTPUT": outputs, "RUNNER_TEMP": temp, "BUILDX_NO_DEFAULT_ATTESTATIONS": "0", "SIGNING_KEY": "canary-two",
 	}
 	for name, value := range with {
 		for key, v := range matrix {

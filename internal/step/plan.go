@@ -34,10 +34,11 @@ func (r Run) PrintPlan(asJSON bool) int {
 }
 
 // planned is a plan in JSON. Imports and exports are BuildKit's native cache entries, for managed
-// builders too. With several builders the plan of each is in builds.
+// builders too. With several builders or targets the plan of each is in builds.
 type planned struct {
 	Builder   string   `json:"builder,omitempty"`   // address; only in builds
 	Platforms []string `json:"platforms,omitempty"` // that the builder builds; only in builds
+	Target    string   `json:"target,omitempty"`    // of bake files; only in builds
 	scope.Plan
 	Imports []entry      `json:"imports"`
 	Exports []entry      `json:"exports"`
@@ -57,7 +58,7 @@ func (r Run) planJSON(w io.Writer) error {
 		all.Imports = append(all.Imports, one.Imports...)
 		all.Exports = append(all.Exports, one.Exports...)
 		all.Auto = cmp.Or(all.Auto, one.Auto)
-		if len(r.Builds) > 1 {
+		if len(r.Builds) > 1 || r.bakes() {
 			all.Builds = append(all.Builds, one)
 		}
 	}
@@ -68,7 +69,7 @@ func (r Run) planJSON(w io.Writer) error {
 }
 
 func (b Build) planned() planned {
-	p := planned{Builder: b.Builder.Address.String(), Platforms: b.Inputs.Platforms, Plan: b.Plan, Imports: []entry{}, Exports: []entry{}}
+	p := planned{Builder: b.Builder.Address.String(), Platforms: b.Inputs.Platforms, Target: b.Inputs.Bake.Target, Plan: b.Plan, Imports: []entry{}, Exports: []entry{}}
 	p.Warnings = addOnce(p.Warnings, b.Warnings...)
 	if b.Auto.Why != "" {
 		p.Auto = &b.Auto
@@ -94,7 +95,10 @@ func (b Build) planned() planned {
 func (r Run) planText() string {
 	var out strings.Builder
 	for _, b := range r.Builds {
-		if len(r.Builds) > 1 {
+		switch {
+		case r.bakes():
+			fmt.Fprintf(&out, "target %s\n", b.name())
+		case len(r.Builds) > 1:
 			fmt.Fprintf(&out, "builder %s (%s)\n", b.Builder.Address, b.name())
 		}
 		out.WriteString(b.planText())

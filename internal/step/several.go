@@ -18,6 +18,9 @@ import (
 // solve runs every build on its builder. Several run concurrently, and the images that they push
 // by digest are joined into one.
 func (r Run) solve(ctx context.Context) outcome {
+	if r.bakes() {
+		return r.bake(ctx)
+	}
 	if len(r.Builds) == 1 {
 		display := r.host.Redactor.Display(r.host.Stderr)
 		made := r.on(ctx, r.Builds[0], display)
@@ -26,9 +29,6 @@ func (r Run) solve(ctx context.Context) outcome {
 		}
 		made.err = errors.Join(made.err, display.Close())
 		return made
-	}
-	if r.bakes() {
-		return r.bake(ctx)
 	}
 	names, parts, err := r.solveAll(ctx, func(ctx context.Context, b Build, display io.Writer) outcome { return r.on(ctx, b, display) })
 	all := allOf(parts, err)
@@ -69,6 +69,9 @@ func results(parts []outcome) []solve.Result {
 func (r Run) solveAll(ctx context.Context, on func(context.Context, Build, io.Writer) outcome) (names []string, parts []outcome, err error) {
 	names, parts = make([]string, len(r.Builds)), make([]outcome, len(r.Builds))
 	eg, building := errgroup.WithContext(ctx)
+	if r.asks() { // what a frontend finds in one Dockerfile is no reason to ask nothing about the others
+		building = ctx
+	}
 	for i, b := range r.Builds {
 		names[i] = b.name()
 		b.Inputs.Progress = plainUnlessQuiet(b.Inputs.Progress)

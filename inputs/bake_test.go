@@ -1,0 +1,477 @@
+package inputs_test
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"encoding/pem"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/distribution/reference"
+	"github.com/docker/go-units"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	"github.com/rogpeppe/go-internal/txtar"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/warmlayer/warmlayer/inputs"
+	"github.com/warmlayer/warmlayer/internal/bakefile"
+	"github.com/warmlayer/warmlayer/internal/syntax"
+	"github.com/warmlayer/warmlayer/internal/testkit"
+)
+
+// printed is a target as docker buildx bake --print shows it.
+type printed struct {
+	Context, Dockerfile, Target, Network, Call string
+	Inline                                     string `json:"dockerfile-inline"`
+	Contexts, Args, Labels                     map[string]string
+	Hosts                                      map[string]string `json:"extra-hosts"`
+	Tags, Platforms, Ulimits, Entitlements     []string
+	Annotations                                []string
+	Filter                                     []string `json:"no-cache-filter"`
+	Pull                                       bool
+	NoCache                                    bool   `json:"no-cache"`
+	ShmSize                                    string `json:"shm-size"`
+	Attest                                     []map[string]any
+	From                                       []map[string]string `json:"cache-from"`
+	To                                         []map[string]string `json:"cache-to"`
+	Secret, Output                             []map[string]string
+	SSH                                        []struct {
+		ID    string
+		Paths []string
+	}
+}
+
+// TestBakeAsBuildx: bake files mean what they mean to docker buildx bake --print: the same targets, with the same attributes.
+func TestBakeAsBuildx(t *testing.T) {
+	t.Parallel()
+	cases, err := filepath.Glob("testdata/bake/*.txtar")
+	if err != nil || len(cases) < 20 {
+		t.Fatalf("%d cases, %v", len(cases), err)
+	}
+	for _, file := range cases {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			c := newBakeCase(t, file)
+			want := c.buildx(t)
+			c.makeFiles(t, want)
+			v := c.parse(t)
+			var names []string
+			for _, target := range v.Targets {
+				names = append(names, target.Bake.Target)
+				if p, ok := want[target.Bake.Target]; ok {
+					if b, w := shown(t, c.expected(t, p)), shown(t, seen(target)); b != w {
+						t.Errorf("target %s: buildx has\n%s\nwarmlayer has\n%s", target.Bake.Target, b, w)
+					}
+				}
+			}
+			if !slices.Equal(names, slices.Sorted(maps.Keys(want))) {
+				t.Errorf("targets %v, buildx has %v", names, slices.Sorted(maps.Keys(want)))
+			}
+		})
+	}
+}
+
+// bakeCase is a directory with bake files, and what is asked of them.
+type bakeCase struct {
+	dir     string
+	environ []string
+	asked   map[string][]string // bake, targets, set, vars and allow
+}
+
+func newBakeCase(t *testing.T, file string) bakeCase {
+	t.Helper()
+	archive, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := bakeCase{dir: t.TempDir(), asked: map[string][]string{}, environ: []string{"PATH=" + os.Getenv("PATH"), "DOCKER_CONFIG=" + t.TempDir()}}
+	for _, f := range archive.Files {
+		if f.Name != "args" {
+			testkit.Write(t, filepath.Join(c.dir, f.Name), string(f.Data))
+			continue
+		}
+		for line := range strings.Lines(string(f.Data)) {
+			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			if key == "env" {
+				c.environ = append(c.environ, value)
+				continue
+			}
+			c.asked[key] = append(c.asked[key], value)
+		}
+	}
+	return c
+}
+
+// buildx is what docker buildx bake prints.
+func (c bakeCase) buildx(t *testing.T) map[string]printed {
+	t.Helper()
+	program, err := exec.LookPath("buildx")
+	testkit.Need(t, "buildx", err)
+	args := []string{"bake", "--print"}
+	for flag, key := range map[string]string{"--set": "set", "--var": "vars", "--allow": "allow"} {
+		for _, value := range c.asked[key] {
+			args = append(args, flag, value)
+		}
+	}
+	for _, files := range c.asked["bake"] {
+		for file := range strings.SplitSeq(files, ",") {
+			args = append(args, "--file", file)
+		}
+	}
+	cmd := exec.Command(program, append(args, c.asked["targets"]...)...)
+	cmd.Dir, cmd.Env = c.dir, c.environ
+	c.makeKey(t)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, err.(*exec.ExitError).Stderr)
+	}
+	var said struct{ Target map[string]printed }
+	if err := json.Unmarshal(out, &said); err != nil {
+		t.Fatal(err)
+	}
+	return said.Target
+}
+
+// makeKey makes the key that a case may name.
+func (c bakeCase) makeKey(t *testing.T) {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.Write(t, filepath.Join(c.dir, "deploy.key"), string(pem.EncodeToMemory(block)))
+}
+
+// shown is a build as text.
+func shown(t *testing.T, b build) string {
+	t.Helper()
+	text, err := json.MarshalIndent(b, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// makeFiles makes the directories and Dockerfiles that targets name.
+func (c bakeCase) makeFiles(t *testing.T, targets map[string]printed) {
+	t.Helper()
+	for _, p := range targets {
+		dirs := slices.Collect(maps.Values(p.Contexts))
+		if !strings.Contains(p.Context, "://") {
+			writeFile(t, filepath.Join(c.dir, p.Context, p.Dockerfile), "FROM scratch\n")
+		}
+		for _, dir := range dirs {
+			if !strings.Contains(dir, ":") {
+				writeFile(t, filepath.Join(c.dir, dir, "file"), "")
+			}
+		}
+	}
+}
+
+// writeFile writes a file, and the directories that it is in.
+func writeFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Write(t, path, content)
+}
+
+func (c bakeCase) parse(t *testing.T) inputs.Values {
+	t.Helper()
+	args := []string{"--context", c.dir}
+	for key, values := range c.asked {
+		for _, value := range values {
+			args = append(args, "--"+key, value)
+		}
+	}
+	if c.asked["targets"] == nil {
+		args = append(args, "--targets", "default")
+	}
+	v, problems := inputs.ParseJob(args, c.environ, ".", inputs.Job{Bake: func(r bakefile.Request) (bakefile.Definition, error) {
+		return bakefile.Read(t.Context(), r)
+	}})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return v
+}
+
+// build is what a target asks of BuildKit, as far as bake files say it.
+type build struct {
+	Context, Dockerfile, Text, Target, Network, Call string
+	Contexts, Links, Args, Labels, Hosts, Secrets    []string
+	Tags, Platforms, Ulimits, Allow, Filter, SSH     []string
+	Pull, NoCache                                    bool
+	ShmSize                                          int64
+	From, To, Outputs, Attests, Annotations          []string
+}
+
+// seen is what warmlayer makes of a target.
+func seen(v inputs.Values) build {
+	b := build{
+		Context: v.Context.Source, Dockerfile: v.Dockerfile.InContext, Target: v.Target, Network: v.Network, Call: v.Call,
+		Links: pairs(v.Bake.Links), Args: pairs(v.BuildArgs), Labels: pairs(v.Labels), Hosts: pairs(v.AddHosts),
+		Tags: v.Tags, Platforms: v.Platforms, Ulimits: v.Ulimits, Allow: v.Allow, Filter: v.NoCacheFilters,
+		Pull: v.Pull, NoCache: v.NoCache, ShmSize: v.ShmSize,
+	}
+	if v.Context.Dir != "" {
+		b.Context, b.Dockerfile = v.Context.Dir, v.Dockerfile.Path
+	}
+	if v.Dockerfile.Path == "" {
+		b.Text = string(v.Dockerfile.Text)
+	}
+	for _, c := range v.BuildContexts {
+		source := c.Source
+		if c.Kind == inputs.Directory {
+			source = c.Dir
+		}
+		b.Contexts = append(b.Contexts, c.Name+"="+source)
+	}
+	for _, s := range v.Secrets {
+		b.Secrets = append(b.Secrets, s.ID+"="+s.Value)
+	}
+	for _, s := range v.SSH {
+		b.SSH = append(b.SSH, s.ID+"="+strings.Join(s.Paths, ","))
+	}
+	for _, c := range v.CacheFrom {
+		b.From = append(b.From, attributes(c.Type, c.Attrs))
+	}
+	for _, c := range v.CacheTo {
+		b.To = append(b.To, attributes(c.Type, c.Attrs))
+	}
+	for _, a := range v.Attests {
+		if text := a.String(); text != "mode=min,inline-only=true" { // the default
+			b.Attests = append(b.Attests, strings.TrimSuffix(a.Type+","+text, ","))
+		}
+	}
+	for _, o := range v.Outputs {
+		attrs := maps.Clone(o.Attrs)
+		for key, value := range o.Attrs {
+			if _, is, _ := exptypes.ParseAnnotationKey(key); is {
+				b.Annotations = append(b.Annotations, key+"="+value)
+				delete(attrs, key)
+			}
+		}
+		if o.Dest != "" {
+			attrs["dest"] = o.Dest
+		}
+		delete(attrs, "name") // from the tags
+		b.Outputs = append(b.Outputs, attributes(o.Type, attrs))
+	}
+	slices.Sort(b.Annotations)
+	return b
+}
+
+// expected is what a printed target means: paths are absolute, names of images whole, and what HCL would replace is not escaped.
+func (c bakeCase) expected(t *testing.T, p printed) build {
+	t.Helper()
+	b := build{
+		Context: p.Context, Dockerfile: p.Dockerfile, Target: p.Target, Network: p.Network, Call: p.Call, Text: unescape(p.Inline),
+		Args: sorted(p.Args), Labels: sorted(p.Labels), Hosts: sorted(p.Hosts),
+		Platforms: p.Platforms, Allow: p.Entitlements, Filter: p.Filter, Pull: p.Pull, NoCache: p.NoCache,
+	}
+	if !strings.Contains(p.Context, "://") {
+		b.Context, b.Dockerfile = filepath.Join(c.dir, p.Context), filepath.Join(c.dir, p.Context, p.Dockerfile)
+	}
+	if p.Inline != "" {
+		b.Dockerfile = ""
+	}
+	for _, tag := range p.Tags {
+		named, err := reference.ParseNormalizedNamed(tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Tags = append(b.Tags, reference.TagNameOnly(named).String())
+	}
+	for _, u := range p.Ulimits {
+		limit, err := units.ParseUlimit(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Ulimits = append(b.Ulimits, limit.String())
+	}
+	if p.ShmSize != "" {
+		var err error
+		if b.ShmSize, err = units.RAMInBytes(p.ShmSize); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.expectContexts(&b, p)
+	c.expectSecrets(t, &b, p)
+	for _, one := range p.From {
+		b.From = append(b.From, attributes(one["type"], one))
+	}
+	for _, one := range p.To {
+		b.To = append(b.To, attributes(one["type"], one))
+	}
+	for _, one := range p.Attest {
+		if one["disabled"] == nil {
+			attrs := map[string]string{}
+			for key, value := range one {
+				attrs[key] = value.(string)
+			}
+			b.Attests = append(b.Attests, attributes(attrs["type"], attrs))
+		}
+	}
+	expectOutputs(t, &b, p)
+	return b
+}
+
+func (c bakeCase) expectContexts(b *build, p printed) {
+	for _, name := range slices.Sorted(maps.Keys(p.Contexts)) {
+		source := p.Contexts[name]
+		other, linked := strings.CutPrefix(source, "target:")
+		switch {
+		case linked:
+			b.Links = append(b.Links, name+"="+other)
+			continue
+		case !strings.Contains(source, ":"):
+			source = filepath.Join(c.dir, source)
+		}
+		b.Contexts = append(b.Contexts, name+"="+source)
+	}
+}
+
+// expectSecrets reads secrets as docker buildx does: an id alone is a variable, or else a file.
+func (c bakeCase) expectSecrets(t *testing.T, b *build, p printed) {
+	t.Helper()
+	for _, s := range p.Secret {
+		name := s["env"]
+		if name == "" && s["src"] == "" {
+			name = s["id"]
+		}
+		value := ""
+		for _, variable := range c.environ {
+			if v, ok := strings.CutPrefix(variable, name+"="); ok && name != "" {
+				value = v
+			}
+		}
+		if s["src"] != "" {
+			content, err := os.ReadFile(filepath.Join(c.dir, s["src"]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			value = string(content)
+		}
+		b.Secrets = append(b.Secrets, s["id"]+"="+value)
+	}
+	for _, s := range p.SSH {
+		b.SSH = append(b.SSH, s.ID+"="+strings.Join(s.Paths, ","))
+	}
+}
+
+func expectOutputs(t *testing.T, b *build, p printed) {
+	t.Helper()
+	for _, o := range p.Output {
+		attrs, kind := maps.Clone(o), o["type"]
+		delete(attrs, "name")
+		switch kind {
+		case "cacheonly":
+			continue
+		case "registry":
+			kind, attrs["push"] = "image", "true"
+		}
+		b.Outputs = append(b.Outputs, attributes(kind, attrs))
+		for _, text := range p.Annotations {
+			key, value, _ := strings.Cut(text, "=")
+			levels, name, leveled := strings.Cut(key, ":")
+			if !leveled {
+				levels, name = "", key
+			}
+			for level := range strings.SplitSeq(levels, ",") {
+				b.Annotations = append(b.Annotations, exptypes.AnnotationKey{Type: level, Key: name}.String()+"="+value)
+			}
+		}
+	}
+	slices.Sort(b.Annotations)
+}
+
+// attributes are a type and attributes in one text.
+func attributes(kind string, attrs map[string]string) string {
+	texts := []string{kind}
+	for _, key := range slices.Sorted(maps.Keys(attrs)) {
+		if key != "type" {
+			texts = append(texts, key+"="+attrs[key])
+		}
+	}
+	return strings.Join(texts, ",")
+}
+
+func sorted(values map[string]string) []string {
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		all = append(all, key+"="+unescape(values[key]))
+	}
+	return all
+}
+
+func pairs(list []syntax.Pair) []string {
+	var all []string
+	for _, p := range list {
+		all = append(all, p.Key+"="+p.Value)
+	}
+	return all
+}
+
+func unescape(text string) string {
+	return strings.NewReplacer("$${", "${", "%%{", "%{").Replace(text)
+}
+
+// TestBakeProblems: what does not go with bake files is reported at once, and by its target.
+func TestBakeProblems(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	testkit.Write(t, filepath.Join(dir, "docker-bake.hcl"), `
+group "default" { targets = ["a", "b"] }
+target "a" { no-cache-filter = ["x y"] }
+target "b" {
+  dockerfile = "missing.Dockerfile"
+  entitlements = ["network.host"]
+}`)
+	testkit.Write(t, filepath.Join(dir, "Dockerfile"), "FROM scratch\n")
+	for name, c := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"inputs of a target": {[]string{"--tags", "a/b:1", "--build-args", "A=1", "--part"}, []string{
+			"tags: with bake files this is an attribute of each target\nhint: write it there, or replace it with set: *.tags=…",
+			"build-args: with bake files this is an attribute of each target", "part: an image of several jobs has no bake file",
+		}},
+		"attributes of targets": {[]string{"--allow", "network.host"}, []string{
+			`target a: no-cache-filters: line 1: "x y" is not the name of a stage`, `target b: file: no Dockerfile at "missing.Dockerfile"`,
+		}},
+		"entitlements":   {nil, []string{`allow: the bake files ask for "network.host", which is not allowed`}},
+		"no such target": {[]string{"--targets", "c"}, []string{"bake: failed to find target c"}},
+		"no such file":   {[]string{"--bake", "none.hcl"}, []string{"bake: open none.hcl: no such file or directory"}},
+		"standard input": {[]string{"--bake", "-"}, []string{"bake: line 1: a bake file cannot be standard input"}},
+		"mounts":         {[]string{"--cache-mounts", "auto"}, []string{"cache-mounts: cache mounts are not kept with bake files"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			args := append([]string{"--context", dir, "--targets", "default"}, c.args...)
+			if slices.Contains(c.args, "--targets") {
+				args = append([]string{"--context", dir}, c.args...)
+			}
+			_, problems := inputs.ParseJob(args, nil, ".", inputs.Job{Bake: func(r bakefile.Request) (bakefile.Definition, error) {
+				return bakefile.Read(t.Context(), r)
+			}})
+			said := problems.Error()
+			for i, want := range c.want {
+				if !strings.Contains(said, want) {
+					t.Errorf("%s: no %q in:\n%s", strconv.Itoa(i), want, said)
+				}
+			}
+		})
+	}
+}
