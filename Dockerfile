@@ -24,9 +24,14 @@ RUN version=$(go list -m -f '{{.Version}}' github.com/moby/buildkit) && \
     go build -modfile "$modfile" -o /daemons/usr/local/bin/ -trimpath -buildvcs=false -tags seccomp -ldflags "-s -w -X github.com/moby/buildkit/version.Version=$version" \
     github.com/moby/buildkit/cmd/buildkitd github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit && \
     find /daemons -exec touch -d @0 {} +
+# So does the reader of bake files with its own go.mod.
+COPY internal/packed internal/packed
+COPY internal/bakefile/reader internal/bakefile/reader
+RUN GOOS= GOARCH= go run ./internal/packed/generate internal/bakefile/reader '/reader-*.zst' $TARGETARCH
 COPY . .
 ARG VERSION=unreleased
 RUN GOOS= GOARCH= go generate ./internal/mountprogram && \
+    mkdir -p internal/bakefile/programs/$TARGETARCH && mv /reader-$TARGETARCH.zst internal/bakefile/programs/$TARGETARCH/reader.zst && \
     go build -o /out/ -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$VERSION" .
 
 FROM debian AS packages

@@ -62,11 +62,11 @@ setup: tools ## Install and build everything that demo, test and bench need.
 	.ci/setup
 
 tools: $(SERVERS)/node_modules/.package-lock.json $(GITLAB)/node_modules/.package-lock.json $(BIN)/image/buildkitd
-	go generate ./internal/mountprogram
+	go generate ./internal/mountprogram ./internal/bakefile
 	go build -o $(BIN)/ .
 	go build -o $(BIN)/ -ldflags '-s -w -X github.com/moby/buildkit/version.Version=$(BUILDKIT)' tool
 	go build -C $(SERVERS) -o $(BIN)/ -ldflags '-s -w' tool
-	go build -C testdata/buildx -o $(BIN)/ -ldflags '-s -w' tool
+	CGO_ENABLED=0 go build -C internal/bakefile/reader -o $(BIN)/ -trimpath -ldflags '-s -w' tool
 	ln -sf ../$(SERVERS)/node_modules/.bin/azurite-blob $(BIN)/
 
 # The daemon as the image has it, with the changes of internal/patch.

@@ -50,6 +50,7 @@ tags)
 programs)
 	mkdir -p "$3"
 	go generate ./internal/mountprogram
+	go run ./internal/packed/generate internal/bakefile/reader 'internal/bakefile/programs/*/reader.zst' amd64 arm64
 	for arch in amd64 arm64; do
 		CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -o "$3/warmlayer-linux-$arch" \
 			-trimpath -buildvcs=false -ldflags "-s -w -X main.release=$version" .

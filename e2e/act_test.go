@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -204,6 +205,44 @@ func runPrunes(t *testing.T, registry string, r runner) {
 		log := r.event(t, p, e.name, e.payload, "--env", "GITHUB_API_URL="+api.URL, "--secret", "GITHUB_TOKEN="+token)
 		if ran := strings.Contains(log, "removed "); ran != (e.want != "") || !strings.Contains(log, e.want) || strings.Count(log, "removed  ") > 1 {
 			t.Errorf("%s: the log has no %q:\n%s", e.name, e.want, log)
+		}
+	}
+}
+
+// runBake runs the workflow of the example with a bake file: a push to main, and a pull request, whose targets are warm.
+func runBake(t *testing.T, registry string, r runner) {
+	files := map[string]string{}
+	base := standIn(t, registry+"/base/busybox", busyboxFile)
+	err := filepath.WalkDir("examples/bake", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		name, _ := filepath.Rel("examples/bake", path)
+		files[name] = strings.NewReplacer("ghcr.io/acme", registry+"/baked", "docker.io/library/busybox:1.37", base).Replace(string(content))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProject(t, "https://github.com/acme/shop.git", files)
+	for _, e := range []struct {
+		name, payload string
+		want          []string
+	}{
+		{"push", `{"ref": "refs/heads/main", "repository": {"full_name": "acme/shop", "default_branch": "main"}}`, []string{
+			"warmlayer: 3 targets (push to main)", "3 written", registry + "/baked/worker:",
+		}},
+		{"pull_request", strings.Replace(requested, "REPO", "acme/shop", 1), []string{
+			"warmlayer: 3 targets (pull request 12)", "7 of 7 cached", "3 written",
+		}},
+	} {
+		log := r.event(t, p, e.name, e.payload)
+		t.Logf("%s:\n%s", e.name, log)
+		for _, want := range e.want {
+			if !strings.Contains(log, want) {
+				t.Errorf("%s: the log has no %q", e.name, want)
+			}
 		}
 	}
 }

@@ -79,6 +79,7 @@ func TestImage(t *testing.T) {
 	t.Run("act", func(t *testing.T) { runWorkflows(t, registry.Host, newRunner(t, host, debian, image)) })
 	t.Run("prunes", func(t *testing.T) { runPrunes(t, registry.Host, newRunner(t, host, debian, image)) })
 	t.Run("parts", func(t *testing.T) { runParts(t, registry.Host, newRunner(t, host, debian, image)) })
+	t.Run("bake", func(t *testing.T) { runBake(t, registry.Host, newRunner(t, host, debian, image)) })
 	t.Run("matrix", func(t *testing.T) { runMatrix(t, registry.Host, newRunner(t, host, debian, image)) })
 }
 

@@ -12,6 +12,7 @@
 # Existing files are kept; those of Go are made again when go.sum has changed. Of several at once, one works.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
+reader=$root/internal/bakefile/reader # the program that reads bake files
 mkdir -p "$1" && cd "$1"
 dir=$(pwd)
 exec 9> lock
@@ -41,9 +42,11 @@ golang() {
 	export CGO_ENABLED=0 GOFLAGS=''
 	modules=$(go env GOMODCACHE)
 	# shellcheck disable=SC2086 # a list of packages
-	(cd "$root" && go list -deps -tags seccomp -f '{{with .Module}}{{.Dir}}{{end}}' $programs) | sort -u | sed -n "s|^$modules/||p" > modules.list
+	(cd "$root" && go list -deps -tags seccomp -f '{{with .Module}}{{.Dir}}{{end}}' $programs; cd "$reader" && go list -deps -f '{{with .Module}}{{.Dir}}{{end}}') |
+		sort -u | sed -n "s|^$modules/||p" > modules.list
 	# The files from which Go reads the module graph, and those that it verifies modules with.
-	(cd "$root" && go list -m -f '{{.GoMod}}' all) | sed -n "s|^$modules/\(cache/.*\)\.mod$|\1|p" | while read -r module; do
+	(cd "$root" && go list -m -f '{{.GoMod}}' all; cd "$reader" && go list -m -f '{{.GoMod}}' all) |
+		sort -u | sed -n "s|^$modules/\(cache/.*\)\.mod$|\1|p" | while read -r module; do
 		for kind in mod info ziphash; do
 			[ ! -e "$modules/$module.$kind" ] || echo "$module.$kind"
 		done
@@ -59,16 +62,19 @@ golang() {
 	if [ "${2:-}" = gocache ]; then
 		# shellcheck disable=SC2086 # a list of packages
 		(cd "$root" && GOCACHE="$dir/gocache" go build -o "$dir/programs/" -trimpath -buildvcs=false -tags seccomp $programs)
+		GOCACHE="$dir/gocache" go build -C "$reader" -o "$dir/programs/" -trimpath -buildvcs=false .
 		tar -rf "$1.part" --transform 's|^gocache|root/.cache/go-build|' gocache
 	fi
 	rm -rf gocache programs modules.list goenv
 	mv "$1.part" "$1"
-	cp "$root/go.sum" "$1.sum"
+	sums > "$1.sum"
 }
+# sums tell whether the modules are others than before.
+sums() { cat "$root/go.sum" "$reader/go.sum"; }
 
 if [ "${2:-}" = service ]; then
-	cmp -s service.tar.sum "$root/go.sum" || golang service.tar
+	sums | cmp -s service.tar.sum - || golang service.tar
 	exit
 fi
 debian debian.tar ''
-cmp -s golang.tar.sum "$root/go.sum" || golang golang.tar gocache
+sums | cmp -s golang.tar.sum - || golang golang.tar gocache
