@@ -15,8 +15,10 @@ import (
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/client"
 	provenance "github.com/moby/buildkit/solver/llbsolver/provenance/types"
+	"github.com/moby/buildkit/util/grpcerrors"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc/codes"
 
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 )
@@ -69,10 +71,10 @@ func plain(warnings []*client.VertexWarning) []*client.VertexWarning {
 }
 
 // recordName is the name of the build in buildx's form, builder/node/ref. The ref is that in the
-// daemon's build history; the node of a managed builder is its address.
+// daemon's build history; the node of a managed builder, and of an engine's, is its address.
 func (b *run) recordName(ref string) string {
 	node := "remote"
-	if b.Builder.Managed {
+	if b.Builder.Managed || b.Builder.Inside != nil {
 		node = b.Builder.Address
 	}
 	return "warmlayer/" + node + "/" + ref
@@ -127,6 +129,9 @@ func (b *run) provenance(ctx context.Context, ref string) (map[string]string, er
 		}
 		return nil
 	})
+	if grpcerrors.Code(err) == codes.Unimplemented {
+		err = nil // a BuildKit older than v0.11, such as Docker's before 23.0, keeps no history
+	}
 	return found, err
 }
 

@@ -21,6 +21,8 @@ func (b *run) addOutputs(ctx context.Context, m *mounts) error {
 		entry := client.ExportEntry{Type: o.Type, Attrs: o.Attrs}
 		dest := resolve(b.Inputs.Dir, o.Dest)
 		switch {
+		case b.madeInside(o):
+			entry = b.insideOutput(o)
 		case o.Type == client.ExporterImage:
 		case o.Type == client.ExporterLocal, o.Attrs["tar"] == "false":
 			entry.OutputDir = dest
@@ -54,7 +56,7 @@ func loads(o inputs.Output) bool { return o.Type == client.ExporterDocker && o.D
 //   - Where a cache compresses the image's layers too, the image's are compressed again.
 func (b *run) outputs(m mounts) []client.ExportEntry {
 	out := slices.Clone(m.exports)
-	if !holdsImage(b.Inputs.Outputs) && b.Caches.Writes {
+	if !holdsImage(b.Inputs.Outputs) && b.Caches.Writes && !b.graphDriver() {
 		return append(out, client.ExportEntry{Type: client.ExporterImage, Attrs: map[string]string{}})
 	}
 	for i, e := range out {

@@ -1,6 +1,7 @@
 package solve
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -97,11 +98,11 @@ func (b *run) take(response *client.SolveResponse, w *watch, began time.Time, sp
 			b.recall.miss(s.Digest)
 		}
 	}
-	existed := w.layersAt(time.Now())
+	existed := w.layersAt(cmp.Or(b.handedOver, time.Now()))
 	b.result.phase("build", existed.Sub(began).Seconds())
 	b.time.Add(timing.Part{Name: "build", Kind: timing.Sum, Start: began, End: existed, Span: span})
 	b.time.Add(w.parts(b.Builder.Managed)...)
-	if w.Pushed() {
+	if w.Pushed() || !b.handedOver.IsZero() {
 		b.result.phase("push", time.Since(existed).Seconds())
 	}
 	if response == nil {
@@ -117,5 +118,8 @@ func (b *run) take(response *client.SolveResponse, w *watch, began time.Time, sp
 	b.result.ImageID = digest.Digest(b.result.Metadata[exptypes.ExporterImageConfigDigestKey])
 	if b.result.ImageID == "" || b.indexes {
 		b.result.ImageID = b.result.Digest
+	}
+	if b.indexes && b.Builder.Inside != nil {
+		delete(b.result.Metadata, exptypes.ExporterImageConfigDigestKey) // as in buildx, since the engine does not know it (build/build.go)
 	}
 }

@@ -65,7 +65,7 @@ func (r Run) once(ctx context.Context, b Build, display io.Writer) outcome {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	images := r.checkImages(ctx, b, cancel)
-	made := r.openAndBuild(ctx, b, began, cancel, display)
+	made := r.begin(ctx, b, began, cancel, display)
 	cancel()
 	if refused := images.wait(); refused != nil && made.err != nil && made.result.Failure == nil {
 		made.err, made.result.Failure = refused, &solve.Failure{What: refused.What, Next: refused.Next}
@@ -73,9 +73,21 @@ func (r Run) once(ctx context.Context, b Build, display io.Writer) outcome {
 	return made
 }
 
+// begin builds, without the check of the images' pushes. An engine is asked what it can do before anything else.
+func (r Run) begin(ctx context.Context, b Build, began time.Time, cancel func(), display io.Writer) outcome {
+	if b.Builder.Address.Kind != builderspec.Engine {
+		return r.openAndBuild(ctx, b, builder.Open, began, cancel, display)
+	}
+	on, err := builder.Open(ctx, b.Builder)
+	if err != nil {
+		return outcome{err: err}
+	}
+	return r.inEngine(ctx, b, on, began, cancel, display)
+}
+
 // openAndBuild opens the builder and builds, without the check of the images' pushes. The build begins
 // when the builder answers; what is found out about the caches is waited for where it is used.
-func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel func(), display io.Writer) outcome {
+func (r Run) openAndBuild(ctx context.Context, b Build, open opener, began time.Time, cancel func(), display io.Writer) outcome {
 	var started *builder.Builder
 	var unreadable []error
 	var starting time.Duration
@@ -85,7 +97,7 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 	eg.Go(func() (err error) {
 		defer crash.Catch()
 		defer clock.Start("start builder")()
-		if started, err = builder.Open(ctx, b.Builder); err != nil {
+		if started, err = open(ctx, b.Builder); err != nil {
 			cancel()
 		}
 		starting = time.Since(began)
@@ -102,6 +114,10 @@ func (r Run) openAndBuild(ctx context.Context, b Build, began time.Time, cancel 
 	if err := eg.Wait(); err != nil {
 		asked.wait()
 		return outcome{err: err, result: solve.Result{Parts: clock.Parts()}}
+	}
+	if started.Inside != nil && b.Builder.Address.Kind == builderspec.Auto {
+		asked.wait()
+		return r.inEngine(ctx, b, started, began, cancel, display)
 	}
 	stop := sync.OnceValue(func() error {
 		defer clock.Start("stop builder")()
