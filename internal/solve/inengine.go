@@ -3,7 +3,6 @@ package solve
 import (
 	"context"
 	"maps"
-	"strings"
 	"time"
 
 	"github.com/distribution/reference"
@@ -54,20 +53,21 @@ func (b *run) pushInside(ctx context.Context, response *client.SolveResponse) er
 		if b.madeInside(o) && o.Attrs["name"] != "" {
 			answer[exptypes.ExporterImageNameKey] = o.Attrs["name"]
 		}
-		if !o.Pushes() {
-			continue
+	}
+	for i, name := range b.Inputs.Pushed() {
+		if i == 0 {
+			b.handedOver = time.Now()
 		}
-		b.handedOver = time.Now()
-		for name := range strings.SplitSeq(o.Attrs["name"], ",") {
-			auth, err := b.engineAuth(ctx, name)
-			if err != nil {
-				return err
-			}
-			digest, err := b.Builder.Inside.Push(ctx, name, auth, b.display)
-			if err != nil {
-				return err
-			}
-			answer[exptypes.ExporterImageDigestKey] = digest.String()
+		auth, err := b.engineAuth(ctx, name)
+		if err != nil {
+			return err
+		}
+		pushed, err := b.Builder.Inside.Push(ctx, name, auth, b.display)
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			answer[exptypes.ExporterImageDigestKey] = pushed.String()
 		}
 	}
 	return nil

@@ -22,7 +22,9 @@ func (b *run) addOutputs(ctx context.Context, m *mounts) error {
 		dest := resolve(b.Inputs.Dir, o.Dest)
 		switch {
 		case b.madeInside(o):
-			entry = b.insideOutput(o)
+			if entry = b.insideOutput(o); slices.ContainsFunc(m.exports, same(entry)) {
+				continue // push and load are one export there
+			}
 		case o.Type == client.ExporterImage:
 		case o.Type == client.ExporterLocal, o.Attrs["tar"] == "false":
 			entry.OutputDir = dest
@@ -42,6 +44,11 @@ func (b *run) addOutputs(ctx context.Context, m *mounts) error {
 		m.exports = append(m.exports, entry)
 	}
 	return nil
+}
+
+// same tells whether an export is like another.
+func same(e client.ExportEntry) func(client.ExportEntry) bool {
+	return func(other client.ExportEntry) bool { return e.Type == other.Type && maps.Equal(e.Attrs, other.Attrs) }
 }
 
 // loads tells whether the output is an image that is loaded into a container engine.

@@ -63,6 +63,9 @@ func (r Run) fit(b Build, on *builder.Builder) (_ Build, warnings []string, prob
 	}
 	containerd := on.Inside.Containerd
 	problems = byDigest(b.Inputs)
+	if on.HostGateway == "" && slices.ContainsFunc(b.Inputs.AddHosts, func(h syntax.Pair) bool { return h.Value == inputs.HostGateway }) {
+		problems = append(problems, syntax.Problem{Input: "add-hosts", What: "this engine does not say which address host-gateway is", Hint: "set host-gateway-ip in the engine's daemon.json, or write the address"})
+	}
 	if !containerd {
 		problems = append(problems, graphDriver(b.Inputs)...)
 		if !b.Inputs.Attested {
