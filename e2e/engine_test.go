@@ -200,6 +200,28 @@ func TestEngineCaches(t *testing.T) {
 	}
 }
 
+// TestEngineMounts: the files of a cache mount come to another engine, which is empty, as to remote builders.
+func TestEngineMounts(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("an engine is started by root")
+	}
+	app, cache := testkit.App(t), t.TempDir()
+	testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch AS base\nADD rootfs.tar /\nFROM base\nCOPY site /site\nRUN --mount=type=cache,target=/kept echo more >> /kept/file && cp /kept/file /\n")
+	out := filepath.Join(t.TempDir(), "out")
+	build := func() testkit.Report {
+		return inside(containerds(t), app, "--cache", "type=local,dest="+cache, "--cache-mounts", "auto", "--outputs", "type=local,dest="+out).Build(t)
+	}
+	if r := build(); len(r.Mounts) != 1 || r.Mounts[0].Saved == nil {
+		t.Errorf("mounts %+v", r.Mounts)
+	}
+	testkit.Write(t, filepath.Join(app, "site", "index.txt"), "Changed\n")
+	r := build()
+	if file, err := os.ReadFile(filepath.Join(out, "file")); err != nil || string(file) != "more\nmore\n" {
+		t.Errorf("the file is %q, %v; mounts %+v", file, err, r.Mounts)
+	}
+}
+
 // TestEngineAttests: with containerd's store an image in the engine has attestations.
 func TestEngineAttests(t *testing.T) {
 	t.Parallel()

@@ -34,6 +34,9 @@ func TestRunOptions(t *testing.T) {
 	if v.Network != "host" || v.CgroupParent != "/builds" || v.ShmSize != 3<<29 {
 		t.Errorf("network %q, control group %q, shared memory %d", v.Network, v.CgroupParent, v.ShmSize)
 	}
+	if v := mustParse(t, nil, "INPUT_BUILDER=engine", "INPUT_ADD-HOSTS=host:host-gateway"); !slices.Equal(v.AddHosts, []syntax.Pair{{Key: "host", Value: HostGateway}}) {
+		t.Errorf("the engine's hosts are %q", v.AddHosts)
+	}
 	if v := mustParse(t, nil, "INPUT_ALLOW=network.host", "INPUT_NETWORK=host"); !slices.Equal(v.Allow, []string{"network.host"}) {
 		t.Errorf("allowed are %q", v.Allow)
 	}
