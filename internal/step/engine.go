@@ -52,6 +52,9 @@ func (r Run) fit(b Build, on *builder.Builder) (_ Build, warnings []string, prob
 		warnings = append(warnings, "builder: auto took the BuildKit inside the container engine, which all builds on it share, since no other one starts ("+
 			on.Instead+"); set builder: engine to choose it, or another builder")
 	}
+	if b.Inputs.Managed.Authorities != "" {
+		warnings = append(warnings, "ca-certificates does not reach the BuildKit inside a container engine: put them into /etc/docker/certs.d/HOST/ca.crt on the engine's machine")
+	}
 	b.Builder.Address = builderspec.Address{Kind: builderspec.Engine}
 	b.Inputs.Builders = slices.Clone(b.Inputs.Builders)
 	b.Inputs.Builders[0].Address = b.Builder.Address

@@ -66,7 +66,7 @@ func (r Run) resolve(in inputs.Values, plan scope.Plan) (Build, syntax.Problems)
 		b.Builder.Managed.State = builderspec.State{}
 		b.Warnings = append(b.Warnings, "builder-state is not used: all builds share its cache mounts, and this build is untrusted ("+why+")")
 	}
-	if in.Managed.Authorities != "" && !b.Builder.Address.Managed() {
+	if in.Managed.Authorities != "" && b.Builder.Address.Kind == builderspec.Remote {
 		b.Warnings = append(b.Warnings, noAuthorities)
 	}
 	if b.Builder.Address.Kind == builderspec.Engine && !r.asks() {
