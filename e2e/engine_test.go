@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -312,6 +313,56 @@ func TestEngineCancelled(t *testing.T) {
 		}
 		if r := inside(host, app, "--target", "base", "--tags", "shop", "--cache", "none").Build(t); r.ImageID == "" {
 			t.Errorf("the next build has no image")
+		}
+	})
+}
+
+// TestEngineLikeBuildx: the images, loaded and pushed, and the keys of the metadata are those of docker buildx. BuildKit of
+// Debian's engine does not name the image.
+func TestEngineLikeBuildx(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, start anEngine) {
+		host, app, registry := start(t), testkit.App(t), testkit.StartRegistry(t).Host
+		env := map[string]string{"DOCKER_HOST": host, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+		for what, args := range map[string][]string{
+			"load": {"--load"}, "push": {"--push"}, "default": {},
+		} {
+			file := filepath.Join(t.TempDir(), "metadata.json")
+			testkit.Buildx(t, env, slices.Concat([]string{"build", "--builder", "default", "--network", "none",
+				"--build-arg", "SOURCE_DATE_EPOCH=1", "--build-arg", "BUILDKIT_INLINE_CACHE=1", "--tag", registry + "/theirs/" + what, "--metadata-file", file}, args, []string{app})...)
+			var theirs map[string]any
+			content, err := os.ReadFile(file)
+			if err = errors.Join(err, json.Unmarshal(content, &theirs)); err != nil {
+				t.Fatal(err)
+			}
+			out := inside(host, app, slices.Concat([]string{"--cache", "none", "--build-args", "SOURCE_DATE_EPOCH=1", "--build-args", "BUILDKIT_INLINE_CACHE=1", "--tags", registry + "/ours/" + what}, args)...).Start(t)
+			ours := metadata(t, out)
+			if theirs["image.name"] == nil {
+				delete(ours, "image.name")
+			}
+			if got, want := slices.Sorted(maps.Keys(ours)), slices.Sorted(maps.Keys(theirs)); !slices.Equal(got, want) {
+				t.Errorf("%s: metadata %v, buildx has %v", what, got, want)
+			}
+			for _, key := range []string{"containerimage.digest", "containerimage.config.digest"} {
+				if ours[key] != theirs[key] {
+					t.Errorf("%s: %s is %v, buildx has %v\n%s", what, key, ours[key], theirs[key], out.Text)
+				}
+			}
+		}
+	})
+}
+
+// TestEngineBase: an image that only the engine has is a base image, as with docker buildx.
+func TestEngineBase(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, start anEngine) {
+		host, app := start(t), testkit.App(t)
+		const base = "registry.invalid/base:1"
+		inside(host, app, "--target", "base", "--tags", base, "--cache", "none").Build(t)
+		testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM "+base+"\nRUN test -x /bin/busybox\n")
+		inside(host, app, "--cache", "none").Build(t)
+		if out := inside(host, app, "--pull", "--cache", "none").Start(t); out.Code != 1 || !strings.Contains(out.Text, "registry.invalid") {
+			t.Errorf("with pull: exit code %d:\n%s", out.Code, out.Text)
 		}
 	})
 }

@@ -46,9 +46,6 @@ func (b *run) pushInside(ctx context.Context, response *client.SolveResponse) er
 		return nil
 	}
 	answer := response.ExporterResponse
-	if id, made := answer[exptypes.ExporterImageDigestKey]; made && answer[exptypes.ExporterImageConfigDigestKey] == "" {
-		answer[exptypes.ExporterImageConfigDigestKey] = id
-	}
 	for _, o := range b.Inputs.Outputs {
 		if b.madeInside(o) && o.Attrs["name"] != "" {
 			answer[exptypes.ExporterImageNameKey] = o.Attrs["name"]
@@ -66,9 +63,13 @@ func (b *run) pushInside(ctx context.Context, response *client.SolveResponse) er
 		if err != nil {
 			return err
 		}
-		if i == 0 {
-			answer[exptypes.ExporterImageDigestKey] = pushed.String()
+		if i > 0 {
+			continue
 		}
+		if answer[exptypes.ExporterImageConfigDigestKey] == "" {
+			answer[exptypes.ExporterImageConfigDigestKey] = answer[exptypes.ExporterImageDigestKey]
+		}
+		answer[exptypes.ExporterImageDigestKey] = pushed.String()
 	}
 	return nil
 }
