@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -30,6 +31,7 @@ func TestEngineRefuses(t *testing.T) {
 	debian, containerd, app := debians(t), containerds(t), testkit.App(t)
 	for what, test := range map[string]struct {
 		host string
+		env  map[string]string
 		args []string
 		code int
 		want string
@@ -43,6 +45,10 @@ func TestEngineRefuses(t *testing.T) {
 			"\ncache-to: line 1: the BuildKit inside a container engine has no caches of type azblob" + builder},
 		"a part": {host: containerd, code: 2, args: []string{"--tags", "r.example/shop", "--push", "--part", "--cache", "none"},
 			want: "part: the BuildKit inside a container engine does not push by digest" + builder},
+		"a token over plain TCP": {
+			host: "tcp://127.0.0.1:1", env: testkit.GHA{}.Env("canary"), args: []string{"--cache", "gha"}, code: 2,
+			want: "cache: line 1: type=gha: the token would go to the builder over plain tcp://\nhint: ",
+		},
 		"without containerd's store": {host: debian, code: 1, args: []string{
 			"--platforms", "linux/amd64,linux/386", "--sbom", "true", "--cache", "type=registry,ref=r.example/cache",
 			"--cache-from", "type=registry,ref=r.example/shop", "--cache-from", "type=local,src=" + app,
@@ -61,7 +67,9 @@ func TestEngineRefuses(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			out := inside(test.host, app, test.args...).Start(t)
+			run := inside(test.host, app, test.args...)
+			maps.Copy(run.Env, test.env)
+			out := run.Start(t)
 			said := out.Report.Error
 			if test.code == 2 {
 				said = out.Text
