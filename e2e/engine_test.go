@@ -352,17 +352,23 @@ func TestEngineLikeBuildx(t *testing.T) {
 	})
 }
 
-// TestEngineBase: an image that only the engine has is a base image, as with docker buildx.
+// TestEngineBase: an image that the engine has stands for that of the registry, as with docker buildx, unless pull is set.
 func TestEngineBase(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, start anEngine) {
-		host, app := start(t), testkit.App(t)
-		const base = "registry.invalid/base:1"
-		inside(host, app, "--target", "base", "--tags", base, "--cache", "none").Build(t)
-		testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM "+base+"\nRUN test -x /bin/busybox\n")
-		inside(host, app, "--cache", "none").Build(t)
-		if out := inside(host, app, "--pull", "--cache", "none").Start(t); out.Code != 1 || !strings.Contains(out.Text, "registry.invalid") {
-			t.Errorf("with pull: exit code %d:\n%s", out.Code, out.Text)
+		host, app, base := start(t), testkit.App(t), testkit.StartRegistry(t).Host+"/base:1"
+		file := "FROM scratch AS base\nADD rootfs.tar /\nFROM base\nRUN echo "
+		testkit.Write(t, filepath.Join(app, "Dockerfile"), file+"pushed > /from\n")
+		inside(host, app, "--tags", base, "--push", "--cache", "none").Build(t)
+		testkit.Write(t, filepath.Join(app, "Dockerfile"), file+"kept > /from\n")
+		inside(host, app, "--tags", base, "--cache", "none").Build(t)
+		testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM "+base+"\nRUN cp /from /got\n")
+		for want, args := range map[string][]string{"kept\n": nil, "pushed\n": {"--pull"}} {
+			out := filepath.Join(t.TempDir(), "out")
+			inside(host, app, append(args, "--outputs", "type=local,dest="+out, "--cache", "none")...).Build(t)
+			if got, err := os.ReadFile(filepath.Join(out, "got")); err != nil || string(got) != want {
+				t.Errorf("%v: base %q, %v, want %q", args, got, err, want)
+			}
 		}
 	})
 }
