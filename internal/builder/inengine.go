@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 
 	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/engineapi"
@@ -34,10 +35,8 @@ func automatic(ctx context.Context, o Options) (*Builder, error) {
 	if other != nil {
 		return nil, err
 	}
-	var why *Error
-	if errors.As(cmp.Or(refused, err), &why) {
-		b.Instead = why.What
-	}
+	why, _, _ := strings.Cut(cmp.Or(refused, err).Error(), "\n")
+	b.Instead = strings.TrimPrefix(why, "builder: ")
 	return b, nil
 }
 
