@@ -67,6 +67,7 @@ tools: $(SERVERS)/node_modules/.package-lock.json $(GITLAB)/node_modules/.packag
 	go build -o $(BIN)/ -ldflags '-s -w -X github.com/moby/buildkit/version.Version=$(BUILDKIT)' tool
 	go build -C $(SERVERS) -o $(BIN)/ -ldflags '-s -w' tool
 	CGO_ENABLED=0 go build -C internal/bakefile/reader -o $(BIN)/ -trimpath -ldflags '-s -w' tool
+	go build -C testdata/dockerd -o $(BIN)/moby-dockerd -ldflags '-s -w' github.com/moby/moby/v2/cmd/dockerd
 	ln -sf ../$(SERVERS)/node_modules/.bin/azurite-blob $(BIN)/
 
 # The daemon as the image has it, with the changes of internal/patch.

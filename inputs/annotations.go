@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 
+	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -31,6 +32,9 @@ type annotation struct {
 // nothing for pull requests, annotations are ignored.
 func (p *parser) annotate(v Values) {
 	images := slices.Clone(v.Outputs)
+	if v.Builders[0].Address.Kind == builderspec.Engine {
+		images = append(images, v.InEngine...)
+	}
 	images = slices.DeleteFunc(images, func(o Output) bool { return o.Type == "local" || o.Type == "tar" })
 	all := p.annotations(v.Platforms)
 	if len(all) > 0 && len(images) == 0 && len(v.Outputs) > 0 {

@@ -27,7 +27,7 @@ var Fields = []Field{
 	{Name: "annotations", Kind: syntax.Lines, Help: "Annotations of the image, one `key=value` per line. A prefix sets the level: `index,manifest:key=value`."},
 	{Name: "tags", Short: "t", Kind: syntax.Words, Help: "Names of the image, such as `ghcr.io/owner/app:1.2`."},
 	{Name: "push", Kind: syntax.Bool, Default: "false", Help: "Push the image to the registries of its tags."},
-	{Name: "load", Kind: syntax.Bool, Default: "false", Help: "Load the image into the local container engine."},
+	{Name: "load", Kind: syntax.Bool, Default: "false", Help: "Load the image into the local container engine. With `builder: engine` it is there without `load`."},
 	{Name: "part", Kind: syntax.Bool, Default: "false", Help: "Push the image by digest, without its tags, as one part of an image. A later job with `command: merge` makes one image of the parts. Each job must build different platforms. It needs `push` and `tags`."},
 	{Name: "outputs", Kind: syntax.Entries, Help: "Destinations of the result, one per line, such as `type=local,dest=out`. Types: `image`, `registry`, `local`, `oci`, `docker`, `tar`, `cacheonly`."},
 	{Name: "image-compression", Unset: "`gzip`", Help: "Compression of the layers of images that are pushed or written to OCI files: `gzip`, `zstd`, `estargz` or `uncompressed`, and optionally a level: `zstd:3`. An image that is loaded into an engine keeps gzip."},
@@ -102,7 +102,7 @@ var Fields = []Field{
 	{Name: "pull-request", Kind: syntax.Int, Unset: "detected", Help: "Number of the pull request."},
 	{Name: "trusted", Kind: syntax.Bool, Unset: "detected", Help: "Whether the run is trusted. Only a trusted run writes caches and uses the credentials of the CI and of the machine."},
 
-	{Name: "builder", Kind: syntax.Lines, Default: "auto", Help: "BuildKit to use: `auto`, `embedded`, `rootless`, `container`, an address (`unix://`, `tcp://`, `docker-container://`, `podman-container://`, `nerdctl-container://`, `kube-pod://`, `ssh://`), or the name of a buildx builder. For several builders write one per line, each followed by its platforms: `;platforms=linux/arm64`."},
+	{Name: "builder", Kind: syntax.Lines, Default: "auto", Help: "BuildKit to use: `auto`, `embedded`, `rootless`, `container`, `engine` (the one inside the container engine), an address (`unix://`, `tcp://`, `docker-container://`, `podman-container://`, `nerdctl-container://`, `kube-pod://`, `ssh://`), or the name of a buildx builder. For several builders write one per line, each followed by its platforms: `;platforms=linux/arm64`."},
 	{Name: "builder-state", Help: "Directory on a self-hosted machine in which `builder: embedded` or `rootless` keeps what it has built for the next run. Only one run at a time uses it: see `builder-state-wait`. Untrusted builds do not use it."},
 	{Name: "builder-state-size", Kind: syntax.Size, Default: "20g", Help: "Largest size of `builder-state` after a run. What was used the longest ago is removed until the rest fits. `0`: no limit."},
 	{Name: "builder-state-wait", Kind: syntax.Duration, Unset: "no wait", Help: "How long a run waits while another run uses `builder-state`, such as `5m`. After that the builder starts empty, and keeps nothing."},

@@ -44,6 +44,7 @@ type Values struct {
 	Push      bool     // as given; Outputs are resolved with it
 	Outputs   []Output // empty: the result stays in the builder
 	CacheOnly bool     // Outputs are empty because the inputs have type=cacheonly, or push=false
+	InEngine  []Output // in place of Outputs where the BuildKit inside a container engine builds and no output is asked for; else empty
 	Platforms []string // normalised, as in linux/arm64; empty: the builder's
 	NoCache   bool
 	Pull      bool
@@ -57,6 +58,7 @@ type Values struct {
 	AddHosts       []syntax.Pair // name and address of hosts, in order
 	Allow          []string      // all entitlements of the build: network.host, security.insecure, device=…
 	Attests        Attestations  // including the default provenance
+	Attested       bool          // some of Attests were asked for
 	BuildContexts  []Context
 	CgroupParent   string   // "": BuildKit's
 	GitHubToken    string   // "": none
@@ -239,7 +241,7 @@ func (p *parser) readSources(v *Values) {
 
 // readRun reads how RUN steps run.
 func (p *parser) readRun(v *Values) {
-	v.AddHosts = p.addHosts()
+	v.AddHosts = p.addHosts(v.Builders[0].Address.Kind == builderspec.Engine)
 	v.CgroupParent = p.value("cgroup-parent")
 	v.Network = p.value("network")
 	v.Allow, v.deletes = p.allow(v.Network)
@@ -261,10 +263,12 @@ func (p *parser) readResult(v *Values) {
 	}
 	v.Push, v.Load = p.bool("push"), p.bool("load")
 	v.Outputs = p.outputs(*v, tags)
-	attests, asked := p.attests(v.Outputs)
-	v.Attests = attests
+	if len(v.Outputs) == 0 && !p.settings.Given("outputs") {
+		v.InEngine = p.finished([]Output{{Type: "image", Attrs: map[string]string{}}}, tags)
+	}
+	v.Attests, v.Attested = p.attests(v.Outputs)
 	p.annotate(*v)
-	p.archives(*v, asked)
+	p.archives(*v, v.Attested)
 	p.deletions(*v)
 	v.Call, v.CallFormat, v.CallIgnoreStatus = p.call()
 	v.CacheOnly = (p.settings.Given("outputs") || p.settings.Given("push")) && len(v.Outputs) == 0
@@ -273,7 +277,7 @@ func (p *parser) readResult(v *Values) {
 		p.needPush()
 	}
 	if v.Call != "" {
-		v.Outputs = nil
+		v.Outputs, v.InEngine = nil, nil
 	}
 }
 

@@ -76,7 +76,7 @@ func TestProblems(t *testing.T) {
 		{environ: []string{"INPUT_CACHE-TO=type=s3,\"bucket=hunter2"}, want: "cache-to: line 1: quotes are not balanced at column 10\nhint: put quotes around a whole field: type=local,\"dest=a,b\""},
 
 		{environ: []string{"INPUT_BUILDER=embeded"}, want: "builder: \"embeded\" is not a builder\nhint: did you mean \"embedded\"?"},
-		{environ: []string{"INPUT_BUILDER=engine"}, want: "builder: \"engine\" is not available yet\nhint: use auto, embedded, rootless, container, or the address of a BuildKit"},
+		{environ: []string{"INPUT_BUILDER=engin"}, want: "builder: \"engin\" is not a builder\nhint: did you mean \"engine\"?"},
 		{environ: []string{"INPUT_BUILDER=tcp://u:hunter2@%zz"}, want: "builder: the address is not a URL\nhint: write it like tcp://host:1234, and special characters in it as %20"},
 		{environ: []string{"INPUT_BUILDER=unix://"}, want: "builder: the address names no builder\nhint: write it like unix:///run/buildkit/buildkitd.sock or docker-container://name"},
 		{environ: []string{"INPUT_BUILDER=unx://u:hunter2@h:1"}, want: "builder: \"unx\" is not a kind of address\nhint: did you mean \"unix\"?"},

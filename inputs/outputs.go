@@ -73,6 +73,15 @@ func (p *parser) outputs(v Values, tags []reference.Named) []Output {
 	if v.Load && !slices.ContainsFunc(all, loads) {
 		all = append(all, Output{Type: "docker", Attrs: map[string]string{}})
 	}
+	all = p.finished(all, tags)
+	if len(p.problems) == before && (len(tags) > 0 || !p.settings.Given("tags")) {
+		p.needNames(all)
+	}
+	return all
+}
+
+// finished gives outputs the names and the attributes that other inputs say.
+func (p *parser) finished(all []Output, tags []reference.Named) []Output {
 	artifacts := !p.envBool("BUILDX_NO_DEFAULT_OCI_ARTIFACT", false)
 	compressed := p.imageCompression()
 	for i := range all {
@@ -81,9 +90,6 @@ func (p *parser) outputs(v Values, tags []reference.Named) []Output {
 		if o := all[i]; !artifacts && (o.Type == "image" || o.Type == "oci") && o.Attrs["oci-artifact"] == "" {
 			o.Attrs["oci-artifact"] = "false"
 		}
-	}
-	if len(p.problems) == before && (len(tags) > 0 || !p.settings.Given("tags")) {
-		p.needNames(all)
 	}
 	return all
 }

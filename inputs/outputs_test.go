@@ -8,6 +8,29 @@ import (
 	"testing"
 )
 
+// TestInEngine: where no output is asked for, the BuildKit inside an engine makes an image in the engine.
+func TestInEngine(t *testing.T) {
+	t.Parallel()
+	type attrs = map[string]string
+	for _, tt := range []struct {
+		environ []string
+		want    []Output
+	}{
+		{nil, []Output{{0, "image", attrs{}, ""}}},
+		{[]string{"INPUT_TAGS=o/app\no/b:1", "INPUT_PUSH=false", "INPUT_IMAGE_COMPRESSION=zstd", "BUILDX_NO_DEFAULT_OCI_ARTIFACT=1"},
+			[]Output{{0, "image", attrs{"name": "docker.io/o/app:latest,docker.io/o/b:1", "compression": "zstd", "oci-artifact": "false"}, ""}}},
+		{[]string{"INPUT_BUILDER=engine", "INPUT_ANNOTATIONS=a=b"}, []Output{{0, "image", attrs{"annotation.a": "b"}, ""}}},
+		{[]string{"INPUT_ANNOTATIONS=a=b"}, []Output{{0, "image", attrs{}, ""}}},
+		{[]string{"INPUT_LOAD=true"}, nil},
+		{[]string{"INPUT_OUTPUTS=type=cacheonly"}, nil},
+		{[]string{"INPUT_CALL=check"}, nil},
+	} {
+		if got := mustParse(t, nil, tt.environ...).InEngine; !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%q: %+v, want %+v", tt.environ, got, tt.want)
+		}
+	}
+}
+
 func TestOutputs(t *testing.T) {
 	t.Parallel()
 	type attrs = map[string]string

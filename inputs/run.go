@@ -11,9 +11,12 @@ import (
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
+// HostGateway is the value in add-hosts that stands for the engine's machine.
+const HostGateway = "host-gateway"
+
 // addHosts reads name=address or name:address. Commas separate addresses, and brackets around
 // an IPv6 address are optional (build/utils.go in buildx).
-func (p *parser) addHosts() []syntax.Pair {
+func (p *parser) addHosts(inEngine bool) []syntax.Pair {
 	var pairs []syntax.Pair
 	for _, it := range p.list("add-hosts") {
 		name, addresses, ok := strings.Cut(it.Text, "=")
@@ -24,8 +27,11 @@ func (p *parser) addHosts() []syntax.Pair {
 		case !ok || name == "" || strings.ContainsAny(name, " ,\"\n"):
 			p.report("add-hosts", it.Line, "expected name=address", "write it like db=10.0.0.7")
 			continue
-		case addresses == "host-gateway":
-			p.report("add-hosts", it.Line, "host-gateway works only with the builder in Docker's engine", "write the address, such as 172.17.0.1 for the host on Docker's default bridge")
+		case addresses == HostGateway && !inEngine:
+			p.report("add-hosts", it.Line, "host-gateway works only with the BuildKit inside Docker's engine", "set builder to engine, or write the address, such as 172.17.0.1 for the host on Docker's default bridge")
+			continue
+		case addresses == HostGateway:
+			pairs = append(pairs, syntax.Pair{Key: name, Value: HostGateway})
 			continue
 		}
 		for address := range strings.SplitSeq(addresses, ",") {

@@ -34,6 +34,9 @@ func TestRunOptions(t *testing.T) {
 	if v.Network != "host" || v.CgroupParent != "/builds" || v.ShmSize != 3<<29 {
 		t.Errorf("network %q, control group %q, shared memory %d", v.Network, v.CgroupParent, v.ShmSize)
 	}
+	if v := mustParse(t, nil, "INPUT_BUILDER=engine", "INPUT_ADD-HOSTS=host:host-gateway"); !slices.Equal(v.AddHosts, []syntax.Pair{{Key: "host", Value: HostGateway}}) {
+		t.Errorf("the engine's hosts are %q", v.AddHosts)
+	}
 	if v := mustParse(t, nil, "INPUT_ALLOW=network.host", "INPUT_NETWORK=host"); !slices.Equal(v.Allow, []string{"network.host"}) {
 		t.Errorf("allowed are %q", v.Allow)
 	}
@@ -56,7 +59,7 @@ func TestRunProblems(t *testing.T) {
 		"INPUT_ADD-HOSTS==10.0.0.1":                      "add-hosts: line 1: expected name=address" + host,
 		"INPUT_ADD-HOSTS=db=":                            "add-hosts: line 1: \"\" is not an IP address" + host,
 		"INPUT_ADD-HOSTS=db=10.0.0.256":                  "add-hosts: line 1: \"10.0.0.256\" is not an IP address" + host,
-		"INPUT_ADD-HOSTS=host:host-gateway":              "add-hosts: line 1: host-gateway works only with the builder in Docker's engine\nhint: write the address, such as 172.17.0.1 for the host on Docker's default bridge",
+		"INPUT_ADD-HOSTS=host:host-gateway":              "add-hosts: line 1: host-gateway works only with the BuildKit inside Docker's engine\nhint: set builder to engine, or write the address, such as 172.17.0.1 for the host on Docker's default bridge",
 		"INPUT_ALLOW=network.hots":                       "allow: line 1: \"network.hots\" is not an entitlement\nhint: did you mean \"network.host\"?",
 		"INPUT_ALLOW=root":                               "allow: line 1: \"root\" is not an entitlement\nhint: use one of network.host, security.insecure, device, buildx.local.delete",
 		"INPUT_ALLOW=\"device=gpu,name=x\"":              "allow: line 1: \"device=gpu,name=x\" is not an entitlement\nhint: did you mean \"device\"?",

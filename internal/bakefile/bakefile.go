@@ -25,6 +25,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/warmlayer/warmlayer/internal/packed"
 )
@@ -86,6 +87,9 @@ func unpack(file string) error {
 	if err != nil {
 		return err
 	}
+	// A process that is forked meanwhile would have the file open for writing, and until it ends the program could not be started.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	return os.WriteFile(file, program, 0o700)
 }
 

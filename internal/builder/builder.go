@@ -1,5 +1,5 @@
-// Package builder connects to a remote builder, which runs already, or starts a managed one: a
-// BuildKit in a process, or in a container.
+// Package builder connects to a remote builder, which runs already, to the BuildKit inside a
+// container engine, or starts a managed one: a BuildKit in a process, or in a container.
 //
 // A managed builder in a process has a private directory and namespaces of its own. When the
 // process that started it ends, no process, container, mount or file of it remains.
@@ -31,6 +31,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/warmlayer/warmlayer/internal/builderspec"
+	"github.com/warmlayer/warmlayer/internal/engineapi"
 
 	// Each of these adds a scheme to client.New.
 	_ "github.com/moby/buildkit/client/connhelper/kubepod"
@@ -72,8 +73,12 @@ type Options struct {
 	// machine its identity.
 	Metadata bool
 
-	// Engine runs the container of a managed builder, or that of docker-container://.
-	Engine Engine
+	// Engine runs the container of a managed builder, or that of docker-container://, or is the builder.
+	Engine engineapi.Place
+
+	// Shared lets Auto take the BuildKit inside the engine, which other builds use too: they share its
+	// cache mounts.
+	Shared bool
 
 	// Job is for a managed builder in a container.
 	Job Job
@@ -94,8 +99,17 @@ type Builder struct {
 	// loopback addresses (v0.34.2, util/resolver/resolver.go).
 	Managed bool
 
-	// Address is "embedded", "rootless", "container", or the address, without a password.
+	// Address is "embedded", "rootless", "container", "engine", or the address, without a password.
 	Address string
+
+	// Inside is the engine whose own BuildKit this is, which closes with it; nil: another kind of builder.
+	// HostGateway is the address by which its steps reach the engine's machine; "": not known.
+	Inside      *engineapi.Engine
+	HostGateway string
+
+	// Instead is why no managed builder was started, where Auto took the BuildKit inside the engine; "": that
+	// was asked for.
+	Instead string
 
 	// Platforms are those that it can build for. The first is its own: that of a build that
 	// names none.
@@ -148,14 +162,10 @@ func Open(ctx context.Context, o Options) (*Builder, error) {
 				Hint: "use embedded, or run as another user",
 			}
 		}
+	case builderspec.Engine:
+		return inEngine(ctx, o)
 	case builderspec.Auto:
-		if !needsContainer() {
-			break
-		}
-		if b, err := contain(ctx, o); err == nil || ctx.Err() != nil {
-			return b, err
-		}
-		// The error of an embedded builder names the other ways to get one.
+		return automatic(ctx, o)
 	}
 	return embed(ctx, o, os.Geteuid() != 0)
 }
@@ -238,6 +248,16 @@ func dial(ctx context.Context, address string, options ...client.ClientOpt) (*cl
 	if err != nil {
 		return nil, nil, err
 	}
+	workers, err := answering(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, workers[0].Platforms, nil
+}
+
+// answering returns the workers of a daemon, the default one first (worker/workercontroller.go), or
+// closes the connection.
+func answering(ctx context.Context, c *client.Client) ([]*client.WorkerInfo, error) {
 	workers, err := c.ListWorkers(ctx)
 	if err == nil && (len(workers) == 0 || len(workers[0].Platforms) == 0) {
 		err = errors.New("the daemon has no worker")
@@ -248,10 +268,8 @@ func dial(ctx context.Context, address string, options ...client.ClientOpt) (*cl
 			// gRPC's own error does not unwrap to the context's.
 			err = context.Cause(ctx)
 		}
-		return nil, nil, err
 	}
-	// BuildKit lists its default worker first (worker/workercontroller.go).
-	return c, workers[0].Platforms, nil
+	return workers, err
 }
 
 // Restart kills a managed builder, which may hang, and starts it again with the state that it

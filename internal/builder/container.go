@@ -95,7 +95,7 @@ func (d *containerDaemon) steps() Network {
 // newContainerDaemon finds the engine and the image, removes what earlier processes have left,
 // and creates the container unless the job has one.
 func newContainerDaemon(ctx context.Context, o Options) (_ *containerDaemon, err error) {
-	c, _, err := o.Engine.dial(ctx, "", "")
+	c, _, err := dialEngine(ctx, o.Engine, "", "")
 	if err != nil {
 		return nil, err
 	}

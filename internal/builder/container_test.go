@@ -18,6 +18,7 @@ import (
 
 	"github.com/warmlayer/warmlayer/internal/builder"
 	"github.com/warmlayer/warmlayer/internal/builderspec"
+	"github.com/warmlayer/warmlayer/internal/engineapi"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -29,7 +30,7 @@ func inContainer(t *testing.T) builder.Options {
 	}
 	host := testkit.StartDockerd(t)
 	return builder.Options{
-		Address: builderspec.Address{Kind: builderspec.Container}, Environ: os.Environ(), Engine: builder.Engine{Host: host},
+		Address: builderspec.Address{Kind: builderspec.Container}, Environ: os.Environ(), Engine: engineapi.Place{Host: host},
 		Managed: builderspec.Managed{Container: builderspec.ContainerOptions{Image: testkit.LoadOwnImage(t, host)}},
 	}
 }

@@ -16,6 +16,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/internal/builderspec"
+	"github.com/warmlayer/warmlayer/internal/engineapi"
 )
 
 // dialContainer connects to the builder in a container that was made elsewhere, in most
@@ -24,7 +25,7 @@ import (
 // (client/connhelper/dockercontainer, v0.34.2), but through the engine's API: the docker
 // program is not needed. The caller closes the connection to the engine, which is returned
 // last.
-func dialContainer(ctx context.Context, a builderspec.Address, e Engine) (*client.Client, []ocispecs.Platform, io.Closer, error) {
+func dialContainer(ctx context.Context, a builderspec.Address, e engineapi.Place) (*client.Client, []ocispecs.Platform, io.Closer, error) {
 	name, engineContext := a.Container, a.Engine
 	if strings.Contains(engineContext, "://") {
 		if engineContext != e.Host {
@@ -32,7 +33,7 @@ func dialContainer(ctx context.Context, a builderspec.Address, e Engine) (*clien
 		}
 		engineContext = ""
 	}
-	at, host, err := e.dial(ctx, engineContext, "find container "+name+": ")
+	at, host, err := dialEngine(ctx, e, engineContext, "find container "+name+": ")
 	if err != nil {
 		return nil, nil, nil, err
 	}

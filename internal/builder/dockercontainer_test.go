@@ -9,6 +9,7 @@ import (
 	engine "github.com/moby/moby/client"
 
 	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/engineapi"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
@@ -23,7 +24,7 @@ func TestDockerContainer(t *testing.T) {
 	var results []string
 	for _, o := range []builder.Options{
 		{Address: remote(t, address), Engine: o.Engine},
-		{Address: remote(t, elsewhere), Engine: builder.Engine{Host: "unix:///nowhere.sock"}},
+		{Address: remote(t, elsewhere), Engine: engineapi.Place{Host: "unix:///nowhere.sock"}},
 	} {
 		b := open(t, o)
 		if b.Managed || b.Address != address || len(b.Platforms) == 0 {

@@ -4,60 +4,20 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"path/filepath"
 
-	dockercontext "github.com/docker/cli/cli/context"
-	"github.com/docker/cli/cli/context/docker"
-	"github.com/docker/cli/cli/context/store"
-	"github.com/moby/moby/client"
+	engine "github.com/moby/moby/client"
 
 	"github.com/warmlayer/warmlayer/internal/builderspec"
+	"github.com/warmlayer/warmlayer/internal/engineapi"
 )
 
-// Engine says which container engine to use, in the docker program's terms. The zero value is
-// the one at this machine's usual socket.
-type Engine struct {
-	Host      string // DOCKER_HOST: unix:///run/docker.sock, tcp://docker:2376, ssh://user@host; "": that of Context
-	Context   string // name of a docker context; "" and "default": none
-	ConfigDir string // the docker config's directory, which holds the contexts
-	CertDir   string // DOCKER_CERT_PATH: directory of ca.pem, cert.pem and key.pem for a Host with TLS; "": no TLS
-	Verify    bool   // DOCKER_TLS_VERIFY: the Host's certificate must be valid
-}
-
-// Address is the Host, or that of the context: the key of the engine's proxies in the docker
-// config. It is the usual socket when the context cannot be read.
-func (e Engine) Address() string {
-	if found, err := e.endpoint(""); err == nil && found.Host != "" {
-		return found.Host
-	}
-	return client.DefaultDockerHost
-}
-
-// Client is a client of the engine, or of that of a named context, and the engine's address. It
-// connects with the first request.
-func (e Engine) Client(name string) (*client.Client, string, error) {
-	found, err := e.endpoint(name)
-	var options []client.Opt
-	if err == nil {
-		options, err = found.ClientOpts()
-	}
-	var c *client.Client
-	if err == nil {
-		c, err = client.New(options...)
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("find container engine: %w", err)
-	}
-	return c, cmp.Or(found.Host, client.DefaultDockerHost), nil
-}
-
-// dial is Client for an engine that answers. When none does it returns an *Error that begins
-// with the purpose, "" or such as "find container x: ".
-func (e Engine) dial(ctx context.Context, name, purpose string) (*client.Client, string, error) {
+// dialEngine returns a client of an engine that answers, that of a named docker context where there is
+// a name, and the engine's address. When none answers it returns an *Error that begins with the
+// purpose, "" or such as "find container x: ".
+func dialEngine(ctx context.Context, e engineapi.Place, name, purpose string) (*engine.Client, string, error) {
 	c, host, err := e.Client(name)
 	if err == nil {
-		_, err = c.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
+		_, err = c.Ping(ctx, engine.PingOptions{NegotiateAPIVersion: true})
 	}
 	if err == nil {
 		return c, host, nil
@@ -66,34 +26,4 @@ func (e Engine) dial(ctx context.Context, name, purpose string) (*client.Client,
 		err = errors.Join(err, c.Close())
 	}
 	return nil, "", &Error{What: purpose + "no container engine answers at " + builderspec.Redacted(cmp.Or(host, "DOCKER_HOST")), Hint: hintEngine, Err: err}
-}
-
-// endpoint is where the engine is, or that of a named context.
-func (e Engine) endpoint(name string) (docker.Endpoint, error) {
-	if name == "" && e.Host == "" {
-		name = e.Context
-	}
-	if name == "" || name == "default" {
-		found := docker.Endpoint{EndpointMeta: docker.EndpointMeta{Host: e.Host}}
-		if e.CertDir == "" {
-			return found, nil
-		}
-		file := func(name string) string { return filepath.Join(e.CertDir, name) }
-		var err error
-		found.SkipTLSVerify = !e.Verify
-		found.TLSData, err = dockercontext.TLSDataFromFiles(file("ca.pem"), file("cert.pem"), file("key.pem"))
-		return found, err
-	}
-	contexts := store.New(filepath.Join(e.ConfigDir, "contexts"), store.NewConfig(
-		func() any { return &map[string]any{} },
-		store.EndpointTypeGetter(docker.DockerEndpoint, func() any { return &docker.EndpointMeta{} })))
-	metadata, err := contexts.GetMetadata(name)
-	if err != nil {
-		return docker.Endpoint{}, err
-	}
-	found, err := docker.EndpointFromContext(metadata)
-	if err != nil {
-		return docker.Endpoint{}, err
-	}
-	return docker.WithTLSData(contexts, name, found)
 }

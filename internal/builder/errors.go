@@ -81,6 +81,8 @@ const (
 	hintEngine = "mount the engine's socket into this container (-v /var/run/docker.sock:/var/run/docker.sock) or set DOCKER_HOST; " +
 		"without an engine use builder=embedded in a container with --privileged, builder=rootless, or the address of a BuildKit that runs"
 
+	hintNotInEngine = "use an engine with BuildKit, as Docker 20.10 and later have, or set builder to container or to embedded"
+
 	hintInContainer = "check that BuildKit runs in the container, and that its image has buildctl, as moby/buildkit has: docker logs " // and its name
 
 	hintImage = "set driver-opts to image= and the name of warmlayer's image"

@@ -8,6 +8,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	engine "github.com/moby/moby/client"
+
+	"github.com/warmlayer/warmlayer/internal/engineapi"
 )
 
 // Labels of the containers of managed builders.
@@ -27,7 +29,7 @@ const (
 
 // RemoveJob removes the containers that a job's steps have shared. Without an engine there are
 // none, and it does nothing.
-func RemoveJob(ctx context.Context, e Engine, job string) error {
+func RemoveJob(ctx context.Context, e engineapi.Place, job string) error {
 	c, _, err := e.Client("")
 	if err != nil {
 		return err

@@ -11,17 +11,18 @@ import (
 // Kind tells which BuildKit an [Address] stands for.
 type Kind int
 
-// All kinds but Remote stand for a managed builder: one that warmlayer starts, and ends.
+// All kinds but Engine and Remote stand for a managed builder: one that warmlayer starts, and ends.
 const (
-	Auto      Kind = iota // Container where this process is root of a container that may not mount, else Embedded
+	Auto      Kind = iota // Container where this process is root of a container that may not mount, else Embedded; where neither starts Engine
 	Embedded              // a process; rootless unless this process is root
 	Rootless              // a process of a user other than root, through RootlessKit
 	Container             // a container that the container engine runs
+	Engine                // the BuildKit inside the container engine, which buildx calls default
 	Remote                // a builder that runs already, at a URL
 )
 
 // kinds are the words for the kinds in the input builder. Remote has none.
-var kinds = []string{Auto: "auto", Embedded: "embedded", Rootless: "rootless", Container: "container"}
+var kinds = []string{Auto: "auto", Embedded: "embedded", Rootless: "rootless", Container: "container", Engine: "engine"}
 
 // schemes are those of remote builders: BuildKit's client dials unix and tcp itself, and all
 // others through its connection helpers (v0.34.2, client/connhelper).
@@ -43,7 +44,7 @@ type Address struct {
 	Container, Engine string
 }
 
-// ParseAddress reads auto, embedded, rootless, container, or the URL of a remote builder.
+// ParseAddress reads auto, embedded, rootless, container, engine, or the URL of a remote builder.
 func ParseAddress(text string) (Address, *syntax.Problem) {
 	if kind := slices.Index(kinds, text); kind >= 0 {
 		return Address{Kind: Kind(kind)}, nil
@@ -66,13 +67,13 @@ func ParseAddress(text string) (Address, *syntax.Problem) {
 }
 
 // Managed tells whether warmlayer starts the builder.
-func (a Address) Managed() bool { return a.Kind != Remote }
+func (a Address) Managed() bool { return a.Kind != Remote && a.Kind != Engine }
 
 // String is the address as it may be shown: "embedded", or the URL without a password and,
 // for a Docker container, without its engine.
 func (a Address) String() string {
 	switch {
-	case a.Managed():
+	case a.Kind != Remote:
 		return kinds[a.Kind]
 	case a.Container != "":
 		return a.Scheme + "://" + a.Container

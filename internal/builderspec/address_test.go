@@ -14,6 +14,7 @@ func TestParseAddress(t *testing.T) {
 	}{
 		"auto":                              {want: Address{}},
 		"rootless":                          {want: Address{Kind: Rootless}},
+		"engine":                            {want: Address{Kind: Engine}},
 		"unix:///run/buildkitd.sock":        {want: Address{Kind: Remote, Scheme: "unix", URL: "unix:///run/buildkitd.sock"}},
 		"tcp://:1234":                       {want: Address{Kind: Remote, Scheme: "tcp", URL: "tcp://:1234"}},
 		"nerdctl-container://b?namespace=n": {want: Address{Kind: Remote, Scheme: "nerdctl-container", URL: "nerdctl-container://b?namespace=n"}},
@@ -42,6 +43,7 @@ func TestAddressIsShownWithoutPassword(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"embedded":                       "embedded",
+		"engine":                         "engine",
 		"ssh://me:secret@host":           "ssh://me:***@host",
 		"docker-container://b?context=c": "docker-container://b",
 	} {

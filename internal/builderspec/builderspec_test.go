@@ -73,7 +73,7 @@ func nodesText(s Spec) string {
 	var all []string
 	for _, n := range s.Nodes {
 		address := n.Address.URL
-		if n.Address.Managed() {
+		if n.Address.Kind != Remote {
 			address = n.Address.String()
 		}
 		all = append(all, address+" "+fmt.Sprint(n.Platforms))

@@ -44,11 +44,10 @@ func (r *reader) named(input string, line int, name string) []Node {
 	known := fileNames(store)
 	file := strings.ToLower(name)
 	switch {
-	case name == "default":
-		r.report(input, line, syntax.Quoted(name)+" is the BuildKit inside the container engine, which is not available yet",
-			"leave it out, or have buildx make one: docker buildx create --driver docker-container")
+	case name == "default": // which buildx finds among docker's contexts, with the driver docker (store/storeutil, GetNodeGroup)
+		return []Node{{Line: line, Address: Address{Kind: Engine}}}
 	case !buildxName.MatchString(name):
-		r.report(input, line, syntax.Quoted(name)+" is not the name of a builder", "use auto, embedded, rootless, container, an address, or the name of a builder of buildx")
+		r.report(input, line, syntax.Quoted(name)+" is not the name of a builder", "use auto, embedded, rootless, container, engine, an address, or the name of a builder of buildx")
 	case slices.Contains(known, file):
 		b, err := readBuildx(filepath.Join(store, file))
 		if err == nil {

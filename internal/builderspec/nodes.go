@@ -29,6 +29,11 @@ func (r *reader) readNodes() []Node {
 		}
 		nodes = append(nodes, found...)
 	}
+	for _, n := range nodes {
+		if len(nodes) > 1 && n.Address.Kind == Engine {
+			r.report("builder", n.Line, "the engine's BuildKit cannot be one of several builders: it does not push by digest", "use container, or other builders")
+		}
+	}
 	if len(nodes) == 0 { // a list that cannot be read, which is reported
 		return []Node{{broken: true}}
 	}
@@ -95,8 +100,6 @@ func (r *reader) builder(line int, text string) []Node {
 		return r.named("BUILDX_BUILDER", 0, r.machine.Getenv("BUILDX_BUILDER"))
 	case slices.Contains(kinds, text), strings.Contains(text, "://"):
 		return []Node{r.node("builder", line, text)}
-	case text == "engine":
-		r.report("builder", line, syntax.Quoted(text)+" is not available yet", "use auto, embedded, rootless, container, or the address of a BuildKit")
 	case syntax.Nearest(text, kinds) != "" && !slices.Contains(fileNames(r.buildxStore()), strings.ToLower(text)):
 		r.report("builder", line, syntax.Quoted(text)+" is not a builder", syntax.DidYouMean(text, kinds))
 	default:

@@ -15,7 +15,7 @@ import (
 func TestFilesOfExamples(t *testing.T) {
 	t.Parallel()
 	k := knownNames(t)
-	apps, err := filepath.Glob("examples/*/Dockerfile")
+	apps, err := filepath.Glob("examples/*/.github")
 	if err != nil || len(apps) == 0 {
 		t.Fatalf("%d examples; %v", len(apps), err)
 	}

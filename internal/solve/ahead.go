@@ -20,6 +20,9 @@ type beside struct {
 func (b *run) ahead(ctx context.Context, m mounts, w *watch, outputs []client.ExportEntry) *ahead.Ahead {
 	cache := func() ahead.Compression { return ahead.CompressionOf(b.Caches.AllSteps()) }
 	o := ahead.Options{Image: ahead.ImageCompression(outputs), Cache: cache, Unpack: b.Caches.Whole && b.Mounts == nil}
+	if b.graphDriver() {
+		o = ahead.Options{}
+	}
 	return ahead.Begin(ctx, beside{b, m}, w, o)
 }
 

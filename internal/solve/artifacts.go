@@ -31,6 +31,9 @@ var manifestRefused = regexp.MustCompile(`(?i)failed to push (\S+): .*(blob unkn
 // The steps do not run again. It returns the solve whose response it returns.
 func (b *run) buildAndPush(ctx context.Context, a target) (target, *client.SolveResponse, error) {
 	response, err := b.solve(ctx, a)
+	if err == nil {
+		err = b.pushInside(ctx, response)
+	}
 	again := b.withoutArtifacts(a.exports)
 	if err == nil || again == nil {
 		return a, response, err
@@ -66,7 +69,7 @@ func (b *run) withoutArtifacts(exports []client.ExportEntry) []client.ExportEntr
 			continue
 		}
 		e.Attrs = maps.Clone(e.Attrs)
-		if _, asked := e.Attrs[ociArtifact]; !asked && (e.Type == client.ExporterImage || e.Type == client.ExporterOCI) {
+		if _, asked := e.Attrs[ociArtifact]; !asked && (e.Type == client.ExporterImage || e.Type == exporterMoby || e.Type == client.ExporterOCI) {
 			e.Attrs[ociArtifact] = "false"
 		}
 		again = append(again, e)

@@ -23,7 +23,7 @@ func (b *run) attrs(t target) map[string]string {
 	set("target", in.Target)
 	set("platform", strings.Join(in.Platforms, ","))
 	set("cgroup-parent", in.CgroupParent)
-	set("add-hosts", joinHosts(in.AddHosts))
+	set("add-hosts", joinHosts(b.hosts()))
 	set("ulimit", strings.Join(in.Ulimits, ","))
 	if in.ShmSize > 0 {
 		set("shm-size", strconv.FormatInt(in.ShmSize, 10))
@@ -31,8 +31,11 @@ func (b *run) attrs(t target) map[string]string {
 	if in.Network != "default" {
 		set("force-network-mode", in.Network)
 	}
-	if in.Pull {
+	switch {
+	case in.Pull:
 		set("image-resolve-mode", "pull")
+	case b.Builder.Inside != nil:
+		set("image-resolve-mode", "local") // an image that the engine has stands for that of the registry
 	}
 	for _, a := range in.Attests.WithBuilderID(b.BuilderID) {
 		attrs["attest:"+a.Type] = a.String()

@@ -32,6 +32,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/cachemounts"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/crash"
+	"github.com/warmlayer/warmlayer/internal/engineapi"
 	"github.com/warmlayer/warmlayer/internal/explain"
 	"github.com/warmlayer/warmlayer/internal/screen"
 	"github.com/warmlayer/warmlayer/internal/timing"
@@ -59,7 +60,7 @@ type Request struct {
 	// Redact hides secrets in a text; nil: there are none.
 	Redact func(string) string
 	// Engine is the container engine that an output of type docker without a destination is loaded into.
-	Engine builder.Engine
+	Engine engineapi.Place
 	// Why asks why steps would not be cached, in place of a build: the frontend says what it would do, and
 	// nothing is built, read from a cache or written.
 	Why bool
@@ -125,12 +126,15 @@ type run struct {
 	key     string // shared by the sessions of this build, so that BuildKit joins their solves
 	seed    []byte // of the keys by which these sessions share registries' tokens
 	display chan *client.SolveStatus
-	indexes bool           // the image is loaded into an engine that uses its digest as the ID
+	indexes bool           // the image is loaded into an engine that uses its digest as the ID, or made there
 	loads   sync.WaitGroup // images that are being loaded into engines
-	notes   []Warning      // of this package, for the result
-	recall  *recall
-	former  int // phases of the result that belong to attempts that failed
-	time    timing.Log
+
+	handedOver time.Time // when the engine that builds began to push the image itself; zero: it does not
+
+	notes  []Warning // of this package, for the result
+	recall *recall
+	former int // phases of the result that belong to attempts that failed
+	time   timing.Log
 
 	recording sync.Mutex
 	records   []recorded // of solves, where there is a trace

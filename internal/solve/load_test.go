@@ -18,13 +18,13 @@ import (
 	"github.com/docker/cli/cli/context/store"
 
 	"github.com/warmlayer/warmlayer/inputs"
-	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/engineapi"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 	"github.com/warmlayer/warmlayer/internal/testkit"
 )
 
 // loadRequest is a build that loads an image into an engine under two names.
-func loadRequest(t *testing.T, e builder.Engine) Request {
+func loadRequest(t *testing.T, e engineapi.Place) Request {
 	t.Helper()
 	r := request(t, testkit.StartBuildkitd(t), app(t, "FROM base\nRUN echo built > /built\nLABEL a=b\n"))
 	r.Engine = e
@@ -36,7 +36,7 @@ func loadRequest(t *testing.T, e builder.Engine) Request {
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	address := testkit.StartDockerd(t)
-	r := loadRequest(t, builder.Engine{Host: address})
+	r := loadRequest(t, engineapi.Place{Host: address})
 	var shown strings.Builder
 	r.Progress = &shown
 	r.Inputs.Attests = inputs.Attestations{{Type: "provenance", Attrs: []syntax.Pair{{Key: "mode", Value: "min"}, {Key: "inline-only", Value: "true"}}}}
@@ -69,7 +69,7 @@ func TestLoadByContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := builder.Engine{Context: "away", ConfigDir: dir}
+	e := engineapi.Place{Context: "away", ConfigDir: dir}
 	if got := e.Address(); got != address {
 		t.Errorf("address %s, want %s", got, address)
 	}
@@ -90,12 +90,12 @@ func TestCannotLoad(t *testing.T) {
 	nowhere := "unix://" + filepath.Join(t.TempDir(), "docker.sock")
 	tests := []struct {
 		name   string
-		engine builder.Engine
+		engine engineapi.Place
 		words  []string
 	}{
-		{"no engine", builder.Engine{Host: nowhere}, []string{"load: no container engine answers at " + nowhere + ": ", "\nhint: set DOCKER_HOST"}},
-		{"no such context", builder.Engine{Context: "away", ConfigDir: t.TempDir()}, []string{"load: find container engine: ", `"away"`, "\nhint: "}},
-		{"no certificates", builder.Engine{Host: "tcp://127.0.0.1:1", CertDir: t.TempDir(), Verify: true}, []string{"load: find container engine: ", "ca.pem", "\nhint: "}},
+		{"no engine", engineapi.Place{Host: nowhere}, []string{"load: no container engine answers at " + nowhere + ": ", "\nhint: set DOCKER_HOST"}},
+		{"no such context", engineapi.Place{Context: "away", ConfigDir: t.TempDir()}, []string{"load: find container engine: ", `"away"`, "\nhint: "}},
+		{"no certificates", engineapi.Place{Host: "tcp://127.0.0.1:1", CertDir: t.TempDir(), Verify: true}, []string{"load: find container engine: ", "ca.pem", "\nhint: "}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestCannotLoad(t *testing.T) {
 	}
 	t.Run("an index", func(t *testing.T) {
 		t.Parallel()
-		r := loadRequest(t, builder.Engine{Host: testkit.StartDockerd(t)})
+		r := loadRequest(t, engineapi.Place{Host: testkit.StartDockerd(t)})
 		r.Inputs.Attests = inputs.Attestations{{Type: "provenance", Attrs: []syntax.Pair{{Key: "mode", Value: "max"}}}}
 		r.fails(t, "load: this engine takes an image of one platform without attestations\nhint: ")
 	})
@@ -188,7 +188,7 @@ func TestLoadIndex(t *testing.T) {
 }
 
 // inFront is a proxy for an engine that answers some requests itself.
-func inFront(t *testing.T, address string, answers map[string]http.HandlerFunc) builder.Engine {
+func inFront(t *testing.T, address string, answers map[string]http.HandlerFunc) engineapi.Place {
 	t.Helper()
 	through := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "engine"}) },
@@ -206,5 +206,5 @@ func inFront(t *testing.T, address string, answers map[string]http.HandlerFunc) 
 		through.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	return builder.Engine{Host: "tcp://" + server.Listener.Addr().String()}
+	return engineapi.Place{Host: "tcp://" + server.Listener.Addr().String()}
 }

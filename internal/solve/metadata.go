@@ -15,8 +15,10 @@ import (
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/client"
 	provenance "github.com/moby/buildkit/solver/llbsolver/provenance/types"
+	"github.com/moby/buildkit/util/grpcerrors"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc/codes"
 
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 )
@@ -26,8 +28,8 @@ import (
 // the platform after a slash.
 const (
 	keyRef        = "buildx.build.ref"
-	keyProvenance = "buildx.build.provenance"
-	keyWarnings   = "buildx.build.warnings"
+	KeyProvenance = "buildx.build.provenance"
+	KeyWarnings   = "buildx.build.warnings" // a list; see [Encode]
 )
 
 // keyCacheManifest is BuildKit's key for the manifest of an exported cache.
@@ -49,7 +51,7 @@ func (b *run) describe(ctx context.Context, ref string, w *watch) {
 		}
 	}
 	if b.Inputs.MetadataWarnings && len(w.warnings) > 0 {
-		metadata[keyWarnings] = encode(plain(w.sorted()))
+		metadata[KeyWarnings] = Encode(plain(w.sorted()))
 	}
 }
 
@@ -69,17 +71,17 @@ func plain(warnings []*client.VertexWarning) []*client.VertexWarning {
 }
 
 // recordName is the name of the build in buildx's form, builder/node/ref. The ref is that in the
-// daemon's build history; the node of a managed builder is its address.
+// daemon's build history; the node of a managed builder, and of an engine's, is its address.
 func (b *run) recordName(ref string) string {
 	node := "remote"
-	if b.Builder.Managed {
+	if b.Builder.Managed || b.Builder.Inside != nil {
 		node = b.Builder.Address
 	}
 	return "warmlayer/" + node + "/" + ref
 }
 
-// encode is JSON in base64, the form of structured values in BuildKit's answers.
-func encode(v any) string {
+// Encode is JSON in base64, the form of structured values in BuildKit's answers.
+func Encode(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return "" // impossible: the values were decoded from JSON or from protocol buffers
@@ -115,10 +117,10 @@ func (b *run) provenance(ctx context.Context, ref string) (map[string]string, er
 	err := b.history(ctx, ref, func(record *controlapi.BuildHistoryRecord) error {
 		results := map[string]*controlapi.BuildResultInfo{}
 		for platform, r := range record.GetResults() {
-			results[keyProvenance+"/"+platform] = r
+			results[KeyProvenance+"/"+platform] = r
 		}
 		if r := record.GetResult(); r != nil && len(results) == 0 {
-			results[keyProvenance] = r
+			results[KeyProvenance] = r
 		}
 		for key, r := range results {
 			if err := b.addProvenance(ctx, found, key, r); err != nil {
@@ -127,6 +129,9 @@ func (b *run) provenance(ctx context.Context, ref string) (map[string]string, er
 		}
 		return nil
 	})
+	if grpcerrors.Code(err) == codes.Unimplemented {
+		err = nil // a BuildKit older than v0.11, such as Docker's before 23.0, keeps no history
+	}
 	return found, err
 }
 
@@ -160,7 +165,7 @@ func (b *run) addProvenance(ctx context.Context, to map[string]string, key strin
 	if b.Inputs.MetadataProvenance != "max" {
 		p.BuildConfig, p.Metadata = nil, nil
 	}
-	to[key] = encode(p)
+	to[key] = Encode(p)
 	return nil
 }
 

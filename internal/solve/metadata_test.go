@@ -26,7 +26,7 @@ func TestMetadata(t *testing.T) {
 	result := r.must(t)
 	keys := slices.Sorted(maps.Keys(result.Metadata))
 	want := []string{
-		keyProvenance, keyRef, keyWarnings,
+		KeyProvenance, keyRef, KeyWarnings,
 		"containerimage.config.digest", "containerimage.descriptor", "containerimage.digest", "image.name",
 	}
 	if !slices.Equal(keys, want) {
@@ -41,19 +41,19 @@ func TestMetadata(t *testing.T) {
 	if result.ImageID.String() != result.Metadata["containerimage.config.digest"] {
 		t.Errorf("image ID %s", result.ImageID)
 	}
-	if p := value[provenance.ProvenancePredicateSLSA02](t, result, keyProvenance); p.BuildConfig == nil || p.Metadata == nil {
+	if p := value[provenance.ProvenancePredicateSLSA02](t, result, KeyProvenance); p.BuildConfig == nil || p.Metadata == nil {
 		t.Errorf("provenance %v", p)
 	}
-	if w := value[[]client.VertexWarning](t, result, keyWarnings); len(w) != 2 || !strings.HasPrefix(string(w[0].Short)+string(w[1].Short), "StageNameCasing: ") && !strings.Contains(string(w[1].Short), "StageNameCasing: ") {
+	if w := value[[]client.VertexWarning](t, result, KeyWarnings); len(w) != 2 || !strings.HasPrefix(string(w[0].Short)+string(w[1].Short), "StageNameCasing: ") && !strings.Contains(string(w[1].Short), "StageNameCasing: ") {
 		t.Errorf("warnings %v", w)
 	}
 
 	r.Inputs.MetadataProvenance, r.Inputs.MetadataWarnings = "min", false
 	result = r.must(t)
-	if p := value[provenance.ProvenancePredicateSLSA02](t, result, keyProvenance); p.BuildConfig != nil || p.Metadata != nil || p.BuildType == "" {
+	if p := value[provenance.ProvenancePredicateSLSA02](t, result, KeyProvenance); p.BuildConfig != nil || p.Metadata != nil || p.BuildType == "" {
 		t.Errorf("small provenance %v", p)
 	}
-	if result.Metadata[keyWarnings] != "" {
+	if result.Metadata[KeyWarnings] != "" {
 		t.Error("warnings that were not requested")
 	}
 
@@ -76,7 +76,7 @@ func TestMetadataOfPlatforms(t *testing.T) {
 	r.Inputs.MetadataProvenance, r.Inputs.Platforms = "min", []string{"linux/amd64", "linux/arm64"}
 	result := r.must(t)
 	for _, platform := range r.Inputs.Platforms {
-		value[provenance.ProvenancePredicateSLSA02](t, result, keyProvenance+"/"+platform)
+		value[provenance.ProvenancePredicateSLSA02](t, result, KeyProvenance+"/"+platform)
 	}
 	if result.ImageID != result.Digest || result.Digest == "" {
 		t.Errorf("image %s, its ID %s", result.Digest, result.ImageID)

@@ -21,6 +21,10 @@ func (b *run) addOutputs(ctx context.Context, m *mounts) error {
 		entry := client.ExportEntry{Type: o.Type, Attrs: o.Attrs}
 		dest := resolve(b.Inputs.Dir, o.Dest)
 		switch {
+		case b.madeInside(o):
+			if entry = b.insideOutput(o); slices.ContainsFunc(m.exports, same(entry)) {
+				continue // push and load are one export there
+			}
 		case o.Type == client.ExporterImage:
 		case o.Type == client.ExporterLocal, o.Attrs["tar"] == "false":
 			entry.OutputDir = dest
@@ -42,6 +46,11 @@ func (b *run) addOutputs(ctx context.Context, m *mounts) error {
 	return nil
 }
 
+// same tells whether an export is like another.
+func same(e client.ExportEntry) func(client.ExportEntry) bool {
+	return func(other client.ExportEntry) bool { return e.Type == other.Type && maps.Equal(e.Attrs, other.Attrs) }
+}
+
 // loads tells whether the output is an image that is loaded into a container engine.
 func loads(o inputs.Output) bool { return o.Type == client.ExporterDocker && o.Dest == "" }
 
@@ -54,7 +63,7 @@ func loads(o inputs.Output) bool { return o.Type == client.ExporterDocker && o.D
 //   - Where a cache compresses the image's layers too, the image's are compressed again.
 func (b *run) outputs(m mounts) []client.ExportEntry {
 	out := slices.Clone(m.exports)
-	if !holdsImage(b.Inputs.Outputs) && b.Caches.Writes {
+	if !holdsImage(b.Inputs.Outputs) && b.Caches.Writes && !b.graphDriver() {
 		return append(out, client.ExportEntry{Type: client.ExporterImage, Attrs: map[string]string{}})
 	}
 	for i, e := range out {

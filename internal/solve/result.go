@@ -1,6 +1,7 @@
 package solve
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/internal/cachemiss"
 	"github.com/warmlayer/warmlayer/internal/cachemounts"
@@ -106,11 +108,11 @@ func (b *run) take(response *client.SolveResponse, w *watch, began time.Time, sp
 			b.recall.miss(s.Digest)
 		}
 	}
-	existed := w.layersAt(time.Now())
+	existed := w.layersAt(cmp.Or(b.handedOver, time.Now()))
 	b.result.phase("build", existed.Sub(began).Seconds())
 	b.time.Add(timing.Part{Name: "build", Kind: timing.Sum, Start: began, End: existed, Span: span})
 	b.time.Add(w.parts(b.Builder.Managed)...)
-	if w.Pushed() {
+	if w.Pushed() || !b.handedOver.IsZero() {
 		b.result.phase("push", time.Since(existed).Seconds())
 	}
 	if response == nil {
@@ -127,4 +129,16 @@ func (b *run) take(response *client.SolveResponse, w *watch, began time.Time, sp
 	if b.result.ImageID == "" || b.indexes {
 		b.result.ImageID = b.result.Digest
 	}
+	if b.indexes && b.Builder.Inside != nil {
+		delete(b.result.Metadata, exptypes.ExporterImageConfigDigestKey) // as in buildx, since the engine does not know it (build/build.go)
+	}
+}
+
+// Becomes sets an index as the image of the result, with these names.
+func (r *Result) Becomes(index ocispecs.Descriptor, names []string) {
+	r.Digest, r.ImageID = index.Digest, index.Digest
+	r.Metadata = maps.Clone(r.Metadata)
+	r.Metadata[exptypes.ExporterImageDigestKey] = index.Digest.String()
+	r.Metadata[exptypes.ExporterImageDescriptorKey] = Encode(index)
+	r.Metadata[exptypes.ExporterImageNameKey] = strings.Join(names, ",")
 }

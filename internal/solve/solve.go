@@ -2,6 +2,7 @@ package solve
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 	gw "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/solver/pb"
 
 	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/screen"
@@ -74,6 +76,9 @@ func (b *run) calling(ctx context.Context, t target, more map[string]string) (*c
 			return nil, err
 		}
 		links.Give(&request)
+		if known := c.BuildOpts().LLBCaps; len(t.exports) > 1 && known.Supports(pb.CapMultipleExporters) != nil {
+			return nil, errOneOutput
+		}
 		result, err := c.Solve(gateway, request)
 		if err == nil {
 			err = b.tellOthers(gateway, t, attrs, result)
@@ -84,6 +89,10 @@ func (b *run) calling(ctx context.Context, t target, more map[string]string) (*c
 		return result, err
 	})
 }
+
+// errOneOutput says that the builder would make the first output alone.
+var errOneOutput = errors.New("this builder makes one output, and there are several\n" +
+	"hint: leave all but one out, or use BuildKit v0.13 or later, as Docker 26 has it")
 
 // gateway makes the result of what a function does with a client of the gateway. The attributes say what is made of
 // it, such as attestations.

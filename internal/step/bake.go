@@ -9,15 +9,14 @@ import (
 	"github.com/warmlayer/warmlayer/internal/builder"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/gateway"
-	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/together"
 )
 
 // machine is the builder of one build, or of several that share it.
 type machine struct {
 	options builder.Options
-	shared  *together.Shared   // nil: there is one build
-	pool    *cacheplan.Pool // nil: there is one build, or none reads a cache
+	shared  *together.Shared // nil: there is one build
+	pool    *cacheplan.Pool  // nil: there is one build, or none reads a cache
 
 	mu      sync.Mutex
 	users   int // builds that have not released it
@@ -96,7 +95,7 @@ func (r Run) bake(ctx context.Context) outcome {
 			return made
 		})
 		all := allOf(parts, err)
-		all.result = solve.Baked(names, results(parts))
+		all.result = baked(names, results(parts))
 		all.result.Answer = r.answers(parts)
 		return all
 	})

@@ -24,6 +24,7 @@ type outcome struct {
 	address  string           // of the builder, or of several, separated by commas; "" when none started
 	state    string           // what became of the state that the builder keeps; "": it keeps none
 	kept     bool             // the builder keeps its state
+	inEngine bool             // the builder is the BuildKit inside a container engine
 	networks []report.Network // of the builders that started
 	warnings []string         // that came up during the build
 	err      error
@@ -40,7 +41,7 @@ func (r Run) Build(ctx context.Context) int {
 	_ = r.command(r.host.CI.End(section, time.Now(), made.err != nil))
 	rep := report.Report{
 		Version: r.host.Version, Plan: r.Plan(), Builder: made.address, State: made.state, Networks: made.networks, Auto: r.Builds[0].Auto, Result: made.result, Err: made.err,
-		Warnings: slices.Concat(r.warnings(), made.warnings, unmasked), Seconds: time.Since(began).Seconds(),
+		Warnings: slices.Concat(r.warnings(made), made.warnings, unmasked), Seconds: time.Since(began).Seconds(),
 		Timings: timing.Table(began, made.result.Parts), ShowTimings: r.Inputs.Timings,
 	}
 	rep.Warnings = append(rep.Warnings, r.trace(ctx, traced, untraced, began, rep)...)
@@ -83,8 +84,8 @@ func (r Run) answer(text string) error {
 	return errors.Join(err, out.Close())
 }
 
-// warnings are those that are known before the build runs.
-func (r Run) warnings() []string {
+// warnings are those that do not come up during a build.
+func (r Run) warnings(made outcome) []string {
 	all := slices.Concat(r.planWarnings(), r.registries.Warnings())
 	var without []string
 	for _, b := range r.Builds {
@@ -93,7 +94,7 @@ func (r Run) warnings() []string {
 		}
 	}
 	switch {
-	case len(without) == 0:
+	case len(without) == 0, made.inEngine:
 		return all
 	case r.bakes():
 		return append(all, "no output for "+strings.Join(without, ", ")+": the results stay in the builder; set push, or output in the bake file")

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/warmlayer/warmlayer/internal/builder"
+	"github.com/warmlayer/warmlayer/internal/engineapi"
 	"github.com/warmlayer/warmlayer/scope"
 )
 
@@ -26,8 +26,8 @@ func (e Environment) Get(name string) string {
 
 // Engine is the container engine that the docker program would use. The argument is the context
 // that the Docker config names; "": none.
-func (e Environment) Engine(configured string) builder.Engine {
-	found := builder.Engine{
+func (e Environment) Engine(configured string) engineapi.Place {
+	found := engineapi.Place{
 		Host: e.Get("DOCKER_HOST"), Context: cmp.Or(e.Get("DOCKER_CONTEXT"), configured), ConfigDir: e.dockerDir(),
 		Verify: e.Get("DOCKER_TLS_VERIFY") != "",
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/warmlayer/warmlayer/internal/builderspec"
 	"github.com/warmlayer/warmlayer/internal/cacheplan"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/engineapi"
 	"github.com/warmlayer/warmlayer/internal/login"
 	"github.com/warmlayer/warmlayer/internal/report"
 	"github.com/warmlayer/warmlayer/internal/syntax"
@@ -65,8 +66,11 @@ func (r Run) resolve(in inputs.Values, plan scope.Plan) (Build, syntax.Problems)
 		b.Builder.Managed.State = builderspec.State{}
 		b.Warnings = append(b.Warnings, "builder-state is not used: all builds share its cache mounts, and this build is untrusted ("+why+")")
 	}
-	if in.Managed.Authorities != "" && !b.Builder.Address.Managed() {
+	if in.Managed.Authorities != "" && b.Builder.Address.Kind == builderspec.Remote {
 		b.Warnings = append(b.Warnings, noAuthorities)
+	}
+	if b.Builder.Address.Kind == builderspec.Engine && !r.asks() {
+		problems = append(problems, engineProblems(b.Inputs, caches)...)
 	}
 	if len(problems) == 0 {
 		b = r.withoutProxies(b.guarded())
@@ -154,7 +158,7 @@ func (r Run) cacheEnvironment(b Build) cachespec.Environment {
 	node := b.Inputs.Builders[0]
 	return cachespec.Environment{
 		Export: b.Inputs.CacheExport, Images: b.Inputs.Pushed(), CacheDir: r.host.Environ.cacheDir(r.Facts.Repo, b.Inputs.Context.Checkout()), Getenv: r.host.Environ.Get,
-		Remote: !node.Address.Managed(), Plaintext: node.Plaintext(),
+		Remote: !node.Address.Managed(), Plaintext: node.Plaintext() || node.Address.Kind == builderspec.Engine && r.engine().Plaintext(),
 	}
 }
 
@@ -164,7 +168,7 @@ func (r Run) builder(in inputs.Values) builder.Options {
 	o := builder.Options{
 		Address: node.Address, TLS: node.TLS, Managed: in.Managed, Environ: r.host.Environ,
 		Platforms: in.Platforms, Entitlements: in.Allow, Engine: r.engine(),
-		Program: r.host.Program, Metadata: r.Facts.Trusted,
+		Program: r.host.Program, Metadata: r.Facts.Trusted, Shared: r.Facts.Trusted,
 	}
 	if r.host.Self.Ephemeral {
 		o.Job.ID, o.Job.Runner = r.host.CI.Job(r.host.Self.Source)
@@ -173,4 +177,4 @@ func (r Run) builder(in inputs.Values) builder.Options {
 }
 
 // engine is the container engine that the docker program would use.
-func (r Run) engine() builder.Engine { return r.host.Environ.Engine(r.docker.CurrentContext) }
+func (r Run) engine() engineapi.Place { return r.host.Environ.Engine(r.docker.CurrentContext) }

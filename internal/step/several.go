@@ -32,7 +32,7 @@ func (r Run) solve(ctx context.Context) outcome {
 	}
 	names, parts, err := r.solveAll(ctx, func(ctx context.Context, b Build, display io.Writer) outcome { return r.on(ctx, b, display) })
 	all := allOf(parts, err)
-	all.result = solve.Combined(names, results(parts))
+	all.result = combined(names, results(parts))
 	if err == nil {
 		all.err = r.join(ctx, &all.result, parts)
 	}
@@ -47,6 +47,7 @@ func allOf(parts []outcome, err error) outcome {
 		if p.address != "" {
 			addresses = addOnce(addresses, p.address)
 		}
+		all.inEngine = all.inEngine || p.inEngine
 		all.state, all.kept = cmp.Or(all.state, p.state), all.kept || p.kept
 		all.networks = addOnce(all.networks, p.networks...)
 		all.warnings = addOnce(all.warnings, p.warnings...)

@@ -68,12 +68,24 @@ func (r Run) once(ctx context.Context, b Build, on *machine, display io.Writer) 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	images := r.checkImages(ctx, b, cancel)
-	made := r.openAndBuild(ctx, b, on, began, cancel, display)
+	made := r.begin(ctx, b, on, began, cancel, display)
 	cancel()
 	if refused := images.wait(); refused != nil && made.err != nil && made.result.Failure == nil {
 		made.err, made.result.Failure = refused, &solve.Failure{What: refused.What, Next: refused.Next}
 	}
 	return made
+}
+
+// begin builds, without the check of the images' pushes. An engine is asked what it can do before anything else.
+func (r Run) begin(ctx context.Context, b Build, on *machine, began time.Time, cancel func(), display io.Writer) outcome {
+	if b.Builder.Address.Kind != builderspec.Engine {
+		return r.openAndBuild(ctx, b, on, began, cancel, display)
+	}
+	opened, err := on.open(ctx)
+	if err != nil {
+		return outcome{err: errors.Join(err, on.release())}
+	}
+	return r.inEngine(ctx, b, on, opened, began, cancel, display)
 }
 
 // openAndBuild opens the builder and builds, without the check of the images' pushes. The build begins
@@ -105,6 +117,10 @@ func (r Run) openAndBuild(ctx context.Context, b Build, on *machine, began time.
 	if err := eg.Wait(); err != nil {
 		asked.wait()
 		return outcome{err: errors.Join(err, on.release()), result: solve.Result{Parts: clock.Parts()}}
+	}
+	if started.Inside != nil && b.Builder.Address.Kind == builderspec.Auto {
+		asked.wait()
+		return r.inEngine(ctx, b, on, started, began, cancel, display)
 	}
 	stop := sync.OnceValue(func() error {
 		defer clock.Start("stop builder")()

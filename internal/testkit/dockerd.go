@@ -10,16 +10,23 @@ import (
 )
 
 // StartDockerd starts a container engine without images and containers, and returns its address for
-// DOCKER_HOST.
+// DOCKER_HOST. It is Debian's, with its images in a graph driver's store.
 func StartDockerd(t testing.TB) string {
 	t.Helper()
-	program, err := exec.LookPath("dockerd")
+	return StartEngine(t, "dockerd", "{}")
+}
+
+// StartEngine is [StartDockerd] for a program, such as moby-dockerd, and a configuration, which replaces the
+// machine's. Steps of its BuildKit have no network.
+func StartEngine(t testing.TB, name, config string) string {
+	t.Helper()
+	program, err := exec.LookPath(name)
 	if err != nil {
-		program, err = exec.LookPath("/usr/sbin/dockerd")
+		program, err = exec.LookPath("/usr/sbin/" + name)
 	}
 	Need(t, "dockerd", err)
 	dir := Temp(t)
-	Write(t, filepath.Join(dir, "daemon.json"), "{}") // replaces the machine's configuration
+	Write(t, filepath.Join(dir, "daemon.json"), config)
 	address := "unix://" + filepath.Join(dir, "docker.sock")
 	cmd := exec.Command(program, "--host="+address, "--data-root="+filepath.Join(dir, "data"),
 		"--exec-root="+filepath.Join(dir, "exec"), "--pidfile="+filepath.Join(dir, "pid"), "--config-file="+filepath.Join(dir, "daemon.json"),

@@ -32,8 +32,12 @@ type Report struct {
 		Name   string `json:"name"`
 		Cached bool   `json:"cached"`
 	} `json:"steps"`
-	Images []Image `json:"images"`
-
+	Images []struct {
+		Target, Digest string
+		Tags           []string
+		Hits, Steps    int
+		Metadata       map[string]any
+	}
 	Sources []struct {
 		Cache, Name, Why, State, Error string
 	} `json:"sources"`
@@ -49,15 +53,6 @@ type Report struct {
 		Seconds float64
 	} `json:"phases"`
 	Timings []Timing `json:"timings"`
-}
-
-// Image is the result of a target of bake files.
-type Image struct {
-	Target      string
-	Digest      string
-	Tags        []string
-	Hits, Steps int
-	Metadata    map[string]any
 }
 
 // Timing is a part of a run, in seconds since its begin.

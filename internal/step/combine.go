@@ -1,4 +1,4 @@
-package solve
+package step
 
 import (
 	"cmp"
@@ -9,16 +9,16 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/timing"
 )
 
-// Combined combines the results of the builds of one image's parts, which ran on several builders
+// combined combines the results of the builds of one image's parts, which ran on several builders
 // at the same time, each with a name for what it built: "linux/arm64". The result has no image yet.
-func Combined(names []string, parts []Result) Result {
-	var all Result
-	known := map[Warning]bool{}
+func combined(names []string, parts []solve.Result) solve.Result {
+	var all solve.Result
+	known := map[solve.Warning]bool{}
 	for i, part := range parts {
 		for _, s := range part.Steps {
 			s.Name = names[i] + " " + s.Name
@@ -43,7 +43,7 @@ func Combined(names []string, parts []Result) Result {
 			m.Platform = cmp.Or(m.Platform, names[i])
 			all.Misses = append(all.Misses, m)
 		}
-		all.longest(part.Phases)
+		all.Phases = longest(all.Phases, part.Phases)
 		all.Traces = append(all.Traces, part.Traces...)
 		all.Parts = append(all.Parts, timing.Named(part.Parts, names[i]+" ")...)
 		all.Metadata = described(all.Metadata, part.Metadata, names[i])
@@ -52,15 +52,16 @@ func Combined(names []string, parts []Result) Result {
 }
 
 // longest keeps the longest of each phase, since the builds ran at the same time.
-func (r *Result) longest(phases []Phase) {
+func longest(all, phases []solve.Phase) []solve.Phase {
 	for _, p := range phases {
-		i := slices.IndexFunc(r.Phases, func(other Phase) bool { return other.Name == p.Name })
+		i := slices.IndexFunc(all, func(other solve.Phase) bool { return other.Name == p.Name })
 		if i < 0 {
-			r.Phases = append(r.Phases, p)
+			all = append(all, p)
 		} else {
-			r.Phases[i].Seconds = max(r.Phases[i].Seconds, p.Seconds)
+			all[i].Seconds = max(all[i].Seconds, p.Seconds)
 		}
 	}
+	return all
 }
 
 // described adds the metadata of a part, except that of its image. The key of a single provenance
@@ -73,7 +74,7 @@ func described(all, part map[string]string, name string) map[string]string {
 		switch {
 		case strings.HasPrefix(key, "containerimage."), key == exptypes.ExporterImageNameKey:
 			continue
-		case key == keyProvenance:
+		case key == solve.KeyProvenance:
 			key += "/" + name
 		}
 		if _, known := all[key]; !known {
@@ -83,28 +84,21 @@ func described(all, part map[string]string, name string) map[string]string {
 	return all
 }
 
-// Becomes sets an index as the image of the result, with these names.
-func (r *Result) Becomes(index ocispecs.Descriptor, names []string) {
-	r.Digest, r.ImageID = index.Digest, index.Digest
-	r.Metadata = maps.Clone(r.Metadata)
-	r.Metadata[exptypes.ExporterImageDigestKey] = index.Digest.String()
-	r.Metadata[exptypes.ExporterImageDescriptorKey] = encode(index)
-	r.Metadata[exptypes.ExporterImageNameKey] = strings.Join(names, ",")
-}
-
-// Baked combines the results of the targets of bake files, by their names.
-func Baked(names []string, parts []Result) Result {
-	all := Combined(names, parts)
+// baked combines the results of the targets of bake files, by their names.
+func baked(names []string, parts []solve.Result) solve.Result {
+	all := combined(names, parts)
 	all.Metadata = map[string]string{}
 	var warnings []json.RawMessage
 	for i, part := range parts {
 		metadata := maps.Clone(part.Metadata)
-		warnings = append(warnings, list(metadata[keyWarnings])...)
-		delete(metadata, keyWarnings)
-		all.Images = append(all.Images, Image{names[i], part.Digest, part.ImageID, metadata, part.Hits(), len(part.Steps)})
+		warnings = append(warnings, list(metadata[solve.KeyWarnings])...)
+		delete(metadata, solve.KeyWarnings)
+		all.Images = append(all.Images, solve.Image{
+			Target: names[i], Digest: part.Digest, ImageID: part.ImageID, Metadata: metadata, Hits: part.Hits(), Steps: len(part.Steps),
+		})
 	}
 	if len(warnings) > 0 {
-		all.Metadata[keyWarnings] = encode(warnings)
+		all.Metadata[solve.KeyWarnings] = solve.Encode(warnings)
 	}
 	return all
 }
