@@ -12,7 +12,6 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/warmlayer/warmlayer/inputs"
-	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/engineapi"
 )
 
@@ -52,37 +51,6 @@ func (b *run) loadOutput(ctx context.Context, o inputs.Output) (client.ExportEnt
 		return client.ExportEntry{}, errors.New("load: this engine takes an image of one platform without attestations\n" +
 			"hint: build one platform with provenance: false and sbom: false, or turn on the engine's containerd image store")
 	}
-	entry.Output = func(map[string]string) (io.WriteCloser, error) { return b.load(ctx, e), nil }
+	entry.Output = func(map[string]string) (io.WriteCloser, error) { return e.Loading(ctx, &b.loads, b.display), nil }
 	return entry, nil
-}
-
-// loading is an image that is being loaded into an engine. Close returns when the engine has it.
-type loading struct {
-	*io.PipeWriter
-	done chan struct{}
-	err  error // valid when done is closed
-}
-
-func (b *run) load(ctx context.Context, e engineapi.Engine) *loading {
-	r, w := io.Pipe()
-	l := &loading{PipeWriter: w, done: make(chan struct{})}
-	b.loads.Go(func() {
-		defer crash.Catch()
-		defer close(l.done)
-		defer context.AfterFunc(ctx, func() {
-			defer crash.Catch()
-			r.CloseWithError(context.Cause(ctx))
-		})()
-		if l.err = e.Load(ctx, r, b.display); l.err == nil {
-			_, l.err = io.Copy(io.Discard, r) // the data after the end of the archive
-		}
-		r.CloseWithError(l.err)
-	})
-	return l
-}
-
-func (l *loading) Close() error {
-	err := l.PipeWriter.Close()
-	<-l.done
-	return errors.Join(err, l.err)
 }
