@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/warmlayer/warmlayer/internal/testkit"
@@ -223,7 +224,7 @@ func TestEngineMounts(t *testing.T) {
 	}
 }
 
-// TestEngineAttests: with containerd's store an image in the engine has attestations.
+// TestEngineAttests: with containerd's store an image in the engine has attestations, or fixed times.
 func TestEngineAttests(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -238,6 +239,10 @@ func TestEngineAttests(t *testing.T) {
 	m, err := index.IndexManifest()
 	if err != nil || len(m.Manifests) != 2 || r.ImageID != r.Digest {
 		t.Errorf("index %+v, %v; image %s, digest %s", m, err, r.ImageID, r.Digest)
+	}
+	inside(host, testkit.App(t), "--build-args", "SOURCE_DATE_EPOCH=1", "--outputs", "type=image,name=fixed,rewrite-timestamp=true", "--cache", "none").Build(t)
+	if _, err := testkit.Engine(t, host).ContainerCreate(t.Context(), client.ContainerCreateOptions{Config: &container.Config{Image: "fixed", Cmd: []string{"sh"}}}); err != nil {
+		t.Errorf("a container of the image with fixed times: %v", err) // the engine unpacks the image for it
 	}
 }
 

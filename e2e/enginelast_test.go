@@ -81,6 +81,22 @@ func TestEngineRefuses(t *testing.T) {
 	}
 }
 
+// TestEngineEmpty: an image without layers does not replace the cache of one with layers.
+func TestEngineEmpty(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, start anEngine) {
+		host, app, registry := start(t), testkit.App(t), testkit.StartRegistry(t).Host
+		build := func() testkit.Report {
+			return inside(host, app, "--tags", registry+"/shop", "--push", "--cache", "inline").Build(t)
+		}
+		build()
+		testkit.Write(t, filepath.Join(app, "Dockerfile"), "FROM scratch\nLABEL a=b\n")
+		if r := build(); r.Outcome(t) != "skipped" || r.Exports[0].Error != "there is no layer to cache" {
+			t.Errorf("exports %+v", r.Exports)
+		}
+	})
+}
+
 // TestEngineLeavesOut: a cache that nobody has named is no reason to refuse a build.
 func TestEngineLeavesOut(t *testing.T) {
 	t.Parallel()

@@ -53,7 +53,7 @@ var rooms = []room{
 	{"internal/gateway", "a registry on loopback in front of the stores", []string{"internal/crash", "internal/storage", "backends", "scope"}},
 	{"internal/cacheplan", "what BuildKit imports and exports; the outcome of each cache source", []string{"internal/crash", "internal/cachespec", "backends", "scope", "internal/refusal", "internal/cachegraph", "internal/gateway"}},
 	{"internal/stepnet", "the network of RUN steps: a CNI plugin, and a TCP/IP stack that sends for them from the machine's network", []string{"internal/crash", "internal/waiting"}},
-	{"internal/engineapi", "the container engine: where it is, the BuildKit inside it, and the images that it loads and pushes", nil},
+	{"internal/engineapi", "the container engine: where it is, the BuildKit inside it, and the images that it loads and pushes", []string{"internal/crash"}},
 	{"internal/builder", "builders: connects to a remote one or to the engine's, or starts a managed one in a process or a container", []string{"internal/crash", "internal/waiting", "internal/builderspec", "internal/engineapi", "internal/stepnet"}},
 	{"internal/mountpack", "the files of a cache mount as packs and an index, and back; runs in the builder", []string{"internal/crash"}},
 	{"internal/mountprogram", "the program that does that in the builder, for its platforms", []string{"internal/packed"}},

@@ -4,7 +4,7 @@
 //
 //	e, err := engineapi.Ask(ctx, client)
 //	b, err := e.BuildKit(ctx)                 // as the docker driver of buildx
-//	err = e.Load(ctx, archive, display)       // "importing to docker"
+//	w := e.Loading(ctx, &running, display)    // "importing to docker"
 //	digest, err := e.Push(ctx, "ghcr.io/o/app:1", credentials, display)
 package engineapi
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/docker/cli/cli/config/types"
 	buildkit "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/moby/api/pkg/authconfig"
@@ -20,8 +21,8 @@ import (
 // Display shows the progress of a build.
 type Display chan<- *buildkit.SolveStatus
 
-// Load sends an archive to the engine.
-func (e Engine) Load(ctx context.Context, archive io.Reader, d Display) error {
+// load sends an archive to the engine.
+func (e Engine) load(ctx context.Context, archive io.Reader, d Display) error {
 	// The HTTP client would close a pipe when the engine stops reading, before the reason is known.
 	answer, err := e.ImageLoad(ctx, struct{ io.Reader }{archive})
 	if err == nil {
@@ -37,7 +38,7 @@ func (e Engine) Load(ctx context.Context, archive io.Reader, d Display) error {
 // Push lets the engine push an image that it has, and returns the digest that the registry knows it
 // by. The docker driver of buildx pushes in this way where the engine's BuildKit cannot (v0.37.0,
 // build/build.go, pushWithMoby). The error is in the form of BuildKit's.
-func (e Engine) Push(ctx context.Context, name string, auth registry.AuthConfig, d Display) (digest.Digest, error) {
+func (e Engine) Push(ctx context.Context, name string, auth types.AuthConfig, d Display) (digest.Digest, error) {
 	pushed, err := e.push(ctx, name, auth, d)
 	if err != nil {
 		return "", fmt.Errorf("failed to push %s: %w", name, err)
@@ -45,8 +46,11 @@ func (e Engine) Push(ctx context.Context, name string, auth registry.AuthConfig,
 	return pushed, nil
 }
 
-func (e Engine) push(ctx context.Context, name string, auth registry.AuthConfig, d Display) (digest.Digest, error) {
-	encoded, err := authconfig.Encode(auth)
+func (e Engine) push(ctx context.Context, name string, auth types.AuthConfig, d Display) (digest.Digest, error) {
+	encoded, err := authconfig.Encode(registry.AuthConfig{
+		Username: auth.Username, Password: auth.Password, Auth: auth.Auth, ServerAddress: auth.ServerAddress,
+		IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken,
+	})
 	if err != nil {
 		return "", err
 	}

@@ -6,21 +6,19 @@ import (
 	"io"
 	"sync"
 
-	"github.com/moby/buildkit/client"
-
 	"github.com/warmlayer/warmlayer/internal/crash"
 )
 
-// loading is an archive that is being loaded into an engine.
+// loading is an image that is being loaded into an engine.
 type loading struct {
 	*io.PipeWriter
 	done chan struct{}
 	err  error // valid when done is closed
 }
 
-// Loading loads the archive that is written to it. Close returns when the engine has the image. The work ends with running, and what
-// the engine says is shown.
-func (e Engine) Loading(ctx context.Context, running *sync.WaitGroup, show chan<- *client.SolveStatus) io.WriteCloser {
+// Loading is a writer for an archive, which the engine loads. Its Close returns when the engine has the image. What
+// is done for it is among those that run.
+func (e Engine) Loading(ctx context.Context, running *sync.WaitGroup, d Display) io.WriteCloser {
 	r, w := io.Pipe()
 	l := &loading{PipeWriter: w, done: make(chan struct{})}
 	running.Go(func() {
@@ -30,7 +28,7 @@ func (e Engine) Loading(ctx context.Context, running *sync.WaitGroup, show chan<
 			defer crash.Catch()
 			r.CloseWithError(context.Cause(ctx))
 		})()
-		if l.err = e.Load(ctx, r, show); l.err == nil {
+		if l.err = e.load(ctx, r, d); l.err == nil {
 			_, l.err = io.Copy(io.Discard, r) // the data after the end of the archive
 		}
 		r.CloseWithError(l.err)

@@ -21,7 +21,6 @@ import (
 
 	"github.com/moby/buildkit/client"
 	gw "github.com/moby/buildkit/frontend/gateway/client"
-	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/util/progress/progressui"
 	digest "github.com/opencontainers/go-digest"
@@ -92,11 +91,7 @@ func Run(ctx context.Context, req Request) (Result, error) {
 	if req.Screen == nil {
 		req.Screen = screen.None{}
 	}
-	key := identity.NewID()
-	if req.Shared != nil {
-		key = req.Shared.Key(req.Inputs.Context.Dir)
-	}
-	b := &run{Request: req, display: make(chan *client.SolveStatus), key: key, seed: tokenauth.NewSeed(), recall: newRecall()}
+	b := &run{Request: req, display: make(chan *client.SolveStatus), key: req.Shared.Key(req.Inputs.Context.Dir), seed: tokenauth.NewSeed(), recall: newRecall()}
 	shown := make(chan error, 1)
 	go func() {
 		defer crash.Catch()

@@ -99,6 +99,9 @@ func (b *run) layers(ctx context.Context, images []digest.Digest) [][]digest.Dig
 func (b *run) hasLayers(ctx context.Context, answer map[string]string) bool {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
+	if b.graphDriver() {
+		return b.hasLayersInside(ctx, answer)
+	}
 	made, err := b.images(ctx, answer)
 	for _, d := range made {
 		var m ocispecs.Manifest

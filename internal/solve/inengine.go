@@ -1,14 +1,15 @@
 package solve
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"time"
 
 	"github.com/distribution/reference"
+	"github.com/docker/cli/cli/config/types"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
-	"github.com/moby/moby/api/types/registry"
 
 	"github.com/warmlayer/warmlayer/inputs"
 	"github.com/warmlayer/warmlayer/internal/syntax"
@@ -27,8 +28,11 @@ func (b *run) madeInside(o inputs.Output) bool {
 // takes the names alone: the layers are not compressed, and the engine pushes them: see pushInside.
 func (b *run) insideOutput(o inputs.Output) client.ExportEntry {
 	attrs := maps.Clone(o.Attrs)
-	if !b.Builder.Inside.Containerd {
+	switch {
+	case !b.Builder.Inside.Containerd:
 		maps.DeleteFunc(attrs, func(key, _ string) bool { return key != "name" })
+	case syntax.IsTrue(attrs["rewrite-timestamp"]) && attrs["unpack"] == "":
+		attrs["unpack"] = "false" // which BuildKit does not do with such layers, and the engine does before it runs them
 	}
 	b.indexes = b.Builder.Inside.Containerd
 	return client.ExportEntry{Type: exporterMoby, Attrs: attrs}
@@ -74,17 +78,20 @@ func (b *run) pushInside(ctx context.Context, response *client.SolveResponse) er
 	return nil
 }
 
-// engineAuth are the credentials for a push, as the engine takes them.
-func (b *run) engineAuth(ctx context.Context, image string) (registry.AuthConfig, error) {
+// engineAuth are the credentials for a push.
+func (b *run) engineAuth(ctx context.Context, image string) (types.AuthConfig, error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil || b.Auth == nil {
-		return registry.AuthConfig{}, err
+		return types.AuthConfig{}, err
 	}
-	found, err := b.Auth(ctx, reference.Domain(named), []string{"repository:" + reference.Path(named) + ":pull,push"}, nil)
-	return registry.AuthConfig{
-		Username: found.Username, Password: found.Password, Auth: found.Auth, ServerAddress: found.ServerAddress,
-		IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken,
-	}, err
+	return b.Auth(ctx, reference.Domain(named), []string{"repository:" + reference.Path(named) + ":pull,push"}, nil)
+}
+
+// hasLayersInside reports whether the image that was made in a graph driver's store has a layer. It is true where
+// that cannot be found out.
+func (b *run) hasLayersInside(ctx context.Context, answer map[string]string) bool {
+	image, err := b.Builder.Inside.ImageInspect(ctx, cmp.Or(answer[exptypes.ExporterImageConfigDigestKey], answer[exptypes.ExporterImageDigestKey]))
+	return err != nil || len(image.RootFS.Layers) > 0
 }
 
 // hosts are the hosts of the input add-hosts. host-gateway is the machine of the engine that builds.

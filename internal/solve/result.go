@@ -10,7 +10,6 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	digest "github.com/opencontainers/go-digest"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/internal/cachemiss"
 	"github.com/warmlayer/warmlayer/internal/cachemounts"
@@ -132,13 +131,4 @@ func (b *run) take(response *client.SolveResponse, w *watch, began time.Time, sp
 	if b.indexes && b.Builder.Inside != nil {
 		delete(b.result.Metadata, exptypes.ExporterImageConfigDigestKey) // as in buildx, since the engine does not know it (build/build.go)
 	}
-}
-
-// Becomes sets an index as the image of the result, with these names.
-func (r *Result) Becomes(index ocispecs.Descriptor, names []string) {
-	r.Digest, r.ImageID = index.Digest, index.Digest
-	r.Metadata = maps.Clone(r.Metadata)
-	r.Metadata[exptypes.ExporterImageDigestKey] = index.Digest.String()
-	r.Metadata[exptypes.ExporterImageDescriptorKey] = Encode(index)
-	r.Metadata[exptypes.ExporterImageNameKey] = strings.Join(names, ",")
 }

@@ -45,15 +45,12 @@ func (b *run) links(ctx, gateway context.Context, c gw.Client, t target) (togeth
 	if b.Inputs.Call != "" {
 		return together.Empty(gateway, targets)
 	}
-	if b.Shared == nil {
-		return nil, nil
-	}
 	return b.Shared.Links(ctx, gateway, b.Builder.Client, c, targets, t.export)
 }
 
 // layouts are the OCI layouts of a solve, and of the targets whose frontends it may ask.
 func (b *run) layouts(t target) map[string]content.Store {
-	if !t.export || b.Shared == nil {
+	if !t.export {
 		return t.mounts.layouts
 	}
 	return b.Shared.Layouts(b.Inputs.Bake.Links, t.mounts.layouts)

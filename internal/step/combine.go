@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/warmlayer/warmlayer/internal/solve"
 	"github.com/warmlayer/warmlayer/internal/timing"
@@ -109,4 +110,13 @@ func list(text string) (all []json.RawMessage) {
 		_ = json.Unmarshal(decoded, &all) // "", or what encode wrote
 	}
 	return all
+}
+
+// becomes sets an index as the image of a result, with these names.
+func becomes(r *solve.Result, index ocispecs.Descriptor, names []string) {
+	r.Digest, r.ImageID = index.Digest, index.Digest
+	r.Metadata = maps.Clone(r.Metadata)
+	r.Metadata[exptypes.ExporterImageDigestKey] = index.Digest.String()
+	r.Metadata[exptypes.ExporterImageDescriptorKey] = solve.Encode(index)
+	r.Metadata[exptypes.ExporterImageNameKey] = strings.Join(names, ",")
 }

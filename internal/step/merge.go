@@ -99,7 +99,7 @@ func (r Run) joinParts(ctx context.Context, j join.Join, result *solve.Result) e
 	if err != nil {
 		return err
 	}
-	result.Becomes(index, j.Names)
+	becomes(result, index, j.Names)
 	result.Parts = append(result.Parts, timing.Part{Name: "join", Start: began, End: time.Now()})
 	result.Phases = append(result.Phases, solve.Phase{Name: "join", Seconds: time.Since(began).Seconds()})
 	return nil

@@ -17,17 +17,15 @@ import (
 
 // Report is the part of warmlayer.json that tests read.
 type Report struct {
-	OK      bool   `json:"ok"`
-	Error   string `json:"error"`
-	Builder string `json:"builder"`
-	State   string `json:"state"`
-	Network []struct {
-		Builder, Steps, Reason string
-	} `json:"network"`
-	Digest   string   `json:"digest"`
-	ImageID  string   `json:"imageid"`
-	Retried  string   `json:"retried"`
-	Warnings []string `json:"warnings"`
+	OK       bool                                      `json:"ok"`
+	Error    string                                    `json:"error"`
+	Builder  string                                    `json:"builder"`
+	State    string                                    `json:"state"`
+	Network  []struct{ Builder, Steps, Reason string } `json:"network"`
+	Digest   string                                    `json:"digest"`
+	ImageID  string                                    `json:"imageid"`
+	Retried  string                                    `json:"retried"`
+	Warnings []string                                  `json:"warnings"`
 	Steps    []struct {
 		Name   string `json:"name"`
 		Cached bool   `json:"cached"`
@@ -38,17 +36,11 @@ type Report struct {
 		Hits, Steps    int
 		Metadata       map[string]any
 	}
-	Sources []struct {
-		Cache, Name, Why, State, Error string
-	} `json:"sources"`
-	Exports []struct {
-		Cache, Name, Outcome, Error string
-	} `json:"exports"`
-	Misses []struct {
-		Stage, Platform, Step, Reason, Scope string
-	} `json:"misses"`
-	Mounts []Mount `json:"mounts"`
-	Phases []struct {
+	Sources []struct{ Cache, Name, Why, State, Error string }       `json:"sources"`
+	Exports []struct{ Cache, Name, Outcome, Error string }          `json:"exports"`
+	Misses  []struct{ Stage, Platform, Step, Reason, Scope string } `json:"misses"`
+	Mounts  []Mount                                                 `json:"mounts"`
+	Phases  []struct {
 		Name    string
 		Seconds float64
 	} `json:"phases"`

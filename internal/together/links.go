@@ -133,7 +133,7 @@ func (all Links) Give(request *gw.SolveRequest) {
 
 // Links are the results of other targets that a solve needs. A build has what these targets' own builds have. An export has what
 // their frontends answer anew, since their directories must be sent anew: see [Shared]. ctx is that of the whole solve, gateway that of its
-// client.
+// client. A nil Shared may have no targets.
 func (s *Shared) Links(ctx, gateway context.Context, on *client.Client, c gw.Client, targets []syntax.Pair, export bool) (Links, error) {
 	all := Links{}
 	for _, l := range targets {
@@ -184,7 +184,7 @@ func (s *Shared) anew(ctx, gateway context.Context, on *client.Client, c gw.Clie
 	return inputsOf(gateway, result)
 }
 
-// Layouts adds the OCI layouts of targets, which have answered, to others.
+// Layouts adds the OCI layouts of targets, which have answered, to others. A nil Shared may have no targets.
 func (s *Shared) Layouts(targets []syntax.Pair, others map[string]content.Store) map[string]content.Store {
 	all := maps.Clone(others)
 	for _, l := range targets {

@@ -125,5 +125,10 @@ func ownedByRoot(_ string, st *types.Stat) fsutil.MapResult {
 // SessionOf begins an option of the frontend: the session of a mount.
 const SessionOf = "local-sessionid:"
 
-// Key is that of sessions which send a directory: by it a builder knows again what it has.
-func (s *Shared) Key(path string) string { return s.id + ":" + path }
+// Key is that of sessions which send a directory: by it a builder knows again what it has. Those of a nil Shared are new each time.
+func (s *Shared) Key(path string) string {
+	if s == nil {
+		return identity.NewID()
+	}
+	return s.id + ":" + path
+}
