@@ -1,6 +1,8 @@
 package solve_test
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 
+	controlapi "github.com/moby/buildkit/api/services/control"
+	"github.com/moby/buildkit/client"
 	"golang.org/x/sys/unix"
 
 	"github.com/warmlayer/warmlayer/internal/testkit"
@@ -161,14 +165,44 @@ func TestCacheMountsInterrupted(t *testing.T) {
 				reached.Store(true)
 				hang(w, r)
 			}, method(http.MethodGet), blob(kept.Layers[1].Digest))
-			args := []string{"--cache-mounts", "auto", "--builder", testkit.StartBuildkitd(t)}
+			builder := testkit.StartBuildkitd(t)
+			args := []string{"--cache-mounts", "auto", "--builder", builder}
 			signalled(t, build(app, append(args, "--cache", c.Line)...), func(string, string) bool { return reached.Load() }, signal)
+			awaitIdle(t, builder)
 			p.behave()
 			_, out, dir := mounts(t, app, "main", c.Line, args...)
 			if found := text(t, dir, "found", "log") + text(t, dir, "found", "first"); found != "first\nfirst\n" {
 				t.Errorf("found %q\n%s", found, out.Text)
 			}
 		})
+	}
+}
+
+// awaitIdle waits until a builder has given up the builds whose clients have ended. Until then a build with the same step waits for
+// theirs, in place of its own.
+func awaitIdle(t *testing.T, address string) {
+	t.Helper()
+	c, err := client.New(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for active := true; active; {
+		events, err := c.ControlClient().ListenBuildHistory(t.Context(), &controlapi.BuildHistoryRequest{ActiveOnly: true, EarlyExit: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		active = false
+		for {
+			event, err := events.Recv()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			active = active || event.GetRecord().GetCompletedAt() == nil
+		}
 	}
 }
 

@@ -30,9 +30,13 @@ func main() {
 	}
 	defer os.RemoveAll(dir)
 	for _, arch := range os.Args[3:] {
+		output := strings.ReplaceAll(os.Args[2], "*", arch)
 		program, err := compile(os.Args[1], filepath.Join(dir, "program"), arch)
 		if err == nil {
-			err = os.WriteFile(strings.ReplaceAll(os.Args[2], "*", arch), encoder.EncodeAll(program, nil), 0o644)
+			err = os.MkdirAll(filepath.Dir(output), 0o755)
+		}
+		if err == nil {
+			err = os.WriteFile(output, encoder.EncodeAll(program, nil), 0o644)
 		}
 		if err != nil {
 			log.Panic(err)
