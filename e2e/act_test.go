@@ -234,7 +234,7 @@ func runBake(t *testing.T, registry string, r runner) {
 			"warmlayer: 3 targets (push to main)", "3 written", registry + "/baked/worker:",
 		}},
 		{"pull_request", strings.Replace(requested, "REPO", "acme/shop", 1), []string{
-			"warmlayer: 3 targets (pull request 12)", "7 of 7 cached", "3 written",
+			"warmlayer: 3 targets (pull request 12)", "10 of 10 cached", "3 written",
 		}},
 	} {
 		log := r.event(t, p, e.name, e.payload)

@@ -166,6 +166,7 @@ func (p *parser) target(t bakefile.Target, dir string) Values {
 		one.settings = one.settings.With(input, from, t.Inputs[input]...)
 	}
 	v := one.values()
+	v.CacheOnly = v.CacheOnly || p.settings.Given("push") && len(v.Outputs) == 0
 	v.Bake = Bake{Target: t.Name, Description: t.Description, Subdir: place(dir), Linked: t.Linked}
 	if t.Dockerfile != "" {
 		v.Dockerfile.Name = "dockerfile-inline of " + from

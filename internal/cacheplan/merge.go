@@ -22,6 +22,7 @@ type merged struct {
 	done  chan struct{} // closed when the fields below are set
 	cache gateway.Cache
 	parts []part
+	left  int   // parts that are left out because all together would be too large
 	err   error // why there is no cache
 }
 
@@ -64,6 +65,7 @@ func (m *merged) merge(ctx context.Context) {
 		m.err = err
 		return
 	}
+	m.left = len(out.Refused)
 	for n, i := range numbers[out.Caches:] {
 		m.parts[i].err = out.Refused[n]
 	}

@@ -181,7 +181,7 @@ func (r *Reads) Imports(ctx context.Context) []client.CacheOptionsEntry {
 	case r.gateway == nil:
 		r.imports = append(r.imports, nativeImports(r.sources)...)
 	case early && r.pool != nil:
-		r.imports = append(r.imports, r.pool.join(ctx, r))
+		r.imports = append(r.imports, r.pool.join(ctx, r)...)
 	case early:
 		m := mergeParts(ctx, r.parts)
 		r.imports = append(r.imports, imports{entry: r.offer(m), merged: m})
