@@ -15,6 +15,7 @@ import (
 type keeper struct {
 	requests chan gw.SolveRequest
 	end      context.CancelFunc
+	ended    chan struct{} // closed when it has ended
 }
 
 // Keep keeps the steps of a target's result, which is made with these imports. on is the builder, and opt are options of a solve on it:
@@ -32,11 +33,12 @@ func (s *Shared) Keep(ctx context.Context, on *client.Client, opt client.SolveOp
 	if s.keeper == nil {
 		s.keeper = s.newKeeper(on, opt)
 	}
-	requests := s.keeper.requests
+	k := s.keeper
 	s.mu.Unlock()
 	for _, in := range inputs {
 		select {
-		case requests <- gw.SolveRequest{Definition: in.definition, CacheImports: imports, Evaluate: true}:
+		case k.requests <- gw.SolveRequest{Definition: in.definition, CacheImports: imports, Evaluate: true}:
+		case <-k.ended:
 		case <-ctx.Done():
 		}
 	}
@@ -45,7 +47,7 @@ func (s *Shared) Keep(ctx context.Context, on *client.Client, opt client.SolveOp
 // newKeeper begins a request.
 func (s *Shared) newKeeper(on *client.Client, opt client.SolveOpt) *keeper {
 	ctx, cancel := context.WithCancel(context.Background())
-	k := &keeper{requests: make(chan gw.SolveRequest), end: cancel}
+	k := &keeper{requests: make(chan gw.SolveRequest), end: cancel, ended: make(chan struct{})}
 	opt.Internal, opt.AllowedEntitlements = true, s.entitlements
 	statuses := make(chan *client.SolveStatus)
 	go func() {
@@ -55,6 +57,7 @@ func (s *Shared) newKeeper(on *client.Client, opt client.SolveOpt) *keeper {
 	}()
 	go func() {
 		defer crash.Catch()
+		defer close(k.ended)
 		_, _ = on.Build(ctx, opt, "warmlayer", k.serve, statuses) // it ends with ctx
 	}()
 	return k

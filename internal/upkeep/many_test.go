@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -109,11 +108,40 @@ func run(t testing.TB, args ...string) ran {
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	began := time.Now()
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v: %v\n%s%s", args, err, tail(out.String()), tail(said.String()))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
-	usage, _ := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	return ran{out.String(), time.Since(began), usage.Maxrss << 10}
+	ended := make(chan struct{})
+	peak := make(chan int64)
+	go func() { peak <- largest(cmd.Process.Pid, ended) }()
+	err := cmd.Wait()
+	close(ended)
+	if memory := <-peak; err == nil {
+		return ran{out.String(), time.Since(began), memory}
+	}
+	t.Fatalf("%v: %v\n%s%s", args, err, tail(out.String()), tail(said.String()))
+	return ran{}
+}
+
+// largest is the largest resident set of a process, in bytes, as it was last read before its end. What wait4 says of a process counts
+// that of the process which has started it, too.
+func largest(pid int, ended chan struct{}) (peak int64) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // it may have ended
+		for line := range strings.Lines(string(status)) {
+			var kib int64
+			if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kib); n == 1 {
+				peak = max(peak, kib<<10)
+			}
+		}
+		select {
+		case <-ended:
+			return peak
+		case <-tick.C:
+		}
+	}
 }
 
 func tail(text string) string { return text[max(0, len(text)-2000):] }
