@@ -6,7 +6,6 @@ import (
 	"maps"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/moby/buildkit/client"
 	gw "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/tonistiigi/fsutil"
 
@@ -57,20 +56,12 @@ func (b *run) layouts(t target) map[string]content.Store {
 }
 
 // tellOthers tells the builds of other targets what this one's frontend has answered.
-func (b *run) tellOthers(ctx context.Context, t target, attrs map[string]string, result *gw.Result) error {
+func (b *run) tellOthers(ctx context.Context, t target, attrs map[string]string, result *gw.Result) {
 	if b.Shared == nil {
-		return nil
+		return
 	}
 	m := t.mounts
 	b.Shared.Answered(ctx, b.Inputs.Bake.Target, together.Asked{
 		Frontend: frontend(attrs), Attrs: attrs, Context: m.paths["context"], Files: m.files, Layouts: m.layouts, Links: b.Inputs.Bake.Links,
 	}, result)
-	if t.export || b.Why || b.Inputs.Call != "" {
-		return nil
-	}
-	attachables, err := b.attachables()
-	if err == nil {
-		b.Shared.Keep(ctx, b.Builder.Client, client.SolveOpt{Session: attachables, SourcePolicy: b.Inputs.SourcePolicy}, t.imports, result)
-	}
-	return err
 }

@@ -81,7 +81,7 @@ func (b *run) calling(ctx context.Context, t target, more map[string]string) (*c
 		}
 		result, err := c.Solve(gateway, request)
 		if err == nil {
-			err = b.tellOthers(gateway, t, attrs, result)
+			b.tellOthers(gateway, t, attrs, result)
 		}
 		if err == nil && t.answered != nil {
 			t.answered(gateway, c, result)

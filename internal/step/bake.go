@@ -88,7 +88,7 @@ func (m *machine) closeGateway() {
 func (r Run) bake(ctx context.Context) outcome {
 	return again(ctx, r.builderOfAll(), func(o builder.Options) outcome {
 		m := newMachine(o, len(r.Builds))
-		m.shared, m.pool = together.New(o.Entitlements), r.pool()
+		m.shared, m.pool = together.New(), r.pool()
 		names, parts, err := r.solveAll(ctx, func(ctx context.Context, b Build, display io.Writer) outcome {
 			made := r.once(ctx, b, m, display)
 			m.shared.Ended(b.Inputs.Bake.Target, made.err)

@@ -1,12 +1,11 @@
-// Package together lets the builds of several targets, which run on one builder at the same time, have in common what they send, what
-// they make of each other, and what the builder knows of their steps.
+// Package together lets the builds of several targets, which run on one builder at the same time, have in common what they send and what
+// they make of each other.
 //
-//	shared := together.New(entitlements)
+//	shared := together.New()
 //	defer shared.Close()
 //	files, session, err := shared.Send(c, "context", dir, open)         // a directory is sent once
 //	shared.Answered(ctx, "base", asked, result)                         // in the build of base
 //	links, err := shared.Links(ctx, gateway, client, links, false)      // in the build of what has base as a context
-//	shared.Keep(ctx, imports, result, begin)                            // the builder forgets no step before all builds have ended
 package together
 
 import (
@@ -31,13 +30,10 @@ import (
 // exported as a cache: it has contents alone (v0.34.2, solver/exporter.go). So exports send directories with sessions of their own, to
 // which the builder compares what it has; and a build whose image carries its cache shares nothing.
 type Shared struct {
-	id           string   // begins the keys by which the builder knows a directory again
-	entitlements []string // that any target needs
-
-	mu     sync.Mutex
-	keeper *keeper // nil: no build has begun
-	sent   map[directory]*sending
-	links  map[string]*link
+	id    string // begins the keys by which the builder knows a directory again
+	mu    sync.Mutex
+	sent  map[directory]*sending
+	links map[string]*link
 }
 
 // directory is a mount of the frontend's, and the directory there.
@@ -49,9 +45,9 @@ type sending struct {
 	session *session.Session
 }
 
-// New has no directories yet. The entitlements are those of all targets.
-func New(entitlements []string) *Shared {
-	return &Shared{id: identity.NewID(), entitlements: entitlements, sent: map[directory]*sending{}, links: map[string]*link{}}
+// New has no directories yet.
+func New() *Shared {
+	return &Shared{id: identity.NewID(), sent: map[directory]*sending{}, links: map[string]*link{}}
 }
 
 // Close ends the sessions. A nil Shared has none.
@@ -61,9 +57,6 @@ func (s *Shared) Close() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.keeper != nil {
-		s.keeper.end()
-	}
 	for _, one := range s.sent {
 		_ = one.session.Close() // the builder does not read from it any more
 	}
