@@ -123,9 +123,9 @@ type StepOutput struct{ Name, Help string }
 
 // StepOutputs are the step's outputs, in the order in which they are documented.
 var StepOutputs = []StepOutput{
-	{"digest", "Digest of the image."},
+	{"digest", "Digest of the image; empty with bake files."},
 	{"imageid", "ID of the image: the digest of its configuration."},
-	{"metadata", "Metadata of the build, as JSON."},
+	{"metadata", "Metadata of the build, as JSON; with bake files an object for each target."},
 	{"cache-hit-ratio", "Cached steps divided by all steps, from 0 to 1."},
 	{"cache-hits", "Number of cached steps."},
 	{"cache-steps", "Number of all steps."},
