@@ -237,7 +237,7 @@ func runBake(t *testing.T, registry string, r runner) {
 			"warmlayer: 3 targets (pull request 12)", "10 of 10 cached", "3 written",
 		}},
 	} {
-		log := r.event(t, p, e.name, e.payload)
+		log := r.event(t, p, e.name, e.payload, "--workflows", ".github/workflows/image.yml")
 		t.Logf("%s:\n%s", e.name, log)
 		for _, want := range e.want {
 			if !strings.Contains(log, want) {

@@ -240,3 +240,38 @@ target "default" {
 		})
 	}
 }
+
+// TestBakeElsewhere: bake files work on a builder that runs already, whose caches are BuildKit's own, and with a cache in the images.
+func TestBakeElsewhere(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"remote", "inline"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			registry := testkit.StartRegistry(t).Host
+			dir, args := exampleOfBake(t, registry)
+			args = append(args, "--push")
+			builder := func() []string { return nil }
+			if name == "remote" {
+				builder = func() []string { return []string{"--builder", testkit.StartBuildkitd(t)} }
+			} else {
+				args = append(args, "--cache", "inline")
+			}
+			for i, branch := range []string{"main", "feature"} {
+				out := baked(t, dir, branch, append(builder(), args...)...)
+				if out.Code != 0 || len(out.Report.Images) != 3 {
+					t.Fatalf("%s: exit code %d:\n%s", branch, out.Code, out.Text)
+				}
+				for _, image := range out.Report.Images {
+					if i > 0 && image.Hits == 0 {
+						t.Errorf("%s: %s has no step from a cache:\n%s", branch, image.Target, out.Text)
+					}
+				}
+				for _, e := range out.Report.Exports {
+					if e.Outcome != "written" && (name != "inline" || e.Error == "") {
+						t.Errorf("%s: %+v", branch, e)
+					}
+				}
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/warmlayer/warmlayer/internal/bakefile"
+	"github.com/warmlayer/warmlayer/internal/cachespec"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -166,6 +167,9 @@ func (p *parser) target(t bakefile.Target, dir string) Values {
 		one.settings = one.settings.With(input, from, t.Inputs[input]...)
 	}
 	v := one.values()
+	if len(v.Pushed()) == 0 { // such as a target that only others use: an inline cache is for those that push
+		v.Caches = slices.DeleteFunc(v.Caches, func(c cachespec.Cache) bool { return c.Type == "inline" })
+	}
 	v.CacheOnly = v.CacheOnly || p.settings.Given("push") && len(v.Outputs) == 0
 	v.Bake = Bake{Target: t.Name, Description: t.Description, Subdir: place(dir), Linked: t.Linked}
 	if t.Dockerfile != "" {

@@ -69,7 +69,7 @@ func (r Run) resolve(in inputs.Values, plan scope.Plan) (Build, syntax.Problems)
 	if in.Managed.Authorities != "" && b.Builder.Address.Kind == builderspec.Remote {
 		b.Warnings = append(b.Warnings, noAuthorities)
 	}
-	if b.Builder.Address.Kind == builderspec.Engine && !r.asks() {
+	if b.Builder.Address.Kind == builderspec.Engine && !b.asks() {
 		problems = append(problems, engineProblems(b.Inputs, caches)...)
 	}
 	if len(problems) == 0 {
