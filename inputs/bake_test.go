@@ -123,9 +123,11 @@ func (c bakeCase) buildx(t *testing.T) map[string]printed {
 	cmd := exec.Command(program, append(args, c.asked["targets"]...)...)
 	cmd.Dir, cmd.Env = c.dir, c.environ
 	c.makeKey(t)
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v: %v\n%s", cmd, err, err.(*exec.ExitError).Stderr)
+		t.Fatalf("%v: %v\n%s", cmd, err, complaint.String())
 	}
 	var said struct{ Target map[string]printed }
 	if err := json.Unmarshal(out, &said); err != nil {
