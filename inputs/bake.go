@@ -168,7 +168,7 @@ func (p *parser) target(t bakefile.Target, dir string) Values {
 	}
 	v := one.values()
 	if len(v.Pushed()) == 0 { // such as a target that only others use: an inline cache is for those that push
-		v.Caches = slices.DeleteFunc(v.Caches, func(c cachespec.Cache) bool { return c.Type == "inline" })
+		v.Caches = slices.DeleteFunc(v.Caches, func(c cachespec.Cache) bool { return c.Config != nil && c.Config.InImage() })
 	}
 	v.CacheOnly = v.CacheOnly || p.settings.Given("push") && len(v.Outputs) == 0
 	v.Bake = Bake{Target: t.Name, Description: t.Description, Subdir: place(dir), Linked: t.Linked}
