@@ -97,7 +97,7 @@ func TestEngineEmpty(t *testing.T) {
 	})
 }
 
-// TestEngineLeavesOut: a cache that nobody has named is no reason to refuse a build.
+// TestEngineLeavesOut: the default cache is no reason to refuse a build.
 func TestEngineLeavesOut(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {

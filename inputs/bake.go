@@ -2,10 +2,12 @@ package inputs
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/warmlayer/warmlayer/internal/bakefile"
 	"github.com/warmlayer/warmlayer/internal/cachespec"
+	"github.com/warmlayer/warmlayer/internal/settings"
 	"github.com/warmlayer/warmlayer/internal/syntax"
 )
 
@@ -17,7 +19,6 @@ type Bake struct {
 	Target      string        // its name
 	Description string        // "": none
 	Subdir      string        // of the directory that paths of the bake files start from, as in [Context]
-	Linked      bool          // it was not asked for, and is only a context of others
 	Links       []syntax.Pair // named contexts that are other targets: the context's name, as the frontend looks for it, and the target's
 }
 
@@ -74,7 +75,6 @@ func (p *parser) common() *parser {
 		if p.settings.Given(attribute.Key) {
 			one.report(attribute.Key, 0, "with bake files this is an attribute of each target", "write it there, or replace it with set: *."+attribute.Value+"=…")
 		}
-		one.settings = one.settings.Without(attribute.Key)
 	}
 	if p.settings.Given("part") {
 		one.report("part", 0, "an image of several jobs has no bake file", "set outputs of the targets to type=image,push-by-digest=true, and digests in the merge")
@@ -82,8 +82,16 @@ func (p *parser) common() *parser {
 	if p.settings.Given("cache-mounts") {
 		one.report("cache-mounts", 0, "cache mounts are not kept with bake files, whose targets would share them while they are restored", "build the images whose mounts matter in steps of their own")
 	}
-	one.settings = one.settings.Without(append(slices.Clone(forAllTargets), "part", "allow")...)
+	one.settings = withoutTargets(one.settings).Without("part")
 	return &one
+}
+
+// withoutTargets are settings without what targets have: their attributes, and what becomes attributes of all of them.
+func withoutTargets(s settings.Set) settings.Set {
+	for _, attribute := range attributesOfTargets {
+		s = s.Without(attribute.Key)
+	}
+	return s.Without(forAllTargets...).Without("allow")
 }
 
 // bakeRequest is the question for the bake files. v are the values that all targets have in common.
@@ -112,28 +120,19 @@ func (p *parser) bakeRequest(v Values) bakefile.Request {
 		if !p.settings.Given(input) {
 			continue
 		}
-		switch value := p.value(input); input {
-		case "provenance", "sbom":
-			r.Set = append(r.Set, "*.attest="+attestEntry(input, value))
-		default:
-			r.Set = append(r.Set, "*."+input+"="+value)
+		attribute, value := input+"=", p.value(input)
+		if slices.Contains(attestTypes, input) {
+			attribute = "attest=type=" + input + ","
+			if on, err := strconv.ParseBool(value); err == nil { // as CanonicalizeAttest in util/buildflags/attests.go
+				value = "disabled=" + strconv.FormatBool(!on)
+			}
 		}
+		r.Set = append(r.Set, "*."+attribute+value)
 	}
 	if v.Call != "" {
 		r.Set = append(r.Set, "*.call="+v.Call)
 	}
 	return r
-}
-
-// attestEntry is the value of the input provenance or sbom as an entry of attests (util/buildflags/attests.go in docker buildx v0.37.0).
-func attestEntry(kind, value string) string {
-	switch value {
-	case "true":
-		return "type=" + kind
-	case "false":
-		return "type=" + kind + ",disabled=true"
-	}
-	return "type=" + kind + "," + value
 }
 
 // bakeFiles are the files as the reader gets them.
@@ -155,10 +154,7 @@ func (p *parser) bakeFiles() []string {
 func (p *parser) target(t bakefile.Target, dir string) Values {
 	one := *p
 	one.dir, one.problems, one.stdin = dir, nil, strings.NewReader(t.Dockerfile)
-	for _, attribute := range attributesOfTargets {
-		one.settings = one.settings.Without(attribute.Key)
-	}
-	one.settings = one.settings.Without(append(slices.Clone(forAllTargets), "bake", "targets", "set", "vars", "context", "allow")...)
+	one.settings = withoutTargets(one.settings).Without("bake", "targets", "set", "vars", "context")
 	from := "target " + t.Name
 	for _, input := range sortedKeys(t.Inputs) {
 		if input == "call" && p.settings.Given(input) { // which has a format, too
@@ -171,7 +167,7 @@ func (p *parser) target(t bakefile.Target, dir string) Values {
 		v.Caches = slices.DeleteFunc(v.Caches, func(c cachespec.Cache) bool { return c.Config != nil && c.Config.InImage() })
 	}
 	v.CacheOnly = v.CacheOnly || p.settings.Given("push") && len(v.Outputs) == 0
-	v.Bake = Bake{Target: t.Name, Description: t.Description, Subdir: place(dir), Linked: t.Linked}
+	v.Bake = Bake{Target: t.Name, Description: t.Description, Subdir: place(dir)}
 	if t.Dockerfile != "" {
 		v.Dockerfile.Name = "dockerfile-inline of " + from
 	}

@@ -185,9 +185,9 @@ func writeFile(t *testing.T, path, content string) {
 	testkit.Write(t, path, content)
 }
 
-func (c bakeCase) parse(t *testing.T) inputs.Values {
+func (c bakeCase) parse(t *testing.T, more ...string) inputs.Values {
 	t.Helper()
-	args := []string{"--context", c.dir}
+	args := append([]string{"--context", c.dir}, more...)
 	for key, values := range c.asked {
 		for _, value := range values {
 			args = append(args, "--"+key, value)
@@ -203,6 +203,26 @@ func (c bakeCase) parse(t *testing.T) inputs.Values {
 		t.Fatal(problems)
 	}
 	return v
+}
+
+// TestBakeForAllTargets: provenance and sbom are attributes of all targets, in every spelling of true and false.
+func TestBakeForAllTargets(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	testkit.Write(t, filepath.Join(dir, "docker-bake.hcl"), `target "default" { attest = ["type=sbom"] }`)
+	testkit.Write(t, filepath.Join(dir, "Dockerfile"), "FROM scratch\n")
+	for args, want := range map[string]string{
+		"--provenance=false --sbom=False": "", "--provenance=mode=max --sbom=0": "provenance mode=max ", "--provenance=FALSE --sbom=true": "sbom  ",
+	} {
+		v := bakeCase{dir: dir, asked: map[string][]string{}}.parse(t, strings.Fields(args)...)
+		got := ""
+		for _, a := range v.Targets[0].Attests {
+			got += a.Type + " " + a.String() + " "
+		}
+		if got != want {
+			t.Errorf("%s: %q", args, got)
+		}
+	}
 }
 
 // TestBakeProblems: what does not go with bake files is reported at once, and by its target.

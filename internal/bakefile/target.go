@@ -16,7 +16,6 @@ import (
 type Target struct {
 	Name        string
 	Description string // "": none
-	Linked      bool   // it was not asked for, and is only a context of others
 
 	// Inputs are what the target says, by the name of warmlayer's input: the items of a list, or one text. Unset
 	// ones are missing.
@@ -29,8 +28,7 @@ type Target struct {
 
 // attributes is a target as docker buildx bake --print shows it (v0.37.0, bake/bake.go), and the path of its Dockerfile.
 type attributes struct {
-	Linked bool
-	File   string
+	File string
 
 	Description      string
 	Annotations      []string
@@ -69,7 +67,7 @@ const targetPrefix = "target:"
 
 // target turns attributes into inputs.
 func (a attributes) target(name string) (Target, error) {
-	t := Target{Name: name, Description: a.Description, Linked: a.Linked, Dockerfile: a.DockerfileInline, Inputs: map[string][]string{}}
+	t := Target{Name: name, Description: a.Description, Dockerfile: a.DockerfileInline, Inputs: map[string][]string{}}
 	switch {
 	case a.Resources != nil:
 		return t, errors.New("resources are not supported: leave them out, or limit the builder with driver-opts")
@@ -136,11 +134,11 @@ func (t Target) add(input string, items ...string) {
 // addAttests adds attestations. Their attributes are texts, except disabled.
 func (t Target) addAttests(attests []map[string]any) {
 	for _, one := range attests {
-		var attrs []syntax.Pair
-		for _, key := range slices.Sorted(maps.Keys(one)) {
-			attrs = append(attrs, syntax.Pair{Key: key, Value: fmt.Sprint(one[key])})
+		texts := map[string]string{}
+		for key, value := range one {
+			texts[key] = fmt.Sprint(value)
 		}
-		t.add("attests", syntax.FormatEntry(attrs))
+		t.add("attests", entries([]map[string]string{texts})...)
 	}
 }
 

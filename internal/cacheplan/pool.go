@@ -7,7 +7,9 @@ import (
 
 	"github.com/moby/buildkit/client"
 
+	"github.com/warmlayer/warmlayer/backends"
 	"github.com/warmlayer/warmlayer/internal/crash"
+	"github.com/warmlayer/warmlayer/scope"
 )
 
 // Pool is the import that several builds on one managed builder have in common: all that any of them reads. BuildKit runs a step once
@@ -29,7 +31,7 @@ type Pool struct {
 // perCache is the number of builds for whose caches a pool has one more cache, where one is not enough.
 const perCache = 4
 
-// NewPool is for a number of builds, each of which must join: it has caches to read.
+// NewPool is for a number of builds, each of which must join: see [Joins].
 func NewPool(builds int) *Pool {
 	p := &Pool{left: builds, full: make(chan struct{})}
 	for range (builds + perCache - 1) / perCache {
@@ -83,8 +85,10 @@ func (p *Pool) merge(ctx context.Context) {
 	}
 }
 
-// reads reports whether a request has scopes to read, and so joins a pool.
-func (r Request) reads() bool { return len(r.Scopes.Read) > 0 && len(r.Caches) > 0 }
+// Joins reports whether a build with these caches and scopes joins a pool: it has something to read.
+func Joins(caches []backends.Backend, scopes scope.Plan) bool {
+	return len(scopes.Read) > 0 && len(caches) > 0
+}
 
 // owns reports whether a source is one of this build's.
 func (r *Reads) owns(s *source) bool { return slices.Contains(r.sources, s) }

@@ -95,7 +95,7 @@ type imports struct {
 // might be imported natively.
 func newReads(request Request) *Reads {
 	r := &Reads{gateway: request.Gateway, pool: request.Pool, pushed: request.Pushed, made: &made{}}
-	r.early = r.gateway != nil && request.reads() && (request.Pool != nil || !slices.ContainsFunc(request.Caches, r.mounts))
+	r.early = r.gateway != nil && Joins(request.Caches, request.Scopes) && (request.Pool != nil || !slices.ContainsFunc(request.Caches, r.mounts))
 	r.settle = sync.OnceFunc(func() { r.take(request.Await().Readings) })
 	for i, line := range request.From {
 		s := &source{cache: line.String(), entry: request.verbatim(line), own: true, state: Absent}

@@ -105,7 +105,7 @@ func (r Run) bake(ctx context.Context) outcome {
 func (r Run) pool() *cacheplan.Pool {
 	n := 0
 	for _, b := range r.Builds {
-		if !b.asks() && len(b.Plan.Read) > 0 && len(b.Caches) > 0 {
+		if !b.asks() && cacheplan.Joins(b.Caches, b.Plan) {
 			n++
 		}
 	}

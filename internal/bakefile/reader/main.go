@@ -40,8 +40,7 @@ type answer struct {
 // target is a target as docker buildx bake --print shows it, without the escapes of HCL, and what is not shown there.
 type target struct {
 	*plain
-	Linked bool   `json:"linked"` // it is only a context of others
-	File   string `json:"file"`   // path of the Dockerfile from the working directory, or in a context that is no directory here
+	File string `json:"file"` // path of the Dockerfile from the working directory, or in a context that is no directory here
 }
 
 // plain has no method that escapes texts.
@@ -97,7 +96,7 @@ func (q question) answer(ctx context.Context) (answer, error) {
 	missing, err := allowed.Validate(builds)
 	a := answer{Target: map[string]target{}, Missing: names(missing)}
 	for name, b := range builds {
-		a.Target[name] = target{(*plain)(targets[name]), b.Linked, b.Inputs.DockerfilePath}
+		a.Target[name] = target{(*plain)(targets[name]), b.Inputs.DockerfilePath}
 	}
 	return a, err
 }
