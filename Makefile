@@ -71,7 +71,7 @@ tools: $(SERVERS)/node_modules/.package-lock.json $(GITLAB)/node_modules/.packag
 	ln -sf ../$(SERVERS)/node_modules/.bin/azurite-blob $(BIN)/
 
 # The daemon as the image has it, with the changes of internal/patch.
-$(BIN)/image/buildkitd: go.mod go.sum $(wildcard internal/patch/*.go)
+$(BIN)/image/buildkitd: go.mod go.sum $(wildcard internal/patch/*.go internal/patch/*/*.go)
 	modfile=$$(go run ./internal/patch $(BIN)/patched) && \
 	go build -modfile "$$modfile" -o $@ -trimpath -tags seccomp -ldflags '-s -w -X github.com/moby/buildkit/version.Version=$(BUILDKIT)' github.com/moby/buildkit/cmd/buildkitd
 

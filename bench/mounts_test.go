@@ -110,7 +110,7 @@ func serviceApp(b *testing.B, registry string) string {
 	testkit.PushImage(b, base, []string{"PATH=/usr/local/go/bin:/usr/bin:/bin", "HOME=/root", "GOPATH=/go", "CGO_ENABLED=0"}, debian, tools)
 	app := filepath.Join(testkit.Temp(b), "app")
 	// Tests are left out, and with them the apps that they build; what is generated is not in git.
-	copies := exec.Command("sh", "-c", `mkdir "$1" && cd .. && git ls-files -z '*.go' '*.mod' '*.sum' '*.yml' '*.md' '*.json' '*.txt' ':!*_test.go' ':!testdata' ':!bin' | xargs -0 cp --parents -t "$1" && cp -r --parents internal/mountprogram/programs "$1"`, "sh", app)
+	copies := exec.Command("sh", "-c", `mkdir "$1" && cd .. && git ls-files -z '*.go' '*.mod' '*.sum' '*.yml' '*.md' '*.json' '*.txt' ':!*_test.go' ':!testdata' ':!bin' | xargs -0 cp --parents -t "$1" && cp -r --parents internal/*/programs "$1"`, "sh", app)
 	if out, err := copies.CombinedOutput(); err != nil {
 		b.Fatalf("copy the source: %v\n%s", err, out)
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -164,6 +165,42 @@ func TestMergedRequests(t *testing.T) {
 			t.Errorf("%s: %d requests, want at most %d", test.name, len(all), test.most)
 		}
 		t.Logf("%s: %d requests\n%s", test.name, len(all), strings.Join(all, "\n"))
+	}
+}
+
+// After a code change the image's daemon gives the cache's manifest and config back in its answer, and BuildKit's own sends
+// them to the registry, where they are read. The scope is whole with both.
+func TestGivenBack(t *testing.T) {
+	t.Parallel()
+	requests := map[string][]string{}
+	for name, path := range map[string]string{"BuildKit's": os.Getenv("PATH"), "the image's": testkit.ImagePath(t)} {
+		registry, log := testkit.StartFaulty(t, testkit.StartRegistry(t).Host), &accesses{}
+		registry.Break(func(*http.Request) bool { return true }, log.serve)
+		app := testkit.App(t)
+		build := func() testkit.Report {
+			return testkit.Invocation{Dir: app, Branch: "main", Env: map[string]string{"PATH": path}, Args: []string{
+				"--default-branch", "main", "--push", "--tags", registry.Host + "/o/app:main",
+			}}.Build(t)
+		}
+		build()
+		testkit.Write(t, filepath.Join(app, "site", "index.txt"), "Two\n")
+		log.take()
+		if changed := build(); changed.Outcome(t) != "written" {
+			t.Errorf("%s: exports %+v", name, changed.Exports)
+		}
+		cache, push := log.take()
+		for _, line := range slices.Concat(cache, push) { // the push asks by HEAD
+			if strings.Contains(line, "/manifests/sha256:") && !strings.Contains(line, " HEAD ") || strings.HasPrefix(line, "warmlayer GET") {
+				requests[name] = append(requests[name], line)
+			}
+		}
+		t.Logf("%s daemon: %d requests\n%s", name, len(cache)+len(push), strings.Join(requests[name], "\n"))
+		if unchanged := build(); unchanged.Outcome(t) != "unchanged" || unchanged.Cached() != len(unchanged.Steps) {
+			t.Errorf("%s: the next build: %d of %d cached, exports %+v", name, unchanged.Cached(), len(unchanged.Steps), unchanged.Exports)
+		}
+	}
+	if own, image := len(requests["BuildKit's"]), len(requests["the image's"]); image > own-3 {
+		t.Errorf("%d manifests by digest and reads, and %d with the image's daemon", own, image)
 	}
 }
 

@@ -185,7 +185,7 @@ func (r settled) ofCaches(made *made) (all []Destination) {
 			n := native{written: w, store: store}
 			if registry, ok := cache.(backends.Untagged); ok && r.Keep.Variants > 0 && w.reached() {
 				n.untagged = true
-				d.Entry.Attrs["ref"] = registry.Untagged()
+				d.Entry.Attrs["ref"], d.Entry.Attrs[giveBack] = registry.Untagged(), "true"
 			}
 			d.target, d.prepare, d.locking = n, r.mend(cache), lockOf(cache)
 		}

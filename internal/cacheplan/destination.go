@@ -32,7 +32,21 @@ type Exported struct {
 	Memory func() []byte
 
 	Blobs content.Provider // gives what a builder has sent of its own; nil: nothing does
+	Given Given            // what BuildKit gave in its answer, in place of sending it
 }
+
+// Given are a cache's manifest and config. The zero value: the store has them.
+type Given struct{ Manifest, Config string }
+
+// What the image's daemon calls them in its answer, where the export has the attribute ([giveBack]; internal/patch/giveback.go).
+const (
+	giveBack      = "give-back"
+	givenManifest = "cache.manifest.content"
+	givenConfig   = "cache.config"
+)
+
+// GivenIn are those of BuildKit's answer to an export.
+func GivenIn(answer map[string]string) Given { return Given{answer[givenManifest], answer[givenConfig]} }
 
 // Destination is one export of a build's cache. BuildKit sends the cache once to each destination,
 // which may write it to several caches.
@@ -220,7 +234,7 @@ func (n native) finish(ctx context.Context, e Exported) (out Committed, doing st
 	if !ok {
 		return Committed{Err: n.attach(ctx, m, e)}, attaching
 	}
-	config, err := n.config(ctx, store, m)
+	config, err := n.config(ctx, store, m, e.Given)
 	var fitted gateway.Sent
 	var note error
 	if err == nil {
@@ -242,7 +256,10 @@ func (n native) finish(ctx context.Context, e Exported) (out Committed, doing st
 
 // sent is the manifest that BuildKit has written.
 func (n native) sent(ctx context.Context, e Exported) (backends.Manifest, error) {
-	if n.untagged {
+	switch {
+	case e.Given != Given{}:
+		return backends.ParseManifest([]byte(e.Given.Manifest), "")
+	case n.untagged:
 		return n.store.(backends.Untagged).ManifestAt(ctx, e.Manifest)
 	}
 	return n.store.Manifest(ctx, n.scope)
@@ -264,9 +281,12 @@ func (n native) before(m backends.Manifest) *former {
 const harmless = 100_000
 
 // config is the cache config that BuildKit has written; nil: it stays as it is.
-func (n native) config(ctx context.Context, store backends.Scopes, m backends.Manifest) ([]byte, error) {
+func (n native) config(ctx context.Context, store backends.Scopes, m backends.Manifest, given Given) ([]byte, error) {
 	if m.Inline != nil {
 		return m.Inline, nil
+	}
+	if given.Config != "" {
+		return []byte(given.Config), nil
 	}
 	if n.keep.Variants == 0 && m.Config.Size <= harmless {
 		return nil, nil

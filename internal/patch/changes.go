@@ -1,9 +1,14 @@
 package main
 
+import "slices"
+
 const buildkit = "github.com/moby/buildkit"
 
 // changes are all changes to BuildKit v0.34.2 and to containerd v2.4.2, which unpacks layers for it.
-var changes = []change{lazyCA, pushAtOnce, keepConnections, sameDirectory, hashAhead, pushUnseen, knownChains, oneImport}
+var changes = slices.Concat(
+	[]change{lazyCA, pushAtOnce, keepConnections, sameDirectory, hashAhead, pushUnseen, knownChains, oneImport},
+	giveBack, gzipAtOnce,
+)
 
 // lazyCA makes the certificate authority of the proxy for RUN steps (buildkitd's --proxy-network)
 // before the first such proxy, instead of at each start of the daemon. Its key of RSA with 2048 bits is more

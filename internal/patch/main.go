@@ -52,6 +52,11 @@ func write(dir string) (string, error) {
 			if out, err := replace.CombinedOutput(); err != nil {
 				return "", fmt.Errorf("%v: %w\n%s", replace, err, out)
 			}
+			if c.module == buildkit {
+				if err := addFlate(copies[c.module]); err != nil {
+					return "", fmt.Errorf("copy compress/flate: %w", err)
+				}
+			}
 		}
 		if err := c.apply(copies[c.module]); err != nil {
 			return "", err
@@ -98,18 +103,27 @@ func copyModule(module, dir string) (string, error) {
 
 // describe decodes what a go command prints as JSON.
 func describe(into any, args ...string) error {
-	out, err := exec.Command("go", args...).Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, exit.Stderr)
-	}
-	if err == nil {
-		err = json.Unmarshal(out, into)
-	}
+	out, err := output(args...)
 	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(out, into); err != nil {
 		return fmt.Errorf("go %s: %w", strings.Join(args, " "), err)
 	}
 	return nil
+}
+
+// output is what a go command prints.
+func output(args ...string) ([]byte, error) {
+	out, err := exec.Command("go", args...).Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("%w\n%s", err, exit.Stderr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("go %s: %w", strings.Join(args, " "), err)
+	}
+	return out, nil
 }
 
 // change is what changes in one file of a module.

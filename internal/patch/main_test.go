@@ -9,7 +9,7 @@ import (
 )
 
 // TestChanges: every change applies to the module that go.mod requires, what changed compiles as a part of the daemon,
-// and layers are unpacked as before.
+// and layers are unpacked and compressed as before.
 func TestChanges(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -23,9 +23,15 @@ func TestChanges(t *testing.T) {
 			t.Errorf("%s: %v\n%s", pkg, err, out)
 		}
 	}
-	unpack := exec.Command("go", "test", "-modfile", modfile, "-race", "-run", "^TestUnpack", "-v", ".")
-	if out, err := unpack.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestUnpackApply") {
-		t.Errorf("%v: %v\n%s", unpack, err, out)
+	for last, args := range map[string][]string{ // the test that must have run, and what runs it
+		"TestUnpackApply":       {"-race", "-run", "^TestUnpack", "."},
+		"TestParallel":          {"-run", "^TestParallel", buildkit + "/" + flateDir},
+		"TestParallel/mixed/0/": {"-race", "-run", "^TestParallel$/^mixed", buildkit + "/" + flateDir},
+	} {
+		test := exec.Command("go", append([]string{"test", "-modfile", modfile, "-v"}, args...)...)
+		if out, err := test.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+last) {
+			t.Errorf("%v: %v\n%s", test, err, out)
+		}
 	}
 	// A second run begins anew.
 	if _, err := write(dir); err != nil {

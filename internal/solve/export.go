@@ -358,7 +358,7 @@ func (x *exports) commit(ctx context.Context, i int, d cacheplan.Destination) {
 	}
 	made := x.made
 	if d.Entry.Type != "" {
-		made.Manifest = manifestOf(x.sent[i])
+		made.Manifest, made.Given = manifestOf(x.sent[i]), cacheplan.GivenIn(x.sent[i].ExporterResponse)
 	}
 	if d.Answers && made.Manifest == "" {
 		x.decide(i, Skipped, errNoLayer)
