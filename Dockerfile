@@ -51,7 +51,8 @@ RUN apt-get update -qq && \
 RUN echo 'warmlayer:x:1000:1000::/home/warmlayer:/bin/sh' >> /etc/passwd && \
     echo 'warmlayer:x:1000:' >> /etc/group && \
     echo 'warmlayer:100000:65536' | tee /etc/subuid > /etc/subgid && \
-    install -d -o 1000 -g 1000 /home/warmlayer
+    install -d -o 1000 -g 1000 /home/warmlayer && \
+    mkdir -p /run/runc /var/lib/cni
 
 FROM debian AS emulators
 RUN apt-get update -qq && \

@@ -22,12 +22,14 @@ COPY . .
 RUN --mount=type=cache,target=/root/.cache/go-build s=$(date +%s%N) && go build -o /program . && echo "compiled in $((($(date +%s%N) - s) / 1000000)) ms"
 `
 
+const unchangedPairs = 10
+
 var compiledIn = regexp.MustCompile(`compiled in (\d+) ms`)
 
 // BenchmarkMounts is a code change of a Go service of some 300 packages, this program: on an empty builder without Go's build
 // cache (theirs), on an empty builder with the build cache in a mount that was kept (ours), and on a builder that has kept
 // everything. "step" is the time of the step, with the restore before it and the save after it; the other times are of
-// whole builds.
+// whole builds. Unchanged builds follow, without the mount and with it.
 func BenchmarkMounts(b *testing.B) {
 	testkit.Program(b)
 	for _, backend := range []string{"registry", "s3"} {
@@ -72,7 +74,16 @@ func mounted(b *testing.B, backend string, trip time.Duration) {
 		step.theirs, step.ours = append(step.theirs, compiling(b, theirs.Text)), append(step.ours, compiling(b, ours.Text)+moved)
 		keeping = append(keeping, compiling(b, kept()))
 	}
+	var unchanged pairs
+	for range unchangedPairs {
+		unchanged.round(func() { without.Start(b) }, func() {
+			if moved := with.Start(b).Report.Mounts; len(moved) > 0 {
+				b.Fatalf("an unchanged build moves mounts: %+v", moved)
+			}
+		})
+	}
 	whole.report(b)
+	b.ReportMetric(unchanged.ratio(), "unchanged-ratio")
 	for i := range step.ours {
 		step.ours[i] /= step.theirs[i]
 		keeping[i] /= step.theirs[i]

@@ -53,8 +53,8 @@ caches, and begins with another way. A figure is the median of the rounds in sec
 rounds' ratios to docker buildx as its documentation shows it. With a network of 40 ms every round trip to the registry
 takes 40 ms longer; in comparisons of s3, azblob and gha every round trip to that store, and the registry is near.
 
-The builders of docker buildx and buildctl unpack with pigz, as BuildKit's image does. warmlayer's unpacks with igzip, and
-is BuildKit's with [small changes](../internal/patch), as in warmlayer's image. *Tuned* is zstd for the cache and for the image, without provenance, for both.
+The builders of docker buildx and buildctl unpack with pigz, as BuildKit's image does. warmlayer's is the one of its image: it unpacks
+with igzip, and is BuildKit's with [changes](../internal/patch), of which the largest compresses gzip with all processors, to the same bytes. *Tuned* is zstd for the cache and for the image, without provenance, for both.
 
 The workloads: **app** has three stages on a Debian base of 190 MB: 270 MB of dependencies in many files, of which the image has 110 MB,
 and a program of 20 MB;

@@ -39,7 +39,7 @@ const (
 // namespace. runc of root keeps the state of containers in /run/runc, for which BuildKit has no
 // setting.
 const rootScript = `mount -t proc proc /proc &&
-mkdir -p /run/runc && mount -t tmpfs -o mode=700 runc /run/runc || exit
+{ [ -d /run/runc ] || mkdir -p /run/runc; } && mount -t tmpfs -o mode=700 runc /run/runc || exit
 `
 
 // execScript is the end of a script: the shell becomes the daemon.
@@ -265,7 +265,11 @@ func (d *processDaemon) start(ctx context.Context) (*client.Client, []ocispecs.P
 		return nil, nil, &Error{What: "start buildkitd", Hint: hintFor(err.Error()), Err: err}
 	}
 	d.process = p
+	tried := d.tryNetwork()
 	c, platforms, err := d.await(ctx)
+	if err == nil {
+		err = tried(c)
+	}
 	if err != nil {
 		return nil, nil, errors.Join(err, d.kill())
 	}

@@ -7,9 +7,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/buildkit/client"
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/warmlayer/warmlayer/internal/builderspec"
+	"github.com/warmlayer/warmlayer/internal/crash"
 	"github.com/warmlayer/warmlayer/internal/stepnet"
 )
 
@@ -36,7 +38,7 @@ const stepsDir = "steps"
 
 // cniScript gives the daemon of root an empty directory in memory where libcni keeps its results
 // (github.com/containernetworking/cni v1.3.0, libcni/api.go), for which BuildKit has no setting.
-const cniScript = `mkdir -p ` + cniParent + `/cni && mount -t tmpfs -o mode=700 cni ` + cniParent + `/cni ||
+const cniScript = `{ [ -d ` + cniParent + `/cni ] || mkdir -p ` + cniParent + `/cni; } && mount -t tmpfs -o mode=700 cni ` + cniParent + `/cni ||
 { echo '` + stepnet.Failed + cniParent + `/cni cannot be replaced' >&2; exit 1; }
 `
 
@@ -71,7 +73,38 @@ func (d *processDaemon) giveNetwork() error {
 		return fmt.Errorf("prepare the network of steps: %w", err)
 	}
 	d.network, d.steps = network, Network{Steps: NetworkOwn}
+	if !d.rootless {
+		d.environ = append(d.environ, lazyNetwork)
+	}
 	return nil
+}
+
+// lazyNetwork makes the image's daemon wait with a step's network until a step needs it, in place of trying one at its start
+// (internal/patch): that is a third of a start. BuildKit's own daemon does not know it.
+const lazyNetwork = "BUILDKIT_CNI_LAZY=1"
+
+// tryNetwork tries a step's network in this process, beside the start of a root's daemon, which has the same permissions. The returned
+// function waits for the outcome. With an error it closes the connection to the daemon, and the error is in the daemon's log, too.
+func (d *processDaemon) tryNetwork() (wait func(*client.Client) error) {
+	if d.network == nil || d.rootless {
+		return func(*client.Client) error { return nil }
+	}
+	tried := make(chan error, 1)
+	go func() {
+		defer crash.Catch()
+		err := d.network.Try()
+		if err != nil {
+			fmt.Fprintf(&d.log, "%s%v\n", stepnet.Failed, err)
+		}
+		tried <- err
+	}()
+	return func(c *client.Client) error {
+		err := <-tried
+		if err != nil {
+			_ = c.Close()
+		}
+		return err
+	}
 }
 
 // withoutNetwork leaves the steps on the machine's network, after a start has failed with one of

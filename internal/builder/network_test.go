@@ -251,29 +251,6 @@ func TestStepNetworkBesideConfiguration(t *testing.T) {
 	}
 }
 
-// Where no network can be made a build uses the machine's, and the builder says why.
-func TestNoStepNetwork(t *testing.T) {
-	t.Parallel()
-	dir := tempDir(t)
-	program := filepath.Join(tempDir(t), "program")
-	script := "#!/bin/sh\necho '{\"cniVersion\":\"1.0.0\",\"code\":100,\"msg\":\"no network for steps: it is broken\"}'\nexit 1\n"
-	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	o := in(dir, builder.Options{Address: embedded})
-	o.Program = program
-	b := open(t, o)
-	if want := (builder.Network{Steps: builder.NetworkHost, Reason: "it is broken"}); b.Network != want {
-		t.Errorf("%+v, want %+v", b.Network, want)
-	}
-	files, err := run(t.Context(), b, fetch+fmt.Sprintf("fetch http://127.0.0.1:%s > /loopback", serve(t, "127.0.0.1", hello)))
-	if err != nil || files["loopback"] != "hello" {
-		t.Errorf("%q, %v", files, err)
-	}
-	closeTimely(t, b)
-	nothingLeft(t, dir)
-}
-
 // A builder that was killed and started again still has its networks, and a closed one has no
 // goroutine and no descriptor of them.
 func TestStepNetworkEnds(t *testing.T) {

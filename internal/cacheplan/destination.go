@@ -46,7 +46,9 @@ const (
 )
 
 // GivenIn are those of BuildKit's answer to an export.
-func GivenIn(answer map[string]string) Given { return Given{answer[givenManifest], answer[givenConfig]} }
+func GivenIn(answer map[string]string) Given {
+	return Given{answer[givenManifest], answer[givenConfig]}
+}
 
 // Destination is one export of a build's cache. BuildKit sends the cache once to each destination,
 // which may write it to several caches.

@@ -61,11 +61,11 @@ var flateFiles embed.FS
 
 // addFlate copies the toolchain's compress/flate, without tests, and this project's files.
 func addFlate(module string) error {
-	goroot, err := output("env", "GOROOT")
+	listed, err := output("list", "-f", "{{.Dir}}", "compress/flate")
 	if err != nil {
 		return err
 	}
-	from, to := filepath.Join(strings.TrimSpace(string(goroot)), "src", "compress", "flate"), filepath.Join(module, flateDir)
+	from, to := strings.TrimSpace(string(listed)), filepath.Join(module, flateDir)
 	theirs, err := filepath.Glob(filepath.Join(from, "*.go"))
 	if err == nil && len(theirs) == 0 {
 		err = errors.New(from + " has no files of Go")

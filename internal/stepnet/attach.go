@@ -57,20 +57,26 @@ func attach(config configuration, netns, name string) error {
 	if err != nil {
 		return fmt.Errorf("open the namespace: %w", err)
 	}
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("make a namespace: %w", err)
-	}
-	socket, err := pair(ns, name)
+	socket, err := add(ns, name, config.IPv6)
 	if err != nil {
 		return err
 	}
-	if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("enter the namespace: %w", err)
-	}
-	if err := configure(name, config.IPv6); err != nil {
-		return err
-	}
 	return handOver(config.Socket, socket)
+}
+
+// add makes the interfaces of a namespace, which the thread enters, and returns a packet socket of the other end of the pair.
+func add(ns int, name string, ipv6 bool) (socket int, err error) {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return -1, fmt.Errorf("make a namespace: %w", err)
+	}
+	socket, err = pair(ns, name)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
+		return -1, fmt.Errorf("enter the namespace: %w", err)
+	}
+	return socket, configure(name, ipv6)
 }
 
 // pair makes a pair of interfaces between the thread's namespace and another one, and returns a

@@ -42,6 +42,8 @@ const (
 	configFile = "network.json"
 	pluginsDir = "plugins"
 	pluginName = "warmlayer-step"
+	// loopbackName is libcni's name of the plugin for the loopback interface.
+	loopbackName = "loopback"
 
 	// attachTimeout bounds one exchange with a plugin.
 	attachTimeout = 20 * time.Second
@@ -120,7 +122,7 @@ func writeFiles(o Options) error {
 	}
 	loopback := fmt.Sprintf("#!%s\necho '{\"cniVersion\":\"0.3.1\"}'\n", o.Shell)
 	step := fmt.Sprintf("#!%s\n[ \"$CNI_COMMAND\" = ADD ] || exit 0\nexec '%s' %s\n", o.Shell, quote(o.Program), Command)
-	for name, script := range map[string]string{"loopback": loopback, pluginName: step} {
+	for name, script := range map[string]string{loopbackName: loopback, pluginName: step} {
 		if err == nil {
 			err = os.WriteFile(filepath.Join(plugins, name), []byte(script), 0o700)
 		}
