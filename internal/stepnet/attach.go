@@ -73,10 +73,15 @@ func add(ns int, name string, ipv6 bool) (socket int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
-		return -1, fmt.Errorf("enter the namespace: %w", err)
+	if err = unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
+		err = fmt.Errorf("enter the namespace: %w", err)
+	} else {
+		err = configure(name, ipv6)
 	}
-	return socket, configure(name, ipv6)
+	if err != nil {
+		return -1, errors.Join(err, unix.Close(socket))
+	}
+	return socket, nil
 }
 
 // pair makes a pair of interfaces between the thread's namespace and another one, and returns a
