@@ -132,7 +132,7 @@ func (p *parallel) close() error {
 	}
 	p.emit(p.last, p.last.end())
 	p.encode(p.last)
-	compressors.Put(p.last.d)
+	p.last.release()
 	p.huffman.writeStoredHeader(0, true)
 	p.huffman.flush()
 	return p.huffman.err
@@ -151,14 +151,14 @@ func (p *parallel) take() error {
 	for i, m := range s.head {
 		if m.state == last.tail[i].state {
 			p.emit(last, last.tail[i])
-			compressors.Put(last.d)
+			last.release()
 			p.from = m
 			return p.huffman.err
 		}
 	}
 	p.emit(last, last.end())
 	p.from = mark{}
-	compressors.Put(s.d)
+	s.release()
 	s.goOn(last.d, p.body, s == p.filling)
 	return p.huffman.err
 }
@@ -234,6 +234,12 @@ func (s *segment) goOn(d *compressor, body int, final bool) {
 	s.d, s.tokens = d, s.tokens[:0]
 	s.collect()
 	s.finish(s.lead+overlap, body, final)
+}
+
+// release lets another segment have the compressor, which then keeps nothing of this one.
+func (s *segment) release() {
+	s.d.collect, s.d.shifts = nil, nil
+	compressors.Put(s.d)
 }
 
 func (s *segment) collect() {
